@@ -1,0 +1,353 @@
+//! Contracts: the typed, versioned columns of every dataset, as users build on them.
+//!
+//! A contract names each column, its type, where its value comes from and under which headers a workbook may carry it. Everything else
+//! follows from it: the Arrow schema, the sort order, the match of a header row, and the data dictionary in the README.
+
+mod meeting_list;
+mod participant_list;
+mod participant_quality_list;
+mod reports;
+mod resource_reservation_list;
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+
+use crate::dataset::Dataset;
+
+/// Version of all contracts; stamped into every row and every manifest.
+pub const VERSION: i32 = 1;
+
+/// Lineage columns, which every dataset carries behind its own, in this order.
+pub mod lineage {
+    /// Key of the task that brought the row: string.
+    pub const TASK_KEY: &str = "_task_key";
+    /// Feishu's id of the export task: string; null for reports.
+    pub const EXPORT_ID: &str = "_export_id";
+    /// SHA-256 of the source bytes: 64 hex digits.
+    pub const SOURCE_SHA256: &str = "_source_sha256";
+    /// 1-based sheet row, or the index in a JSON list: int64.
+    pub const SOURCE_ROW: &str = "_source_row";
+    /// Start of the task's window.
+    pub const WINDOW_START: &str = "_window_start";
+    /// End of the task's window, exclusive.
+    pub const WINDOW_END: &str = "_window_end";
+    /// When the source bytes were received.
+    pub const EXTRACTED_AT: &str = "_extracted_at";
+    /// [`super::VERSION`] at the time of writing: int32.
+    pub const CONTRACT_VERSION: &str = "_contract_version";
+    /// Columns that no contract knows and cells that did not parse, by header: map of string to string; personal.
+    pub const EXTRA: &str = "_extra";
+}
+
+/// Type of a column, and with it how its cells are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text as it came, never trimmed.
+    Text,
+    /// An id: text, and never read through a floating-point number.
+    Id,
+    /// An instant, `timestamp(µs, UTC)`.
+    Time,
+    /// A civil date.
+    Date,
+    /// A duration in whole seconds, int64; `HH:MM:SS` in sheets.
+    DurationS,
+    /// A count or another whole number, int64.
+    Integer,
+    /// A whole number, int32.
+    SmallInteger,
+    /// `是`/`否`, yes/no or a boolean.
+    Bool,
+    /// float64 in kbps; `50kbps`, `1.2Mbps` in sheets.
+    Kbps,
+    /// float64 in milliseconds; `5ms` in sheets.
+    Milliseconds,
+    /// float64 in percent; `2%` is 2.0.
+    Percent,
+    /// One of a fixed list of stable values; source texts are folded like headers before they are compared.
+    Enum(&'static [EnumValue]),
+}
+
+/// One value of an enumeration, and the texts (or numbers as text) that mean it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnumValue {
+    /// The stable English value in the lake.
+    pub value: &'static str,
+    /// Texts seen or documented for it.
+    pub texts: &'static [&'static str],
+}
+
+/// What an unknown enumeration text becomes; the text itself lands in `_extra`.
+pub const OTHER: &str = "other";
+
+/// Where a column's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The workbook (or the JSON list), by header.
+    Sheet,
+    /// The task: a field of [`crate::task::Lineage`] with the column's name.
+    Task,
+    /// Computed from the row: `rank`, and the `date` of a daily report.
+    Derived,
+}
+
+/// A column's part in the natural key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// None.
+    No,
+    /// Part of the key, may be null (**K**).
+    Part,
+    /// Part of the key, and a row without it is quarantined (**K!**).
+    Required,
+}
+
+/// One column of a contract.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Name in the lake: English snake_case with the unit.
+    pub name: String,
+    /// Type.
+    pub kind: Kind,
+    /// Where the value comes from.
+    pub source: Source,
+    /// Headers under which a sheet may carry it: documented, observed, English. Compared after folding.
+    pub headers: Vec<String>,
+    /// Part in the natural key.
+    pub key: Key,
+    /// Whether the value is personal data.
+    pub personal: bool,
+    /// One line for the data dictionary.
+    pub doc: &'static str,
+}
+
+impl Column {
+    fn new(name: &str, kind: Kind, headers: &[&str], doc: &'static str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            source: Source::Sheet,
+            headers: headers.iter().map(|&h| h.to_owned()).collect(),
+            key: Key::No,
+            personal: false,
+            doc,
+        }
+    }
+
+    fn from_task(mut self) -> Self {
+        self.source = Source::Task;
+        self
+    }
+
+    fn derived(mut self) -> Self {
+        self.source = Source::Derived;
+        self
+    }
+
+    fn key(mut self) -> Self {
+        self.key = Key::Part;
+        self
+    }
+
+    fn required(mut self) -> Self {
+        self.key = Key::Required;
+        self
+    }
+
+    fn personal(mut self) -> Self {
+        self.personal = true;
+        self
+    }
+
+    /// The Arrow type of the column.
+    #[must_use]
+    pub fn data_type(&self) -> DataType {
+        match self.kind {
+            Kind::Text | Kind::Id => DataType::Utf8,
+            Kind::Time => timestamp(),
+            Kind::Date => DataType::Date32,
+            Kind::DurationS | Kind::Integer => DataType::Int64,
+            Kind::SmallInteger => DataType::Int32,
+            Kind::Bool => DataType::Boolean,
+            Kind::Kbps | Kind::Milliseconds | Kind::Percent => DataType::Float64,
+            Kind::Enum(_) => {
+                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+            }
+        }
+    }
+}
+
+/// The columns of one dataset.
+#[derive(Debug)]
+pub struct Contract {
+    /// Whose columns.
+    pub dataset: Dataset,
+    /// The dataset's own columns, in the order of the file.
+    pub columns: Vec<Column>,
+    /// The time or date column that decides in which `dt` a row lies; `None` for `top_user`, whose day is its window's.
+    pub partition_column: Option<&'static str>,
+    schema: SchemaRef,
+}
+
+impl Contract {
+    /// The contract of `dataset`.
+    #[must_use]
+    pub fn of(dataset: Dataset) -> &'static Self {
+        static ALL: LazyLock<Vec<Contract>> =
+            LazyLock::new(|| Dataset::ALL.into_iter().map(Contract::build).collect());
+        ALL.iter()
+            .find(|contract| contract.dataset == dataset)
+            .expect("there is a contract for every dataset")
+    }
+
+    fn build(dataset: Dataset) -> Self {
+        let (columns, partition_column) = match dataset {
+            Dataset::DailyReport => (reports::daily_report(), Some("date")),
+            Dataset::TopUser => (reports::top_user(), None),
+            Dataset::MeetingList => (meeting_list::columns(), Some("start_time")),
+            Dataset::ParticipantList => (participant_list::columns(), Some("meeting_start_time")),
+            Dataset::ParticipantQualityList => (
+                participant_quality_list::columns(),
+                Some("meeting_start_time"),
+            ),
+            Dataset::ResourceReservationList => {
+                (resource_reservation_list::columns(), Some("start_time"))
+            }
+        };
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|column| Field::new(&column.name, column.data_type(), true))
+            .chain(lineage_fields())
+            .collect();
+        Self {
+            dataset,
+            columns,
+            partition_column,
+            schema: Arc::new(Schema::new(fields)),
+        }
+    }
+
+    /// All columns of a file: the dataset's own, then the lineage columns, then `_extra`. Every column is nullable, so that a policy can
+    /// drop values without changing the schema.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Names of the natural key's columns, in the order in which rows are sorted.
+    pub fn key_columns(&self) -> impl Iterator<Item = &str> {
+        self.columns
+            .iter()
+            .filter(|column| column.key != Key::No)
+            .map(|column| column.name.as_str())
+    }
+
+    /// The column called `name`.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn lineage_fields() -> Vec<Field> {
+    let entries = Fields::from(vec![
+        Field::new("keys", DataType::Utf8, false),
+        Field::new("values", DataType::Utf8, true),
+    ]);
+    let map = DataType::Map(
+        Arc::new(Field::new("entries", DataType::Struct(entries), false)),
+        false,
+    );
+    vec![
+        Field::new(lineage::TASK_KEY, DataType::Utf8, true),
+        Field::new(lineage::EXPORT_ID, DataType::Utf8, true),
+        Field::new(lineage::SOURCE_SHA256, DataType::Utf8, true),
+        Field::new(lineage::SOURCE_ROW, DataType::Int64, true),
+        Field::new(lineage::WINDOW_START, timestamp(), true),
+        Field::new(lineage::WINDOW_END, timestamp(), true),
+        Field::new(lineage::EXTRACTED_AT, timestamp(), true),
+        Field::new(lineage::CONTRACT_VERSION, DataType::Int32, true),
+        Field::new(lineage::EXTRA, map, true),
+    ]
+}
+
+/// A header (or an enumeration text) as it is compared: no byte-order mark, full-width forms as half-width, all kinds of blanks removed,
+/// lower case. `会议 ID`, ` 会议ID` and `会议ＩＤ` fold alike; so do `Phone Number` and `phonenumber`.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    text.chars()
+        .filter(|c| {
+            !c.is_whitespace()
+                && !matches!(
+                    c,
+                    '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{3000}'
+                )
+        })
+        .map(|c| match c {
+            '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+            other => other,
+        })
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn headers_fold_alike() {
+        for header in [
+            "会议 ID",
+            " 会议ID",
+            "\u{feff}会议ＩＤ",
+            "会议\u{a0}id\u{3000}",
+        ] {
+            assert_eq!(fold(header), "会议id");
+        }
+        assert_eq!(fold("音频-码率（接收）"), "音频-码率(接收)");
+    }
+
+    #[test]
+    fn no_two_columns_of_a_contract_share_a_header_or_a_name() {
+        for dataset in Dataset::ALL {
+            let contract = Contract::of(dataset);
+            let mut headers = HashSet::new();
+            let mut names = HashSet::new();
+            for column in &contract.columns {
+                assert!(
+                    names.insert(column.name.clone()),
+                    "{dataset}.{}",
+                    column.name
+                );
+                let own: HashSet<_> = column.headers.iter().map(|h| fold(h)).collect();
+                for header in own {
+                    assert!(headers.insert(header.clone()), "{dataset}: {header}");
+                }
+                assert_eq!(
+                    column.source == Source::Sheet,
+                    !column.headers.is_empty(),
+                    "{dataset}.{}",
+                    column.name
+                );
+            }
+            assert!(contract.columns.iter().any(|c| c.key == Key::Required));
+        }
+    }
+
+    #[test]
+    fn quality_has_35_documented_columns_and_its_lineage() {
+        let sheet = Contract::of(Dataset::ParticipantQualityList)
+            .columns
+            .iter()
+            .filter(|c| c.source == Source::Sheet)
+            .count();
+        assert_eq!(sheet, 35);
+    }
+}
