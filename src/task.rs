@@ -1,5 +1,7 @@
 //! The unit of work: one dataset and one set of wire parameters, under a key that planning it twice cannot change.
 
+pub mod machine;
+
 use std::fmt;
 
 use jiff::Timestamp;

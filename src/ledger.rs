@@ -1,0 +1,424 @@
+//! The record of what is known, due and done: the only writer of run state.
+//!
+//! It knows ground nouns and SQL, and has not heard of Feishu, of files or of the lake. All SQL goes through `sqlx`'s database-neutral
+//! driver in the dialect that SQLite and PostgreSQL share, so that the second can join without a second implementation.
+//!
+//! One process owns a ledger at a time: an operating-system lock says so, and a fence number in the file refuses whatever a process that
+//! lost the lock (because it was stopped, and its lock taken over) still tries to write. Writes of finished steps are gathered: whatever is
+//! waiting goes into one transaction, and nobody goes on before it is on disk.
+
+mod lock;
+mod partitions;
+mod tasks;
+mod views;
+mod windows;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::{AnyPool, Row};
+
+pub use partitions::{Intent, PartitionRow, PublishedPartition};
+pub use tasks::{OpenTask, Parent, Phase, SpooledResult, TaskRow};
+pub use views::{Attention, DatasetStatus, PartitionStatus, RunRecord};
+pub use windows::{NewWindow, ScheduleState, WindowRow, WindowState};
+
+use crate::dataset::Dataset;
+
+/// Version of the ledger's tables; a newer file is refused, an older one is migrated when it is opened.
+pub const FORMAT_VERSION: i64 = 1;
+
+/// Errors of the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process owns the ledger.
+    #[error("the ledger {path} is in use by {holder}; wait for it to end, or stop it")]
+    Locked {
+        /// The ledger.
+        path: PathBuf,
+        /// Who holds it, as it wrote itself into the lock file.
+        holder: String,
+    },
+    /// This process lost the ledger to another one.
+    #[error("another process has taken over the ledger {path}; nothing more is written by this one")]
+    Fenced {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// The file was written by a newer meetlake.
+    #[error("the ledger {path} has format {found}, this meetlake knows formats up to {known}; use the newer meetlake")]
+    Newer {
+        /// The ledger.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// What this program knows.
+        known: i64,
+    },
+    /// The folder or lock file could not be used.
+    #[error("could not use the ledger {path}: {source}")]
+    Io {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database refused.
+    #[error("the ledger could not {action}: {source}")]
+    Sql {
+        /// What was attempted.
+        action: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// A stored value cannot be read.
+    #[error("the ledger holds an unreadable {what}: {text:?}")]
+    Corrupt {
+        /// What kind of value.
+        what: &'static str,
+        /// The value.
+        text: String,
+    },
+}
+
+impl Error {
+    /// Whether the cause is that the disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Sql { source, .. } => source.to_string().contains("disk is full"),
+            _ => false,
+        }
+    }
+}
+
+/// An open ledger; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    read: AnyPool,
+    write: AnyPool,
+    writer: Option<writer::Writer>,
+    fence: i64,
+    _lock: Option<Arc<lock::Lock>>,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path` for writing, creating it if there is none, and takes ownership until the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process owns it, [`Error::Newer`] if a newer meetlake wrote it, and whatever the disk says.
+    pub async fn open(path: &Path, verb: &str) -> Result<Self, Error> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        }
+        let lock = lock::Lock::take(path, verb)?;
+        let write = pool(path, "rwc", 1).await?;
+        let read = pool(path, "rwc", 4).await?;
+        migrate(path, &write).await?;
+        let fence = take_fence(&write).await?;
+        let writer = writer::Writer::start(path.to_owned(), write.clone(), fence);
+        Ok(Self { path: path.to_owned(), read, write, writer: Some(writer), fence, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// Opens the ledger at `path` for reading, beside whoever owns it; `None` if there is no ledger yet.
+    ///
+    /// # Errors
+    /// As for [`Ledger::open`], but never [`Error::Locked`].
+    pub async fn open_for_reading(path: &Path) -> Result<Option<Self>, Error> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let read = pool(path, "rw", 2).await?;
+        migrate(path, &read).await?;
+        Ok(Some(Self { path: path.to_owned(), write: read.clone(), read, writer: None, fence: -1, _lock: None }))
+    }
+
+    /// Where the ledger is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A value kept under a name: learned waiting times, recent calls.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn meta(&self, name: &str) -> Result<Option<String>, Error> {
+        sqlx::query("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.read)
+            .await
+            .map(|row| row.map(|row| row.get(0)))
+            .map_err(sql("read a value"))
+    }
+
+    /// Keeps a value under a name.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn set_meta(&self, name: &str, value: &str) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+            .bind(name)
+            .bind(value)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("keep a value"))?;
+        commit(transaction).await
+    }
+
+    /// Starts a write transaction, after checking that this process still owns the ledger.
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Any>, Error> {
+        let mut transaction = self.write.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+        check_fence(&self.path, &mut transaction, self.fence).await?;
+        Ok(transaction)
+    }
+}
+
+async fn check_fence(path: &Path, transaction: &mut sqlx::Transaction<'static, sqlx::Any>, fence: i64) -> Result<(), Error> {
+    let current: String = sqlx::query("SELECT value FROM meta WHERE name = 'fence'")
+        .fetch_one(&mut **transaction)
+        .await
+        .map_err(sql("check who owns it"))?
+        .get(0);
+    if current == fence.to_string() { Ok(()) } else { Err(Error::Fenced { path: path.to_owned() }) }
+}
+
+async fn commit(transaction: sqlx::Transaction<'static, sqlx::Any>) -> Result<(), Error> {
+    transaction.commit().await.map_err(sql("commit"))
+}
+
+async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Error> {
+    sqlx::any::install_default_drivers();
+    let encoded: String = url::form_urlencoded::byte_serialize(path.as_os_str().as_encoded_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+        .replace("%2F", "/");
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(60))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                use sqlx::Executor as _;
+                // FULL: a step that was acknowledged survives a power cut, not only a kill.
+                for pragma in ["PRAGMA busy_timeout = 10000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
+                    connection.execute(pragma).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect(&format!("sqlite://{encoded}?mode={mode}"))
+        .await
+        .map_err(sql("be opened"))
+}
+
+async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
+    let has_meta: Option<AnyRow> = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
+        .fetch_optional(pool)
+        .await
+        .map_err(sql("look at its tables"))?;
+    let found: Option<i64> = match has_meta {
+        None => None,
+        Some(_) => sqlx::query("SELECT value FROM meta WHERE name = 'format'")
+            .fetch_optional(pool)
+            .await
+            .map_err(sql("read its format"))?
+            .and_then(|row| row.get::<String, _>(0).parse().ok()),
+    };
+    match found {
+        Some(FORMAT_VERSION) => return Ok(()),
+        Some(found) if found > FORMAT_VERSION => {
+            return Err(Error::Newer { path: path.to_owned(), found, known: FORMAT_VERSION });
+        }
+        _ => {}
+    }
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+    sqlx::raw_sql(include_str!("ledger/schema.sql")).execute(&mut *transaction).await.map_err(sql("create its tables"))?;
+    sqlx::query("INSERT INTO meta (name, value) VALUES ('format', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(FORMAT_VERSION.to_string())
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("record its format"))?;
+    commit(transaction).await
+}
+
+async fn take_fence(pool: &AnyPool) -> Result<i64, Error> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+    let last: Option<AnyRow> = sqlx::query("SELECT value FROM meta WHERE name = 'fence'")
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(sql("read its fence"))?;
+    let fence = last.and_then(|row| row.get::<String, _>(0).parse::<i64>().ok()).unwrap_or(0) + 1;
+    sqlx::query("INSERT INTO meta (name, value) VALUES ('fence', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(fence.to_string())
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("record its fence"))?;
+    commit(transaction).await?;
+    Ok(fence)
+}
+
+fn sql(action: &'static str) -> impl Fn(sqlx::Error) -> Error {
+    move |source| Error::Sql { action, source }
+}
+
+// --- values as the tables hold them ---------------------------------------------------------------------------------
+
+fn micros(instant: Timestamp) -> i64 {
+    instant.as_microsecond()
+}
+
+fn instant(micros: i64) -> Result<Timestamp, Error> {
+    Timestamp::from_microsecond(micros).map_err(|_| corrupt("instant", micros))
+}
+
+fn corrupt(what: &'static str, text: impl ToString) -> Error {
+    Error::Corrupt { what, text: text.to_string() }
+}
+
+fn dataset(text: &str) -> Result<Dataset, Error> {
+    text.parse().map_err(|_| corrupt("dataset", text))
+}
+
+fn date(text: &str) -> Result<Date, Error> {
+    text.parse().map_err(|_| corrupt("date", text))
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("ledger values are plain strings, numbers and lists")
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|_| corrupt(what, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::task::machine::State;
+    use crate::task::{ExportId, Lineage, Request, TaskSpec, UserIdType};
+    use crate::window::Window;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn window(day: i64) -> Window {
+        Window::new(at(day * 86_400), at((day + 1) * 86_400)).expect("a day")
+    }
+
+    fn spec(day: i64) -> TaskSpec {
+        let request = Request::MeetingList { start: day * 86_400, end: (day + 1) * 86_400, user_id_type: UserIdType::UserId };
+        TaskSpec::new("acme", window(day), request, Lineage::default())
+    }
+
+    async fn with_window(ledger: &Ledger, day: i64) -> WindowRow {
+        let new = NewWindow { window: window(day), due_at: at(0), state: WindowState::Due };
+        ledger.insert_windows("meetings", "acme", Dataset::MeetingList, &[new], &[], at(0), None).await.expect("inserted");
+        ledger.windows("acme", Dataset::MeetingList, Some(window(day))).await.expect("listed").remove(0)
+    }
+
+    fn open(day: i64, generation: u32) -> OpenTask {
+        OpenTask { spec: spec(day), priority: 0, generation }
+    }
+
+    #[tokio::test]
+    async fn planning_twice_creates_nothing_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::open(&folder.path().join("a b%?.db"), "test").await.expect("opened");
+        let row = with_window(&ledger, 1).await;
+        for _ in 0..2 {
+            ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
+        }
+        assert_eq!(ledger.runnable("acme", at(5), 10).await.expect("listed").len(), 1);
+        assert_eq!(ledger.windows("acme", Dataset::MeetingList, None).await.expect("listed")[0].state, WindowState::Planned);
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_is_there_after_reopening() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("meetlake.db");
+        let ledger = Ledger::open(&path, "test").await.expect("opened");
+        let row = with_window(&ledger, 1).await;
+        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
+        let task = ledger.runnable("acme", at(5), 1).await.expect("listed").remove(0);
+        let state = State::Submitted { export_id: ExportId("7".into()), submitted_at: at(6), polls: 0, relinked: false };
+        ledger.advance(&task, &state, true, false, at(6)).await.expect("advanced");
+        drop(ledger);
+        let ledger = Ledger::open(&path, "test").await.expect("opened again");
+        let task = ledger.runnable("acme", at(6), 1).await.expect("listed").remove(0);
+        assert_eq!((task.machine, task.submits), (state, 1));
+    }
+
+    #[tokio::test]
+    async fn the_second_owner_is_told_who_the_first_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("meetlake.db");
+        let first = Ledger::open(&path, "serve").await.expect("opened");
+        let error = Ledger::open(&path, "run").await.expect_err("locked").to_string();
+        assert!(error.contains("`meetlake serve`") && error.contains(&std::process::id().to_string()), "{error}");
+        assert!(Ledger::open_for_reading(&path).await.expect("readable").is_some());
+        drop(first);
+        Ledger::open(&path, "run").await.expect("free again");
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_was_overtaken_writes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("meetlake.db");
+        let first = Ledger::open(&path, "serve").await.expect("opened");
+        let row = with_window(&first, 1).await;
+        std::fs::remove_file(folder.path().join("meetlake.db.lock")).expect("the lock is lost");
+        let _second = Ledger::open(&path, "run").await.expect("taken over");
+        let error = first.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect_err("fenced");
+        assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_newer_ledger_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("meetlake.db");
+        let ledger = Ledger::open(&path, "test").await.expect("opened");
+        ledger.set_meta("format", "99").await.expect("set");
+        drop(ledger);
+        assert!(matches!(Ledger::open(&path, "test").await, Err(Error::Newer { found: 99, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_task_whose_parent_is_gone_is_withdrawn_and_comes_back_when_planned_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test").await.expect("opened");
+        let row = with_window(&ledger, 1).await;
+        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
+        ledger.plan_tasks(&row, &[], Some(&HashSet::new()), None, None, at(6)).await.expect("planned");
+        let phases = ledger.phases_of("acme", Dataset::MeetingList, row.window).await.expect("counted");
+        assert_eq!(phases, [(Phase::Withdrawn, 1)]);
+        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(7)).await.expect("planned");
+        assert_eq!(ledger.runnable("acme", at(7), 1).await.expect("listed").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_new_generation_starts_the_task_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test").await.expect("opened");
+        let row = with_window(&ledger, 1).await;
+        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
+        let task = ledger.runnable("acme", at(5), 1).await.expect("listed").remove(0);
+        let result = SpooledResult { rows: 3, dts: "[]".into(), result: "{}".into(), parents: vec![] };
+        ledger.spool(&task, &State::Planned, result, at(6)).await.expect("spooled");
+        ledger.tasks_published(&[(task.spec.key.clone(), 1)], at(7)).await.expect("published");
+        assert!(ledger.runnable("acme", at(8), 1).await.expect("listed").is_empty());
+        ledger.plan_tasks(&row, &[open(1, 2)], None, None, None, at(8)).await.expect("planned");
+        let again = ledger.runnable("acme", at(8), 1).await.expect("listed").remove(0);
+        assert_eq!((again.generation, again.rows), (2, None));
+    }
+}

@@ -1,0 +1,127 @@
+-- The ledger: what is known, due and done. Losing it loses no data: published state can be rebuilt from the manifests in the lake.
+-- Written so that SQLite and PostgreSQL read it alike: TEXT and BIGINT only, instants as microseconds since 1970-01-01T00:00:00Z,
+-- structures as JSON text, `$n` parameters, ON CONFLICT.
+
+CREATE TABLE IF NOT EXISTS meta (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+-- How far a job's schedule has been looked at for one tenant. The watermark moves in the transaction that inserts the windows.
+CREATE TABLE IF NOT EXISTS schedule (
+    job          TEXT   NOT NULL,
+    tenant       TEXT   NOT NULL,
+    watermark    BIGINT NOT NULL,  -- end of the newest window ever inserted by the schedule
+    last_firing  BIGINT NOT NULL,  -- newest firing that was handled
+    PRIMARY KEY (job, tenant)
+);
+
+-- A range of data that should be in the lake.
+CREATE TABLE IF NOT EXISTS job_window (
+    tenant     TEXT   NOT NULL,
+    dataset    TEXT   NOT NULL,
+    start_at   BIGINT NOT NULL,
+    end_at     BIGINT NOT NULL,
+    job        TEXT   NOT NULL,
+    due_at     BIGINT NOT NULL,  -- not exported before this instant
+    state      TEXT   NOT NULL,  -- due | planned | settled | skipped | lost
+    generation BIGINT NOT NULL,  -- 1, and one more with each lookback
+    covered_at BIGINT NOT NULL,  -- the firing that asked for this generation
+    parents    TEXT,             -- digest of the parent rows its tasks were planned from
+    coverage   TEXT,             -- JSON: what the fan-out left out
+    PRIMARY KEY (tenant, dataset, start_at, end_at)
+);
+
+-- A unit of work under its deterministic key.
+CREATE TABLE IF NOT EXISTS task (
+    key          TEXT   PRIMARY KEY,
+    tenant       TEXT   NOT NULL,
+    dataset      TEXT   NOT NULL,
+    job_start    BIGINT NOT NULL,  -- the job's window it was planned for
+    job_end      BIGINT NOT NULL,
+    window_start BIGINT NOT NULL,  -- its own range, no longer than the dataset's span
+    window_end   BIGINT NOT NULL,
+    request      TEXT   NOT NULL,  -- JSON, the wire parameters
+    lineage      TEXT   NOT NULL,  -- JSON, what its rows get from it
+    priority     BIGINT NOT NULL,  -- smaller first
+    generation   BIGINT NOT NULL,
+    phase        TEXT   NOT NULL,  -- open | spooled | published | quarantined | failed | withdrawn
+    machine      TEXT   NOT NULL,  -- JSON, where the export stands
+    attempts     BIGINT NOT NULL,  -- given up so far in this generation
+    submits      BIGINT NOT NULL,  -- submits sent in all generations
+    polls        BIGINT NOT NULL,  -- polls sent in all generations
+    run_at       BIGINT NOT NULL,  -- not before this instant
+    rows_out     BIGINT,           -- rows of this generation
+    dts          TEXT,             -- JSON list of the partitions its rows fall into
+    pack         TEXT,             -- where its original is archived
+    result       TEXT,             -- JSON: rejects, unknown columns, and so on
+    error_kind   TEXT,
+    error        TEXT,
+    updated_at   BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS task_by_phase ON task (phase, run_at);
+CREATE INDEX IF NOT EXISTS task_by_window ON task (tenant, dataset, job_start, job_end, phase);
+
+-- What children need of a parent's rows, before any privacy policy: kept here because the lake may hold less.
+CREATE TABLE IF NOT EXISTS parent (
+    task_key          TEXT   NOT NULL,
+    source_row        BIGINT NOT NULL,
+    tenant            TEXT   NOT NULL,
+    dataset           TEXT   NOT NULL,  -- of the parent
+    meeting_no        TEXT   NOT NULL,
+    start_at          BIGINT NOT NULL,
+    end_at            BIGINT,
+    participant_count BIGINT,
+    join_at           BIGINT,
+    stay_s            BIGINT,
+    user_id           TEXT,
+    room_id           TEXT,
+    PRIMARY KEY (task_key, source_row)
+);
+CREATE INDEX IF NOT EXISTS parent_by_start ON parent (tenant, dataset, start_at);
+
+-- The rooms of a tenant, as last listed.
+CREATE TABLE IF NOT EXISTS room (
+    tenant        TEXT   NOT NULL,
+    room_id       TEXT   NOT NULL,
+    room_level_id TEXT   NOT NULL,
+    seen_at       BIGINT NOT NULL,
+    PRIMARY KEY (tenant, room_id)
+);
+
+-- One object of the lake, and a publish of it that may be under way.
+CREATE TABLE IF NOT EXISTS partition (
+    tenant          TEXT   NOT NULL,
+    dataset         TEXT   NOT NULL,
+    dt              TEXT   NOT NULL,
+    revision        BIGINT NOT NULL,  -- 0: never published
+    state           TEXT   NOT NULL,  -- complete | partial
+    content_hash    TEXT,
+    manifest_sha256 TEXT,
+    rows_out        BIGINT NOT NULL,
+    size_bytes      BIGINT NOT NULL,
+    published_at    BIGINT,           -- when this revision was completed
+    checked_at      BIGINT,           -- when a later export last gave the same content
+    intent          TEXT,             -- JSON of the revision being published
+    PRIMARY KEY (tenant, dataset, dt)
+);
+
+-- The workbooks a partition is made of: the entries of its manifest's input list.
+CREATE TABLE IF NOT EXISTS input (
+    tenant     TEXT   NOT NULL,
+    dataset    TEXT   NOT NULL,
+    dt         TEXT   NOT NULL,
+    task_key   TEXT   NOT NULL,
+    generation BIGINT NOT NULL,
+    entry      TEXT   NOT NULL,  -- JSON, as in the manifest
+    PRIMARY KEY (tenant, dataset, dt, task_key)
+);
+CREATE INDEX IF NOT EXISTS input_by_task ON input (task_key);
+
+CREATE TABLE IF NOT EXISTS run (
+    id         BIGINT PRIMARY KEY,  -- start, microseconds
+    verb       TEXT   NOT NULL,
+    ended_at   BIGINT,
+    exit_code  BIGINT,
+    summary    TEXT
+);

@@ -1,0 +1,191 @@
+//! The endpoints that exist here: their paths, names and published limits.
+//!
+//! Names are what a fault, the report and the README call an endpoint. An answer's content is not known here.
+
+use axum::http::Method;
+
+use crate::knobs::Knobs;
+
+/// An endpoint as the service counts it: polling is one endpoint for all kinds of export, and so is downloading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Endpoint {
+    TenantToken,
+    UserToken,
+    GetDaily,
+    GetTopUser,
+    MeetingList,
+    ParticipantList,
+    ParticipantQualityList,
+    ResourceReservationList,
+    Poll,
+    Download,
+    Rooms,
+    RoomLevels,
+    RoomLevel,
+}
+
+/// How often an endpoint may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) per_minute: u32,
+    pub(crate) per_second: Option<u32>,
+}
+
+impl Endpoint {
+    pub(crate) const ALL: [Self; 13] = [
+        Self::TenantToken,
+        Self::UserToken,
+        Self::GetDaily,
+        Self::GetTopUser,
+        Self::MeetingList,
+        Self::ParticipantList,
+        Self::ParticipantQualityList,
+        Self::ResourceReservationList,
+        Self::Poll,
+        Self::Download,
+        Self::Rooms,
+        Self::RoomLevels,
+        Self::RoomLevel,
+    ];
+
+    /// The name in faults and in the report.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::TenantToken => "tenant_token",
+            Self::UserToken => "user_token",
+            Self::GetDaily => "get_daily",
+            Self::GetTopUser => "get_top_user",
+            Self::MeetingList => "meeting_list",
+            Self::ParticipantList => "participant_list",
+            Self::ParticipantQualityList => "participant_quality_list",
+            Self::ResourceReservationList => "resource_reservation_list",
+            Self::Poll => "poll",
+            Self::Download => "download",
+            Self::Rooms => "rooms",
+            Self::RoomLevels => "room_levels",
+            Self::RoomLevel => "room_level",
+        }
+    }
+
+    pub(crate) const fn is_token(self) -> bool {
+        matches!(self, Self::TenantToken | Self::UserToken)
+    }
+
+    /// It begins an export.
+    pub(crate) const fn is_submit(self) -> bool {
+        matches!(self, Self::MeetingList | Self::ParticipantList | Self::ParticipantQualityList | Self::ResourceReservationList)
+    }
+
+    /// It belongs to the export family, which needs the admin role.
+    pub(crate) const fn is_export(self) -> bool {
+        self.is_submit() || matches!(self, Self::Poll | Self::Download)
+    }
+
+    /// It accepts tenant tokens only.
+    pub(crate) const fn refuses_user_tokens(self) -> bool {
+        !self.is_export()
+    }
+
+    /// The published limit; `None` where none is known.
+    pub(crate) const fn rate(self, knobs: &Knobs) -> Option<Rate> {
+        match self {
+            Self::TenantToken => None,
+            Self::GetDaily | Self::GetTopUser => Some(Rate { per_minute: knobs.report_calls_per_minute, per_second: None }),
+            Self::UserToken | Self::Rooms | Self::RoomLevels | Self::RoomLevel => {
+                Some(Rate { per_minute: 1_000, per_second: Some(50) })
+            }
+            _ => Some(Rate { per_minute: 100, per_second: None }),
+        }
+    }
+
+    /// Scopes of which one is required.
+    pub(crate) const fn scopes(self) -> &'static [&'static str] {
+        use crate::auth::{SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT, SCOPE_ROOM, SCOPE_ROOM_READONLY};
+        match self {
+            Self::TenantToken | Self::UserToken => &[],
+            Self::GetDaily | Self::GetTopUser => &[SCOPE_REPORT],
+            Self::Rooms => &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.room.basicinfo:read"],
+            Self::RoomLevels | Self::RoomLevel => &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.roomlevel:read"],
+            _ => &[SCOPE_EXPORT, SCOPE_MEETING_EXPORT],
+        }
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// An endpoint of the API, with the id in its path if it has one.
+    Api(Endpoint, String),
+    /// `GET /_simulator/report`.
+    Report,
+    /// `GET /_simulator/company`.
+    Company,
+    /// `PUT /_simulator/faults`.
+    Faults,
+    /// The path exists, the method does not.
+    WrongMethod,
+    /// Nothing is there.
+    NotFound,
+}
+
+impl Route {
+    /// Where `method path` goes. A slash at the end makes no difference.
+    pub(crate) fn of(method: &Method, path: &str) -> Self {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let (allowed, route) = match path {
+            "/_simulator/report" => (Method::GET, Self::Report),
+            "/_simulator/company" => (Method::GET, Self::Company),
+            "/_simulator/faults" => (Method::PUT, Self::Faults),
+            _ => match path.strip_prefix("/open-apis/").and_then(api_route) {
+                Some((allowed, endpoint, id)) => (allowed, Self::Api(endpoint, id.to_owned())),
+                None => return Self::NotFound,
+            },
+        };
+        if method == allowed { route } else { Self::WrongMethod }
+    }
+}
+
+fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
+    let found = match path {
+        "auth/v3/tenant_access_token/internal" => (Method::POST, Endpoint::TenantToken, ""),
+        "authen/v2/oauth/token" => (Method::POST, Endpoint::UserToken, ""),
+        "vc/v1/reports/get_daily" => (Method::GET, Endpoint::GetDaily, ""),
+        "vc/v1/reports/get_top_user" => (Method::GET, Endpoint::GetTopUser, ""),
+        "vc/v1/exports/meeting_list" => (Method::POST, Endpoint::MeetingList, ""),
+        "vc/v1/exports/participant_list" => (Method::POST, Endpoint::ParticipantList, ""),
+        "vc/v1/exports/participant_quality_list" => (Method::POST, Endpoint::ParticipantQualityList, ""),
+        "vc/v1/exports/resource_reservation_list" => (Method::POST, Endpoint::ResourceReservationList, ""),
+        "vc/v1/exports/download" => (Method::GET, Endpoint::Download, ""),
+        "vc/v1/rooms" => (Method::GET, Endpoint::Rooms, ""),
+        "vc/v1/room_levels" => (Method::GET, Endpoint::RoomLevels, ""),
+        _ => {
+            if let Some(id) = path.strip_prefix("vc/v1/exports/") {
+                (Method::GET, Endpoint::Poll, id)
+            } else {
+                (Method::GET, Endpoint::RoomLevel, path.strip_prefix("vc/v1/room_levels/")?)
+            }
+        }
+    };
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_endpoint() {
+        let table = [
+            (Method::POST, "/open-apis/auth/v3/tenant_access_token/internal/", Route::Api(Endpoint::TenantToken, String::new())),
+            (Method::GET, "/open-apis/vc/v1/exports/download", Route::Api(Endpoint::Download, String::new())),
+            (Method::GET, "/open-apis/vc/v1/exports/711", Route::Api(Endpoint::Poll, "711".to_owned())),
+            (Method::GET, "/open-apis/vc/v1/room_levels/0", Route::Api(Endpoint::RoomLevel, "0".to_owned())),
+            (Method::GET, "/open-apis/vc/v1/exports/meeting_list", Route::WrongMethod),
+            (Method::GET, "/open-apis/vc/v2/rooms", Route::NotFound),
+            (Method::PUT, "/_simulator/faults", Route::Faults),
+        ];
+        for (method, path, expected) in table {
+            assert_eq!(Route::of(&method, path), expected, "{path}");
+        }
+    }
+}

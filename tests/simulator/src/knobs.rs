@@ -1,0 +1,197 @@
+//! Every reading of what the API leaves open, as a switch.
+//!
+//! The reference says which behaviours are documented, observed or unknown; an unknown one is a knob here, with the stricter or the
+//! documented reading as its default. Plain values without behaviour: whoever is affected asks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Which rows a window selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// Rows that begin inside the window.
+    #[default]
+    Start,
+    /// Rows that share at least an instant with the window.
+    Overlap,
+}
+
+/// Where the buckets of the daily report begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DayBucket {
+    /// At 00:00 UTC, as in the only documented example.
+    #[default]
+    Utc,
+    /// At midnight of the company's zone.
+    Local,
+}
+
+/// Which header texts and columns a file has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// The documented columns under their documented names.
+    Documented,
+    /// Other names, stray blanks and additional columns, as seen in real files.
+    Observed,
+    /// One of the two, decided by the request, so that the same request always gets the same one.
+    #[default]
+    Mixed,
+}
+
+/// Language of the headers and of the words in the cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// Simplified Chinese.
+    #[default]
+    Zh,
+    /// English, with the vendor's spelling.
+    En,
+}
+
+/// Sheets beyond the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtraSheets {
+    /// One sheet.
+    #[default]
+    None,
+    /// A second sheet of notes, without any known header.
+    Notes,
+    /// The rows are divided over two sheets, each with the header.
+    Split,
+}
+
+/// What becomes of an export for a meeting or a participant that does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownTarget {
+    /// The task is done and its file has only the header.
+    #[default]
+    EmptyFile,
+    /// The task fails (status 2) with `data not exist`.
+    FailedTask,
+}
+
+/// Unit of `meeting_duration` in the top-user report, over which the documentation contradicts itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopUserUnit {
+    /// As the endpoint's page says.
+    #[default]
+    Minutes,
+    /// As the overview says.
+    Seconds,
+}
+
+/// How long an export takes on average, in simulated time; each task takes between half and one and a half of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportTimes {
+    /// `meeting_list`, 8 s.
+    pub meeting_list: Duration,
+    /// `participant_list`, 5 s.
+    pub participant_list: Duration,
+    /// `participant_quality_list`, 6 s.
+    pub participant_quality_list: Duration,
+    /// `resource_reservation_list`, 10 s.
+    pub resource_reservation_list: Duration,
+}
+
+impl Default for ExportTimes {
+    /// Guesses: nothing is published. Long enough that a first poll usually comes too early.
+    fn default() -> Self {
+        Self {
+            meeting_list: Duration::from_secs(8),
+            participant_list: Duration::from_secs(5),
+            participant_quality_list: Duration::from_secs(6),
+            resource_reservation_list: Duration::from_secs(10),
+        }
+    }
+}
+
+/// All the switches. The defaults are what the reference documents, else the stricter reading.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// Which meetings and reservations a window selects. A participant list always takes every overlapping meeting of its number,
+    /// because a window that begins after the meeting is known to work. Default: by start.
+    pub selection: Selection,
+    /// The instant `end_time` itself belongs to a window. Default: it does not.
+    pub end_inclusive: bool,
+    /// Where the daily report cuts its days. Default: UTC.
+    pub day_bucket: DayBucket,
+    /// A room level stands for itself and everything below it, in reservations and `rooms`. Default: for itself only. No level at all
+    /// always means the whole tenant.
+    pub with_descendants: bool,
+    /// Windows longer than the limit of the JSON sibling endpoint (meeting list: a year, upcoming: 31 days, others: a day) are refused with
+    /// 121003. Default: refused.
+    pub refuse_long_spans: bool,
+    /// Refuses too when the window is exactly one meeting that lasts longer than a day. Default: such a request is accepted.
+    pub refuse_long_meetings: bool,
+    /// Report windows that begin more than 90 days ago are refused with 121003; otherwise they only lack the older data. Default:
+    /// refused.
+    pub refuse_old_reports: bool,
+    /// Longest report window in days, beyond which 121003. Default: none, as none is documented.
+    pub longest_report_days: Option<u32>,
+    /// Header texts and columns. Default: mixed.
+    pub layout: Layout,
+    /// Language of the files. Default: Chinese.
+    pub language: Language,
+    /// Sheets beyond the first. Default: none.
+    pub extra_sheets: ExtraSheets,
+    /// Date-times end in `(GMT+08:00)`. Default: they do.
+    pub zone_suffix: bool,
+    /// Counts are numeric cells instead of text. Default: text.
+    pub numeric_counts: bool,
+    /// Participant sheets carry a column 会议室ID, so that rooms have an id. Default: they do not.
+    pub room_id_column: bool,
+    /// An exceeded limit answers HTTP 400 instead of 429, as some old endpoints do. Default: 429.
+    pub rate_limit_as_400: bool,
+    /// Calls a minute to each of the two reports, whose "special" limit is not published. Default: 60.
+    pub report_calls_per_minute: u32,
+    /// Scopes granted to the app (and by the user). Default: all that the simulated endpoints need.
+    pub scopes: BTreeSet<String>,
+    /// The app's creator (and the user) may use Meeting management in the admin console; without it exports answer 403/121005. Default: yes.
+    pub admin_role: bool,
+    /// Every call but those for tokens is refused with 99991401, as if the caller's address were not on the app's list. Default: no.
+    pub address_denied: bool,
+    /// What an export for an unknown meeting or participant gives. Default: a header-only file.
+    pub unknown_target: UnknownTarget,
+    /// Unit of the top-user report's duration. Default: minutes.
+    pub top_user_unit: TopUserUnit,
+    /// Share of the finished tasks that carry `fail_msg: "no permission"` although they are done. Default: 0.3.
+    pub misleading_fail_msg: f64,
+    /// How long exports take.
+    pub export_times: ExportTimes,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        let scopes = [
+            crate::auth::SCOPE_EXPORT,
+            crate::auth::SCOPE_REPORT,
+            crate::auth::SCOPE_ROOM_READONLY,
+            crate::auth::SCOPE_EMPLOYEE_ID,
+        ];
+        Self {
+            selection: Selection::default(),
+            end_inclusive: false,
+            day_bucket: DayBucket::default(),
+            with_descendants: false,
+            refuse_long_spans: true,
+            refuse_long_meetings: false,
+            refuse_old_reports: true,
+            longest_report_days: None,
+            layout: Layout::default(),
+            language: Language::default(),
+            extra_sheets: ExtraSheets::default(),
+            zone_suffix: true,
+            numeric_counts: false,
+            room_id_column: false,
+            rate_limit_as_400: false,
+            report_calls_per_minute: 60,
+            scopes: scopes.map(str::to_owned).into(),
+            admin_role: true,
+            address_denied: false,
+            unknown_target: UnknownTarget::default(),
+            top_user_unit: TopUserUnit::default(),
+            misleading_fail_msg: 0.3,
+            export_times: ExportTimes::default(),
+        }
+    }
+}
