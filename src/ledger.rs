@@ -45,13 +45,17 @@ pub enum Error {
         holder: String,
     },
     /// This process lost the ledger to another one.
-    #[error("another process has taken over the ledger {path}; nothing more is written by this one")]
+    #[error(
+        "another process has taken over the ledger {path}; nothing more is written by this one"
+    )]
     Fenced {
         /// The ledger.
         path: PathBuf,
     },
     /// The file was written by a newer meetlake.
-    #[error("the ledger {path} has format {found}, this meetlake knows formats up to {known}; use the newer meetlake")]
+    #[error(
+        "the ledger {path} has format {found}, this meetlake knows formats up to {known}; use the newer meetlake"
+    )]
     Newer {
         /// The ledger.
         path: PathBuf,
@@ -116,7 +120,10 @@ impl Ledger {
     /// [`Error::Locked`] if another process owns it, [`Error::Newer`] if a newer meetlake wrote it, and whatever the disk says.
     pub async fn open(path: &Path, verb: &str) -> Result<Self, Error> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+            std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+                path: path.to_owned(),
+                source,
+            })?;
         }
         let lock = lock::Lock::take(path, verb)?;
         let write = pool(path, "rwc", 1).await?;
@@ -124,7 +131,14 @@ impl Ledger {
         migrate(path, &write).await?;
         let fence = take_fence(&write).await?;
         let writer = writer::Writer::start(path.to_owned(), write.clone(), fence);
-        Ok(Self { path: path.to_owned(), read, write, writer: Some(writer), fence, _lock: Some(Arc::new(lock)) })
+        Ok(Self {
+            path: path.to_owned(),
+            read,
+            write,
+            writer: Some(writer),
+            fence,
+            _lock: Some(Arc::new(lock)),
+        })
     }
 
     /// Opens the ledger at `path` for reading, beside whoever owns it; `None` if there is no ledger yet.
@@ -137,7 +151,14 @@ impl Ledger {
         }
         let read = pool(path, "rw", 2).await?;
         migrate(path, &read).await?;
-        Ok(Some(Self { path: path.to_owned(), write: read.clone(), read, writer: None, fence: -1, _lock: None }))
+        Ok(Some(Self {
+            path: path.to_owned(),
+            write: read.clone(),
+            read,
+            writer: None,
+            fence: -1,
+            _lock: None,
+        }))
     }
 
     /// Where the ledger is.
@@ -176,19 +197,33 @@ impl Ledger {
 
     /// Starts a write transaction, after checking that this process still owns the ledger.
     async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Any>, Error> {
-        let mut transaction = self.write.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+        let mut transaction = self
+            .write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(sql("begin a transaction"))?;
         check_fence(&self.path, &mut transaction, self.fence).await?;
         Ok(transaction)
     }
 }
 
-async fn check_fence(path: &Path, transaction: &mut sqlx::Transaction<'static, sqlx::Any>, fence: i64) -> Result<(), Error> {
+async fn check_fence(
+    path: &Path,
+    transaction: &mut sqlx::Transaction<'static, sqlx::Any>,
+    fence: i64,
+) -> Result<(), Error> {
     let current: String = sqlx::query("SELECT value FROM meta WHERE name = 'fence'")
         .fetch_one(&mut **transaction)
         .await
         .map_err(sql("check who owns it"))?
         .get(0);
-    if current == fence.to_string() { Ok(()) } else { Err(Error::Fenced { path: path.to_owned() }) }
+    if current == fence.to_string() {
+        Ok(())
+    } else {
+        Err(Error::Fenced {
+            path: path.to_owned(),
+        })
+    }
 }
 
 async fn commit(transaction: sqlx::Transaction<'static, sqlx::Any>) -> Result<(), Error> {
@@ -208,7 +243,11 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
             Box::pin(async move {
                 use sqlx::Executor as _;
                 // FULL: a step that was acknowledged survives a power cut, not only a kill.
-                for pragma in ["PRAGMA busy_timeout = 10000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
+                for pragma in [
+                    "PRAGMA busy_timeout = 10000",
+                    "PRAGMA journal_mode = WAL",
+                    "PRAGMA synchronous = FULL",
+                ] {
                     connection.execute(pragma).await?;
                 }
                 Ok(())
@@ -220,10 +259,11 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
 }
 
 async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
-    let has_meta: Option<AnyRow> = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
-        .fetch_optional(pool)
-        .await
-        .map_err(sql("look at its tables"))?;
+    let has_meta: Option<AnyRow> =
+        sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
+            .fetch_optional(pool)
+            .await
+            .map_err(sql("look at its tables"))?;
     let found: Option<i64> = match has_meta {
         None => None,
         Some(_) => sqlx::query("SELECT value FROM meta WHERE name = 'format'")
@@ -235,12 +275,22 @@ async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
     match found {
         Some(FORMAT_VERSION) => return Ok(()),
         Some(found) if found > FORMAT_VERSION => {
-            return Err(Error::Newer { path: path.to_owned(), found, known: FORMAT_VERSION });
+            return Err(Error::Newer {
+                path: path.to_owned(),
+                found,
+                known: FORMAT_VERSION,
+            });
         }
         _ => {}
     }
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
-    sqlx::raw_sql(include_str!("ledger/schema.sql")).execute(&mut *transaction).await.map_err(sql("create its tables"))?;
+    let mut transaction = pool
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(sql("begin a transaction"))?;
+    sqlx::raw_sql(include_str!("ledger/schema.sql"))
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("create its tables"))?;
     sqlx::query("INSERT INTO meta (name, value) VALUES ('format', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
         .bind(FORMAT_VERSION.to_string())
         .execute(&mut *transaction)
@@ -250,12 +300,18 @@ async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
 }
 
 async fn take_fence(pool: &AnyPool) -> Result<i64, Error> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+    let mut transaction = pool
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(sql("begin a transaction"))?;
     let last: Option<AnyRow> = sqlx::query("SELECT value FROM meta WHERE name = 'fence'")
         .fetch_optional(&mut *transaction)
         .await
         .map_err(sql("read its fence"))?;
-    let fence = last.and_then(|row| row.get::<String, _>(0).parse::<i64>().ok()).unwrap_or(0) + 1;
+    let fence = last
+        .and_then(|row| row.get::<String, _>(0).parse::<i64>().ok())
+        .unwrap_or(0)
+        + 1;
     sqlx::query("INSERT INTO meta (name, value) VALUES ('fence', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
         .bind(fence.to_string())
         .execute(&mut *transaction)
@@ -280,7 +336,10 @@ fn instant(micros: i64) -> Result<Timestamp, Error> {
 }
 
 fn corrupt(what: &'static str, text: impl ToString) -> Error {
-    Error::Corrupt { what, text: text.to_string() }
+    Error::Corrupt {
+        what,
+        text: text.to_string(),
+    }
 }
 
 fn dataset(text: &str) -> Result<Dataset, Error> {
@@ -317,30 +376,76 @@ mod tests {
     }
 
     fn spec(day: i64) -> TaskSpec {
-        let request = Request::MeetingList { start: day * 86_400, end: (day + 1) * 86_400, user_id_type: UserIdType::UserId };
+        let request = Request::MeetingList {
+            start: day * 86_400,
+            end: (day + 1) * 86_400,
+            user_id_type: UserIdType::UserId,
+        };
         TaskSpec::new("acme", window(day), request, Lineage::default())
     }
 
     async fn with_window(ledger: &Ledger, day: i64) -> WindowRow {
-        let new = NewWindow { window: window(day), due_at: at(0), state: WindowState::Due };
-        ledger.insert_windows("meetings", "acme", Dataset::MeetingList, &[new], &[], at(0), None).await.expect("inserted");
-        ledger.windows("acme", Dataset::MeetingList, Some(window(day))).await.expect("listed").remove(0)
+        let new = NewWindow {
+            window: window(day),
+            due_at: at(0),
+            state: WindowState::Due,
+        };
+        ledger
+            .insert_windows(
+                "meetings",
+                "acme",
+                Dataset::MeetingList,
+                &[new],
+                &[],
+                at(0),
+                None,
+            )
+            .await
+            .expect("inserted");
+        ledger
+            .windows("acme", Dataset::MeetingList, Some(window(day)))
+            .await
+            .expect("listed")
+            .remove(0)
     }
 
     fn open(day: i64, generation: u32) -> OpenTask {
-        OpenTask { spec: spec(day), priority: 0, generation }
+        OpenTask {
+            spec: spec(day),
+            priority: 0,
+            generation,
+        }
     }
 
     #[tokio::test]
     async fn planning_twice_creates_nothing_twice() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ledger = Ledger::open(&folder.path().join("a b%?.db"), "test").await.expect("opened");
+        let ledger = Ledger::open(&folder.path().join("a b%?.db"), "test")
+            .await
+            .expect("opened");
         let row = with_window(&ledger, 1).await;
         for _ in 0..2 {
-            ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
+            ledger
+                .plan_tasks(&row, &[open(1, 1)], None, None, None, at(5))
+                .await
+                .expect("planned");
         }
-        assert_eq!(ledger.runnable("acme", at(5), 10).await.expect("listed").len(), 1);
-        assert_eq!(ledger.windows("acme", Dataset::MeetingList, None).await.expect("listed")[0].state, WindowState::Planned);
+        assert_eq!(
+            ledger
+                .runnable("acme", at(5), 10)
+                .await
+                .expect("listed")
+                .len(),
+            1
+        );
+        assert_eq!(
+            ledger
+                .windows("acme", Dataset::MeetingList, None)
+                .await
+                .expect("listed")[0]
+                .state,
+            WindowState::Planned
+        );
     }
 
     #[tokio::test]
@@ -349,13 +454,32 @@ mod tests {
         let path = folder.path().join("meetlake.db");
         let ledger = Ledger::open(&path, "test").await.expect("opened");
         let row = with_window(&ledger, 1).await;
-        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
-        let task = ledger.runnable("acme", at(5), 1).await.expect("listed").remove(0);
-        let state = State::Submitted { export_id: ExportId("7".into()), submitted_at: at(6), polls: 0, relinked: false };
-        ledger.advance(&task, &state, true, false, at(6)).await.expect("advanced");
+        ledger
+            .plan_tasks(&row, &[open(1, 1)], None, None, None, at(5))
+            .await
+            .expect("planned");
+        let task = ledger
+            .runnable("acme", at(5), 1)
+            .await
+            .expect("listed")
+            .remove(0);
+        let state = State::Submitted {
+            export_id: ExportId("7".into()),
+            submitted_at: at(6),
+            polls: 0,
+            relinked: false,
+        };
+        ledger
+            .advance(&task, &state, true, false, at(6))
+            .await
+            .expect("advanced");
         drop(ledger);
         let ledger = Ledger::open(&path, "test").await.expect("opened again");
-        let task = ledger.runnable("acme", at(6), 1).await.expect("listed").remove(0);
+        let task = ledger
+            .runnable("acme", at(6), 1)
+            .await
+            .expect("listed")
+            .remove(0);
         assert_eq!((task.machine, task.submits), (state, 1));
     }
 
@@ -364,9 +488,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("meetlake.db");
         let first = Ledger::open(&path, "serve").await.expect("opened");
-        let error = Ledger::open(&path, "run").await.expect_err("locked").to_string();
-        assert!(error.contains("`meetlake serve`") && error.contains(&std::process::id().to_string()), "{error}");
-        assert!(Ledger::open_for_reading(&path).await.expect("readable").is_some());
+        let error = Ledger::open(&path, "run")
+            .await
+            .expect_err("locked")
+            .to_string();
+        assert!(
+            error.contains("`meetlake serve`") && error.contains(&std::process::id().to_string()),
+            "{error}"
+        );
+        assert!(
+            Ledger::open_for_reading(&path)
+                .await
+                .expect("readable")
+                .is_some()
+        );
         drop(first);
         Ledger::open(&path, "run").await.expect("free again");
     }
@@ -379,7 +514,10 @@ mod tests {
         let row = with_window(&first, 1).await;
         std::fs::remove_file(folder.path().join("meetlake.db.lock")).expect("the lock is lost");
         let _second = Ledger::open(&path, "run").await.expect("taken over");
-        let error = first.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect_err("fenced");
+        let error = first
+            .plan_tasks(&row, &[open(1, 1)], None, None, None, at(5))
+            .await
+            .expect_err("fenced");
         assert!(matches!(error, Error::Fenced { .. }), "{error}");
     }
 
@@ -390,35 +528,92 @@ mod tests {
         let ledger = Ledger::open(&path, "test").await.expect("opened");
         ledger.set_meta("format", "99").await.expect("set");
         drop(ledger);
-        assert!(matches!(Ledger::open(&path, "test").await, Err(Error::Newer { found: 99, .. })));
+        assert!(matches!(
+            Ledger::open(&path, "test").await,
+            Err(Error::Newer { found: 99, .. })
+        ));
     }
 
     #[tokio::test]
     async fn a_task_whose_parent_is_gone_is_withdrawn_and_comes_back_when_planned_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test").await.expect("opened");
+        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test")
+            .await
+            .expect("opened");
         let row = with_window(&ledger, 1).await;
-        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
-        ledger.plan_tasks(&row, &[], Some(&HashSet::new()), None, None, at(6)).await.expect("planned");
-        let phases = ledger.phases_of("acme", Dataset::MeetingList, row.window).await.expect("counted");
+        ledger
+            .plan_tasks(&row, &[open(1, 1)], None, None, None, at(5))
+            .await
+            .expect("planned");
+        ledger
+            .plan_tasks(&row, &[], Some(&HashSet::new()), None, None, at(6))
+            .await
+            .expect("planned");
+        let phases = ledger
+            .phases_of("acme", Dataset::MeetingList, row.window)
+            .await
+            .expect("counted");
         assert_eq!(phases, [(Phase::Withdrawn, 1)]);
-        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(7)).await.expect("planned");
-        assert_eq!(ledger.runnable("acme", at(7), 1).await.expect("listed").len(), 1);
+        ledger
+            .plan_tasks(&row, &[open(1, 1)], None, None, None, at(7))
+            .await
+            .expect("planned");
+        assert_eq!(
+            ledger
+                .runnable("acme", at(7), 1)
+                .await
+                .expect("listed")
+                .len(),
+            1
+        );
     }
 
     #[tokio::test]
     async fn a_new_generation_starts_the_task_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test").await.expect("opened");
+        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test")
+            .await
+            .expect("opened");
         let row = with_window(&ledger, 1).await;
-        ledger.plan_tasks(&row, &[open(1, 1)], None, None, None, at(5)).await.expect("planned");
-        let task = ledger.runnable("acme", at(5), 1).await.expect("listed").remove(0);
-        let result = SpooledResult { rows: 3, dts: "[]".into(), result: "{}".into(), parents: vec![] };
-        ledger.spool(&task, &State::Planned, result, at(6)).await.expect("spooled");
-        ledger.tasks_published(&[(task.spec.key.clone(), 1)], at(7)).await.expect("published");
-        assert!(ledger.runnable("acme", at(8), 1).await.expect("listed").is_empty());
-        ledger.plan_tasks(&row, &[open(1, 2)], None, None, None, at(8)).await.expect("planned");
-        let again = ledger.runnable("acme", at(8), 1).await.expect("listed").remove(0);
+        ledger
+            .plan_tasks(&row, &[open(1, 1)], None, None, None, at(5))
+            .await
+            .expect("planned");
+        let task = ledger
+            .runnable("acme", at(5), 1)
+            .await
+            .expect("listed")
+            .remove(0);
+        let result = SpooledResult {
+            rows: 3,
+            dts: "[]".into(),
+            result: "{}".into(),
+            parents: vec![],
+        };
+        ledger
+            .spool(&task, &State::Planned, result, at(6))
+            .await
+            .expect("spooled");
+        ledger
+            .tasks_published(&[(task.spec.key.clone(), 1)], at(7))
+            .await
+            .expect("published");
+        assert!(
+            ledger
+                .runnable("acme", at(8), 1)
+                .await
+                .expect("listed")
+                .is_empty()
+        );
+        ledger
+            .plan_tasks(&row, &[open(1, 2)], None, None, None, at(8))
+            .await
+            .expect("planned");
+        let again = ledger
+            .runnable("acme", at(8), 1)
+            .await
+            .expect("listed")
+            .remove(0);
         assert_eq!((again.generation, again.rows), (2, None));
     }
 }

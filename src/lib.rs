@@ -1,5 +1,7 @@
 //! meetlake: Feishu/Lark video-meeting data, in your warehouse by morning.
 
+pub mod plan;
+
 pub mod ledger;
 
 pub mod clock;

@@ -15,7 +15,10 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of the ledger at `path` and writes into it who took it.
     pub(super) fn take(path: &Path, verb: &str) -> Result<Self, Error> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -28,12 +31,23 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).map_err(io)?;
-                let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(Error::Locked { path: path.to_owned(), holder });
+                let holder = if holder.trim().is_empty() {
+                    "another process".to_owned()
+                } else {
+                    holder.trim().to_owned()
+                };
+                return Err(Error::Locked {
+                    path: path.to_owned(),
+                    holder,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        let holder = format!("`meetlake {verb}` (process {}, since {})\n", std::process::id(), jiff::Timestamp::now().strftime("%F %TZ"));
+        let holder = format!(
+            "`meetlake {verb}` (process {}, since {})\n",
+            std::process::id(),
+            jiff::Timestamp::now().strftime("%F %TZ")
+        );
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         file.write_all(holder.as_bytes()).map_err(io)?;

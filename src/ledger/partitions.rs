@@ -73,16 +73,22 @@ pub struct PublishedPartition {
     pub inputs: Vec<(TaskKey, u32, String)>,
 }
 
-const COLUMNS: &str =
-    "tenant, dataset, dt, revision, state, content_hash, manifest_sha256, rows_out, size_bytes, published_at, checked_at, intent";
+const COLUMNS: &str = "tenant, dataset, dt, revision, state, content_hash, manifest_sha256, rows_out, size_bytes, published_at, checked_at, intent";
 
 impl Ledger {
     /// One partition, if it was ever published or is being published.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn partition(&self, tenant: &str, of: Dataset, dt: Date) -> Result<Option<PartitionRow>, Error> {
-        let statement = format!("SELECT {COLUMNS} FROM partition WHERE tenant = $1 AND dataset = $2 AND dt = $3");
+    pub async fn partition(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        dt: Date,
+    ) -> Result<Option<PartitionRow>, Error> {
+        let statement = format!(
+            "SELECT {COLUMNS} FROM partition WHERE tenant = $1 AND dataset = $2 AND dt = $3"
+        );
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(tenant)
             .bind(of.as_str())
@@ -98,7 +104,9 @@ impl Ledger {
     /// # Errors
     /// When the database refuses.
     pub async fn partitions(&self, tenant: Option<&str>) -> Result<Vec<PartitionRow>, Error> {
-        let statement = format!("SELECT {COLUMNS} FROM partition WHERE $1 = '' OR tenant = $1 ORDER BY tenant, dataset, dt");
+        let statement = format!(
+            "SELECT {COLUMNS} FROM partition WHERE $1 = '' OR tenant = $1 ORDER BY tenant, dataset, dt"
+        );
         sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(tenant.unwrap_or(""))
             .fetch_all(&self.read)
@@ -113,7 +121,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn inputs(&self, tenant: &str, of: Dataset, dt: Date) -> Result<Vec<(TaskKey, u32, String)>, Error> {
+    pub async fn inputs(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        dt: Date,
+    ) -> Result<Vec<(TaskKey, u32, String)>, Error> {
         let rows = sqlx::query("SELECT task_key, generation, entry FROM input WHERE tenant = $1 AND dataset = $2 AND dt = $3 ORDER BY task_key")
             .bind(tenant)
             .bind(of.as_str())
@@ -123,7 +136,13 @@ impl Ledger {
             .map_err(sql("list a partition's inputs"))?;
         Ok(rows
             .iter()
-            .map(|row| (TaskKey::from_stored(row.get::<String, _>(0)), u32::try_from(row.get::<i64, _>(1)).unwrap_or(1), row.get(2)))
+            .map(|row| {
+                (
+                    TaskKey::from_stored(row.get::<String, _>(0)),
+                    u32::try_from(row.get::<i64, _>(1)).unwrap_or(1),
+                    row.get(2),
+                )
+            })
             .collect())
     }
 
@@ -146,7 +165,10 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn withdrawn_inputs(&self, tenant: &str) -> Result<Vec<(Dataset, Date, TaskKey)>, Error> {
+    pub async fn withdrawn_inputs(
+        &self,
+        tenant: &str,
+    ) -> Result<Vec<(Dataset, Date, TaskKey)>, Error> {
         sqlx::query(
             "SELECT i.dataset, i.dt, i.task_key FROM input i JOIN task t ON t.key = i.task_key \
              WHERE i.tenant = $1 AND t.phase = 'withdrawn' ORDER BY i.dataset, i.dt, i.task_key",
@@ -157,7 +179,11 @@ impl Ledger {
         .map_err(sql("find withdrawn inputs"))?
         .iter()
         .map(|row| {
-            Ok((dataset(&row.get::<String, _>(0))?, date(&row.get::<String, _>(1))?, TaskKey::from_stored(row.get::<String, _>(2))))
+            Ok((
+                dataset(&row.get::<String, _>(0))?,
+                date(&row.get::<String, _>(1))?,
+                TaskKey::from_stored(row.get::<String, _>(2)),
+            ))
         })
         .collect()
     }
@@ -166,7 +192,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn intend(&self, tenant: &str, of: Dataset, dt: Date, intent: &Intent) -> Result<(), Error> {
+    pub async fn intend(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        dt: Date,
+        intent: &Intent,
+    ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO partition (tenant, dataset, dt, revision, state, rows_out, size_bytes, intent) VALUES ($1, $2, $3, 0, 'partial', 0, 0, $4) \
@@ -186,7 +218,14 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn published(&self, tenant: &str, of: Dataset, dt: Date, done: &PublishedPartition, now: Timestamp) -> Result<(), Error> {
+    pub async fn published(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        dt: Date,
+        done: &PublishedPartition,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO partition (tenant, dataset, dt, revision, state, content_hash, manifest_sha256, rows_out, size_bytes, published_at) \
@@ -249,7 +288,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn tasks_published(&self, tasks: &[(TaskKey, u32)], now: Timestamp) -> Result<(), Error> {
+    pub async fn tasks_published(
+        &self,
+        tasks: &[(TaskKey, u32)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         for (key, generation) in tasks {
             sqlx::query("UPDATE task SET phase = 'published', updated_at = $1 WHERE key = $2 AND generation = $3 AND phase = 'spooled'")
@@ -273,18 +316,36 @@ async fn insert_inputs(
 ) -> Result<(), Error> {
     for chunk in inputs.chunks(1000) {
         use std::fmt::Write as _;
-        let mut statement = String::from("INSERT INTO input (tenant, dataset, dt, task_key, generation, entry) VALUES ");
+        let mut statement = String::from(
+            "INSERT INTO input (tenant, dataset, dt, task_key, generation, entry) VALUES ",
+        );
         for index in 0..chunk.len() {
             let p = 4 + index * 3;
             let comma = if index == 0 { "" } else { "," };
-            write!(statement, "{comma}($1, $2, $3, ${}, ${}, ${})", p, p + 1, p + 2).expect("writing to a string");
+            write!(
+                statement,
+                "{comma}($1, $2, $3, ${}, ${}, ${})",
+                p,
+                p + 1,
+                p + 2
+            )
+            .expect("writing to a string");
         }
         statement.push_str(" ON CONFLICT (tenant, dataset, dt, task_key) DO NOTHING");
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(tenant.to_owned()).bind(of.as_str()).bind(dt.to_string());
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(tenant.to_owned())
+            .bind(of.as_str())
+            .bind(dt.to_string());
         for (key, generation, entry) in chunk {
-            query = query.bind(key.as_str().to_owned()).bind(i64::from(*generation)).bind(entry.clone());
+            query = query
+                .bind(key.as_str().to_owned())
+                .bind(i64::from(*generation))
+                .bind(entry.clone());
         }
-        query.execute(&mut **transaction).await.map_err(sql("record a partition's inputs"))?;
+        query
+            .execute(&mut **transaction)
+            .await
+            .map_err(sql("record a partition's inputs"))?;
     }
     Ok(())
 }
@@ -303,6 +364,9 @@ fn partition_row(row: &AnyRow) -> Result<PartitionRow, Error> {
         size_bytes: count(8),
         published_at: row.get::<Option<i64>, _>(9).map(instant).transpose()?,
         checked_at: row.get::<Option<i64>, _>(10).map(instant).transpose()?,
-        intent: row.get::<Option<String>, _>(11).map(|text| from_json("intent", &text)).transpose()?,
+        intent: row
+            .get::<Option<String>, _>(11)
+            .map(|text| from_json("intent", &text))
+            .transpose()?,
     })
 }

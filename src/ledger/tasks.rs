@@ -47,10 +47,17 @@ impl Phase {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        [Self::Open, Self::Spooled, Self::Published, Self::Quarantined, Self::Failed, Self::Withdrawn]
-            .into_iter()
-            .find(|phase| phase.as_str() == text)
-            .ok_or_else(|| corrupt("task phase", text))
+        [
+            Self::Open,
+            Self::Spooled,
+            Self::Published,
+            Self::Quarantined,
+            Self::Failed,
+            Self::Withdrawn,
+        ]
+        .into_iter()
+        .find(|phase| phase.as_str() == text)
+        .ok_or_else(|| corrupt("task phase", text))
     }
 }
 
@@ -181,7 +188,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn rearm_failed(&self, tenant: &str, of: Dataset, now: Timestamp) -> Result<u64, Error> {
+    pub async fn rearm_failed(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
         let mut transaction = self.begin().await?;
         let done = sqlx::query(
             "UPDATE task SET phase = 'open', attempts = 0, run_at = $1 WHERE tenant = $2 AND dataset = $3 AND phase = 'failed'",
@@ -210,11 +222,22 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn runnable(&self, tenant: &str, now: Timestamp, limit: u32) -> Result<Vec<TaskRow>, Error> {
+    pub async fn runnable(
+        &self,
+        tenant: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<TaskRow>, Error> {
         let statement = format!(
             "SELECT {COLUMNS} FROM task WHERE tenant = $1 AND phase = 'open' AND run_at <= $2 ORDER BY priority, run_at, key LIMIT $3"
         );
-        self.tasks(sqlx::query(sqlx::AssertSqlSafe(statement)).bind(tenant).bind(micros(now)).bind(i64::from(limit))).await
+        self.tasks(
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .bind(tenant)
+                .bind(micros(now))
+                .bind(i64::from(limit)),
+        )
+        .await
     }
 
     /// When the next open task of a tenant may run, and how many are open.
@@ -222,11 +245,13 @@ impl Ledger {
     /// # Errors
     /// When the database refuses.
     pub async fn next_run_at(&self, tenant: &str) -> Result<(Option<Timestamp>, u64), Error> {
-        let row = sqlx::query("SELECT MIN(run_at), COUNT(*) FROM task WHERE tenant = $1 AND phase = 'open'")
-            .bind(tenant)
-            .fetch_one(&self.read)
-            .await
-            .map_err(sql("find the next task"))?;
+        let row = sqlx::query(
+            "SELECT MIN(run_at), COUNT(*) FROM task WHERE tenant = $1 AND phase = 'open'",
+        )
+        .bind(tenant)
+        .fetch_one(&self.read)
+        .await
+        .map_err(sql("find the next task"))?;
         let next = row.get::<Option<i64>, _>(0).map(instant).transpose()?;
         Ok((next, u64::try_from(row.get::<i64, _>(1)).unwrap_or(0)))
     }
@@ -239,16 +264,27 @@ impl Ledger {
         let statement = format!(
             "SELECT {COLUMNS} FROM task WHERE tenant = $1 AND phase = 'spooled' AND ($2 = '' OR dataset = $2) ORDER BY key"
         );
-        self.tasks(sqlx::query(sqlx::AssertSqlSafe(statement)).bind(tenant).bind(of.map_or("", Dataset::as_str))).await
+        self.tasks(
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .bind(tenant)
+                .bind(of.map_or("", Dataset::as_str)),
+        )
+        .await
     }
 
     /// All tasks of a window.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn tasks_of(&self, tenant: &str, of: Dataset, window: Window) -> Result<Vec<TaskRow>, Error> {
-        let statement =
-            format!("SELECT {COLUMNS} FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 AND job_end = $4 ORDER BY key");
+    pub async fn tasks_of(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        window: Window,
+    ) -> Result<Vec<TaskRow>, Error> {
+        let statement = format!(
+            "SELECT {COLUMNS} FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 AND job_end = $4 ORDER BY key"
+        );
         let query = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(tenant)
             .bind(of.as_str())
@@ -261,7 +297,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn phases_of(&self, tenant: &str, of: Dataset, window: Window) -> Result<Vec<(Phase, u64)>, Error> {
+    pub async fn phases_of(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        window: Window,
+    ) -> Result<Vec<(Phase, u64)>, Error> {
         sqlx::query(
             "SELECT phase, COUNT(*) FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 AND job_end = $4 GROUP BY phase",
         )
@@ -277,33 +318,77 @@ impl Ledger {
         .collect()
     }
 
-    async fn tasks(&self, query: sqlx::query::Query<'_, Any, <Any as sqlx::Database>::Arguments>) -> Result<Vec<TaskRow>, Error> {
-        query.fetch_all(&self.read).await.map_err(sql("list tasks"))?.iter().map(task_row).collect()
+    async fn tasks(
+        &self,
+        query: sqlx::query::Query<'_, Any, <Any as sqlx::Database>::Arguments>,
+    ) -> Result<Vec<TaskRow>, Error> {
+        query
+            .fetch_all(&self.read)
+            .await
+            .map_err(sql("list tasks"))?
+            .iter()
+            .map(task_row)
+            .collect()
     }
 
     /// Records where an export stands, before the next effect is performed.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn advance(&self, task: &TaskRow, machine: &State, submitted: bool, polled: bool, now: Timestamp) -> Result<(), Error> {
-        self.step(Op::Advance { key: task.spec.key.clone(), machine: to_json(machine), submitted, polled, now }).await
+    pub async fn advance(
+        &self,
+        task: &TaskRow,
+        machine: &State,
+        submitted: bool,
+        polled: bool,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.step(Op::Advance {
+            key: task.spec.key.clone(),
+            machine: to_json(machine),
+            submitted,
+            polled,
+            now,
+        })
+        .await
     }
 
     /// Records that a task's rows are in the spool, together with what its children need.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn spool(&self, task: &TaskRow, machine: &State, result: SpooledResult, now: Timestamp) -> Result<(), Error> {
+    pub async fn spool(
+        &self,
+        task: &TaskRow,
+        machine: &State,
+        result: SpooledResult,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let spec = &task.spec;
-        self.step(Op::Spool { key: spec.key.clone(), tenant: spec.tenant.clone(), of: spec.dataset(), machine: to_json(machine), result, now })
-            .await
+        self.step(Op::Spool {
+            key: spec.key.clone(),
+            tenant: spec.tenant.clone(),
+            of: spec.dataset(),
+            machine: to_json(machine),
+            result,
+            now,
+        })
+        .await
     }
 
     /// Records a given-up attempt, and when the next one may start.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn defer(&self, task: &TaskRow, machine: &State, run_at: Timestamp, kind: &str, error: &str, now: Timestamp) -> Result<(), Error> {
+    pub async fn defer(
+        &self,
+        task: &TaskRow,
+        machine: &State,
+        run_at: Timestamp,
+        kind: &str,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.step(Op::Defer {
             key: task.spec.key.clone(),
             machine: to_json(machine),
@@ -319,7 +404,15 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn end(&self, task: &TaskRow, phase: Phase, machine: &State, kind: &str, error: &str, now: Timestamp) -> Result<(), Error> {
+    pub async fn end(
+        &self,
+        task: &TaskRow,
+        phase: Phase,
+        machine: &State,
+        kind: &str,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.step(Op::End {
             key: task.spec.key.clone(),
             phase,
@@ -334,7 +427,9 @@ impl Ledger {
     async fn step(&self, op: Op) -> Result<(), Error> {
         match &self.writer {
             Some(writer) => writer.write(op).await,
-            None => Err(Error::Fenced { path: self.path.clone() }),
+            None => Err(Error::Fenced {
+                path: self.path.clone(),
+            }),
         }
     }
 
@@ -359,7 +454,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn parents(&self, tenant: &str, of: Dataset, range: Window) -> Result<Vec<Parent>, Error> {
+    pub async fn parents(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        range: Window,
+    ) -> Result<Vec<Parent>, Error> {
         sqlx::query(
             "SELECT source_row, meeting_no, start_at, end_at, participant_count, join_at, stay_s, user_id, room_id FROM parent \
              WHERE tenant = $1 AND dataset = $2 AND start_at >= $3 AND start_at < $4 ORDER BY start_at, meeting_no, task_key, source_row",
@@ -405,9 +505,18 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn set_rooms(&self, tenant: &str, rooms: &[(String, String)], now: Timestamp) -> Result<(), Error> {
+    pub async fn set_rooms(
+        &self,
+        tenant: &str,
+        rooms: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query("DELETE FROM room WHERE tenant = $1").bind(tenant).execute(&mut *transaction).await.map_err(sql("forget rooms"))?;
+        sqlx::query("DELETE FROM room WHERE tenant = $1")
+            .bind(tenant)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("forget rooms"))?;
         for (room, level) in rooms {
             sqlx::query("INSERT INTO room (tenant, room_id, room_level_id, seen_at) VALUES ($1, $2, $3, $4)")
                 .bind(tenant)
@@ -467,7 +576,10 @@ async fn insert_tasks(
             .bind(i64::from(task.generation))
             .bind(to_json(&State::Planned));
     }
-    query.execute(&mut **transaction).await.map_err(sql("insert tasks"))?;
+    query
+        .execute(&mut **transaction)
+        .await
+        .map_err(sql("insert tasks"))?;
     Ok(())
 }
 
@@ -508,7 +620,8 @@ async fn withdraw_missing(
 
 fn task_row(row: &AnyRow) -> Result<TaskRow, Error> {
     let window = |start: i64, end: i64| {
-        Window::new(instant(start)?, instant(end)?).ok_or_else(|| corrupt("window", format!("{start}..{end}")))
+        Window::new(instant(start)?, instant(end)?)
+            .ok_or_else(|| corrupt("window", format!("{start}..{end}")))
     };
     let request: Request = from_json("request", &row.get::<String, _>(6))?;
     let lineage: Lineage = from_json("lineage", &row.get::<String, _>(7))?;
@@ -528,7 +641,9 @@ fn task_row(row: &AnyRow) -> Result<TaskRow, Error> {
         attempts: count(11),
         submits: count(12),
         run_at: instant(row.get(13))?,
-        rows: row.get::<Option<i64>, _>(14).and_then(|rows| u64::try_from(rows).ok()),
+        rows: row
+            .get::<Option<i64>, _>(14)
+            .and_then(|rows| u64::try_from(rows).ok()),
         dts: row.get(15),
         pack: row.get(16),
         result: row.get(17),

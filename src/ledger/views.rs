@@ -83,8 +83,16 @@ impl Ledger {
     /// When the database refuses.
     pub async fn dataset_status(&self, tenant: &str, of: Dataset) -> Result<DatasetStatus, Error> {
         let counted = async |statement: &'static str| -> Result<Vec<(String, u64)>, Error> {
-            let rows = sqlx::query(statement).bind(tenant).bind(of.as_str()).fetch_all(&self.read).await.map_err(sql("count"))?;
-            Ok(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0))).collect())
+            let rows = sqlx::query(statement)
+                .bind(tenant)
+                .bind(of.as_str())
+                .fetch_all(&self.read)
+                .await
+                .map_err(sql("count"))?;
+            Ok(rows
+                .iter()
+                .map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0)))
+                .collect())
         };
         let windows = counted("SELECT state, COUNT(*) FROM job_window WHERE tenant = $1 AND dataset = $2 GROUP BY state ORDER BY state").await?;
         let tasks = counted("SELECT phase, COUNT(*) FROM task WHERE tenant = $1 AND dataset = $2 GROUP BY phase ORDER BY phase").await?;
@@ -95,7 +103,12 @@ impl Ledger {
             .await
             .map_err(sql("count calls"))?;
         let sum = |index: usize| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
-        Ok(DatasetStatus { windows, tasks, submits: sum(0), polls: sum(1) })
+        Ok(DatasetStatus {
+            windows,
+            tasks,
+            submits: sum(0),
+            polls: sum(1),
+        })
     }
 
     /// The published partitions, one line a tenant and dataset.
@@ -162,22 +175,24 @@ impl Ledger {
     /// # Errors
     /// When the database refuses.
     pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>, Error> {
-        sqlx::query("SELECT id, verb, ended_at, exit_code, summary FROM run ORDER BY id DESC LIMIT $1")
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await
-            .map_err(sql("list runs"))?
-            .iter()
-            .map(|row| {
-                Ok(RunRecord {
-                    started_at: instant(row.get(0))?,
-                    verb: row.get(1),
-                    ended_at: row.get::<Option<i64>, _>(2).map(instant).transpose()?,
-                    exit_code: row.get(3),
-                    summary: row.get(4),
-                })
+        sqlx::query(
+            "SELECT id, verb, ended_at, exit_code, summary FROM run ORDER BY id DESC LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("list runs"))?
+        .iter()
+        .map(|row| {
+            Ok(RunRecord {
+                started_at: instant(row.get(0))?,
+                verb: row.get(1),
+                ended_at: row.get::<Option<i64>, _>(2).map(instant).transpose()?,
+                exit_code: row.get(3),
+                summary: row.get(4),
             })
-            .collect()
+        })
+        .collect()
     }
 
     /// Records that a run began; its start identifies it.
@@ -199,7 +214,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn run_ended(&self, began: Timestamp, now: Timestamp, exit_code: u8, summary: &str) -> Result<(), Error> {
+    pub async fn run_ended(
+        &self,
+        began: Timestamp,
+        now: Timestamp,
+        exit_code: u8,
+        summary: &str,
+    ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         sqlx::query("UPDATE run SET ended_at = $1, exit_code = $2, summary = $3 WHERE id = $4")
             .bind(micros(now))

@@ -46,10 +46,16 @@ impl WindowState {
     }
 
     fn parse(text: &str) -> Result<Self, Error> {
-        [Self::Due, Self::Planned, Self::Settled, Self::Skipped, Self::Lost]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| corrupt("window state", text))
+        [
+            Self::Due,
+            Self::Planned,
+            Self::Settled,
+            Self::Skipped,
+            Self::Lost,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
+        .ok_or_else(|| corrupt("window state", text))
     }
 }
 
@@ -97,13 +103,21 @@ impl Ledger {
     /// # Errors
     /// When the database refuses.
     pub async fn schedule(&self, job: &str, tenant: &str) -> Result<Option<ScheduleState>, Error> {
-        let row = sqlx::query("SELECT watermark, last_firing FROM schedule WHERE job = $1 AND tenant = $2")
-            .bind(job)
-            .bind(tenant)
-            .fetch_optional(&self.read)
-            .await
-            .map_err(sql("read a schedule"))?;
-        row.map(|row| Ok(ScheduleState { watermark: instant(row.get(0))?, last_firing: instant(row.get(1))? })).transpose()
+        let row = sqlx::query(
+            "SELECT watermark, last_firing FROM schedule WHERE job = $1 AND tenant = $2",
+        )
+        .bind(job)
+        .bind(tenant)
+        .fetch_optional(&self.read)
+        .await
+        .map_err(sql("read a schedule"))?;
+        row.map(|row| {
+            Ok(ScheduleState {
+                watermark: instant(row.get(0))?,
+                last_firing: instant(row.get(1))?,
+            })
+        })
+        .transpose()
     }
 
     /// Inserts the windows that are not there yet, starts another generation of those in `again`, and moves the schedule, in one transaction.
@@ -175,8 +189,15 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn windows(&self, tenant: &str, of: Dataset, range: Option<Window>) -> Result<Vec<WindowRow>, Error> {
-        let (from, to) = range.map_or((i64::MIN, i64::MAX), |range| (micros(range.start()), micros(range.end())));
+    pub async fn windows(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        range: Option<Window>,
+    ) -> Result<Vec<WindowRow>, Error> {
+        let (from, to) = range.map_or((i64::MIN, i64::MAX), |range| {
+            (micros(range.start()), micros(range.end()))
+        });
         let statement = format!(
             "SELECT {COLUMNS} FROM job_window WHERE tenant = $1 AND dataset = $2 AND end_at > $3 AND start_at < $4 ORDER BY start_at, end_at"
         );
@@ -221,7 +242,8 @@ fn window_row(row: &AnyRow) -> Result<WindowRow, Error> {
     Ok(WindowRow {
         tenant: row.get(0),
         dataset: dataset(&row.get::<String, _>(1))?,
-        window: Window::new(start, end).ok_or_else(|| corrupt("window", format!("{start}..{end}")))?,
+        window: Window::new(start, end)
+            .ok_or_else(|| corrupt("window", format!("{start}..{end}")))?,
         job: row.get(4),
         due_at: instant(row.get(5))?,
         state: WindowState::parse(&row.get::<String, _>(6))?,

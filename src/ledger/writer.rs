@@ -17,10 +17,37 @@ use crate::task::TaskKey;
 /// A step of one task.
 #[derive(Debug)]
 pub(super) enum Op {
-    Advance { key: TaskKey, machine: String, submitted: bool, polled: bool, now: Timestamp },
-    Spool { key: TaskKey, tenant: String, of: Dataset, machine: String, result: SpooledResult, now: Timestamp },
-    Defer { key: TaskKey, machine: String, run_at: Timestamp, kind: String, error: String, now: Timestamp },
-    End { key: TaskKey, phase: Phase, machine: String, kind: String, error: String, now: Timestamp },
+    Advance {
+        key: TaskKey,
+        machine: String,
+        submitted: bool,
+        polled: bool,
+        now: Timestamp,
+    },
+    Spool {
+        key: TaskKey,
+        tenant: String,
+        of: Dataset,
+        machine: String,
+        result: SpooledResult,
+        now: Timestamp,
+    },
+    Defer {
+        key: TaskKey,
+        machine: String,
+        run_at: Timestamp,
+        kind: String,
+        error: String,
+        now: Timestamp,
+    },
+    End {
+        key: TaskKey,
+        phase: Phase,
+        machine: String,
+        kind: String,
+        error: String,
+        now: Timestamp,
+    },
 }
 
 type Waiting = (Op, oneshot::Sender<Result<(), Error>>);
@@ -37,13 +64,18 @@ const LARGEST_GROUP: usize = 256;
 impl Writer {
     pub(super) fn start(path: PathBuf, pool: AnyPool, fence: i64) -> Self {
         let (queue, mut waiting) = mpsc::channel::<Waiting>(LARGEST_GROUP);
-        let writer = Self { queue, path: path.clone() };
+        let writer = Self {
+            queue,
+            path: path.clone(),
+        };
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(LARGEST_GROUP);
             while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
                 let ops: Vec<&Op> = group.iter().map(|(op, _)| op).collect();
                 match write_group(&path, &pool, fence, &ops).await {
-                    Ok(()) => group.drain(..).for_each(|(_, done)| drop(done.send(Ok(())))),
+                    Ok(()) => group
+                        .drain(..)
+                        .for_each(|(_, done)| drop(done.send(Ok(())))),
                     // One bad step must not take the others with it: each gets a transaction, and an answer, of its own.
                     Err(_) => {
                         for (op, done) in group.drain(..) {
@@ -57,15 +89,25 @@ impl Writer {
     }
 
     pub(super) async fn write(&self, op: Op) -> Result<(), Error> {
-        let gone = || Error::Fenced { path: self.path.clone() };
+        let gone = || Error::Fenced {
+            path: self.path.clone(),
+        };
         let (done, answer) = oneshot::channel();
         self.queue.send((op, done)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
-async fn write_group(path: &std::path::Path, pool: &AnyPool, fence: i64, ops: &[&Op]) -> Result<(), Error> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+async fn write_group(
+    path: &std::path::Path,
+    pool: &AnyPool,
+    fence: i64,
+    ops: &[&Op],
+) -> Result<(), Error> {
+    let mut transaction = pool
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(sql("begin a transaction"))?;
     check_fence(path, &mut transaction, fence).await?;
     for op in ops {
         write_one(&mut transaction, op).await?;
@@ -75,7 +117,13 @@ async fn write_group(path: &std::path::Path, pool: &AnyPool, fence: i64, ops: &[
 
 async fn write_one(transaction: &mut Transaction<'static, Any>, op: &Op) -> Result<(), Error> {
     match op {
-        Op::Advance { key, machine, submitted, polled, now } => {
+        Op::Advance {
+            key,
+            machine,
+            submitted,
+            polled,
+            now,
+        } => {
             sqlx::query("UPDATE task SET machine = $1, submits = submits + $2, polls = polls + $3, updated_at = $4 WHERE key = $5")
                 .bind(machine.as_str().to_owned())
                 .bind(i64::from(*submitted))
@@ -86,7 +134,14 @@ async fn write_one(transaction: &mut Transaction<'static, Any>, op: &Op) -> Resu
                 .await
                 .map_err(sql("record where an export stands"))?;
         }
-        Op::Defer { key, machine, run_at, kind, error, now } => {
+        Op::Defer {
+            key,
+            machine,
+            run_at,
+            kind,
+            error,
+            now,
+        } => {
             sqlx::query(
                 "UPDATE task SET machine = $1, attempts = attempts + 1, run_at = $2, error_kind = $3, error = $4, updated_at = $5 \
                  WHERE key = $6",
@@ -101,7 +156,14 @@ async fn write_one(transaction: &mut Transaction<'static, Any>, op: &Op) -> Resu
             .await
             .map_err(sql("defer a task"))?;
         }
-        Op::End { key, phase, machine, kind, error, now } => {
+        Op::End {
+            key,
+            phase,
+            machine,
+            kind,
+            error,
+            now,
+        } => {
             sqlx::query(
                 "UPDATE task SET phase = $1, machine = $2, attempts = attempts + 1, error_kind = $3, error = $4, updated_at = $5 \
                  WHERE key = $6",
@@ -116,7 +178,14 @@ async fn write_one(transaction: &mut Transaction<'static, Any>, op: &Op) -> Resu
             .await
             .map_err(sql("end a task"))?;
         }
-        Op::Spool { key, tenant, of, machine, result, now } => {
+        Op::Spool {
+            key,
+            tenant,
+            of,
+            machine,
+            result,
+            now,
+        } => {
             write_spooled(transaction, key, tenant, *of, machine, result, *now).await?;
         }
     }

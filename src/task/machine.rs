@@ -189,9 +189,20 @@ impl Machine {
     ///
     /// # Errors
     /// [`IllegalTransition`] when the event does not belong to the state.
-    pub fn step(&self, state: State, event: Event, now: Timestamp) -> Result<Step, IllegalTransition> {
+    pub fn step(
+        &self,
+        state: State,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Step, IllegalTransition> {
         use State::{Fetched, Planned, Ready, Submitted, Submitting};
-        let step = |state, effect, wake_at| Ok(Step { state, effect, wake_at });
+        let step = |state, effect, wake_at| {
+            Ok(Step {
+                state,
+                effect,
+                wake_at,
+            })
+        };
         let give_up = |state, why| step(state, Effect::GiveUp(why), now);
         match (state, event) {
             (Planned | Submitting, Event::Resumed) => step(Submitting, Effect::Submit, now),
@@ -199,54 +210,151 @@ impl Machine {
                 let first_poll = later(now, self.first_poll);
                 let effect = Effect::Poll(export_id.clone());
                 let (submitted_at, polls, relinked) = (now, 0, false);
-                step(Submitted { export_id, submitted_at, polls, relinked }, effect, first_poll)
+                step(
+                    Submitted {
+                        export_id,
+                        submitted_at,
+                        polls,
+                        relinked,
+                    },
+                    effect,
+                    first_poll,
+                )
             }
             (Submitting, Event::CallFailed) => give_up(Planned, GaveUp::CallFailed),
 
             (state @ Submitted { .. }, Event::Resumed) => {
-                let Submitted { export_id, submitted_at, polls, .. } = &state else { unreachable!() };
-                let wake_at = if *polls == 0 { later(*submitted_at, self.first_poll).max(now) } else { now };
+                let Submitted {
+                    export_id,
+                    submitted_at,
+                    polls,
+                    ..
+                } = &state
+                else {
+                    unreachable!()
+                };
+                let wake_at = if *polls == 0 {
+                    later(*submitted_at, self.first_poll).max(now)
+                } else {
+                    now
+                };
                 let effect = Effect::Poll(export_id.clone());
                 step(state, effect, wake_at)
             }
-            (Submitted { export_id, submitted_at, polls, relinked }, Event::StillProcessing) => {
+            (
+                Submitted {
+                    export_id,
+                    submitted_at,
+                    polls,
+                    relinked,
+                },
+                Event::StillProcessing,
+            ) => {
                 if now >= later(submitted_at, self.deadline) {
                     return give_up(Planned, GaveUp::DeadlinePassed);
                 }
-                let waited = Duration::try_from(now.duration_since(submitted_at)).unwrap_or_default();
+                let waited =
+                    Duration::try_from(now.duration_since(submitted_at)).unwrap_or_default();
                 let wait = (waited / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT);
                 let effect = Effect::Poll(export_id.clone());
                 let polls = polls.saturating_add(1);
-                step(Submitted { export_id, submitted_at, polls, relinked }, effect, later(now, wait))
+                step(
+                    Submitted {
+                        export_id,
+                        submitted_at,
+                        polls,
+                        relinked,
+                    },
+                    effect,
+                    later(now, wait),
+                )
             }
-            (Submitted { export_id, submitted_at, relinked, .. }, Event::FileReady(file_token)) => {
+            (
+                Submitted {
+                    export_id,
+                    submitted_at,
+                    relinked,
+                    ..
+                },
+                Event::FileReady(file_token),
+            ) => {
                 let effect = Effect::Download(file_token.clone());
-                step(Ready { export_id, submitted_at, file_token, relinked }, effect, now)
+                step(
+                    Ready {
+                        export_id,
+                        submitted_at,
+                        file_token,
+                        relinked,
+                    },
+                    effect,
+                    now,
+                )
             }
             (Submitted { .. }, Event::ExportFailed) => give_up(Planned, GaveUp::ExportFailed),
             (Submitted { .. }, Event::Gone) => give_up(Planned, GaveUp::Forgotten),
             (state @ Submitted { .. }, Event::CallFailed) => give_up(state, GaveUp::CallFailed),
 
             (state @ Ready { .. }, Event::Resumed) => {
-                let Ready { file_token, .. } = &state else { unreachable!() };
+                let Ready { file_token, .. } = &state else {
+                    unreachable!()
+                };
                 let effect = Effect::Download(file_token.clone());
                 step(state, effect, now)
             }
-            (Ready { export_id, submitted_at, .. }, Event::Downloaded { sha256, size_bytes }) => {
+            (
+                Ready {
+                    export_id,
+                    submitted_at,
+                    ..
+                },
+                Event::Downloaded { sha256, size_bytes },
+            ) => {
                 let export_id = Some(export_id);
-                step(Fetched { export_id, submitted_at, sha256, size_bytes, extracted_at: now }, Effect::Decode, now)
+                step(
+                    Fetched {
+                        export_id,
+                        submitted_at,
+                        sha256,
+                        size_bytes,
+                        extracted_at: now,
+                    },
+                    Effect::Decode,
+                    now,
+                )
             }
-            (Ready { export_id, submitted_at, relinked: false, .. }, Event::Gone | Event::BadDownload) => {
+            (
+                Ready {
+                    export_id,
+                    submitted_at,
+                    relinked: false,
+                    ..
+                },
+                Event::Gone | Event::BadDownload,
+            ) => {
                 let effect = Effect::Poll(export_id.clone());
-                step(Submitted { export_id, submitted_at, polls: 1, relinked: true }, effect, now)
+                step(
+                    Submitted {
+                        export_id,
+                        submitted_at,
+                        polls: 1,
+                        relinked: true,
+                    },
+                    effect,
+                    now,
+                )
             }
-            (Ready { relinked: true, .. }, Event::Gone | Event::BadDownload) => give_up(Planned, GaveUp::FileGone),
+            (Ready { relinked: true, .. }, Event::Gone | Event::BadDownload) => {
+                give_up(Planned, GaveUp::FileGone)
+            }
             (state @ Ready { .. }, Event::CallFailed) => give_up(state, GaveUp::CallFailed),
 
             (state @ Fetched { .. }, Event::Resumed) => step(state, Effect::Decode, now),
             (Fetched { .. }, Event::OriginalLost) => give_up(Planned, GaveUp::OriginalLost),
 
-            (state, event) => Err(IllegalTransition { state: state.name(), event: format!("{event:?}") }),
+            (state, event) => Err(IllegalTransition {
+                state: state.name(),
+                event: format!("{event:?}"),
+            }),
         }
     }
 }
@@ -261,7 +369,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MACHINE: Machine = Machine { first_poll: Duration::from_secs(8), deadline: Duration::from_secs(600) };
+    const MACHINE: Machine = Machine {
+        first_poll: Duration::from_secs(8),
+        deadline: Duration::from_secs(600),
+    };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -273,25 +384,64 @@ mod tests {
 
     #[test]
     fn the_straight_way_records_each_state_before_its_effect() {
-        let step = MACHINE.step(State::Planned, Event::Resumed, at(0)).expect("legal");
-        assert_eq!((step.state.name(), &step.effect), ("submitting", &Effect::Submit));
-        let step = MACHINE.step(step.state, Event::Submitted(id()), at(1)).expect("legal");
-        assert_eq!((step.state.name(), &step.effect, step.wake_at), ("submitted", &Effect::Poll(id()), at(9)));
-        let step = MACHINE.step(step.state, Event::FileReady("token".into()), at(9)).expect("legal");
-        assert_eq!((step.state.name(), &step.effect), ("ready", &Effect::Download("token".into())));
-        let event = Event::Downloaded { sha256: "00".into(), size_bytes: 4 };
+        let step = MACHINE
+            .step(State::Planned, Event::Resumed, at(0))
+            .expect("legal");
+        assert_eq!(
+            (step.state.name(), &step.effect),
+            ("submitting", &Effect::Submit)
+        );
+        let step = MACHINE
+            .step(step.state, Event::Submitted(id()), at(1))
+            .expect("legal");
+        assert_eq!(
+            (step.state.name(), &step.effect, step.wake_at),
+            ("submitted", &Effect::Poll(id()), at(9))
+        );
+        let step = MACHINE
+            .step(step.state, Event::FileReady("token".into()), at(9))
+            .expect("legal");
+        assert_eq!(
+            (step.state.name(), &step.effect),
+            ("ready", &Effect::Download("token".into()))
+        );
+        let event = Event::Downloaded {
+            sha256: "00".into(),
+            size_bytes: 4,
+        };
         let step = MACHINE.step(step.state, event, at(10)).expect("legal");
-        assert_eq!((step.state.name(), &step.effect), ("fetched", &Effect::Decode));
+        assert_eq!(
+            (step.state.name(), &step.effect),
+            ("fetched", &Effect::Decode)
+        );
     }
 
     #[test]
     fn a_recorded_id_is_never_submitted_again_by_a_restart() {
         for state in [
-            State::Submitted { export_id: id(), submitted_at: at(0), polls: 0, relinked: false },
-            State::Ready { export_id: id(), submitted_at: at(0), file_token: "t".into(), relinked: false },
-            State::Fetched { export_id: Some(id()), submitted_at: at(0), sha256: String::new(), size_bytes: 0, extracted_at: at(0) },
+            State::Submitted {
+                export_id: id(),
+                submitted_at: at(0),
+                polls: 0,
+                relinked: false,
+            },
+            State::Ready {
+                export_id: id(),
+                submitted_at: at(0),
+                file_token: "t".into(),
+                relinked: false,
+            },
+            State::Fetched {
+                export_id: Some(id()),
+                submitted_at: at(0),
+                sha256: String::new(),
+                size_bytes: 0,
+                extracted_at: at(0),
+            },
         ] {
-            let step = MACHINE.step(state.clone(), Event::Resumed, at(1000)).expect("legal");
+            let step = MACHINE
+                .step(state.clone(), Event::Resumed, at(1000))
+                .expect("legal");
             assert_eq!(step.state, state);
             assert_ne!(step.effect, Effect::Submit);
         }
@@ -299,25 +449,52 @@ mod tests {
 
     #[test]
     fn a_dead_link_is_renewed_once_and_then_the_attempt_ends() {
-        let ready = State::Ready { export_id: id(), submitted_at: at(0), file_token: "t".into(), relinked: false };
+        let ready = State::Ready {
+            export_id: id(),
+            submitted_at: at(0),
+            file_token: "t".into(),
+            relinked: false,
+        };
         let step = MACHINE.step(ready, Event::Gone, at(20)).expect("legal");
         assert_eq!(step.effect, Effect::Poll(id()));
-        let step = MACHINE.step(step.state, Event::FileReady("u".into()), at(21)).expect("legal");
-        let step = MACHINE.step(step.state, Event::BadDownload, at(22)).expect("legal");
-        assert_eq!((step.state, step.effect), (State::Planned, Effect::GiveUp(GaveUp::FileGone)));
+        let step = MACHINE
+            .step(step.state, Event::FileReady("u".into()), at(21))
+            .expect("legal");
+        let step = MACHINE
+            .step(step.state, Event::BadDownload, at(22))
+            .expect("legal");
+        assert_eq!(
+            (step.state, step.effect),
+            (State::Planned, Effect::GiveUp(GaveUp::FileGone))
+        );
     }
 
     #[test]
     fn a_failed_call_keeps_what_is_known() {
-        let submitted = State::Submitted { export_id: id(), submitted_at: at(0), polls: 2, relinked: false };
-        let step = MACHINE.step(submitted.clone(), Event::CallFailed, at(5)).expect("legal");
-        assert_eq!((step.state, step.effect), (submitted, Effect::GiveUp(GaveUp::CallFailed)));
+        let submitted = State::Submitted {
+            export_id: id(),
+            submitted_at: at(0),
+            polls: 2,
+            relinked: false,
+        };
+        let step = MACHINE
+            .step(submitted.clone(), Event::CallFailed, at(5))
+            .expect("legal");
+        assert_eq!(
+            (step.state, step.effect),
+            (submitted, Effect::GiveUp(GaveUp::CallFailed))
+        );
     }
 
     #[test]
     fn an_event_out_of_place_is_an_error_and_not_a_panic() {
-        let error = MACHINE.step(State::Planned, Event::StillProcessing, at(0)).expect_err("illegal");
-        assert_eq!(error.to_string(), "an export task that is planned cannot take the event StillProcessing");
+        let error = MACHINE
+            .step(State::Planned, Event::StillProcessing, at(0))
+            .expect_err("illegal");
+        assert_eq!(
+            error.to_string(),
+            "an export task that is planned cannot take the event StillProcessing"
+        );
     }
 
     proptest! {
