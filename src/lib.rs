@@ -1,5 +1,6 @@
 //! meetlake: Feishu/Lark video-meeting data, in your warehouse by morning.
 
+pub mod client;
 pub mod clock;
 pub mod contract;
 pub mod dataset;
