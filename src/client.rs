@@ -44,7 +44,7 @@ pub use user_token::UserTokenSettings;
 
 use directory::{Listing, WireRoom};
 use http::{Answer, Call, Http};
-use retry::Repeat;
+use retry::{Repeat, Retries};
 use token::TokenCache;
 use user_token::UserToken;
 
@@ -224,7 +224,7 @@ impl Client {
     /// The body of a report, `daily_report` or `top_user`, as it came: a JSON envelope with code 0.
     ///
     /// # Errors
-    /// As the API refuses; [`ErrorKind::BadRequest`] never leaves here for an export, which is [`ErrorKind::Other`].
+    /// As the API refuses, after the retries; [`ErrorKind::Other`] for a request that is an export.
     pub async fn report(&self, request: &Request) -> Result<Bytes, Error> {
         let call = exports::report_call(request).ok_or_else(|| wrong_way(request, "report"))?;
         let answer = self.call(Endpoint::of(request), Identity::Tenant, Repeat::Always, &call).await?;
@@ -260,18 +260,16 @@ impl Client {
     pub async fn download(&self, file_token: &SecretString, to: &Path, max_bytes: u64) -> Result<Download, Error> {
         let call = exports::download_call(file_token);
         let inner = &*self.0;
-        let outcome = retry::run(&inner.clock, inner.settings.retry_patience, Repeat::Always, async || {
-            match inner.download_once(&call, to, max_bytes).await {
-                Err(error) if error.is_stale_token() => inner.download_once(&call, to, max_bytes).await,
-                outcome => outcome,
-            }
-        });
-        let outcome = outcome.await;
-        if outcome.is_err() {
+        let mut retries = inner.retries(Repeat::Always);
+        loop {
+            let error = match inner.download_once(&call, to, max_bytes).await {
+                Ok(download) => return Ok(download),
+                Err(error) => error,
+            };
             // What is left of it is of no use; that it cannot be removed is of no interest beside the error.
             let _ = tokio::fs::remove_file(to).await;
+            retries.pause(error).await?;
         }
-        outcome
     }
 
     /// All rooms of the tenant, ordered by id.
@@ -329,17 +327,21 @@ impl Client {
     /// One call with everything around it: slot, token, once more with a new token, retries.
     async fn call(&self, endpoint: Endpoint, identity: Identity, repeat: Repeat, call: &Call) -> Result<Answer, Error> {
         let inner = &*self.0;
-        let answer = retry::run(&inner.clock, inner.settings.retry_patience, repeat, async || {
+        let mut retries = inner.retries(repeat);
+        loop {
             match inner.call_once(endpoint, identity, call).await {
-                Err(error) if error.is_stale_token() => inner.call_once(endpoint, identity, call).await,
-                outcome => outcome,
+                Ok(answer) => return Ok(answer),
+                Err(error) => retries.pause(error).await?,
             }
-        });
-        answer.await
+        }
     }
 }
 
 impl Inner {
+    fn retries(&self, repeat: Repeat) -> Retries<'_> {
+        Retries::new(&self.clock, self.settings.retry_patience, repeat)
+    }
+
     async fn call_once(&self, endpoint: Endpoint, identity: Identity, call: &Call) -> Result<Answer, Error> {
         let opened = self.open(endpoint, identity, call, self.settings.timeouts.json).await?;
         let outcome = self.http.read(opened.reply).await;

@@ -26,35 +26,65 @@ pub(super) enum Repeat {
     UnlessUnknown,
 }
 
-/// Makes the call until it succeeds, fails for good, or has waited for `patience` in total between its attempts.
-pub(super) async fn run<T>(
-    clock: &Clock,
+/// The retries of one call: `loop { match call().await { Ok(v) => return Ok(v), Err(e) => retries.pause(e).await? } }`.
+///
+/// (A function that takes the call as an async closure reads better, but its future is not `Send` on Rust 1.95.)
+pub(super) struct Retries<'a> {
+    clock: &'a Clock,
     patience: Duration,
     repeat: Repeat,
-    mut attempt: impl AsyncFnMut() -> Result<T, Error>,
-) -> Result<T, Error> {
-    let mut backoff = intervals();
-    let (mut waited, mut waited_for_limits) = (Duration::ZERO, Duration::ZERO);
-    loop {
-        let error = match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        if !error.is_retryable() || (repeat == Repeat::UnlessUnknown && error.outcome_unknown()) {
+    intervals: ExponentialBackoff,
+    waited: Duration,
+    waited_for_limits: Duration,
+    token_renewed: bool,
+}
+
+impl<'a> Retries<'a> {
+    /// Retries that wait for `patience` in total, and apart from it for rate limits.
+    pub(super) fn new(clock: &'a Clock, patience: Duration, repeat: Repeat) -> Self {
+        Self {
+            clock,
+            patience,
+            repeat,
+            intervals: intervals(),
+            waited: Duration::ZERO,
+            waited_for_limits: Duration::ZERO,
+            token_renewed: false,
+        }
+    }
+
+    /// Waits until the call may be made again; at once, and once, after a refused token.
+    ///
+    /// # Errors
+    /// The error itself, if the call is not to be made again.
+    pub(super) async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        if error.is_stale_token() && !self.token_renewed {
+            self.token_renewed = true;
+            return Ok(());
+        }
+        let unknown = self.repeat == Repeat::UnlessUnknown && error.outcome_unknown();
+        if unknown || !error.is_retryable() {
             return Err(error);
         }
-        let interval = backoff.next_backoff().expect("intervals have no end of their own");
-        let wait = interval.max(error.retry_after().unwrap_or_default());
-        let (total, limit) = match error.kind() {
-            ErrorKind::RateLimited => (&mut waited_for_limits, RATE_LIMIT_PATIENCE),
-            _ => (&mut waited, patience),
+        let wait = self.next_wait(&error);
+        let (waited, limit) = match error.kind() {
+            ErrorKind::RateLimited => (&mut self.waited_for_limits, RATE_LIMIT_PATIENCE),
+            _ => (&mut self.waited, self.patience),
         };
-        *total += wait;
-        if *total > limit {
+        *waited += wait;
+        if *waited > limit {
             return Err(error);
         }
         tracing::debug!(api.code = error.code(), wait_ms = wait.as_millis(), "calling again: {error}");
-        clock.sleep(wait).await;
+        self.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    /// The next interval, or longer if the server says so.
+    fn next_wait(&mut self, error: &Error) -> Duration {
+        let interval = self.intervals.next_backoff();
+        let interval = interval.expect("intervals have no end of their own");
+        interval.max(error.retry_after().unwrap_or_default())
     }
 }
 
@@ -87,12 +117,13 @@ mod tests {
     async fn attempts(repeat: Repeat, error: Error) -> (usize, i64) {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH);
         let mut count = 0;
-        let outcome = run(&clock, PATIENCE, repeat, async || {
+        let mut retries = Retries::new(&clock, PATIENCE, repeat);
+        loop {
             count += 1;
-            Err::<(), _>(error.clone())
-        });
-        assert!(outcome.await.is_err());
-        (count, clock.now().as_second())
+            if retries.pause(error.clone()).await.is_err() {
+                return (count, clock.now().as_second());
+            }
+        }
     }
 
     #[tokio::test]
@@ -112,6 +143,11 @@ mod tests {
     async fn what_stays_wrong_is_not_tried_again() {
         assert_eq!(attempts(Repeat::Always, answered(400, Some(121003))).await, (1, 0));
         assert_eq!(attempts(Repeat::Always, answered(400, Some(424242))).await, (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_worth_one_more_call_at_once() {
+        assert_eq!(attempts(Repeat::UnlessUnknown, answered(400, Some(99991663))).await, (2, 0));
     }
 
     #[tokio::test]
