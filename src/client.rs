@@ -227,7 +227,14 @@ impl Client {
     /// As the API refuses, after the retries; [`ErrorKind::Other`] for a request that is an export.
     pub async fn report(&self, request: &Request) -> Result<Bytes, Error> {
         let call = exports::report_call(request).ok_or_else(|| wrong_way(request, "report"))?;
-        let answer = self.call(Endpoint::of(request), Identity::Tenant, Repeat::Always, &call).await?;
+        let answer = self
+            .call(
+                Endpoint::of(request),
+                Identity::Tenant,
+                Repeat::Always,
+                &call,
+            )
+            .await?;
         Ok(answer.body)
     }
 
@@ -239,7 +246,9 @@ impl Client {
     pub async fn submit(&self, request: &Request) -> Result<ExportId, Error> {
         let call = exports::submit_call(request).ok_or_else(|| wrong_way(request, "export"))?;
         let endpoint = Endpoint::of(request);
-        let answer = self.call(endpoint, Identity::Exporter, Repeat::UnlessUnknown, &call).await?;
+        let answer = self
+            .call(endpoint, Identity::Exporter, Repeat::UnlessUnknown, &call)
+            .await?;
         exports::export_id(&answer)
     }
 
@@ -249,7 +258,9 @@ impl Client {
     /// [`ErrorKind::Gone`] if Feishu does not know the task any more.
     pub async fn poll(&self, id: &ExportId) -> Result<ExportStatus, Error> {
         let call = exports::poll_call(id);
-        let answer = self.call(Endpoint::Poll, Identity::Exporter, Repeat::Always, &call).await?;
+        let answer = self
+            .call(Endpoint::Poll, Identity::Exporter, Repeat::Always, &call)
+            .await?;
         exports::export_status(&answer)
     }
 
@@ -257,9 +268,14 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Other`] if it is too large, [`ErrorKind::Retry`] if what came is cut off or no workbook.
-    pub async fn download(&self, file_token: &SecretString, to: &Path, max_bytes: u64) -> Result<Download, Error> {
+    pub async fn download(
+        &self,
+        file_token: &SecretString,
+        to: &Path,
+        max_bytes: u64,
+    ) -> Result<Download, Error> {
         let call = exports::download_call(file_token);
-        let inner = &*self.0;
+        let inner = &self.0;
         let mut retries = inner.retries(Repeat::Always);
         loop {
             let error = match inner.download_once(&call, to, max_bytes).await {
@@ -277,7 +293,9 @@ impl Client {
     /// # Errors
     /// Besides what the API refuses: [`ErrorKind::Other`] if the pages do not end.
     pub async fn rooms(&self) -> Result<Vec<Room>, Error> {
-        let wire: Vec<WireRoom> = self.list(Endpoint::Rooms, Listing::new("rooms", None)).await?;
+        let wire: Vec<WireRoom> = self
+            .list(Endpoint::Rooms, Listing::new("rooms", None))
+            .await?;
         let mut rooms: Vec<Room> = wire.into_iter().map(Room::from).collect();
         rooms.sort_by(|a, b| a.room_id.cmp(&b.room_id));
         // A room that moved from page to page while they were read.
@@ -302,22 +320,33 @@ impl Client {
     /// # Errors
     /// At once, with what stands in the way.
     pub async fn check_token(&self) -> Result<TokenCheck, Error> {
-        let inner = &*self.0;
+        let inner = &self.0;
         let settings = &inner.settings;
-        let fetched = token::fetch_tenant_token(&inner.http, &settings.app_id, &settings.app_secret);
+        let fetched =
+            token::fetch_tenant_token(&inner.http, &settings.app_id, &settings.app_secret);
         let (fresh, answer) = fetched.await?;
-        inner.token(Identity::Exporter).await?;
+        if inner.user.is_some() {
+            inner.token(Identity::Exporter).await?;
+        }
         let now = inner.clock.now();
         Ok(TokenCheck {
             expires_in: fresh.life,
             server_time: answer.server_time,
-            clock_ahead: answer.server_time.map(|server_time| now.duration_since(server_time)),
+            clock_ahead: answer
+                .server_time
+                .map(|server_time| now.duration_since(server_time)),
         })
     }
 
-    async fn list<T: DeserializeOwned>(&self, endpoint: Endpoint, mut listing: Listing<T>) -> Result<Vec<T>, Error> {
+    async fn list<T: DeserializeOwned>(
+        &self,
+        endpoint: Endpoint,
+        mut listing: Listing<T>,
+    ) -> Result<Vec<T>, Error> {
         loop {
-            let answer = self.call(endpoint, Identity::Tenant, Repeat::Always, &listing.call()).await?;
+            let answer = self
+                .call(endpoint, Identity::Tenant, Repeat::Always, &listing.call())
+                .await?;
             if !listing.take(&answer)? {
                 return Ok(listing.into_items());
             }
@@ -325,8 +354,14 @@ impl Client {
     }
 
     /// One call with everything around it: slot, token, once more with a new token, retries.
-    async fn call(&self, endpoint: Endpoint, identity: Identity, repeat: Repeat, call: &Call) -> Result<Answer, Error> {
-        let inner = &*self.0;
+    async fn call(
+        &self,
+        endpoint: Endpoint,
+        identity: Identity,
+        repeat: Repeat,
+        call: &Call,
+    ) -> Result<Answer, Error> {
+        let inner = &self.0;
         let mut retries = inner.retries(repeat);
         loop {
             match inner.call_once(endpoint, identity, call).await {
@@ -342,21 +377,41 @@ impl Inner {
         Retries::new(&self.clock, self.settings.retry_patience, repeat)
     }
 
-    async fn call_once(&self, endpoint: Endpoint, identity: Identity, call: &Call) -> Result<Answer, Error> {
-        let opened = self.open(endpoint, identity, call, self.settings.timeouts.json).await?;
+    async fn call_once(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        identity: Identity,
+        call: &Call,
+    ) -> Result<Answer, Error> {
+        let opened = self
+            .open(endpoint, identity, call, self.settings.timeouts.json)
+            .await?;
         let outcome = self.http.read(opened.reply).await;
         self.learn(endpoint, identity, &opened.token, outcome).await
     }
 
-    async fn download_once(&self, call: &Call, to: &Path, max_bytes: u64) -> Result<Download, Error> {
+    async fn download_once(
+        self: &Arc<Self>,
+        call: &Call,
+        to: &Path,
+        max_bytes: u64,
+    ) -> Result<Download, Error> {
         let (endpoint, identity) = (Endpoint::Download, Identity::Exporter);
-        let opened = self.open(endpoint, identity, call, self.settings.timeouts.download).await?;
+        let opened = self
+            .open(endpoint, identity, call, self.settings.timeouts.download)
+            .await?;
         let outcome = exports::receive(&self.http, opened.reply, to, max_bytes).await;
         self.learn(endpoint, identity, &opened.token, outcome).await
     }
 
     /// Sends a call when there is a slot, and holds the slot until the head of the answer is there: by then the server has counted it.
-    async fn open(&self, endpoint: Endpoint, identity: Identity, call: &Call, whole: Duration) -> Result<Opened, Error> {
+    async fn open(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        identity: Identity,
+        call: &Call,
+        whole: Duration,
+    ) -> Result<Opened, Error> {
         let _slot = self.limits.acquire(endpoint).await;
         // After the wait for the slot, which may outlast a token.
         let token = self.token(identity).await.map_err(Error::before_sending)?;
@@ -375,7 +430,12 @@ impl Inner {
         if let Err(error) = &outcome {
             if error.kind() == ErrorKind::RateLimited {
                 let wait = error.retry_after().unwrap_or_default();
-                tracing::debug!(endpoint = endpoint.as_str(), limit = error.call_limit(), wait_ms = wait.as_millis(), "rate limited");
+                tracing::debug!(
+                    endpoint = endpoint.as_str(),
+                    limit = error.call_limit(),
+                    wait_ms = wait.as_millis(),
+                    "rate limited"
+                );
                 self.limits.limited(endpoint, error.call_limit(), wait);
             }
             if error.is_stale_token() {
@@ -385,20 +445,36 @@ impl Inner {
         outcome
     }
 
-    async fn token(&self, identity: Identity) -> Result<SecretString, Error> {
-        let Settings { app_id, app_secret, .. } = &self.settings;
-        match (identity, &self.user) {
-            (Identity::Exporter, Some(user)) => {
-                user.cache.get(&self.clock, user.renew(&self.http, app_id, app_secret)).await
-            }
-            _ => {
-                let renewal = async {
-                    let (fresh, _) = token::fetch_tenant_token(&self.http, app_id, app_secret).await?;
-                    Ok(fresh)
-                };
-                self.tenant.get(&self.clock, renewal).await
-            }
+    async fn token(self: &Arc<Self>, identity: Identity) -> Result<SecretString, Error> {
+        if let (Identity::Exporter, Some(_)) = (identity, &self.user) {
+            let inner = Arc::clone(self);
+            // A task of its own, so that a caller who is cancelled does not leave a refresh token spent and its successor unwritten.
+            let task = tokio::spawn(async move { inner.user_token().await });
+            let stopped =
+                |_| Error::other("renew the user access token", "the program is stopping");
+            return task.await.map_err(stopped)?;
         }
+        let Settings {
+            app_id, app_secret, ..
+        } = &self.settings;
+        let renewal = async {
+            let fetched = token::fetch_tenant_token(&self.http, app_id, app_secret).await;
+            fetched.map(|(fresh, _)| fresh)
+        };
+        self.tenant.get(&self.clock, renewal).await
+    }
+
+    async fn user_token(&self) -> Result<SecretString, Error> {
+        let user = self
+            .user
+            .as_ref()
+            .expect("asked for only where a user is configured");
+        let Settings {
+            app_id, app_secret, ..
+        } = &self.settings;
+        user.cache
+            .get(&self.clock, user.renew(&self.http, app_id, app_secret))
+            .await
     }
 
     fn cache(&self, identity: Identity) -> &TokenCache {

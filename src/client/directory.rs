@@ -77,7 +77,10 @@ impl From<WireRoom> for Room {
             name: wire.name,
             room_level_id: wire.room_level_id,
             path: wire.path,
-            enabled: wire.room_status.and_then(|status| status.status).unwrap_or(true),
+            enabled: wire
+                .room_status
+                .and_then(|status| status.status)
+                .unwrap_or(true),
         }
     }
 }
@@ -85,7 +88,12 @@ impl From<WireRoom> for Room {
 /// One page of a listing; rooms are in `rooms`, levels in `items`.
 #[derive(Deserialize)]
 struct Page<T> {
-    #[serde(alias = "rooms", default = "Vec::new", deserialize_with = "lenient::list", bound(deserialize = "T: Deserialize<'de>"))]
+    #[serde(
+        alias = "rooms",
+        default = "Vec::new",
+        deserialize_with = "lenient::list",
+        bound(deserialize = "T: Deserialize<'de>")
+    )]
     items: Vec<T>,
     #[serde(default)]
     has_more: Option<bool>,
@@ -116,8 +124,12 @@ impl<T: DeserializeOwned> Listing<T> {
 
     /// The call of the next page.
     pub(super) fn call(&self) -> Call {
-        let mut call = Call::get(self.name, format!("list {}", self.name), &["vc", "v1", self.name])
-            .with_query("page_size", PAGE_SIZE);
+        let mut call = Call::get(
+            self.name,
+            format!("list {}", self.name),
+            &["vc", "v1", self.name],
+        )
+        .with_query("page_size", PAGE_SIZE);
         if let Some(parent) = &self.parent {
             call = call.with_query("room_level_id", parent);
         }

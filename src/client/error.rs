@@ -67,54 +67,157 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-const SECRET: &str =
-    "check app_id and app_secret against the app's page in the developer console";
+const SECRET: &str = "check app_id and app_secret against the app's page in the developer console";
 const TOKEN: &str = "the token was not accepted twice; check that app, tenant and base URL (Feishu or Lark) belong together";
-const APP: &str = "have the tenant's administrator install or enable the app, and publish a version of it";
+const APP: &str =
+    "have the tenant's administrator install or enable the app, and publish a version of it";
 const SIGN_IN: &str = "let the user authorize the app again and replace the refresh token file";
 const OUR_REQUEST: &str = "the request does not fit the API; report it with the log id";
 const PARAMETER: &str = "check ids and dates of the job; the message names the parameter";
-const USER_ID: &str = "the answer holds accounts without such an id (Rooms); ask for user_id_type = \"open_id\"";
+const USER_ID: &str =
+    "the answer holds accounts without such an id (Rooms); ask for user_id_type = \"open_id\"";
+const REDIRECTED: &str = "redirects are not followed; check base_url";
+const NOT_FEISHU: &str = "this is not the API's own answer; check base_url and proxies";
 const LATER: &str = "Feishu's side is in trouble; it is tried again later";
 
 /// Every documented code, what it asks for, and what a person does about it. Source: API reference, 1.2, 1.4, 3.6, 5.2 and 6.
 pub(super) const TABLE: &[(&[i64], ErrorKind, &str)] = &[
     // tenant_access_token; these come with HTTP 200
-    (&[10003, 10014, 10015, 99991543], ErrorKind::Credentials, SECRET),
-    (&[10012, 10013, 10016], ErrorKind::Credentials, "meetlake signs in as a self-built app; use the credentials of one"),
+    (
+        &[10003, 10014, 10015, 99991543],
+        ErrorKind::Credentials,
+        SECRET,
+    ),
+    (
+        &[10012, 10013, 10016],
+        ErrorKind::Credentials,
+        "meetlake signs in as a self-built app; use the credentials of one",
+    ),
     // user_access_token
     (&[20002, 20024], ErrorKind::Credentials, SECRET),
-    (&[20003, 20004, 20008, 20026, 20037, 20064, 20065, 20066, 20073], ErrorKind::Credentials, SIGN_IN),
+    (
+        &[
+            20003, 20004, 20008, 20026, 20037, 20064, 20065, 20066, 20073,
+        ],
+        ErrorKind::Credentials,
+        SIGN_IN,
+    ),
     (&[20009, 20048, 20069], ErrorKind::Credentials, APP),
-    (&[20010], ErrorKind::Role, "add the user to the app's availability in the developer console"),
-    (&[20067, 20068], ErrorKind::Scope, "grant the scopes to the app, then let the user authorize it again"),
-    (&[20074], ErrorKind::Credentials, "turn on \"refresh user_access_token\" in the app's security settings"),
-    (&[20001, 20036, 20049, 20063, 20070, 20071], ErrorKind::BadRequest, OUR_REQUEST),
+    (
+        &[20010],
+        ErrorKind::Role,
+        "add the user to the app's availability in the developer console",
+    ),
+    (
+        &[20067, 20068],
+        ErrorKind::Scope,
+        "grant the scopes to the app, then let the user authorize it again",
+    ),
+    (
+        &[20074],
+        ErrorKind::Credentials,
+        "turn on \"refresh user_access_token\" in the app's security settings",
+    ),
+    (
+        &[20001, 20036, 20049, 20063, 20070, 20071],
+        ErrorKind::BadRequest,
+        OUR_REQUEST,
+    ),
     (&[20050, 20072], ErrorKind::Retry, LATER),
     // the gateway
-    (&[99991661, 99991663, 99991664, 99991665, 99991671], ErrorKind::Credentials, TOKEN),
-    (&[99991668, 99991669, 99991677], ErrorKind::Credentials, SIGN_IN),
+    (
+        &[99991661, 99991663, 99991664, 99991665, 99991671],
+        ErrorKind::Credentials,
+        TOKEN,
+    ),
+    (
+        &[99991668, 99991669, 99991677],
+        ErrorKind::Credentials,
+        SIGN_IN,
+    ),
     (&[99991662, 99991673], ErrorKind::Credentials, APP),
-    (&[99991401], ErrorKind::Credentials, "add this machine's public IPv4 address to the app's IP allow-list, or turn the list off"),
-    (&[99991672], ErrorKind::Scope, "grant one of these scopes to the app in the developer console and publish a version"),
-    (&[99991679], ErrorKind::Scope, "let the user authorize the app again with these scopes"),
-    (&[99991400], ErrorKind::RateLimited, "it is tried again when the limit resets; another program may share the app"),
-    (&[99991403], ErrorKind::QuotaExhausted, "the monthly API quota is used up; it renews next month, or with a larger edition"),
-    (&[99991201, 99991301], ErrorKind::BadRequest, "check base_url: this host does not know the endpoint"),
+    (
+        &[99991401],
+        ErrorKind::Credentials,
+        "add this machine's public IPv4 address to the app's IP allow-list, or turn the list off",
+    ),
+    (
+        &[99991672],
+        ErrorKind::Scope,
+        "grant one of these scopes to the app in the developer console and publish a version",
+    ),
+    (
+        &[99991679],
+        ErrorKind::Scope,
+        "let the user authorize the app again with these scopes",
+    ),
+    (
+        &[99991400],
+        ErrorKind::RateLimited,
+        "it is tried again when the limit resets; another program may share the app",
+    ),
+    (
+        &[99991403],
+        ErrorKind::QuotaExhausted,
+        "the monthly API quota is used up; it renews next month, or with a larger edition",
+    ),
+    (
+        &[99991201, 99991301],
+        ErrorKind::BadRequest,
+        "check base_url: this host does not know the endpoint",
+    ),
     (&[99992402, 9499], ErrorKind::BadRequest, PARAMETER),
-    (&[99992351, 99992361, 99992363, 99992364, 99992375, 99992376], ErrorKind::BadRequest, "an id is unknown here or belongs to another app or tenant"),
-    (&[99992359, 99992360, 122359], ErrorKind::BadRequest, USER_ID),
+    (
+        &[99992351, 99992361, 99992363, 99992364, 99992375, 99992376],
+        ErrorKind::BadRequest,
+        "an id is unknown here or belongs to another app or tenant",
+    ),
+    (
+        &[99992359, 99992360, 122359],
+        ErrorKind::BadRequest,
+        USER_ID,
+    ),
     (&[1500, 2200, 5000, 10500], ErrorKind::Retry, LATER),
     // video conferencing
     (&[121001], ErrorKind::Retry, LATER),
-    (&[121002], ErrorKind::BadRequest, "this tenant's edition or data region does not offer the call"),
+    (
+        &[121002],
+        ErrorKind::BadRequest,
+        "this tenant's edition or data region does not offer the call",
+    ),
     (&[121003], ErrorKind::BadRequest, PARAMETER),
-    (&[121004], ErrorKind::Gone, "what was asked for is not there (any more); an export is asked for again"),
-    (&[121005], ErrorKind::Role, "give the app's creator (or the configured user) Admin console > Video conferencing > Meeting management, and use one identity throughout"),
-    (&[121006], ErrorKind::Retry, "the data is being changed; it is tried again later"),
-    (&[125002], ErrorKind::Other, "the tenant's plan does not include the call"),
-    (&[126001, 126002, 126003, 126004, 126005, 126006, 126007, 126008, 126015, 126016], ErrorKind::BadRequest, PARAMETER),
-    (&[126009, 126010], ErrorKind::Gone, "the meeting or the participant is not known (any more)"),
+    (
+        &[121004],
+        ErrorKind::Gone,
+        "what was asked for is not there (any more); an export is asked for again",
+    ),
+    (
+        &[121005],
+        ErrorKind::Role,
+        "give the app's creator (or the configured user) Admin console > Video conferencing > Meeting management, and use one identity throughout",
+    ),
+    (
+        &[121006],
+        ErrorKind::Retry,
+        "the data is being changed; it is tried again later",
+    ),
+    (
+        &[125002],
+        ErrorKind::Other,
+        "the tenant's plan does not include the call",
+    ),
+    (
+        &[
+            126001, 126002, 126003, 126004, 126005, 126006, 126007, 126008, 126015, 126016,
+        ],
+        ErrorKind::BadRequest,
+        PARAMETER,
+    ),
+    (
+        &[126009, 126010],
+        ErrorKind::Gone,
+        "the meeting or the participant is not known (any more)",
+    ),
 ];
 
 /// What code and status ask for: the code's row, else what the status says, else [`ErrorKind::Other`].
@@ -123,14 +226,12 @@ fn meaning(status: u16, code: Option<i64>) -> (ErrorKind, Option<&'static str>) 
     if let Some((_, kind, fix)) = row {
         return (*kind, Some(fix));
     }
-    match status {
-        429 => (ErrorKind::RateLimited, None),
-        408 | 500..=599 => (ErrorKind::Retry, None),
-        300..=399 => (
-            ErrorKind::Other,
-            Some("redirects are not followed; check base_url"),
-        ),
-        _ => (ErrorKind::Other, None),
+    match (status, code) {
+        (429, _) => (ErrorKind::RateLimited, None),
+        (408 | 500..=599, _) => (ErrorKind::Retry, None),
+        (300..=399, _) => (ErrorKind::Other, Some(REDIRECTED)),
+        (_, None) => (ErrorKind::Other, Some(NOT_FEISHU)),
+        (_, Some(_)) => (ErrorKind::Other, None),
     }
 }
 
@@ -298,7 +399,11 @@ impl fmt::Display for Error {
             write!(f, " \"{}\"", facts.said)?;
         }
         if !facts.missing_scopes.is_empty() {
-            write!(f, ", one scope missing of {}", facts.missing_scopes.join(", "))?;
+            write!(
+                f,
+                ", one scope missing of {}",
+                facts.missing_scopes.join(", ")
+            )?;
         }
         if let Some(log_id) = &facts.log_id {
             write!(f, ", log id {log_id}")?;
@@ -362,7 +467,10 @@ impl Answered<'_> {
         if kind != ErrorKind::Scope {
             return Vec::new();
         }
-        let violations = self.error.as_ref().and_then(|e| e.get("permission_violations"));
+        let violations = self
+            .error
+            .as_ref()
+            .and_then(|e| e.get("permission_violations"));
         let mut scopes: Vec<String> = violations
             .and_then(Value::as_array)
             .into_iter()
@@ -372,8 +480,13 @@ impl Answered<'_> {
             .filter_map(scope)
             .collect();
         if scopes.is_empty() {
-            let list = self.msg.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-            scopes = list.map_or_else(Vec::new, |(list, _)| list.split(',').filter_map(scope).collect());
+            let list = self
+                .msg
+                .split_once('[')
+                .and_then(|(_, rest)| rest.split_once(']'));
+            scopes = list.map_or_else(Vec::new, |(list, _)| {
+                list.split(',').filter_map(scope).collect()
+            });
         }
         scopes.sort();
         scopes.dedup();
@@ -402,7 +515,11 @@ fn scope(text: &str) -> Option<String> {
 
 /// A log id as it may be shown: letters and digits only, at most 64 (it is 34 long).
 pub(super) fn log_id(text: &str) -> Option<String> {
-    let id: String = text.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    let id: String = text
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(64)
+        .collect();
     (!id.is_empty()).then_some(id)
 }
 
@@ -431,12 +548,22 @@ mod tests {
 
     fn error(status: u16, code: i64) -> Error {
         let code = Some(code);
-        Error::answered("poll", &Answered { status, code, ..Answered::default() })
+        Error::answered(
+            "poll",
+            &Answered {
+                status,
+                code,
+                ..Answered::default()
+            },
+        )
     }
 
     #[test]
     fn every_code_stands_in_the_table_once() {
-        let mut codes: Vec<i64> = TABLE.iter().flat_map(|(codes, ..)| codes.iter().copied()).collect();
+        let mut codes: Vec<i64> = TABLE
+            .iter()
+            .flat_map(|(codes, ..)| codes.iter().copied())
+            .collect();
         let count = codes.len();
         codes.sort_unstable();
         codes.dedup();
@@ -483,8 +610,15 @@ mod tests {
     #[test]
     fn a_wait_without_measure_is_capped() {
         let wait = Some(Duration::from_secs(1_000_000_000));
-        let answer = Answered { status: 429, wait, ..Answered::default() };
-        assert_eq!(Error::answered("poll", &answer).retry_after(), Some(LONGEST_WAIT));
+        let answer = Answered {
+            status: 429,
+            wait,
+            ..Answered::default()
+        };
+        assert_eq!(
+            Error::answered("poll", &answer).retry_after(),
+            Some(LONGEST_WAIT)
+        );
     }
 
     #[test]

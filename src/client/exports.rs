@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::error::{Error, clean};
 use super::http::{Answer, Call, Http, Reply, chunk};
 use super::lenient;
+use super::limit::Endpoint;
 use crate::task::{ExportId, ParticipantId, Request, TopUserOrder, hex};
 
 /// How every xlsx starts: a zip with at least one entry.
@@ -52,9 +53,13 @@ pub struct Download {
 /// The call of a report; `None` if the request is an export.
 pub(super) fn report_call(request: &Request) -> Option<Call> {
     let call = |name, endpoint, start: i64, end: i64, unit: &Option<i32>| {
-        let call = Call::get(name, format!("get the {name}"), &["vc", "v1", "reports", endpoint])
-            .with_query("start_time", start)
-            .with_query("end_time", end);
+        let call = Call::get(
+            name,
+            format!("get the {name}"),
+            &["vc", "v1", "reports", endpoint],
+        )
+        .with_query("start_time", start)
+        .with_query("end_time", end);
         match unit {
             Some(unit) => call.with_query("unit", unit),
             None => call,
@@ -64,7 +69,14 @@ pub(super) fn report_call(request: &Request) -> Option<Call> {
         Request::DailyReport { start, end, unit } => {
             Some(call("daily_report", "get_daily", *start, *end, unit))
         }
-        Request::TopUser { start, end, order_by, limit, user_id_type, unit } => {
+        Request::TopUser {
+            start,
+            end,
+            order_by,
+            limit,
+            user_id_type,
+            unit,
+        } => {
             let order_by = match order_by {
                 TopUserOrder::MeetingCount => 1,
                 TopUserOrder::MeetingDuration => 2,
@@ -84,14 +96,28 @@ pub(super) fn report_call(request: &Request) -> Option<Call> {
 pub(super) fn submit_call(request: &Request) -> Option<Call> {
     let (body, user_id_type) = match request {
         Request::DailyReport { .. } | Request::TopUser { .. } => return None,
-        Request::MeetingList { start, end, user_id_type } => {
+        Request::MeetingList {
+            start,
+            end,
+            user_id_type,
+        } => {
             let body = json!({ "start_time": start.to_string(), "end_time": end.to_string() });
             (body, Some(user_id_type))
         }
-        Request::ParticipantList { meeting_no, start, end, user_id_type } => {
-            (meeting(meeting_no, *start, *end), Some(user_id_type))
-        }
-        Request::ParticipantQualityList { meeting_no, start, end, join_time, participant, user_id_type } => {
+        Request::ParticipantList {
+            meeting_no,
+            start,
+            end,
+            user_id_type,
+        } => (meeting(meeting_no, *start, *end), Some(user_id_type)),
+        Request::ParticipantQualityList {
+            meeting_no,
+            start,
+            end,
+            join_time,
+            participant,
+            user_id_type,
+        } => {
             let mut body = meeting(meeting_no, *start, *end);
             body["join_time"] = Value::from(join_time.to_string());
             match participant {
@@ -100,7 +126,13 @@ pub(super) fn submit_call(request: &Request) -> Option<Call> {
             }
             (body, Some(user_id_type))
         }
-        Request::ResourceReservationList { room_level_id, room_ids, need_topic, start, end } => {
+        Request::ResourceReservationList {
+            room_level_id,
+            room_ids,
+            need_topic,
+            start,
+            end,
+        } => {
             let body = json!({
                 "room_level_id": room_level_id,
                 "need_topic": need_topic,
@@ -113,7 +145,12 @@ pub(super) fn submit_call(request: &Request) -> Option<Call> {
         }
     };
     let name = request.dataset().as_str();
-    let call = Call::post("submit", format!("submit the {name} export"), &["vc", "v1", "exports", name], body);
+    let call = Call::post(
+        Endpoint::of(request).as_str(),
+        format!("submit the {name} export"),
+        &["vc", "v1", "exports", name],
+        body,
+    );
     Some(match user_id_type {
         Some(kind) => call.with_query("user_id_type", kind.as_str()),
         None => call,
@@ -144,7 +181,11 @@ pub(super) fn export_id(answer: &Answer) -> Result<ExportId, Error> {
 
 /// The call that asks where an export task stands.
 pub(super) fn poll_call(id: &ExportId) -> Call {
-    Call::get("poll", format!("poll export {}", clean(&id.0, &[])), &["vc", "v1", "exports", &id.0])
+    Call::get(
+        "poll",
+        format!("poll export {}", clean(&id.0, &[])),
+        &["vc", "v1", "exports", &id.0],
+    )
 }
 
 /// What a poll says. The status alone decides: the documented success carries a `fail_msg` too (API reference, 3.4).
@@ -161,24 +202,37 @@ pub(super) fn export_status(answer: &Answer) -> Result<ExportStatus, Error> {
     let polled: Polled = answer.data()?;
     Ok(match polled.status {
         1 => ExportStatus::Processing,
-        2 => ExportStatus::Failed { message: clean(&polled.fail_msg, &[]) },
+        2 => ExportStatus::Failed {
+            message: clean(&polled.fail_msg, &[]),
+        },
         3 if polled.file_token.is_empty() => {
             return Err(answer.garbled("the export is done, but there is no file_token"));
         }
-        3 => ExportStatus::Done { file_token: polled.file_token.into() },
+        3 => ExportStatus::Done {
+            file_token: polled.file_token.into(),
+        },
         other => ExportStatus::Unknown(other),
     })
 }
 
 /// The call that downloads a workbook.
 pub(super) fn download_call(file_token: &SecretString) -> Call {
-    Call::get("download", "download the workbook", &["vc", "v1", "exports", "download"])
-        .with_query("file_token", file_token.expose_secret())
-        .with_secret(file_token.clone())
+    Call::get(
+        "download",
+        "download the workbook",
+        &["vc", "v1", "exports", "download"],
+    )
+    .with_query("file_token", file_token.expose_secret())
+    .with_secret(file_token.clone())
 }
 
 /// Streams a workbook into the file `to`, hashing it; anything that is no workbook becomes the error that it is.
-pub(super) async fn receive(http: &Http, mut reply: Reply, to: &Path, max_bytes: u64) -> Result<Download, Error> {
+pub(super) async fn receive(
+    http: &Http,
+    mut reply: Reply,
+    to: &Path,
+    max_bytes: u64,
+) -> Result<Download, Error> {
     if !reply.response.status().is_success() {
         let refused = http.read(reply).await.err();
         return Err(refused.expect("a bad status is never a good envelope"));
@@ -193,7 +247,12 @@ pub(super) async fn receive(http: &Http, mut reply: Reply, to: &Path, max_bytes:
         sink.write(&piece, &reply).await?;
     }
     let download = sink.finish(&reply).await?;
-    tracing::debug!(endpoint = "download", size_bytes = download.size_bytes, api.log_id = reply.log_id(), "downloaded");
+    tracing::debug!(
+        endpoint = "download",
+        size_bytes = download.size_bytes,
+        api.log_id = reply.log_id(),
+        "downloaded"
+    );
     Ok(download)
 }
 
@@ -240,8 +299,16 @@ impl Sink {
         if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > max_bytes) {
             return Err(too_large(reply, bytes, max_bytes));
         }
-        let file = File::create(to).await.map_err(|error| on_disk(reply, &error))?;
-        Ok(Self { file, hash: Sha256::new(), size_bytes: 0, announced_bytes, max_bytes })
+        let file = File::create(to)
+            .await
+            .map_err(|error| on_disk(reply, &error))?;
+        Ok(Self {
+            file,
+            hash: Sha256::new(),
+            size_bytes: 0,
+            announced_bytes,
+            max_bytes,
+        })
     }
 
     async fn write(&mut self, piece: &[u8], reply: &Reply) -> Result<(), Error> {
@@ -250,16 +317,28 @@ impl Sink {
             return Err(too_large(reply, self.size_bytes, self.max_bytes));
         }
         self.hash.update(piece);
-        self.file.write_all(piece).await.map_err(|error| on_disk(reply, &error))
+        self.file
+            .write_all(piece)
+            .await
+            .map_err(|error| on_disk(reply, &error))
     }
 
     async fn finish(mut self, reply: &Reply) -> Result<Download, Error> {
-        self.file.flush().await.map_err(|error| on_disk(reply, &error))?;
-        if let Some(announced) = self.announced_bytes.filter(|bytes| *bytes != self.size_bytes) {
+        self.file
+            .flush()
+            .await
+            .map_err(|error| on_disk(reply, &error))?;
+        if let Some(announced) = self
+            .announced_bytes
+            .filter(|bytes| *bytes != self.size_bytes)
+        {
             let said = format!("{} of {announced} bytes came", self.size_bytes);
             return Err(Error::garbled(&reply.action, said, reply.log_id()));
         }
-        Ok(Download { sha256: hex(&self.hash.finalize()), size_bytes: self.size_bytes })
+        Ok(Download {
+            sha256: hex(&self.hash.finalize()),
+            size_bytes: self.size_bytes,
+        })
     }
 }
 
@@ -269,5 +348,8 @@ fn too_large(reply: &Reply, bytes: u64, max_bytes: u64) -> Error {
 }
 
 fn on_disk(reply: &Reply, error: &std::io::Error) -> Error {
-    Error::local(&reply.action, format!("the file could not be written: {error}"))
+    Error::local(
+        &reply.action,
+        format!("the file could not be written: {error}"),
+    )
 }

@@ -54,7 +54,12 @@ impl Call {
         }
     }
 
-    pub(super) fn post(name: &'static str, action: impl Into<String>, path: &[&str], body: Value) -> Self {
+    pub(super) fn post(
+        name: &'static str,
+        action: impl Into<String>,
+        path: &[&str],
+        body: Value,
+    ) -> Self {
         Self {
             method: Method::POST,
             body: Some(body),
@@ -90,8 +95,13 @@ impl Reply {
 
     /// What came instead of what was expected, fit to be shown.
     pub(super) fn excerpt(&self, body: &[u8]) -> String {
-        let secrets: Vec<&str> = self.secrets.iter().map(ExposeSecret::expose_secret).collect();
-        let content_type = header(self.response.headers(), CONTENT_TYPE.as_str()).unwrap_or("no content type");
+        let secrets: Vec<&str> = self
+            .secrets
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect();
+        let content_type =
+            header(self.response.headers(), CONTENT_TYPE.as_str()).unwrap_or("no content type");
         excerpt(content_type, body, &secrets)
     }
 
@@ -118,7 +128,11 @@ impl Reply {
 
     fn refused(&self, envelope: Option<Envelope>, body: &[u8]) -> Error {
         let headers = self.response.headers();
-        let secrets: Vec<&str> = self.secrets.iter().map(ExposeSecret::expose_secret).collect();
+        let secrets: Vec<&str> = self
+            .secrets
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect();
         let seconds = |name| number(headers, name).map(Duration::from_secs);
         let call_limit = number(headers, "x-ogw-ratelimit-limit");
         let mut answered = Answered {
@@ -162,7 +176,11 @@ struct Envelope {
 
 impl Envelope {
     fn said(&self) -> String {
-        let said = if self.msg.is_empty() { &self.error_description } else { &self.msg };
+        let said = if self.msg.is_empty() {
+            &self.error_description
+        } else {
+            &self.msg
+        };
         said.clone()
     }
 }
@@ -203,7 +221,11 @@ fn misfit(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.starts_with("missing field") {
         true => text,
-        false => format!("a value of another type at line {} column {}", error.line(), error.column()),
+        false => format!(
+            "a value of another type at line {} column {}",
+            error.line(),
+            error.column()
+        ),
     }
 }
 
@@ -243,8 +265,16 @@ impl Http {
     }
 
     /// Sends, and waits for the head of the answer.
-    pub(super) async fn open(&self, call: &Call, bearer: Option<&SecretString>, whole: Duration) -> Result<Reply, Error> {
-        let mut request = self.client.request(call.method.clone(), self.url(call)).timeout(whole);
+    pub(super) async fn open(
+        &self,
+        call: &Call,
+        bearer: Option<&SecretString>,
+        whole: Duration,
+    ) -> Result<Reply, Error> {
+        let mut request = self
+            .client
+            .request(call.method.clone(), self.url(call))
+            .timeout(whole);
         if let Some(bearer) = bearer {
             request = request.bearer_auth(bearer.expose_secret());
         }
@@ -270,7 +300,11 @@ impl Http {
     }
 
     /// Sends, and reads an envelope with code 0.
-    pub(super) async fn send(&self, call: &Call, bearer: Option<&SecretString>) -> Result<Answer, Error> {
+    pub(super) async fn send(
+        &self,
+        call: &Call,
+        bearer: Option<&SecretString>,
+    ) -> Result<Answer, Error> {
         let reply = self.open(call, bearer, self.timeouts.json).await?;
         self.read(reply).await
     }
@@ -338,7 +372,9 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     let date = header(headers, DATE.as_str())?;
-    let zoned = jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(date).ok()?;
+    let zoned = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_zoned(date)
+        .ok()?;
     Some(zoned.timestamp())
 }
 
@@ -371,7 +407,10 @@ mod tests {
     #[test]
     fn the_date_header_is_understood() {
         let mut headers = HeaderMap::new();
-        headers.insert(DATE, "Sun, 01 Nov 2026 08:49:37 GMT".parse().expect("a header"));
+        headers.insert(
+            DATE,
+            "Sun, 01 Nov 2026 08:49:37 GMT".parse().expect("a header"),
+        );
         let time = server_time(&headers).expect("a date");
         assert_eq!(time.to_string(), "2026-11-01T08:49:37Z");
     }

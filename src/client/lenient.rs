@@ -53,9 +53,15 @@ mod tests {
 
     #[test]
     fn numbers_come_as_numbers_or_text_and_null_is_nothing() {
-        for json in [r#"{"number":3,"name":"7"}"#, r#"{"number":"3","name":7,"path":null,"new":[1]}"#] {
+        for json in [
+            r#"{"number":3,"name":"7"}"#,
+            r#"{"number":"3","name":7,"path":null,"new":[1]}"#,
+        ] {
             let shape: Shape = serde_json::from_str(json).expect("the shape");
-            assert_eq!((shape.number, shape.name.as_str(), shape.path.len()), (3, "7", 0));
+            assert_eq!(
+                (shape.number, shape.name.as_str(), shape.path.len()),
+                (3, "7", 0)
+            );
         }
         assert!(serde_json::from_str::<Shape>(r#"{"number":1.5}"#).is_err());
         assert!(serde_json::from_str::<Shape>(r#"{"number":1e400}"#).is_err());

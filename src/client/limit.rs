@@ -206,7 +206,9 @@ impl SlidingWindow {
         match (limit, self.per_second) {
             (None | Some(0), _) => {}
             // Two limits, one header: a number that fits the second is the second's.
-            (Some(limit), Some(_)) if limit <= DIRECTORY_PER_SECOND => self.per_second = Some(limit),
+            (Some(limit), Some(_)) if limit <= DIRECTORY_PER_SECOND => {
+                self.per_second = Some(limit)
+            }
             (Some(limit), _) => self.per_minute = limit.min(self.ceiling),
         }
     }
@@ -219,7 +221,11 @@ impl SlidingWindow {
 
     /// Drops what is past; what a clock that was set back shows as future is taken as now.
     fn forget(&mut self, now: Timestamp) {
-        while self.answered.front().is_some_and(|at| after(*at, MINUTE) <= now) {
+        while self
+            .answered
+            .front()
+            .is_some_and(|at| after(*at, MINUTE) <= now)
+        {
             self.answered.pop_front();
         }
         for at in self.answered.iter_mut().rev().take_while(|at| **at > now) {
@@ -234,7 +240,10 @@ impl SlidingWindow {
     fn room_in(&self, span: SignedDuration, limit: u32, now: Timestamp) -> Result<(), Wait> {
         let past = self.answered.partition_point(|at| after(*at, span) <= now);
         let occupied = self.in_flight + self.answered.len() - past;
-        let Some(too_many) = (occupied + 1).checked_sub(limit as usize).filter(|n| *n > 0) else {
+        let Some(too_many) = (occupied + 1)
+            .checked_sub(limit as usize)
+            .filter(|n| *n > 0)
+        else {
             return Ok(());
         };
         Err(self
@@ -275,7 +284,9 @@ struct Lane {
 
 impl Lane {
     fn window(&self) -> MutexGuard<'_, SlidingWindow> {
-        self.window.lock().expect("nothing panics while holding a window")
+        self.window
+            .lock()
+            .expect("nothing panics while holding a window")
     }
 }
 
@@ -298,7 +309,12 @@ impl Limits {
         loop {
             let outcome = lane.window().try_acquire(self.clock.now());
             match outcome {
-                Ok(()) => return Permit { lane, clock: &self.clock },
+                Ok(()) => {
+                    return Permit {
+                        lane,
+                        clock: &self.clock,
+                    };
+                }
                 Err(Wait::Until(at)) => self.clock.sleep_until(at).await,
                 Err(Wait::ForAnAnswer) => lane.answered.notified().await,
             }
@@ -307,7 +323,9 @@ impl Limits {
 
     /// Obeys a rate limit of `endpoint`; see [`SlidingWindow::limited`].
     pub(super) fn limited(&self, endpoint: Endpoint, limit: Option<u32>, wait: Duration) {
-        self.lane(endpoint).window().limited(limit, wait, self.clock.now());
+        self.lane(endpoint)
+            .window()
+            .limited(limit, wait, self.clock.now());
     }
 
     /// The calls of the last minute; a call under way counts as answered now.
@@ -319,9 +337,17 @@ impl Limits {
             window.forget(now);
             let under_way = std::iter::repeat_n(now, window.in_flight);
             let answered = window.answered.iter().copied().chain(under_way).collect();
-            Recent { answered, hold_until: window.hold_until }
+            Recent {
+                answered,
+                hold_until: window.hold_until,
+            }
         };
-        Snapshot(Endpoint::ALL.into_iter().map(|endpoint| (endpoint, recent(endpoint))).collect())
+        Snapshot(
+            Endpoint::ALL
+                .into_iter()
+                .map(|endpoint| (endpoint, recent(endpoint)))
+                .collect(),
+        )
     }
 
     /// Adds the calls of an earlier life to those of this one.
@@ -445,13 +471,19 @@ mod tests {
         assert_eq!(window.try_acquire(at(52_250)), Err(Wait::ForAnAnswer));
         window.limited(Some(500), Duration::from_secs(1_000_000_000), at(53_000));
         assert_eq!(window.per_minute, 100);
-        assert_eq!(window.try_acquire(at(53_000)), Err(Wait::Until(at(174_000))));
+        assert_eq!(
+            window.try_acquire(at(53_000)),
+            Err(Wait::Until(at(174_000)))
+        );
     }
 
     #[test]
     fn reports_follow_the_header_unless_they_were_limited_by_hand() {
         let learned = |reports| {
-            let limits = CallLimits { reports, ..CallLimits::default() };
+            let limits = CallLimits {
+                reports,
+                ..CallLimits::default()
+            };
             let mut window = SlidingWindow::of(Endpoint::DailyReport, &limits);
             window.limited(Some(200), Duration::ZERO, at(0));
             window.per_minute
@@ -477,7 +509,10 @@ mod tests {
     #[tokio::test]
     async fn a_restart_remembers_or_assumes() {
         let clock = Clock::manual(at(0));
-        let limits = CallLimits { exports: 2, ..CallLimits::default() };
+        let limits = CallLimits {
+            exports: 2,
+            ..CallLimits::default()
+        };
         let before = Limits::new(&limits, clock.clone());
         drop(before.acquire(Endpoint::Poll).await);
         let _under_way = before.acquire(Endpoint::Poll).await;
@@ -495,7 +530,10 @@ mod tests {
     #[tokio::test]
     async fn who_waits_longest_is_served_first() {
         let clock = Clock::manual(at(0));
-        let limits = CallLimits { exports: 1, ..CallLimits::default() };
+        let limits = CallLimits {
+            exports: 1,
+            ..CallLimits::default()
+        };
         let limits = Arc::new(Limits::new(&limits, clock));
         let first = limits.acquire(Endpoint::Poll).await;
         let order = Arc::new(Mutex::new(Vec::new()));

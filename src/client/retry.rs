@@ -75,7 +75,11 @@ impl<'a> Retries<'a> {
         if *waited > limit {
             return Err(error);
         }
-        tracing::debug!(api.code = error.code(), wait_ms = wait.as_millis(), "calling again: {error}");
+        tracing::debug!(
+            api.code = error.code(),
+            wait_ms = wait.as_millis(),
+            "calling again: {error}"
+        );
         self.clock.sleep(wait).await;
         Ok(())
     }
@@ -110,7 +114,14 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(120);
 
     fn answered(status: u16, code: Option<i64>) -> Error {
-        Error::answered("poll", &Answered { status, code, ..Answered::default() })
+        Error::answered(
+            "poll",
+            &Answered {
+                status,
+                code,
+                ..Answered::default()
+            },
+        )
     }
 
     /// How many attempts an error gets, and how many seconds they take.
@@ -141,13 +152,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_stays_wrong_is_not_tried_again() {
-        assert_eq!(attempts(Repeat::Always, answered(400, Some(121003))).await, (1, 0));
-        assert_eq!(attempts(Repeat::Always, answered(400, Some(424242))).await, (1, 0));
+        assert_eq!(
+            attempts(Repeat::Always, answered(400, Some(121003))).await,
+            (1, 0)
+        );
+        assert_eq!(
+            attempts(Repeat::Always, answered(400, Some(424242))).await,
+            (1, 0)
+        );
     }
 
     #[tokio::test]
     async fn a_refused_token_is_worth_one_more_call_at_once() {
-        assert_eq!(attempts(Repeat::UnlessUnknown, answered(400, Some(99991663))).await, (2, 0));
+        assert_eq!(
+            attempts(Repeat::UnlessUnknown, answered(400, Some(99991663))).await,
+            (2, 0)
+        );
     }
 
     #[tokio::test]
@@ -155,6 +175,11 @@ mod tests {
         let bad_gateway = || answered(502, None);
         assert_eq!(attempts(Repeat::UnlessUnknown, bad_gateway()).await, (1, 0));
         assert!(attempts(Repeat::Always, bad_gateway()).await.0 > 1);
-        assert!(attempts(Repeat::UnlessUnknown, answered(500, Some(121001))).await.0 > 1);
+        assert!(
+            attempts(Repeat::UnlessUnknown, answered(500, Some(121001)))
+                .await
+                .0
+                > 1
+        );
     }
 }

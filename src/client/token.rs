@@ -70,7 +70,8 @@ impl TokenCache {
     /// Forgets the token if it is still the one that was refused.
     pub(super) async fn invalidate(&self, refused: &SecretString) {
         let mut held = self.held.lock().await;
-        let is_current = |(token, _): &(SecretString, _)| token.expose_secret() == refused.expose_secret();
+        let is_current =
+            |(token, _): &(SecretString, _)| token.expose_secret() == refused.expose_secret();
         if held.current.as_ref().is_some_and(is_current) {
             held.current = None;
         }
@@ -104,7 +105,12 @@ pub(super) async fn fetch_tenant_token(
     }
     let body = json!({ "app_id": app_id, "app_secret": app_secret.expose_secret() });
     let path = ["auth", "v3", "tenant_access_token", "internal"];
-    let call = Call::post("tenant_access_token", "get a tenant access token", &path, body);
+    let call = Call::post(
+        "tenant_access_token",
+        "get a tenant access token",
+        &path,
+        body,
+    );
     let answer = http.send(&call, None).await?;
     let flat: Flat = answer.flat()?;
     let fresh = Fresh {
@@ -120,12 +126,16 @@ mod tests {
     use std::sync::Arc;
 
     fn fresh(token: &str, seconds: u64) -> Result<Fresh, Error> {
-        Ok(Fresh { token: token.into(), life: Duration::from_secs(seconds) })
+        Ok(Fresh {
+            token: token.into(),
+            life: Duration::from_secs(seconds),
+        })
     }
 
     #[test]
     fn a_token_is_renewed_ten_minutes_early_and_a_short_one_is_used_at_all() {
-        let renewed_after = |seconds| renew_at(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds)).as_second();
+        let renewed_after =
+            |seconds| renew_at(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds)).as_second();
         assert_eq!(renewed_after(7200), 6600);
         assert_eq!(renewed_after(400), 300);
         assert_eq!(renewed_after(0), 0);
@@ -135,12 +145,21 @@ mod tests {
     async fn only_the_refused_token_is_forgotten() {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH);
         let cache = TokenCache::default();
-        cache.get(&clock, async { fresh("t-1", 7200) }).await.expect("a token");
+        cache
+            .get(&clock, async { fresh("t-1", 7200) })
+            .await
+            .expect("a token");
         cache.invalidate(&"t-0".into()).await;
-        let kept = cache.get(&clock, async { fresh("t-2", 7200) }).await.expect("a token");
+        let kept = cache
+            .get(&clock, async { fresh("t-2", 7200) })
+            .await
+            .expect("a token");
         assert_eq!(kept.expose_secret(), "t-1");
         cache.invalidate(&"t-1".into()).await;
-        let renewed = cache.get(&clock, async { fresh("t-2", 7200) }).await.expect("a token");
+        let renewed = cache
+            .get(&clock, async { fresh("t-2", 7200) })
+            .await
+            .expect("a token");
         assert_eq!(renewed.expose_secret(), "t-2");
     }
 

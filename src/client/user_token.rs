@@ -44,15 +44,22 @@ impl UserToken {
     }
 
     /// Trades the refresh token for an access token and the next refresh token (API reference, 1.4).
-    pub(super) async fn renew(&self, http: &Http, app_id: &str, app_secret: &SecretString) -> Result<Fresh, Error> {
+    pub(super) async fn renew(
+        &self,
+        http: &Http,
+        app_id: &str,
+        app_secret: &SecretString,
+    ) -> Result<Fresh, Error> {
         let unsaved = self.unsaved().clone();
         let refresh_token = match unsaved {
             Some(token) => token,
-            None => in_background(&self.file, |file| read(file)).await?,
+            None => in_background(&self.file, read).await?,
         };
         // Proves, before the token is spent, that its successor can be written.
         self.keep(&refresh_token).await?;
-        let answer = http.send(&request(app_id, app_secret, refresh_token), None).await?;
+        let answer = http
+            .send(&request(app_id, app_secret, refresh_token), None)
+            .await?;
         let granted: Granted = answer.flat()?;
         *self.unsaved() = Some(granted.refresh_token.clone());
         self.keep(&granted.refresh_token).await?;
@@ -69,7 +76,9 @@ impl UserToken {
     }
 
     fn unsaved(&self) -> std::sync::MutexGuard<'_, Option<SecretString>> {
-        self.unsaved.lock().expect("nothing panics while holding the unsaved token")
+        self.unsaved
+            .lock()
+            .expect("nothing panics while holding the unsaved token")
     }
 }
 
@@ -101,7 +110,12 @@ async fn in_background<T: Send + 'static>(
     let path = file.to_owned();
     let done = tokio::task::spawn_blocking(move || work(&path)).await;
     let done = done.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-    done.map_err(|error| Error::local(ACTION, format!("refresh token file {}: {error}", file.display())))
+    done.map_err(|error| {
+        Error::local(
+            ACTION,
+            format!("refresh token file {}: {error}", file.display()),
+        )
+    })
 }
 
 fn read(file: &Path) -> io::Result<SecretString> {
