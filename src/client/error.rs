@@ -292,8 +292,9 @@ impl Error {
         facts.retry_after = answer.wait(kind);
         facts.call_limit = answer.call_limit;
         facts.missing_scopes = answer.missing_scopes(kind);
-        // An envelope is the service's own word that it did not do it; a bare 5xx is a gateway's, which does not know.
-        facts.outcome_unknown = answer.code.is_none() && answer.status >= 500;
+        // An envelope is the service's own word that it did not do it; a bare 408 or 5xx is a gateway's, which does not know.
+        facts.outcome_unknown =
+            answer.code.is_none() && (answer.status >= 500 || answer.status == 408);
         this
     }
 

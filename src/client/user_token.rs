@@ -144,13 +144,20 @@ fn refuse_if_others_can_read(_file: &Path) -> io::Result<()> {
 /// Replaces the file in one step: whoever reads it finds the old token or the new one, also after a power cut.
 fn replace(file: &Path, token: &SecretString) -> io::Result<()> {
     let file = fs::canonicalize(file)?;
-    let draft = file.with_extension("next");
+    let draft = draft_of(&file);
     write_private(&draft, token)?;
     fs::rename(&draft, &file)?;
     match file.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Beside the file, since a rename does not cross file systems.
+fn draft_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".next");
+    PathBuf::from(name)
 }
 
 fn write_private(draft: &Path, token: &SecretString) -> io::Result<()> {
@@ -178,7 +185,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("refresh");
         write_private(&file, &"r-1".into()).expect("written");
-        fs::write(file.with_extension("next"), "left behind").expect("a draft");
+        fs::write(draft_of(&file), "left behind").expect("a draft");
         replace(&file, &"r-2".into()).expect("replaced");
         assert_eq!(read(&file).expect("read").expose_secret(), "r-2");
         let mode = fs::metadata(&file).expect("metadata").permissions().mode();
