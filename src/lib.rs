@@ -2,6 +2,7 @@
 
 pub mod plan;
 
+pub mod client;
 pub mod ledger;
 
 pub mod clock;

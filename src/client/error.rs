@@ -1,0 +1,646 @@
+//! What can go wrong with a call, sorted by what to do about it.
+//!
+//! One table maps Feishu's codes, and the HTTP status where the code says nothing, to an [`ErrorKind`] and a sentence for people. The texts
+//! that Feishu sends are cleaned before they are kept: no control characters, no secret of ours that came back, at most 300 characters.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Longest text of Feishu's that is shown, in characters.
+const TEXT_LIMIT: usize = 300;
+
+/// Longest wait that a server may ask for; a larger one is a mistake or malice.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// The wait after a rate limit that names none: the limits are per minute.
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// What an error asks of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// It may work in a while: transport, server errors, garbled answers.
+    Retry,
+    /// Too many calls; it works after a wait.
+    RateLimited,
+    /// App id, secret or token are not accepted, or the app is not usable from here.
+    Credentials,
+    /// The app or the user lacks a scope.
+    Scope,
+    /// The app's creator or the user lacks an administrator's role.
+    Role,
+    /// The request is wrong and stays wrong.
+    BadRequest,
+    /// What was asked for does not exist, or no longer.
+    Gone,
+    /// The monthly API quota of the tenant's edition is used up.
+    QuotaExhausted,
+    /// This machine's own disk or a file of ours.
+    Local,
+    /// Anything else, unknown codes among them; not retried.
+    Other,
+}
+
+impl ErrorKind {
+    /// The word in logs and in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::RateLimited => "wait",
+            Self::Credentials => "credentials",
+            Self::Scope => "scope",
+            Self::Role => "role",
+            Self::BadRequest => "bad request",
+            Self::Gone => "gone",
+            Self::QuotaExhausted => "quota exhausted",
+            Self::Local => "local",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+const SECRET: &str = "check app_id and app_secret against the app's page in the developer console";
+const TOKEN: &str = "the token was not accepted twice; check that app, tenant and base URL (Feishu or Lark) belong together";
+const APP: &str =
+    "have the tenant's administrator install or enable the app, and publish a version of it";
+const SIGN_IN: &str = "let the user authorize the app again and replace the refresh token file";
+const OUR_REQUEST: &str = "the request does not fit the API; report it with the log id";
+const PARAMETER: &str = "check ids and dates of the job; the message names the parameter";
+const USER_ID: &str =
+    "the answer holds accounts without such an id (Rooms); ask for user_id_type = \"open_id\"";
+const REDIRECTED: &str = "redirects are not followed; check base_url";
+const NOT_FEISHU: &str = "this is not the API's own answer; check base_url and proxies";
+const LATER: &str = "Feishu's side is in trouble; it is tried again later";
+
+/// Every documented code, what it asks for, and what a person does about it. Source: API reference, 1.2, 1.4, 3.6, 5.2 and 6.
+pub(super) const TABLE: &[(&[i64], ErrorKind, &str)] = &[
+    // tenant_access_token; these come with HTTP 200
+    (
+        &[10003, 10014, 10015, 99991543],
+        ErrorKind::Credentials,
+        SECRET,
+    ),
+    (
+        &[10012, 10013, 10016],
+        ErrorKind::Credentials,
+        "meetlake signs in as a self-built app; use the credentials of one",
+    ),
+    // user_access_token
+    (&[20002, 20024], ErrorKind::Credentials, SECRET),
+    (
+        &[
+            20003, 20004, 20008, 20026, 20037, 20064, 20065, 20066, 20073,
+        ],
+        ErrorKind::Credentials,
+        SIGN_IN,
+    ),
+    (&[20009, 20048, 20069], ErrorKind::Credentials, APP),
+    (
+        &[20010],
+        ErrorKind::Role,
+        "add the user to the app's availability in the developer console",
+    ),
+    (
+        &[20067, 20068],
+        ErrorKind::Scope,
+        "grant the scopes to the app, then let the user authorize it again",
+    ),
+    (
+        &[20074],
+        ErrorKind::Credentials,
+        "turn on \"refresh user_access_token\" in the app's security settings",
+    ),
+    (
+        &[20001, 20036, 20049, 20063, 20070, 20071],
+        ErrorKind::BadRequest,
+        OUR_REQUEST,
+    ),
+    (&[20050, 20072], ErrorKind::Retry, LATER),
+    // the gateway
+    (
+        &[99991661, 99991663, 99991664, 99991665, 99991671],
+        ErrorKind::Credentials,
+        TOKEN,
+    ),
+    (
+        &[99991668, 99991669, 99991677],
+        ErrorKind::Credentials,
+        SIGN_IN,
+    ),
+    (&[99991662, 99991673], ErrorKind::Credentials, APP),
+    (
+        &[99991401],
+        ErrorKind::Credentials,
+        "add this machine's public IPv4 address to the app's IP allow-list, or turn the list off",
+    ),
+    (
+        &[99991672],
+        ErrorKind::Scope,
+        "grant one of these scopes to the app in the developer console and publish a version",
+    ),
+    (
+        &[99991679],
+        ErrorKind::Scope,
+        "let the user authorize the app again with these scopes",
+    ),
+    (
+        &[99991400],
+        ErrorKind::RateLimited,
+        "it is tried again when the limit resets; another program may share the app",
+    ),
+    (
+        &[99991403],
+        ErrorKind::QuotaExhausted,
+        "the monthly API quota is used up; it renews next month, or with a larger edition",
+    ),
+    (
+        &[99991201, 99991301],
+        ErrorKind::BadRequest,
+        "check base_url: this host does not know the endpoint",
+    ),
+    (&[99992402, 9499], ErrorKind::BadRequest, PARAMETER),
+    (
+        &[99992351, 99992361, 99992363, 99992364, 99992375, 99992376],
+        ErrorKind::BadRequest,
+        "an id is unknown here or belongs to another app or tenant",
+    ),
+    (
+        &[99992359, 99992360, 122359],
+        ErrorKind::BadRequest,
+        USER_ID,
+    ),
+    (&[1500, 2200, 5000, 10500], ErrorKind::Retry, LATER),
+    // video conferencing
+    (&[121001], ErrorKind::Retry, LATER),
+    (
+        &[121002],
+        ErrorKind::BadRequest,
+        "this tenant's edition or data region does not offer the call",
+    ),
+    (&[121003], ErrorKind::BadRequest, PARAMETER),
+    (
+        &[121004],
+        ErrorKind::Gone,
+        "what was asked for is not there (any more); an export is asked for again",
+    ),
+    (
+        &[121005],
+        ErrorKind::Role,
+        "give the app's creator (or the configured user) Admin console > Video conferencing > Meeting management, and use one identity throughout",
+    ),
+    (
+        &[121006],
+        ErrorKind::Retry,
+        "the data is being changed; it is tried again later",
+    ),
+    (
+        &[125002],
+        ErrorKind::Other,
+        "the tenant's plan does not include the call",
+    ),
+    (
+        &[
+            126001, 126002, 126003, 126004, 126005, 126006, 126007, 126008, 126015, 126016,
+        ],
+        ErrorKind::BadRequest,
+        PARAMETER,
+    ),
+    (
+        &[126009, 126010],
+        ErrorKind::Gone,
+        "the meeting or the participant is not known (any more)",
+    ),
+];
+
+/// What code and status ask for: the code's row, else what the status says, else [`ErrorKind::Other`].
+fn meaning(status: u16, code: Option<i64>) -> (ErrorKind, Option<&'static str>) {
+    let row = code.and_then(|code| TABLE.iter().find(|(codes, ..)| codes.contains(&code)));
+    if let Some((_, kind, fix)) = row {
+        return (*kind, Some(fix));
+    }
+    match (status, code) {
+        (429, _) => (ErrorKind::RateLimited, None),
+        (408 | 500..=599, _) => (ErrorKind::Retry, None),
+        (300..=399, _) => (ErrorKind::Other, Some(REDIRECTED)),
+        (_, None) => (ErrorKind::Other, Some(NOT_FEISHU)),
+        (_, Some(_)) => (ErrorKind::Other, None),
+    }
+}
+
+/// A call that did not give what was asked for. Holds no secret and no value of the tenant's data.
+#[derive(Clone, Debug)]
+pub struct Error(Box<Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
+    kind: ErrorKind,
+    action: String,
+    said: String,
+    fix: Option<&'static str>,
+    status: Option<u16>,
+    code: Option<i64>,
+    log_id: Option<String>,
+    retry_after: Option<Duration>,
+    call_limit: Option<u32>,
+    missing_scopes: Vec<String>,
+    outcome_unknown: bool,
+}
+
+impl Error {
+    fn new(kind: ErrorKind, action: &str, said: String) -> Self {
+        Self(Box::new(Facts {
+            kind,
+            action: action.to_owned(),
+            said,
+            fix: None,
+            status: None,
+            code: None,
+            log_id: None,
+            retry_after: None,
+            call_limit: None,
+            missing_scopes: Vec::new(),
+            outcome_unknown: false,
+        }))
+    }
+
+    /// A request that got no answer; `sent` says whether the server may have seen it.
+    pub(super) fn transport(action: &str, error: reqwest::Error, sent: bool) -> Self {
+        // The URL holds file tokens.
+        let error = error.without_url();
+        let mut this = Self::new(ErrorKind::Retry, action, with_causes(&error));
+        this.0.outcome_unknown = sent;
+        this
+    }
+
+    /// An answer that says what is wrong: the status, headers and body of Feishu's.
+    pub(super) fn answered(action: &str, answer: &Answered<'_>) -> Self {
+        let (kind, fix) = meaning(answer.status, answer.code);
+        let mut this = Self::new(kind, action, answer.text());
+        let facts = &mut this.0;
+        facts.fix = fix;
+        facts.status = Some(answer.status);
+        facts.code = answer.code;
+        facts.log_id = answer.log_id.clone().or_else(|| answer.body_log_id());
+        facts.retry_after = answer.wait(kind);
+        facts.call_limit = answer.call_limit;
+        facts.missing_scopes = answer.missing_scopes(kind);
+        // An envelope is the service's own word that it did not do it; a bare 408 or 5xx is a gateway's, which does not know.
+        facts.outcome_unknown =
+            answer.code.is_none() && (answer.status >= 500 || answer.status == 408);
+        this
+    }
+
+    /// An answer with a good status that is not what it should be; the request may well have been carried out.
+    pub(super) fn garbled(action: &str, said: impl Into<String>, log_id: Option<String>) -> Self {
+        let mut this = Self::new(ErrorKind::Retry, action, said.into());
+        this.0.log_id = log_id;
+        this.0.outcome_unknown = true;
+        this
+    }
+
+    /// A file of ours that could not be read or written.
+    pub(super) fn local(action: &str, said: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Local, action, said.into())
+    }
+
+    /// Something that does not go away by itself.
+    pub(super) fn other(action: &str, said: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Other, action, said.into())
+    }
+
+    /// The same error of a call that had to be made first, so that the call itself was not sent.
+    pub(super) fn before_sending(mut self) -> Self {
+        self.0.outcome_unknown = false;
+        self
+    }
+
+    /// What the error asks of the caller.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may work later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Retry | ErrorKind::RateLimited)
+    }
+
+    /// Whether the request was sent and its fate is not known: an export task may have been made whose id is lost.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        self.0.outcome_unknown
+    }
+
+    /// Feishu's code, if the answer had one.
+    #[must_use]
+    pub fn code(&self) -> Option<i64> {
+        self.0.code
+    }
+
+    /// The HTTP status, if there was an answer.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// Feishu's id of the request, which its support asks for.
+    #[must_use]
+    pub fn log_id(&self) -> Option<&str> {
+        self.0.log_id.as_deref()
+    }
+
+    /// How long the server asks to wait, at most two minutes; always there for a rate limit.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The scopes of which one is missing, as Feishu names them.
+    #[must_use]
+    pub fn missing_scopes(&self) -> &[String] {
+        &self.0.missing_scopes
+    }
+
+    /// What a person can do about it, if that is known.
+    #[must_use]
+    pub fn fix(&self) -> Option<&'static str> {
+        self.0.fix
+    }
+
+    /// The endpoint's limit as the answer's header tells it.
+    pub(super) fn call_limit(&self) -> Option<u32> {
+        self.0.call_limit
+    }
+
+    /// Whether a new token may help: the one that was sent is expired or was revoked.
+    pub(super) fn is_stale_token(&self) -> bool {
+        matches!(self.0.code, Some(99991663 | 99991668 | 99991677))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = &*self.0;
+        write!(f, "could not {}: ", facts.action)?;
+        match (facts.code, facts.status) {
+            (Some(code), Some(status)) => write!(f, "Feishu answered {code} (HTTP {status})")?,
+            (None, Some(status)) => write!(f, "the answer was HTTP {status}")?,
+            (_, None) => f.write_str(&facts.said)?,
+        }
+        if facts.status.is_some() && !facts.said.is_empty() {
+            write!(f, " \"{}\"", facts.said)?;
+        }
+        if !facts.missing_scopes.is_empty() {
+            write!(
+                f,
+                ", one scope missing of {}",
+                facts.missing_scopes.join(", ")
+            )?;
+        }
+        if let Some(log_id) = &facts.log_id {
+            write!(f, ", log id {log_id}")?;
+        }
+        match facts.fix {
+            Some(fix) => write!(f, "; {fix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The parts of an answer that an error is made from.
+#[derive(Debug, Default)]
+pub(super) struct Answered<'a> {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// `code` of the envelope; `None` if the body is no envelope.
+    pub(super) code: Option<i64>,
+    /// `msg` of the envelope, or an excerpt of what came instead.
+    pub(super) msg: String,
+    /// `error` of the envelope, an object or (OAuth) a word.
+    pub(super) error: Option<Value>,
+    /// `X-Tt-Logid`.
+    pub(super) log_id: Option<String>,
+    /// `x-ogw-ratelimit-reset` or `Retry-After`.
+    pub(super) wait: Option<Duration>,
+    /// `x-ogw-ratelimit-limit`.
+    pub(super) call_limit: Option<u32>,
+    /// Values that must not be shown even if the server sends them back.
+    pub(super) secrets: &'a [&'a str],
+}
+
+impl Answered<'_> {
+    fn text(&self) -> String {
+        let text = match (&self.error, self.msg.as_str()) {
+            (Some(Value::String(word)), "") => word.as_str(),
+            (_, msg) => msg,
+        };
+        clean(text, self.secrets)
+    }
+
+    /// Documented as `logid`, seen as `log_id` (API reference, 5.1).
+    fn body_log_id(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        let id = error.get("log_id").or_else(|| error.get("logid"))?;
+        log_id(id.as_str()?)
+    }
+
+    fn wait(&self, kind: ErrorKind) -> Option<Duration> {
+        let wait = match kind {
+            ErrorKind::RateLimited => Some(self.wait.unwrap_or(DEFAULT_WAIT)),
+            _ => self.wait,
+        };
+        wait.map(|wait| wait.min(LONGEST_WAIT))
+    }
+
+    /// Documented as `scope`, seen as `subject`; else the list in brackets that the message ends with (API reference, 5.1).
+    fn missing_scopes(&self, kind: ErrorKind) -> Vec<String> {
+        if kind != ErrorKind::Scope {
+            return Vec::new();
+        }
+        let violations = self
+            .error
+            .as_ref()
+            .and_then(|e| e.get("permission_violations"));
+        let mut scopes: Vec<String> = violations
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|violation| violation.get("subject").or_else(|| violation.get("scope")))
+            .filter_map(Value::as_str)
+            .filter_map(scope)
+            .collect();
+        if scopes.is_empty() {
+            let list = self
+                .msg
+                .split_once('[')
+                .and_then(|(_, rest)| rest.split_once(']'));
+            scopes = list.map_or_else(Vec::new, |(list, _)| {
+                list.split(',').filter_map(scope).collect()
+            });
+        }
+        scopes.sort();
+        scopes.dedup();
+        scopes.truncate(20);
+        scopes
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    clean(&text, &[])
+}
+
+fn scope(text: &str) -> Option<String> {
+    let text = text.trim();
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+    (!text.is_empty() && text.len() <= 100 && text.chars().all(fits)).then(|| text.to_owned())
+}
+
+/// A log id as it may be shown: letters and digits only, at most 64 (it is 34 long).
+pub(super) fn log_id(text: &str) -> Option<String> {
+    let id: String = text
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(64)
+        .collect();
+    (!id.is_empty()).then_some(id)
+}
+
+/// `text` fit for a log line: secrets masked, control and direction characters gone, spaces single, at most 300 characters.
+pub(super) fn clean(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "***");
+    }
+    let visible: String = text
+        .chars()
+        .map(|c| if c.is_control() || c == '\u{2028}' || c == '\u{2029}' { ' ' } else { c })
+        .filter(|c| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'))
+        .collect();
+    let single_spaced = visible.split_whitespace().collect::<Vec<_>>().join(" ");
+    match single_spaced.char_indices().nth(TEXT_LIMIT) {
+        Some((cut, _)) => format!("{}…", &single_spaced[..cut]),
+        None => single_spaced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn error(status: u16, code: i64) -> Error {
+        let code = Some(code);
+        Error::answered(
+            "poll",
+            &Answered {
+                status,
+                code,
+                ..Answered::default()
+            },
+        )
+    }
+
+    #[test]
+    fn every_code_stands_in_the_table_once() {
+        let mut codes: Vec<i64> = TABLE
+            .iter()
+            .flat_map(|(codes, ..)| codes.iter().copied())
+            .collect();
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+
+    #[test]
+    fn the_code_decides_before_the_status() {
+        assert_eq!(error(400, 99991400).kind(), ErrorKind::RateLimited);
+        assert_eq!(error(429, 99991403).kind(), ErrorKind::QuotaExhausted);
+        assert_eq!(error(404, 121006).kind(), ErrorKind::Retry);
+        assert_eq!(error(200, 10014).kind(), ErrorKind::Credentials);
+    }
+
+    #[test]
+    fn an_unknown_code_is_shown_and_not_retried() {
+        let unknown = error(400, 31_337);
+        assert!(!unknown.is_retryable());
+        assert!(unknown.to_string().contains("31337"));
+        assert_eq!(error(503, 31_337).kind(), ErrorKind::Retry);
+        assert_eq!(error(429, 31_337).kind(), ErrorKind::RateLimited);
+    }
+
+    #[test]
+    fn scopes_are_found_in_every_shape() {
+        let scopes = |msg: &str, error: Value| {
+            let answer = Answered {
+                status: 400,
+                code: Some(99991672),
+                msg: msg.to_owned(),
+                error: Some(error),
+                ..Answered::default()
+            };
+            Error::answered("submit", &answer).missing_scopes().to_vec()
+        };
+        let real = json!({"permission_violations": [{"type": "action_scope_required", "subject": "vc:export"}]});
+        let documented = json!({"permission_violations": [{"scope": "vc:export", "url": "x"}]});
+        assert_eq!(scopes("", real), ["vc:export"]);
+        assert_eq!(scopes("", documented), ["vc:export"]);
+        let text = "One of the following scopes is required: [vc:room, vc:room:readonly]. More";
+        assert_eq!(scopes(text, json!(7)), ["vc:room", "vc:room:readonly"]);
+    }
+
+    #[test]
+    fn a_wait_without_measure_is_capped() {
+        let wait = Some(Duration::from_secs(1_000_000_000));
+        let answer = Answered {
+            status: 429,
+            wait,
+            ..Answered::default()
+        };
+        assert_eq!(
+            Error::answered("poll", &answer).retry_after(),
+            Some(LONGEST_WAIT)
+        );
+    }
+
+    #[test]
+    fn hostile_text_is_made_harmless() {
+        let text = format!("\u{1b}[31mred\r\n\u{202e}key=S3CRET {}", "x".repeat(1000));
+        let shown = clean(&text, &["S3CRET"]);
+        assert!(shown.starts_with("[31mred key=*** x"));
+        assert!(shown.chars().count() <= TEXT_LIMIT + 1);
+        assert!(!shown.chars().any(char::is_control));
+    }
+
+    #[test]
+    fn an_error_says_what_when_and_what_to_do() {
+        let answer = Answered {
+            status: 403,
+            code: Some(121005),
+            msg: "no permission".into(),
+            error: Some(json!({"log_id": "20250227ABC"})),
+            ..Answered::default()
+        };
+        let text = Error::answered("submit the meeting_list export", &answer).to_string();
+        assert!(text.starts_with("could not submit the meeting_list export: Feishu answered 121005 (HTTP 403) \"no permission\", log id 20250227ABC; give"));
+    }
+}

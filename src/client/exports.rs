@@ -1,0 +1,355 @@
+//! The wire of reports and exports: what a request looks like, what a poll answers, and how a workbook arrives.
+
+use std::path::Path;
+
+use reqwest::header::CONTENT_LENGTH;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
+
+use super::error::{Error, clean};
+use super::http::{Answer, Call, Http, Reply, chunk};
+use super::lenient;
+use super::limit::Endpoint;
+use crate::task::{ExportId, ParticipantId, Request, TopUserOrder, hex};
+
+/// How every xlsx starts: a zip with at least one entry.
+const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+
+/// Most bytes that are kept of a download that is no workbook, to read an error from.
+const EXPLANATION_LIMIT: usize = 64 << 10;
+
+/// Where an export task stands.
+#[derive(Clone, Debug)]
+pub enum ExportStatus {
+    /// Not done yet; 1 on the wire.
+    Processing,
+    /// It will not be done; 2 on the wire.
+    Failed {
+        /// Feishu's reason, fit to be shown; may be empty.
+        message: String,
+    },
+    /// The workbook can be downloaded; 3 on the wire.
+    Done {
+        /// What to download it with.
+        file_token: SecretString,
+    },
+    /// A status that is not documented.
+    Unknown(i64),
+}
+
+/// A workbook on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// SHA-256 of the file, 64 hex digits.
+    pub sha256: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// The call of a report; `None` if the request is an export.
+pub(super) fn report_call(request: &Request) -> Option<Call> {
+    let call = |name, endpoint, start: i64, end: i64, unit: &Option<i32>| {
+        let call = Call::get(
+            name,
+            format!("get the {name}"),
+            &["vc", "v1", "reports", endpoint],
+        )
+        .with_query("start_time", start)
+        .with_query("end_time", end);
+        match unit {
+            Some(unit) => call.with_query("unit", unit),
+            None => call,
+        }
+    };
+    match request {
+        Request::DailyReport { start, end, unit } => {
+            Some(call("daily_report", "get_daily", *start, *end, unit))
+        }
+        Request::TopUser {
+            start,
+            end,
+            order_by,
+            limit,
+            user_id_type,
+            unit,
+        } => {
+            let order_by = match order_by {
+                TopUserOrder::MeetingCount => 1,
+                TopUserOrder::MeetingDuration => 2,
+            };
+            let call = call("top_user", "get_top_user", *start, *end, unit)
+                .with_query("limit", limit)
+                .with_query("order_by", order_by)
+                .with_query("user_id_type", user_id_type.as_str());
+            Some(call)
+        }
+        _ => None,
+    }
+}
+
+/// The call that makes an export task; `None` if the request is a report. Instants are text, as documented (API reference, 3.2);
+/// what has the right default is not sent (`meeting_status`: ended), since Lark's older pages do not know all of it.
+pub(super) fn submit_call(request: &Request) -> Option<Call> {
+    let (body, user_id_type) = match request {
+        Request::DailyReport { .. } | Request::TopUser { .. } => return None,
+        Request::MeetingList {
+            start,
+            end,
+            user_id_type,
+        } => {
+            let body = json!({ "start_time": start.to_string(), "end_time": end.to_string() });
+            (body, Some(user_id_type))
+        }
+        Request::ParticipantList {
+            meeting_no,
+            start,
+            end,
+            user_id_type,
+        } => (meeting(meeting_no, *start, *end), Some(user_id_type)),
+        Request::ParticipantQualityList {
+            meeting_no,
+            start,
+            end,
+            join_time,
+            participant,
+            user_id_type,
+        } => {
+            let mut body = meeting(meeting_no, *start, *end);
+            body["join_time"] = Value::from(join_time.to_string());
+            match participant {
+                ParticipantId::UserId(id) => body["user_id"] = Value::from(id.as_str()),
+                ParticipantId::RoomId(id) => body["room_id"] = Value::from(id.as_str()),
+            }
+            (body, Some(user_id_type))
+        }
+        Request::ResourceReservationList {
+            room_level_id,
+            room_ids,
+            need_topic,
+            start,
+            end,
+        } => {
+            let body = json!({
+                "room_level_id": room_level_id,
+                "need_topic": need_topic,
+                "start_time": start.to_string(),
+                "end_time": end.to_string(),
+                "room_ids": room_ids,
+                "is_exclude": false,
+            });
+            (body, None)
+        }
+    };
+    let name = request.dataset().as_str();
+    let call = Call::post(
+        Endpoint::of(request).as_str(),
+        format!("submit the {name} export"),
+        &["vc", "v1", "exports", name],
+        body,
+    );
+    Some(match user_id_type {
+        Some(kind) => call.with_query("user_id_type", kind.as_str()),
+        None => call,
+    })
+}
+
+fn meeting(meeting_no: &str, start: i64, end: i64) -> Value {
+    json!({
+        "meeting_no": meeting_no,
+        "meeting_start_time": start.to_string(),
+        "meeting_end_time": end.to_string(),
+    })
+}
+
+/// The id of the export task that a submit made.
+pub(super) fn export_id(answer: &Answer) -> Result<ExportId, Error> {
+    #[derive(Deserialize)]
+    struct Submitted {
+        #[serde(deserialize_with = "lenient::text")]
+        task_id: String,
+    }
+    let submitted: Submitted = answer.data()?;
+    match submitted.task_id.is_empty() {
+        true => Err(answer.garbled("task_id is empty")),
+        false => Ok(ExportId(submitted.task_id)),
+    }
+}
+
+/// The call that asks where an export task stands.
+pub(super) fn poll_call(id: &ExportId) -> Call {
+    Call::get(
+        "poll",
+        format!("poll export {}", clean(&id.0, &[])),
+        &["vc", "v1", "exports", &id.0],
+    )
+}
+
+/// What a poll says. The status alone decides: the documented success carries a `fail_msg` too (API reference, 3.4).
+pub(super) fn export_status(answer: &Answer) -> Result<ExportStatus, Error> {
+    #[derive(Deserialize)]
+    struct Polled {
+        #[serde(deserialize_with = "lenient::integer")]
+        status: i64,
+        #[serde(default, deserialize_with = "lenient::text")]
+        file_token: String,
+        #[serde(default, deserialize_with = "lenient::text")]
+        fail_msg: String,
+    }
+    let polled: Polled = answer.data()?;
+    Ok(match polled.status {
+        1 => ExportStatus::Processing,
+        2 => ExportStatus::Failed {
+            message: clean(&polled.fail_msg, &[]),
+        },
+        3 if polled.file_token.is_empty() => {
+            return Err(answer.garbled("the export is done, but there is no file_token"));
+        }
+        3 => ExportStatus::Done {
+            file_token: polled.file_token.into(),
+        },
+        other => ExportStatus::Unknown(other),
+    })
+}
+
+/// The call that downloads a workbook.
+pub(super) fn download_call(file_token: &SecretString) -> Call {
+    Call::get(
+        "download",
+        "download the workbook",
+        &["vc", "v1", "exports", "download"],
+    )
+    .with_query("file_token", file_token.expose_secret())
+    .with_secret(file_token.clone())
+}
+
+/// Streams a workbook into the file `to`, hashing it; anything that is no workbook becomes the error that it is.
+pub(super) async fn receive(
+    http: &Http,
+    mut reply: Reply,
+    to: &Path,
+    max_bytes: u64,
+) -> Result<Download, Error> {
+    if !reply.response.status().is_success() {
+        let refused = http.read(reply).await.err();
+        return Err(refused.expect("a bad status is never a good envelope"));
+    }
+    let head = head(&mut reply).await?;
+    if !head.starts_with(ZIP_MAGIC) {
+        return Err(explanation(http, reply, head).await);
+    }
+    let mut sink = Sink::create(to, max_bytes, &reply).await?;
+    sink.write(&head, &reply).await?;
+    while let Some(piece) = chunk(&mut reply).await? {
+        sink.write(&piece, &reply).await?;
+    }
+    let download = sink.finish(&reply).await?;
+    tracing::debug!(
+        endpoint = "download",
+        size_bytes = download.size_bytes,
+        api.log_id = reply.log_id(),
+        "downloaded"
+    );
+    Ok(download)
+}
+
+/// The first bytes of the body, at least as many as tell a zip, if there are.
+async fn head(reply: &mut Reply) -> Result<Vec<u8>, Error> {
+    let mut head = Vec::new();
+    while head.len() < ZIP_MAGIC.len() {
+        match chunk(reply).await? {
+            Some(piece) => head.extend_from_slice(&piece),
+            None => break,
+        }
+    }
+    Ok(head)
+}
+
+/// Why a good status came without a workbook: an error envelope, a page, or nothing at all.
+async fn explanation(http: &Http, mut reply: Reply, mut body: Vec<u8>) -> Error {
+    while body.len() < EXPLANATION_LIMIT {
+        match chunk(&mut reply).await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let said = match http.judge(&reply, &body) {
+        Err(error) => return error,
+        Ok(()) => "an envelope came in place of a workbook",
+    };
+    Error::garbled(&reply.action, said, reply.log_id())
+}
+
+/// The file being written.
+struct Sink {
+    file: File,
+    hash: Sha256,
+    size_bytes: u64,
+    announced_bytes: Option<u64>,
+    max_bytes: u64,
+}
+
+impl Sink {
+    async fn create(to: &Path, max_bytes: u64, reply: &Reply) -> Result<Self, Error> {
+        let length = reply.response.headers().get(CONTENT_LENGTH);
+        let announced_bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > max_bytes) {
+            return Err(too_large(reply, bytes, max_bytes));
+        }
+        let file = File::create(to)
+            .await
+            .map_err(|error| on_disk(reply, &error))?;
+        Ok(Self {
+            file,
+            hash: Sha256::new(),
+            size_bytes: 0,
+            announced_bytes,
+            max_bytes,
+        })
+    }
+
+    async fn write(&mut self, piece: &[u8], reply: &Reply) -> Result<(), Error> {
+        self.size_bytes += piece.len() as u64;
+        if self.size_bytes > self.max_bytes {
+            return Err(too_large(reply, self.size_bytes, self.max_bytes));
+        }
+        self.hash.update(piece);
+        self.file
+            .write_all(piece)
+            .await
+            .map_err(|error| on_disk(reply, &error))
+    }
+
+    async fn finish(mut self, reply: &Reply) -> Result<Download, Error> {
+        self.file
+            .flush()
+            .await
+            .map_err(|error| on_disk(reply, &error))?;
+        if let Some(announced) = self
+            .announced_bytes
+            .filter(|bytes| *bytes != self.size_bytes)
+        {
+            let said = format!("{} of {announced} bytes came", self.size_bytes);
+            return Err(Error::garbled(&reply.action, said, reply.log_id()));
+        }
+        Ok(Download {
+            sha256: hex(&self.hash.finalize()),
+            size_bytes: self.size_bytes,
+        })
+    }
+}
+
+fn too_large(reply: &Reply, bytes: u64, max_bytes: u64) -> Error {
+    let said = format!("the workbook has at least {bytes} bytes, and {max_bytes} are allowed");
+    Error::other(&reply.action, said)
+}
+
+fn on_disk(reply: &Reply, error: &std::io::Error) -> Error {
+    Error::local(
+        &reply.action,
+        format!("the file could not be written: {error}"),
+    )
+}

@@ -1,0 +1,417 @@
+//! One request, one answer: sends with time limits, reads with size limits, and opens the envelope `{code, msg, data}`.
+//!
+//! Redirects are never followed: a 307 would post the app secret to another host. Knows nothing of tokens' lives, limits or retries.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::error::{Answered, Error, clean, log_id};
+use super::lenient;
+use super::{Settings, Timeouts};
+use crate::clock::Clock;
+
+/// Largest JSON body that is read, in bytes; a page of 100 rooms has some 100 KB.
+const JSON_LIMIT: usize = 16 << 20;
+
+/// How long an idle connection is kept. Short, because a submit on a connection that the server is just closing fails with unknown fate.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// A request before it has a token; cheap to send again.
+pub(super) struct Call {
+    /// The endpoint's name in logs.
+    pub(super) name: &'static str,
+    /// What is being done, for "could not …".
+    pub(super) action: String,
+    pub(super) method: Method,
+    /// Segments after `open-apis`; escaped when sent.
+    pub(super) path: Vec<String>,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Option<Value>,
+    /// A value of query or body that must never be shown.
+    pub(super) secret: Option<SecretString>,
+}
+
+impl Call {
+    pub(super) fn get(name: &'static str, action: impl Into<String>, path: &[&str]) -> Self {
+        Self {
+            name,
+            action: action.into(),
+            method: Method::GET,
+            path: path.iter().map(|&segment| segment.to_owned()).collect(),
+            query: Vec::new(),
+            body: None,
+            secret: None,
+        }
+    }
+
+    pub(super) fn post(
+        name: &'static str,
+        action: impl Into<String>,
+        path: &[&str],
+        body: Value,
+    ) -> Self {
+        Self {
+            method: Method::POST,
+            body: Some(body),
+            ..Self::get(name, action, path)
+        }
+    }
+
+    pub(super) fn with_query(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.query.push((key, value.to_string()));
+        self
+    }
+
+    pub(super) fn with_secret(mut self, secret: SecretString) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+}
+
+/// The head of an answer; its body is still to be read.
+pub(super) struct Reply {
+    pub(super) response: Response,
+    pub(super) action: String,
+    name: &'static str,
+    secrets: Vec<SecretString>,
+    sent_at: Timestamp,
+}
+
+impl Reply {
+    /// Feishu's id of the request.
+    pub(super) fn log_id(&self) -> Option<String> {
+        header(self.response.headers(), "x-tt-logid").and_then(log_id)
+    }
+
+    /// What came instead of what was expected, fit to be shown.
+    pub(super) fn excerpt(&self, body: &[u8]) -> String {
+        let secrets: Vec<&str> = self
+            .secrets
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect();
+        let content_type =
+            header(self.response.headers(), CONTENT_TYPE.as_str()).unwrap_or("no content type");
+        excerpt(content_type, body, &secrets)
+    }
+
+    fn judge(&self, body: &[u8], clock: &Clock) -> Result<(), Error> {
+        let envelope = serde_json::from_slice::<Envelope>(body).ok();
+        let status = self.response.status();
+        tracing::debug!(
+            endpoint = self.name,
+            api.status = status.as_u16(),
+            api.code = envelope.as_ref().map(|envelope| envelope.code),
+            api.log_id = self.log_id(),
+            elapsed_ms = clock.now().duration_since(self.sent_at).as_millis(),
+            "answered"
+        );
+        match envelope {
+            Some(envelope) if envelope.code == 0 && status.is_success() => Ok(()),
+            None if status.is_success() => {
+                let said = format!("the answer is not the API's: {}", self.excerpt(body));
+                Err(Error::garbled(&self.action, said, self.log_id()))
+            }
+            envelope => Err(self.refused(envelope, body)),
+        }
+    }
+
+    fn refused(&self, envelope: Option<Envelope>, body: &[u8]) -> Error {
+        let headers = self.response.headers();
+        let secrets: Vec<&str> = self
+            .secrets
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect();
+        let seconds = |name| number(headers, name).map(Duration::from_secs);
+        let call_limit = number(headers, "x-ogw-ratelimit-limit");
+        let mut answered = Answered {
+            status: self.response.status().as_u16(),
+            log_id: self.log_id(),
+            wait: seconds("x-ogw-ratelimit-reset").or_else(|| seconds(RETRY_AFTER.as_str())),
+            call_limit: call_limit.and_then(|limit| u32::try_from(limit).ok()),
+            secrets: &secrets,
+            ..Answered::default()
+        };
+        match envelope {
+            Some(envelope) => {
+                answered.code = (envelope.code != 0).then_some(envelope.code);
+                answered.msg = envelope.said();
+                answered.error = envelope.error;
+            }
+            None => answered.msg = self.redirect().unwrap_or_else(|| self.excerpt(body)),
+        }
+        Error::answered(&self.action, &answered)
+    }
+
+    fn redirect(&self) -> Option<String> {
+        let target = header(self.response.headers(), LOCATION.as_str())?;
+        let host = Url::parse(target).ok()?.host_str()?.to_owned();
+        Some(format!("redirected to {host}"))
+    }
+}
+
+/// The envelope without its data. OAuth errors have `error` as a word, and `error_description` for `msg` (API reference, 1.4).
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(deserialize_with = "lenient::integer")]
+    code: i64,
+    #[serde(default, deserialize_with = "lenient::text")]
+    msg: String,
+    #[serde(default, deserialize_with = "lenient::text")]
+    error_description: String,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+impl Envelope {
+    fn said(&self) -> String {
+        let said = if self.msg.is_empty() {
+            &self.error_description
+        } else {
+            &self.msg
+        };
+        said.clone()
+    }
+}
+
+/// The whole body of a good envelope.
+pub(super) struct Answer {
+    pub(super) body: Bytes,
+    /// The server's clock, to the second.
+    pub(super) server_time: Option<Timestamp>,
+    log_id: Option<String>,
+    action: String,
+}
+
+impl Answer {
+    /// The body as `T`; for the flat answers of the token endpoints.
+    pub(super) fn flat<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| self.garbled(&misfit(&error)))
+    }
+
+    /// The envelope's `data` as `T`.
+    pub(super) fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        #[derive(Deserialize)]
+        struct WithData<T> {
+            data: T,
+        }
+        self.flat::<WithData<T>>().map(|envelope| envelope.data)
+    }
+
+    /// An error that says what is wrong with this answer.
+    pub(super) fn garbled(&self, why: &str) -> Error {
+        let said = format!("the answer does not fit: {}", clean(why, &[]));
+        Error::garbled(&self.action, said, self.log_id.clone())
+    }
+}
+
+/// Names the field that is not there; other messages of serde's quote values, which may be tokens or names.
+fn misfit(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.starts_with("missing field") {
+        true => text,
+        false => format!(
+            "a value of another type at line {} column {}",
+            error.line(),
+            error.column()
+        ),
+    }
+}
+
+/// Sends requests to one base URL.
+pub(super) struct Http {
+    client: reqwest::Client,
+    base: Url,
+    clock: Clock,
+    timeouts: Timeouts,
+    app_secret: SecretString,
+}
+
+impl Http {
+    /// A sender for checked settings.
+    pub(super) fn new(settings: &Settings, clock: Clock) -> Result<Self, reqwest::Error> {
+        install_crypto_provider();
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("meetlake/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(settings.timeouts.connect)
+            .read_timeout(settings.timeouts.idle)
+            .pool_idle_timeout(IDLE);
+        let builder = match settings.base_url.scheme() {
+            "https" => builder.https_only(true),
+            // Loopback; a proxy of the environment must not see it.
+            _ => builder.no_proxy(),
+        };
+        Ok(Self {
+            client: builder.build()?,
+            base: settings.base_url.clone(),
+            clock,
+            timeouts: settings.timeouts,
+            app_secret: settings.app_secret.clone(),
+        })
+    }
+
+    /// Sends, and waits for the head of the answer.
+    pub(super) async fn open(
+        &self,
+        call: &Call,
+        bearer: Option<&SecretString>,
+        whole: Duration,
+    ) -> Result<Reply, Error> {
+        let mut request = self
+            .client
+            .request(call.method.clone(), self.url(call))
+            .timeout(whole);
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer.expose_secret());
+        }
+        if let Some(body) = &call.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json; charset=utf-8")
+                .body(body.to_string());
+        }
+        let sent_at = self.clock.now();
+        let outcome = request.send().await;
+        let response = outcome.map_err(|error| {
+            let sent = !(error.is_connect() || error.is_builder());
+            Error::transport(&call.action, error, sent)
+        })?;
+        let secrets = [Some(&self.app_secret), bearer, call.secret.as_ref()];
+        Ok(Reply {
+            response,
+            action: call.action.clone(),
+            name: call.name,
+            secrets: secrets.into_iter().flatten().cloned().collect(),
+            sent_at,
+        })
+    }
+
+    /// Sends, and reads an envelope with code 0.
+    pub(super) async fn send(
+        &self,
+        call: &Call,
+        bearer: Option<&SecretString>,
+    ) -> Result<Answer, Error> {
+        let reply = self.open(call, bearer, self.timeouts.json).await?;
+        self.read(reply).await
+    }
+
+    /// Reads an envelope with code 0, of at most 16 MiB.
+    pub(super) async fn read(&self, mut reply: Reply) -> Result<Answer, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = chunk(&mut reply).await? {
+            if body.len() + chunk.len() > JSON_LIMIT {
+                let said = format!("the answer is larger than {JSON_LIMIT} bytes");
+                return Err(Error::garbled(&reply.action, said, reply.log_id()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        self.judge(&reply, &body)?;
+        Ok(Answer {
+            body: Bytes::from(body),
+            server_time: server_time(reply.response.headers()),
+            log_id: reply.log_id(),
+            action: reply.action,
+        })
+    }
+
+    /// Logs an answer and opens its envelope; an error unless its code is 0 and the status good.
+    pub(super) fn judge(&self, reply: &Reply, body: &[u8]) -> Result<(), Error> {
+        reply.judge(body, &self.clock)
+    }
+
+    fn url(&self, call: &Call) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("the base URL was checked to be http(s)")
+            .pop_if_empty()
+            .push("open-apis")
+            .extend(&call.path);
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        url
+    }
+}
+
+/// The next piece of the body; `None` at its end.
+pub(super) async fn chunk(reply: &mut Reply) -> Result<Option<Bytes>, Error> {
+    let piece = reply.response.chunk().await;
+    piece.map_err(|error| Error::transport(&reply.action, error, true))
+}
+
+/// reqwest is built without a crypto provider (see `Cargo.toml`) and takes the process's default one.
+fn install_crypto_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that somebody installed one before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    header(headers, name)?.trim().parse().ok()
+}
+
+fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = header(headers, DATE.as_str())?;
+    let zoned = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_zoned(date)
+        .ok()?;
+    Some(zoned.timestamp())
+}
+
+/// The text of a page without its tags, or only kind and size: other bodies may be the tenant's data.
+fn excerpt(content_type: &str, body: &[u8], secrets: &[&str]) -> String {
+    let head = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+    let text = match head.trim_start().starts_with('<') {
+        true => without_tags(&head),
+        false => format!("{} bytes of {content_type}", body.len()),
+    };
+    clean(&text, secrets)
+}
+
+fn without_tags(html: &str) -> String {
+    let texts = html.split('<').filter_map(|part| part.split_once('>'));
+    texts.map(|(_, text)| text).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_shown_as_text_and_data_is_not_shown() {
+        let page = b"<html><h1>502</h1>\n<p>Bad \x1b[1mgateway</p></html>";
+        assert_eq!(excerpt("text/html", page, &[]), "502 Bad [1mgateway");
+        assert_eq!(excerpt("text/csv", b"Ann,1", &[]), "5 bytes of text/csv");
+    }
+
+    #[test]
+    fn the_date_header_is_understood() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            DATE,
+            "Sun, 01 Nov 2026 08:49:37 GMT".parse().expect("a header"),
+        );
+        let time = server_time(&headers).expect("a date");
+        assert_eq!(time.to_string(), "2026-11-01T08:49:37Z");
+    }
+}
