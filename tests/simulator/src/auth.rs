@@ -72,9 +72,25 @@ struct Refresh {
 impl Tokens {
     /// No tokens but the refresh token of the options.
     pub(crate) fn new(options: &Options) -> Self {
-        let expires_at = options.clock.start().saturating_add(REFRESH_TOKEN_LIFE).unwrap_or(Timestamp::MAX);
-        let refresh = HashMap::from([(options.refresh_token.clone(), Refresh { expires_at, was_used: false })]);
-        Self { draw: Draw::new(options.seed).label("tokens"), state: Mutex::new(State { refresh, ..State::default() }) }
+        let expires_at = options
+            .clock
+            .start()
+            .saturating_add(REFRESH_TOKEN_LIFE)
+            .unwrap_or(Timestamp::MAX);
+        let refresh = HashMap::from([(
+            options.refresh_token.clone(),
+            Refresh {
+                expires_at,
+                was_used: false,
+            },
+        )]);
+        Self {
+            draw: Draw::new(options.seed).label("tokens"),
+            state: Mutex::new(State {
+                refresh,
+                ..State::default()
+            }),
+        }
     }
 
     /// How many tokens were issued so far.
@@ -86,7 +102,13 @@ impl Tokens {
     pub(crate) fn issue_tenant(&self, params: &mut Params, options: &Options) -> Reply {
         let app_id = params.text("app_id").unwrap_or_default();
         let app_secret = params.text("app_secret").unwrap_or_default();
-        let failure = |code: i64, msg: &str| Reply::json(StatusCode::OK, code, &json!({ "code": code, "msg": msg, "data": {} }));
+        let failure = |code: i64, msg: &str| {
+            Reply::json(
+                StatusCode::OK,
+                code,
+                &json!({ "code": code, "msg": msg, "data": {} }),
+            )
+        };
         if !app_id.starts_with("cli_") || app_secret.is_empty() {
             return failure(10_003, "invalid param");
         }
@@ -99,19 +121,41 @@ impl Tokens {
         let now = options.clock.now();
         let (tenant_access_token, expires_at) = self.tenant_token(now);
         let expire = client_seconds(expires_at.duration_since(now), options);
-        Reply::json(StatusCode::OK, 0, &TenantTokenBody { code: 0, msg: "ok", tenant_access_token, expire })
+        Reply::json(
+            StatusCode::OK,
+            0,
+            &TenantTokenBody {
+                code: 0,
+                msg: "ok",
+                tenant_access_token,
+                expire,
+            },
+        )
     }
 
     fn tenant_token(&self, now: Timestamp) -> (String, Timestamp) {
         let mut state = self.lock();
-        let newest = state.newest_tenant.as_ref().and_then(|token| Some((token.clone(), *state.tenant.get(token)?)));
-        if let Some((token, expires_at)) = newest.filter(|(_, expires_at)| expires_at.duration_since(now) >= RENEWAL_MARGIN) {
+        let newest = state
+            .newest_tenant
+            .as_ref()
+            .and_then(|token| Some((token.clone(), *state.tenant.get(token)?)));
+        if let Some((token, expires_at)) =
+            newest.filter(|(_, expires_at)| expires_at.duration_since(now) >= RENEWAL_MARGIN)
+        {
             return (token, expires_at);
         }
         state.tenant.retain(|_, expires_at| *expires_at > now);
         state.issued.tenant += 1;
-        let token = format!("t-{}", self.draw.label("tenant").at(state.issued.tenant).alphanumeric(40));
-        let expires_at = now.saturating_add(TENANT_TOKEN_LIFE).unwrap_or(Timestamp::MAX);
+        let token = format!(
+            "t-{}",
+            self.draw
+                .label("tenant")
+                .at(state.issued.tenant)
+                .alphanumeric(40)
+        );
+        let expires_at = now
+            .saturating_add(TENANT_TOKEN_LIFE)
+            .unwrap_or(Timestamp::MAX);
         state.tenant.insert(token.clone(), expires_at);
         state.newest_tenant = Some(token.clone());
         (token, expires_at)
@@ -119,14 +163,20 @@ impl Tokens {
 
     /// Answers `oauth/token`.
     pub(crate) fn issue_user(&self, params: &mut Params, options: &Options) -> Reply {
-        self.user_tokens(params, options).unwrap_or_else(|(code, error, description)| {
-            let body = json!({ "code": code, "error": error, "error_description": description });
-            Reply::json(StatusCode::BAD_REQUEST, code, &body)
-        })
+        self.user_tokens(params, options)
+            .unwrap_or_else(|(code, error, description)| {
+                let body =
+                    json!({ "code": code, "error": error, "error_description": description });
+                Reply::json(StatusCode::BAD_REQUEST, code, &body)
+            })
     }
 
     fn user_tokens(&self, params: &mut Params, options: &Options) -> Result<Reply, OauthError> {
-        let mut required = |name: &'static str| params.text(name).ok_or((20_001, "invalid_request", "required parameter is missing"));
+        let mut required = |name: &'static str| {
+            params
+                .text(name)
+                .ok_or((20_001, "invalid_request", "required parameter is missing"))
+        };
         let grant_type = required("grant_type")?;
         let client_id = required("client_id")?;
         let client_secret = required("client_secret")?;
@@ -146,7 +196,13 @@ impl Tokens {
                 let refresh_token = required("refresh_token")?;
                 self.use_refresh_token(&refresh_token, now)?;
             }
-            _ => return Err((20_036, "unsupported_grant_type", "the grant type is not supported")),
+            _ => {
+                return Err((
+                    20_036,
+                    "unsupported_grant_type",
+                    "the grant type is not supported",
+                ));
+            }
         }
         Ok(self.new_user_tokens(now, options))
     }
@@ -157,10 +213,18 @@ impl Tokens {
         }
         let mut state = self.lock();
         if state.used_codes.contains(code) {
-            return Err((20_065, "invalid_grant", "the authorization code has been used"));
+            return Err((
+                20_065,
+                "invalid_grant",
+                "the authorization code has been used",
+            ));
         }
         if now.duration_since(options.clock.start()) > CODE_LIFE {
-            return Err((20_004, "invalid_grant", "the authorization code has expired"));
+            return Err((
+                20_004,
+                "invalid_grant",
+                "the authorization code has expired",
+            ));
         }
         state.used_codes.insert(code.to_owned());
         Ok(())
@@ -186,12 +250,26 @@ impl Tokens {
         state.issued.user += 1;
         let draw = self.draw.label("user").at(state.issued.user);
         // The shape of a signed token, about as long as a real one.
-        let access_token = format!("eyJhbGciOiJFUzI1NiJ9.{}.{}", draw.at(0).alphanumeric(1_200), draw.at(1).alphanumeric(86));
+        let access_token = format!(
+            "eyJhbGciOiJFUzI1NiJ9.{}.{}",
+            draw.at(0).alphanumeric(1_200),
+            draw.at(1).alphanumeric(86)
+        );
         let refresh_token = format!("ur-{}", draw.at(2).alphanumeric(64));
         let later = |life: SignedDuration| now.saturating_add(life).unwrap_or(Timestamp::MAX);
-        state.user.retain(|_, expires_at| later(SignedDuration::ZERO).duration_since(*expires_at) < USER_TOKEN_LIFE);
-        state.user.insert(access_token.clone(), later(USER_TOKEN_LIFE));
-        state.refresh.insert(refresh_token.clone(), Refresh { expires_at: later(REFRESH_TOKEN_LIFE), was_used: false });
+        state.user.retain(|_, expires_at| {
+            later(SignedDuration::ZERO).duration_since(*expires_at) < USER_TOKEN_LIFE
+        });
+        state
+            .user
+            .insert(access_token.clone(), later(USER_TOKEN_LIFE));
+        state.refresh.insert(
+            refresh_token.clone(),
+            Refresh {
+                expires_at: later(REFRESH_TOKEN_LIFE),
+                was_used: false,
+            },
+        );
         let scopes: Vec<&str> = options.knobs.scopes.iter().map(String::as_str).collect();
         let body = UserTokenBody {
             code: 0,
@@ -210,34 +288,72 @@ impl Tokens {
     /// # Errors
     /// The documented code for a token that is missing, malformed, expired or of the wrong kind, for a missing scope, the missing admin role
     /// and a denied address.
-    pub(crate) fn authorize(&self, authorization: Option<&str>, endpoint: Endpoint, options: &Options) -> Result<Identity, ApiError> {
-        let bad_request = |code: i64, message: &str| ApiError::new(StatusCode::BAD_REQUEST, code, message);
+    pub(crate) fn authorize(
+        &self,
+        authorization: Option<&str>,
+        endpoint: Endpoint,
+        options: &Options,
+    ) -> Result<Identity, ApiError> {
+        let bad_request =
+            |code: i64, message: &str| ApiError::new(StatusCode::BAD_REQUEST, code, message);
         if options.knobs.address_denied {
-            return Err(bad_request(99_991_401, "ip 127.0.0.1 is denied by app setting"));
+            return Err(bad_request(
+                99_991_401,
+                "ip 127.0.0.1 is denied by app setting",
+            ));
         }
-        let token = bearer(authorization).ok_or_else(|| bad_request(99_991_661, "Missing access token for authorization."))?;
+        let token = bearer(authorization)
+            .ok_or_else(|| bad_request(99_991_661, "Missing access token for authorization."))?;
         let now = options.clock.now();
         let identity = if token.starts_with("t-") {
-            if !self.lock().tenant.get(token).is_some_and(|&expires_at| expires_at > now) {
-                return Err(bad_request(99_991_663, "Invalid access token for authorization."));
+            if self
+                .lock()
+                .tenant
+                .get(token)
+                .is_none_or(|&expires_at| expires_at <= now)
+            {
+                return Err(bad_request(
+                    99_991_663,
+                    "Invalid access token for authorization.",
+                ));
             }
             Identity::Tenant
         } else if token.starts_with("eyJ") || token.starts_with("u-") {
             match self.lock().user.get(token) {
-                None => return Err(bad_request(99_991_668, "Invalid access token for authorization.")),
-                Some(&expires_at) if expires_at <= now => return Err(bad_request(99_991_677, "Authentication token expired.")),
+                None => {
+                    return Err(bad_request(
+                        99_991_668,
+                        "Invalid access token for authorization.",
+                    ));
+                }
+                Some(&expires_at) if expires_at <= now => {
+                    return Err(bad_request(99_991_677, "Authentication token expired."));
+                }
                 Some(_) => Identity::User,
             }
         } else {
-            return Err(bad_request(99_991_671, "Invalid access token for authorization: it must start with t- or u-."));
+            return Err(bad_request(
+                99_991_671,
+                "Invalid access token for authorization: it must start with t- or u-.",
+            ));
         };
         if identity == Identity::User && endpoint.refuses_user_tokens() {
             return Err(bad_request(99_991_668, "user access token not support"));
         }
-        if !endpoint.scopes().iter().any(|&scope| options.knobs.scopes.contains(scope)) {
+        if !endpoint
+            .scopes()
+            .iter()
+            .any(|&scope| options.knobs.scopes.contains(scope))
+        {
             return Err(match identity {
-                Identity::Tenant => ApiError::missing_scope(99_991_672, "action_scope_required", endpoint.scopes()),
-                Identity::User => ApiError::missing_scope(99_991_679, "action_privilege_required", endpoint.scopes()),
+                Identity::Tenant => {
+                    ApiError::missing_scope(99_991_672, "action_scope_required", endpoint.scopes())
+                }
+                Identity::User => ApiError::missing_scope(
+                    99_991_679,
+                    "action_privilege_required",
+                    endpoint.scopes(),
+                ),
             });
         }
         if endpoint.is_export() && !options.knobs.admin_role {
@@ -248,7 +364,9 @@ impl Tokens {
 
     /// Makes the token worthless.
     pub(crate) fn revoke(&self, authorization: Option<&str>) {
-        let Some(token) = bearer(authorization) else { return };
+        let Some(token) = bearer(authorization) else {
+            return;
+        };
         let mut state = self.lock();
         state.tenant.remove(token);
         state.user.remove(token);

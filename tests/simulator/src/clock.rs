@@ -30,23 +30,43 @@ impl SimClock {
     /// finite number counts as 1.
     #[must_use]
     pub fn new(start: Timestamp, speed: f64) -> Self {
-        let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
-        Self { shared: Arc::new(Shared { origin: Instant::now(), start, speed, advanced_ms: AtomicU64::new(0) }) }
+        let speed = if speed.is_finite() && speed > 0.0 {
+            speed
+        } else {
+            1.0
+        };
+        Self {
+            shared: Arc::new(Shared {
+                origin: Instant::now(),
+                start,
+                speed,
+                advanced_ms: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// A clock that shows noon of the day after `last_day` in `zone`: by then every meeting of the simulated days has ended, the
     /// 25-hour one included.
     #[must_use]
     pub fn noon_after(last_day: Date, zone: &TimeZone, speed: f64) -> Self {
-        let noon = last_day.saturating_add(1.day()).at(12, 0, 0, 0).to_zoned(zone.clone());
-        Self::new(noon.map_or(Timestamp::MAX, |zoned| zoned.timestamp()), speed)
+        let noon = last_day
+            .saturating_add(1.day())
+            .at(12, 0, 0, 0)
+            .to_zoned(zone.clone());
+        Self::new(
+            noon.map_or(Timestamp::MAX, |zoned| zoned.timestamp()),
+            speed,
+        )
     }
 
     /// The simulated instant now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let elapsed = SignedDuration::from_micros((self.elapsed_s() * 1e6) as i64);
-        self.shared.start.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
+        self.shared
+            .start
+            .saturating_add(elapsed)
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// The simulated instant at which the clock was set going.
@@ -77,7 +97,9 @@ impl SimClock {
     /// Moves simulated time forward at once, for every clone. Whoever sleeps already sleeps on.
     pub fn advance(&self, simulated: Duration) {
         let simulated_ms = u64::try_from(simulated.as_millis()).unwrap_or(u64::MAX);
-        self.shared.advanced_ms.fetch_add(simulated_ms, Ordering::Relaxed);
+        self.shared
+            .advanced_ms
+            .fetch_add(simulated_ms, Ordering::Relaxed);
     }
 
     /// The real time that `simulated` takes.
@@ -103,7 +125,10 @@ mod tests {
         let copy = clock.clone();
         copy.advance(Duration::from_secs(3_600));
         assert!(clock.now() >= start + SignedDuration::from_hours(1));
-        assert_eq!(clock.real(Duration::from_secs(10)), Duration::from_millis(10));
+        assert_eq!(
+            clock.real(Duration::from_secs(10)),
+            Duration::from_millis(10)
+        );
     }
 
     #[test]

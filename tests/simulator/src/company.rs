@@ -68,26 +68,58 @@ pub struct DaySummary {
 impl Company {
     /// The company of `seed` on the `days` civil days of `zone` that end with `last_day`, at least one.
     #[must_use]
-    pub fn new(seed: u64, last_day: Date, days: u32, meetings_per_day: u32, zone: TimeZone) -> Self {
+    pub fn new(
+        seed: u64,
+        last_day: Date,
+        days: u32,
+        meetings_per_day: u32,
+        zone: TimeZone,
+    ) -> Self {
         let root = Draw::new(seed);
         let first_day = last_day.saturating_sub((i64::from(days.max(1)) - 1).days());
         let employees = people::employees(root);
         let levels = rooms::levels(root);
         let rooms = rooms::rooms(root, &levels);
-        let cast = meetings::Cast { root, employees: &employees, rooms: &rooms, zone: &zone };
+        let cast = meetings::Cast {
+            root,
+            employees: &employees,
+            rooms: &rooms,
+            zone: &zone,
+        };
         let mut meetings = Vec::new();
         let mut reservations = Vec::new();
-        for date in first_day.series(1.day()).take_while(|&date| date <= last_day) {
-            meetings.extend(cast.day(date, meetings_per_day.min(MOST_MEETINGS_PER_DAY)).into_iter().map(Arc::new));
+        for date in first_day
+            .series(1.day())
+            .take_while(|&date| date <= last_day)
+        {
+            meetings.extend(
+                cast.day(date, meetings_per_day.min(MOST_MEETINGS_PER_DAY))
+                    .into_iter()
+                    .map(Arc::new),
+            );
             reservations.extend(reservations::day(root, date, &zone, &rooms, &employees));
         }
         meetings.sort_by_key(|meeting| (meeting.start, meeting.end));
         reservations.sort_by_key(|reservation| reservation.start);
         let mut by_number: HashMap<String, Vec<Arc<Meeting>>> = HashMap::new();
         for meeting in &meetings {
-            by_number.entry(meeting.meeting_no.clone()).or_default().push(Arc::clone(meeting));
+            by_number
+                .entry(meeting.meeting_no.clone())
+                .or_default()
+                .push(Arc::clone(meeting));
         }
-        Self { root, zone, first_day, last_day, employees, levels, rooms, meetings, by_number, reservations }
+        Self {
+            root,
+            zone,
+            first_day,
+            last_day,
+            employees,
+            levels,
+            rooms,
+            meetings,
+            by_number,
+            reservations,
+        }
     }
 
     /// First civil day with data.
@@ -151,9 +183,17 @@ impl Company {
     }
 
     /// Meetings that share an instant with `[start, end)`.
-    pub fn meetings_overlapping(&self, start: Timestamp, end: Timestamp) -> impl Iterator<Item = &Arc<Meeting>> {
-        let earliest = start.saturating_sub(meetings::LONGEST_MEETING).unwrap_or(Timestamp::MIN);
-        self.meetings_in(earliest, end).iter().filter(move |meeting| meeting.end > start)
+    pub fn meetings_overlapping(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> impl Iterator<Item = &Arc<Meeting>> {
+        let earliest = start
+            .saturating_sub(meetings::LONGEST_MEETING)
+            .unwrap_or(Timestamp::MIN);
+        self.meetings_in(earliest, end)
+            .iter()
+            .filter(move |meeting| meeting.end > start)
     }
 
     /// All occurrences of the meeting with this number, by start.
@@ -166,20 +206,35 @@ impl Company {
     /// ended ones.
     #[must_use]
     pub fn live_meetings(&self, now: Timestamp) -> Vec<Arc<Meeting>> {
-        let cast = meetings::Cast { root: self.root, employees: &self.employees, rooms: &self.rooms, zone: &self.zone };
+        let cast = meetings::Cast {
+            root: self.root,
+            employees: &self.employees,
+            rooms: &self.rooms,
+            zone: &self.zone,
+        };
         cast.live(now).into_iter().map(Arc::new).collect()
     }
 
     /// Bookings that begin in `[start, end)`.
     #[must_use]
     pub fn reservations_in(&self, start: Timestamp, end: Timestamp) -> &[Reservation] {
-        between(&self.reservations, start, end, |reservation| reservation.start)
+        between(&self.reservations, start, end, |reservation| {
+            reservation.start
+        })
     }
 
     /// Bookings that share an instant with `[start, end)`.
-    pub fn reservations_overlapping(&self, start: Timestamp, end: Timestamp) -> impl Iterator<Item = &Reservation> {
-        let earliest = start.saturating_sub(meetings::LONGEST_MEETING).unwrap_or(Timestamp::MIN);
-        self.reservations_in(earliest, end).iter().filter(move |reservation| reservation.end > start)
+    pub fn reservations_overlapping(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> impl Iterator<Item = &Reservation> {
+        let earliest = start
+            .saturating_sub(meetings::LONGEST_MEETING)
+            .unwrap_or(Timestamp::MIN);
+        self.reservations_in(earliest, end)
+            .iter()
+            .filter(move |reservation| reservation.end > start)
     }
 
     /// The level with this id; `0` and the empty text are the tenant.
@@ -200,28 +255,41 @@ impl Company {
     /// The first instant of `date`.
     #[must_use]
     pub fn start_of_day(&self, date: Date) -> Timestamp {
-        date.to_zoned(self.zone.clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+        date.to_zoned(self.zone.clone())
+            .map_or(Timestamp::MAX, |zoned| zoned.timestamp())
     }
 
     /// Every simulated day with what it holds, counting the meetings that have ended by `now`.
     #[must_use]
     pub fn day_summaries(&self, now: Timestamp) -> Vec<DaySummary> {
-        let days = self.first_day.series(1.day()).take_while(|&date| date <= self.last_day);
+        let days = self
+            .first_day
+            .series(1.day())
+            .take_while(|&date| date <= self.last_day);
         days.map(|date| self.day_summary(date, now)).collect()
     }
 
     fn day_summary(&self, date: Date, now: Timestamp) -> DaySummary {
         let start = self.start_of_day(date);
         let end = self.start_of_day(date.saturating_add(1.day()));
-        let ended: Vec<_> = self.meetings_in(start, end).iter().filter(|meeting| meeting.end <= now).collect();
+        let ended: Vec<_> = self
+            .meetings_in(start, end)
+            .iter()
+            .filter(|meeting| meeting.end <= now)
+            .collect();
         let rows = || ended.iter().flat_map(|meeting| &meeting.participants);
         DaySummary {
             date: date.to_string(),
             meetings: ended.len() as u64,
             meeting_duration_s: ended.iter().map(|meeting| meeting.duration_s()).sum(),
-            participants: ended.iter().map(|meeting| meeting.participant_count()).sum(),
+            participants: ended
+                .iter()
+                .map(|meeting| meeting.participant_count())
+                .sum(),
             participant_rows: rows().count() as u64,
-            quality_sheets: rows().filter(|participant| participant.quality_minutes() > 0).count() as u64,
+            quality_sheets: rows()
+                .filter(|participant| participant.quality_minutes() > 0)
+                .count() as u64,
             quality_minutes: ended.iter().map(|meeting| meeting.quality_minutes()).sum(),
             reservations: self.reservations_in(start, end).len() as u64,
         }
@@ -229,7 +297,12 @@ impl Company {
 }
 
 /// The part of `sorted` whose instant lies in `[start, end)`.
-fn between<T>(sorted: &[T], start: Timestamp, end: Timestamp, instant: impl Fn(&T) -> Timestamp) -> &[T] {
+fn between<T>(
+    sorted: &[T],
+    start: Timestamp,
+    end: Timestamp,
+    instant: impl Fn(&T) -> Timestamp,
+) -> &[T] {
     let first = sorted.partition_point(|item| instant(item) < start);
     let last = sorted.partition_point(|item| instant(item) < end);
     sorted.get(first..last).unwrap_or(&[])
@@ -244,7 +317,13 @@ mod tests {
     use super::*;
 
     fn company(days: u32) -> Company {
-        Company::new(42, date(2026, 10, 18), days, 12, TimeZone::get("Asia/Shanghai").unwrap())
+        Company::new(
+            42,
+            date(2026, 10, 18),
+            days,
+            12,
+            TimeZone::get("Asia/Shanghai").unwrap(),
+        )
     }
 
     #[test]
@@ -253,7 +332,10 @@ mod tests {
         let start = short.start_of_day(short.first_day());
         let of_long = long.meetings_in(start, Timestamp::MAX);
         assert_eq!(format!("{:?}", short.meetings()), format!("{of_long:?}"));
-        assert_eq!(format!("{:?}", short.reservations()), format!("{:?}", long.reservations_in(start, Timestamp::MAX)));
+        assert_eq!(
+            format!("{:?}", short.reservations()),
+            format!("{:?}", long.reservations_in(start, Timestamp::MAX))
+        );
     }
 
     #[test]
@@ -261,9 +343,16 @@ mod tests {
         for meeting in company(7).meetings() {
             let mut keys = HashSet::new();
             for participant in &meeting.participants {
-                assert!(meeting.start <= participant.join_time && participant.join_time < participant.leave_time);
+                assert!(
+                    meeting.start <= participant.join_time
+                        && participant.join_time < participant.leave_time
+                );
                 assert!(participant.leave_time <= meeting.end);
-                assert!(keys.insert((participant.identity_key(), participant.device, participant.join_time)));
+                assert!(keys.insert((
+                    participant.identity_key(),
+                    participant.device,
+                    participant.join_time
+                )));
             }
         }
     }
@@ -273,8 +362,26 @@ mod tests {
         let company = company(30);
         for occurrences in company.by_number.values() {
             for pair in occurrences.windows(2) {
-                assert!(pair[0].end <= pair[1].start, "{} {} {}", pair[0].meeting_no, pair[0].end, pair[1].start);
+                assert!(
+                    pair[0].end <= pair[1].start,
+                    "{} {} {}",
+                    pair[0].meeting_no,
+                    pair[0].end,
+                    pair[1].start
+                );
             }
+        }
+    }
+
+    #[test]
+    fn one_off_meetings_never_share_a_number() {
+        let zone = TimeZone::get("Asia/Shanghai").unwrap();
+        let company = Company::new(3, date(2026, 10, 18), 5, 3_000, zone);
+        for occurrences in company.by_number.values() {
+            assert!(
+                occurrences.len() == 1 || occurrences.iter().all(|meeting| meeting.is_recurring)
+            );
+            assert_eq!(occurrences[0].meeting_no.len(), 9);
         }
     }
 
@@ -283,14 +390,45 @@ mod tests {
         let company = company(7);
         let meetings = company.meetings();
         assert_eq!(meetings.len(), 84);
-        assert!(meetings.iter().any(|meeting| meeting.duration_s() > 25 * 3_600));
+        assert!(
+            meetings
+                .iter()
+                .any(|meeting| meeting.duration_s() > 25 * 3_600)
+        );
         let local = |instant: Timestamp| instant.to_zoned(company.zone.clone()).date();
-        assert!(meetings.iter().filter(|meeting| local(meeting.start) != local(meeting.end)).count() >= 7);
-        assert!(company.by_number.values().any(|occurrences| occurrences.len() == 14));
-        assert!(meetings.iter().any(|meeting| meeting.is_external()) && meetings.iter().any(|meeting| meeting.used_phone()));
-        assert!(meetings.iter().any(|meeting| meeting.device_count() > meeting.participant_count()));
-        assert!(meetings.iter().flat_map(|meeting| &meeting.participants).any(|participant| participant.room_id().is_some()));
-        let rows = meetings.iter().map(|meeting| meeting.device_count()).sum::<u64>() as f64 / meetings.len() as f64;
+        assert!(
+            meetings
+                .iter()
+                .filter(|meeting| local(meeting.start) != local(meeting.end))
+                .count()
+                >= 7
+        );
+        assert!(
+            company
+                .by_number
+                .values()
+                .any(|occurrences| occurrences.len() == 14)
+        );
+        assert!(
+            meetings.iter().any(|meeting| meeting.is_external())
+                && meetings.iter().any(|meeting| meeting.used_phone())
+        );
+        assert!(
+            meetings
+                .iter()
+                .any(|meeting| meeting.device_count() > meeting.participant_count())
+        );
+        assert!(
+            meetings
+                .iter()
+                .flat_map(|meeting| &meeting.participants)
+                .any(|participant| participant.room_id().is_some())
+        );
+        let rows = meetings
+            .iter()
+            .map(|meeting| meeting.device_count())
+            .sum::<u64>() as f64
+            / meetings.len() as f64;
         assert!((4.0..6.5).contains(&rows), "{rows}");
     }
 
@@ -298,27 +436,50 @@ mod tests {
     fn any_three_days_have_a_meeting_of_25_hours() {
         for day in 1..=9 {
             let company = Company::new(day, date(2026, 3, day as i8 + 2), 3, 5, TimeZone::UTC);
-            assert!(company.meetings().iter().any(|meeting| meeting.duration_s() > 25 * 3_600));
+            assert!(
+                company
+                    .meetings()
+                    .iter()
+                    .any(|meeting| meeting.duration_s() > 25 * 3_600)
+            );
         }
     }
 
     #[test]
     fn bookings_cover_every_status_and_repeat_a_slot() {
         let company = company(7);
-        let statuses: HashSet<_> = company.reservations().iter().map(|booking| format!("{:?}", booking.status)).collect();
+        let statuses: HashSet<_> = company
+            .reservations()
+            .iter()
+            .map(|booking| format!("{:?}", booking.status))
+            .collect();
         assert_eq!(statuses.len(), 6);
         let mut slots = HashSet::new();
-        let again = company.reservations().iter().filter(|booking| !slots.insert((&booking.room.room_id, booking.start)));
+        let again = company
+            .reservations()
+            .iter()
+            .filter(|booking| !slots.insert((&booking.room.room_id, booking.start)));
         assert!(again.count() > 3);
     }
 
     #[test]
     fn rooms_have_inner_owners_shared_names_and_disabled_ones() {
         let company = company(1);
-        let inner = |room: &Room| company.room_level(&room.room_level_id).is_some_and(|level| level.has_child);
+        let inner = |room: &Room| {
+            company
+                .room_level(&room.room_level_id)
+                .is_some_and(|level| level.has_child)
+        };
         assert!(company.rooms().iter().any(|room| inner(room)));
         assert!(company.rooms().iter().any(|room| !room.enabled));
-        assert_eq!(company.rooms().iter().filter(|room| room.name == "朝阳").count(), 2);
+        assert_eq!(
+            company
+                .rooms()
+                .iter()
+                .filter(|room| room.name == "朝阳")
+                .count(),
+            2
+        );
         assert_eq!(company.room_level("0").unwrap().parent_id, "");
     }
 
@@ -330,7 +491,10 @@ mod tests {
             let now = now + jiff::SignedDuration::from_mins(minute);
             let live = company.live_meetings(now);
             assert!(live.iter().all(|meeting| meeting.end > now));
-            assert!(live.iter().any(|meeting| meeting.start <= now) && live.iter().any(|meeting| meeting.start > now));
+            assert!(
+                live.iter().any(|meeting| meeting.start <= now)
+                    && live.iter().any(|meeting| meeting.start > now)
+            );
         }
     }
 

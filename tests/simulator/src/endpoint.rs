@@ -73,7 +73,13 @@ impl Endpoint {
 
     /// It begins an export.
     pub(crate) const fn is_submit(self) -> bool {
-        matches!(self, Self::MeetingList | Self::ParticipantList | Self::ParticipantQualityList | Self::ResourceReservationList)
+        matches!(
+            self,
+            Self::MeetingList
+                | Self::ParticipantList
+                | Self::ParticipantQualityList
+                | Self::ResourceReservationList
+        )
     }
 
     /// It belongs to the export family, which needs the admin role.
@@ -90,22 +96,37 @@ impl Endpoint {
     pub(crate) const fn rate(self, knobs: &Knobs) -> Option<Rate> {
         match self {
             Self::TenantToken => None,
-            Self::GetDaily | Self::GetTopUser => Some(Rate { per_minute: knobs.report_calls_per_minute, per_second: None }),
-            Self::UserToken | Self::Rooms | Self::RoomLevels | Self::RoomLevel => {
-                Some(Rate { per_minute: 1_000, per_second: Some(50) })
-            }
-            _ => Some(Rate { per_minute: 100, per_second: None }),
+            Self::GetDaily | Self::GetTopUser => Some(Rate {
+                per_minute: knobs.report_calls_per_minute,
+                per_second: None,
+            }),
+            Self::UserToken | Self::Rooms | Self::RoomLevels | Self::RoomLevel => Some(Rate {
+                per_minute: 1_000,
+                per_second: Some(50),
+            }),
+            _ => Some(Rate {
+                per_minute: 100,
+                per_second: None,
+            }),
         }
     }
 
     /// Scopes of which one is required.
     pub(crate) const fn scopes(self) -> &'static [&'static str] {
-        use crate::auth::{SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT, SCOPE_ROOM, SCOPE_ROOM_READONLY};
+        use crate::auth::{
+            SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT, SCOPE_ROOM, SCOPE_ROOM_READONLY,
+        };
         match self {
             Self::TenantToken | Self::UserToken => &[],
             Self::GetDaily | Self::GetTopUser => &[SCOPE_REPORT],
-            Self::Rooms => &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.room.basicinfo:read"],
-            Self::RoomLevels | Self::RoomLevel => &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.roomlevel:read"],
+            Self::Rooms => &[
+                SCOPE_ROOM,
+                SCOPE_ROOM_READONLY,
+                "vc:rooms.room.basicinfo:read",
+            ],
+            Self::RoomLevels | Self::RoomLevel => {
+                &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.roomlevel:read"]
+            }
             _ => &[SCOPE_EXPORT, SCOPE_MEETING_EXPORT],
         }
     }
@@ -141,7 +162,11 @@ impl Route {
                 None => return Self::NotFound,
             },
         };
-        if method == allowed { route } else { Self::WrongMethod }
+        if method == allowed {
+            route
+        } else {
+            Self::WrongMethod
+        }
     }
 }
 
@@ -153,8 +178,12 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
         "vc/v1/reports/get_top_user" => (Method::GET, Endpoint::GetTopUser, ""),
         "vc/v1/exports/meeting_list" => (Method::POST, Endpoint::MeetingList, ""),
         "vc/v1/exports/participant_list" => (Method::POST, Endpoint::ParticipantList, ""),
-        "vc/v1/exports/participant_quality_list" => (Method::POST, Endpoint::ParticipantQualityList, ""),
-        "vc/v1/exports/resource_reservation_list" => (Method::POST, Endpoint::ResourceReservationList, ""),
+        "vc/v1/exports/participant_quality_list" => {
+            (Method::POST, Endpoint::ParticipantQualityList, "")
+        }
+        "vc/v1/exports/resource_reservation_list" => {
+            (Method::POST, Endpoint::ResourceReservationList, "")
+        }
         "vc/v1/exports/download" => (Method::GET, Endpoint::Download, ""),
         "vc/v1/rooms" => (Method::GET, Endpoint::Rooms, ""),
         "vc/v1/room_levels" => (Method::GET, Endpoint::RoomLevels, ""),
@@ -162,7 +191,11 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
             if let Some(id) = path.strip_prefix("vc/v1/exports/") {
                 (Method::GET, Endpoint::Poll, id)
             } else {
-                (Method::GET, Endpoint::RoomLevel, path.strip_prefix("vc/v1/room_levels/")?)
+                (
+                    Method::GET,
+                    Endpoint::RoomLevel,
+                    path.strip_prefix("vc/v1/room_levels/")?,
+                )
             }
         }
     };
@@ -176,11 +209,31 @@ mod tests {
     #[test]
     fn paths_find_their_endpoint() {
         let table = [
-            (Method::POST, "/open-apis/auth/v3/tenant_access_token/internal/", Route::Api(Endpoint::TenantToken, String::new())),
-            (Method::GET, "/open-apis/vc/v1/exports/download", Route::Api(Endpoint::Download, String::new())),
-            (Method::GET, "/open-apis/vc/v1/exports/711", Route::Api(Endpoint::Poll, "711".to_owned())),
-            (Method::GET, "/open-apis/vc/v1/room_levels/0", Route::Api(Endpoint::RoomLevel, "0".to_owned())),
-            (Method::GET, "/open-apis/vc/v1/exports/meeting_list", Route::WrongMethod),
+            (
+                Method::POST,
+                "/open-apis/auth/v3/tenant_access_token/internal/",
+                Route::Api(Endpoint::TenantToken, String::new()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/exports/download",
+                Route::Api(Endpoint::Download, String::new()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/exports/711",
+                Route::Api(Endpoint::Poll, "711".to_owned()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/room_levels/0",
+                Route::Api(Endpoint::RoomLevel, "0".to_owned()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/exports/meeting_list",
+                Route::WrongMethod,
+            ),
             (Method::GET, "/open-apis/vc/v2/rooms", Route::NotFound),
             (Method::PUT, "/_simulator/faults", Route::Faults),
         ];

@@ -22,7 +22,7 @@ pub enum FaultKind {
     ServerError,
     /// `slow`: the answer takes 20 simulated seconds longer.
     Slow,
-    /// `drop`: the connection is closed without an answer.
+    /// `drop`: the connection is closed without an answer; odd requests of the endpoint (counted from 0) have taken effect by then.
     Drop,
     /// `truncated`: a download ends early, by turns with a matching length and with a broken connection.
     Truncated,
@@ -128,14 +128,27 @@ impl Fault {
     /// An unknown name or endpoint (the message lists the valid ones), an endpoint at which this fault cannot strike, or a rate that is not
     /// between 0 and 1.
     pub fn parse(text: &str) -> Result<Self, FaultError> {
-        let (target, frequency) = text.trim().split_once(':').map_or((text.trim(), "1"), |(target, rate)| (target, rate));
-        let (name, endpoint) = target.split_once('@').map_or((target, None), |(name, endpoint)| (name, Some(endpoint)));
+        let (target, frequency) = text
+            .trim()
+            .split_once(':')
+            .map_or((text.trim(), "1"), |(target, rate)| (target, rate));
+        let (name, endpoint) = target
+            .split_once('@')
+            .map_or((target, None), |(name, endpoint)| (name, Some(endpoint)));
         let Some(kind) = FaultKind::ALL.into_iter().find(|kind| kind.name() == name) else {
             let names = FaultKind::ALL.map(FaultKind::name).join(", ");
-            return Err(FaultError(format!("unknown fault {name:?} in {text:?}; valid faults: {names}")));
+            return Err(FaultError(format!(
+                "unknown fault {name:?} in {text:?}; valid faults: {names}"
+            )));
         };
-        let endpoint = endpoint.map(|endpoint| parse_endpoint(kind, endpoint, text)).transpose()?;
-        Ok(Self { kind, frequency: parse_frequency(frequency, text)?, endpoint })
+        let endpoint = endpoint
+            .map(|endpoint| parse_endpoint(kind, endpoint, text))
+            .transpose()?;
+        Ok(Self {
+            kind,
+            frequency: parse_frequency(frequency, text)?,
+            endpoint,
+        })
     }
 
     /// The endpoint to which the fault is restricted.
@@ -167,20 +180,36 @@ impl fmt::Display for Fault {
 }
 
 fn parse_endpoint(kind: FaultKind, name: &str, text: &str) -> Result<Endpoint, FaultError> {
-    let possible = Endpoint::ALL.into_iter().filter(|&endpoint| kind.applies_to(endpoint));
-    possible.clone().find(|endpoint| endpoint.name() == name).ok_or_else(|| {
-        let names = possible.map(Endpoint::name).collect::<Vec<_>>().join(", ");
-        FaultError(format!("{:?} cannot strike at {name:?} in {text:?}; valid endpoints: {names}", kind.name()))
-    })
+    let possible = Endpoint::ALL
+        .into_iter()
+        .filter(|&endpoint| kind.applies_to(endpoint));
+    possible
+        .clone()
+        .find(|endpoint| endpoint.name() == name)
+        .ok_or_else(|| {
+            let names = possible.map(Endpoint::name).collect::<Vec<_>>().join(", ");
+            FaultError(format!(
+                "{:?} cannot strike at {name:?} in {text:?}; valid endpoints: {names}",
+                kind.name()
+            ))
+        })
 }
 
 fn parse_frequency(frequency: &str, text: &str) -> Result<Frequency, FaultError> {
-    let invalid = || FaultError(format!("{frequency:?} in {text:?} is neither a rate between 0 and 1 nor a count such as x3"));
+    let invalid = || {
+        FaultError(format!(
+            "{frequency:?} in {text:?} is neither a rate between 0 and 1 nor a count such as x3"
+        ))
+    };
     if let Some(count) = frequency.strip_prefix('x') {
         return count.parse().map(Frequency::First).map_err(|_| invalid());
     }
     let rate: f64 = frequency.parse().map_err(|_| invalid())?;
-    if (0.0..=1.0).contains(&rate) { Ok(Frequency::Rate(rate)) } else { Err(invalid()) }
+    if (0.0..=1.0).contains(&rate) {
+        Ok(Frequency::Rate(rate))
+    } else {
+        Err(invalid())
+    }
 }
 
 /// The faults that are switched on now, and how often each kind has struck.
@@ -199,15 +228,28 @@ struct Armed {
 
 impl Faults {
     pub(crate) fn new(seed: u64, faults: &[Fault]) -> Self {
-        let struck = FaultKind::ALL.into_iter().map(|kind| (kind, AtomicU64::new(0))).collect();
-        let faults_in = Self { draw: Draw::new(seed).label("faults"), active: RwLock::default(), struck };
+        let struck = FaultKind::ALL
+            .into_iter()
+            .map(|kind| (kind, AtomicU64::new(0)))
+            .collect();
+        let faults_in = Self {
+            draw: Draw::new(seed).label("faults"),
+            active: RwLock::default(),
+            struck,
+        };
         faults_in.set(faults);
         faults_in
     }
 
     /// Replaces the faults; counts such as `x3` begin anew.
     pub(crate) fn set(&self, faults: &[Fault]) {
-        let armed = faults.iter().map(|fault| Armed { fault: fault.clone(), hits: AtomicU64::new(0) }).collect();
+        let armed = faults
+            .iter()
+            .map(|fault| Armed {
+                fault: fault.clone(),
+                hits: AtomicU64::new(0),
+            })
+            .collect();
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(armed);
     }
 
@@ -217,8 +259,14 @@ impl Faults {
             return false;
         }
         let active = Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner));
-        let mut matching = active.iter().filter(|armed| armed.fault.kind == kind && armed.fault.endpoint.is_none_or(|only| only == endpoint));
-        let draw = self.draw.label(kind.name()).label(endpoint.name()).at(number);
+        let mut matching = active.iter().filter(|armed| {
+            armed.fault.kind == kind && armed.fault.endpoint.is_none_or(|only| only == endpoint)
+        });
+        let draw = self
+            .draw
+            .label(kind.name())
+            .label(endpoint.name())
+            .at(number);
         let strikes = matching.any(|armed| match armed.fault.frequency {
             Frequency::Rate(rate) => draw.chance(rate),
             Frequency::First(count) => armed.hits.fetch_add(1, Ordering::Relaxed) < count,
@@ -231,7 +279,10 @@ impl Faults {
 
     /// How often each kind has struck, without those that have not.
     pub(crate) fn struck(&self) -> BTreeMap<&'static str, u64> {
-        let counts = self.struck.iter().map(|(kind, count)| (kind.name(), count.load(Ordering::Relaxed)));
+        let counts = self
+            .struck
+            .iter()
+            .map(|(kind, count)| (kind.name(), count.load(Ordering::Relaxed)));
         counts.filter(|&(_, count)| count > 0).collect()
     }
 }
@@ -248,15 +299,24 @@ mod tests {
             assert_eq!(Fault::parse(&fault.to_string()), Ok(fault));
         }
         let fault = Fault::parse("429@poll:x3").unwrap();
-        assert_eq!((fault.endpoint(), fault.frequency), (Some("poll"), Frequency::First(3)));
-        assert_eq!(Fault::parse("stuck").unwrap().frequency, Frequency::Rate(1.0));
+        assert_eq!(
+            (fault.endpoint(), fault.frequency),
+            (Some("poll"), Frequency::First(3))
+        );
+        assert_eq!(
+            Fault::parse("stuck").unwrap().frequency,
+            Frequency::Rate(1.0)
+        );
     }
 
     #[test]
     fn a_wrong_text_names_what_is_valid() {
         let table = [
             ("slwo:0.1", "valid faults: 429, 5xx, slow, drop"),
-            ("failed@poll:0.1", "valid endpoints: meeting_list, participant_list"),
+            (
+                "failed@poll:0.1",
+                "valid endpoints: meeting_list, participant_list",
+            ),
             ("429@nowhere", "valid endpoints: get_daily"),
             ("429:2", "between 0 and 1"),
             ("429:x", "between 0 and 1"),
@@ -271,7 +331,11 @@ mod tests {
     #[test]
     fn strikes_are_repeatable_and_near_their_rate() {
         let faults = Faults::new(1, &[Fault::parse("429:0.2").unwrap()]);
-        let round = |faults: &Faults| -> Vec<bool> { (0..1_000).map(|n| faults.strikes(FaultKind::RateLimit, Endpoint::Poll, n)).collect() };
+        let round = |faults: &Faults| -> Vec<bool> {
+            (0..1_000)
+                .map(|n| faults.strikes(FaultKind::RateLimit, Endpoint::Poll, n))
+                .collect()
+        };
         let first = round(&faults);
         assert_eq!(first, round(&faults));
         assert!((150..250).contains(&first.iter().filter(|&&hit| hit).count()));
@@ -282,7 +346,11 @@ mod tests {
     fn a_count_strikes_the_first_requests_and_again_after_a_reset() {
         let fault = Fault::parse("drop@poll:x2").unwrap();
         let faults = Faults::new(1, std::slice::from_ref(&fault));
-        let hits = |faults: &Faults| (0..5).filter(|&n| faults.strikes(FaultKind::Drop, Endpoint::Poll, n)).count();
+        let hits = |faults: &Faults| {
+            (0..5)
+                .filter(|&n| faults.strikes(FaultKind::Drop, Endpoint::Poll, n))
+                .count()
+        };
         assert!(!faults.strikes(FaultKind::Drop, Endpoint::Download, 0));
         assert_eq!((hits(&faults), hits(&faults)), (2, 0));
         faults.set(&[fault]);

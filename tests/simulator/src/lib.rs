@@ -1,1 +1,70 @@
-//! Placeholder
+//! A simulated company behind the Feishu video-conferencing API: deterministic data, real quotas, delays and faults.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use meetlake_simulator::{Options, Server};
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let server = Server::start(listener, Options::default())?;
+//! println!("{} has data up to {}", server.base_url(), server.last_day());
+//! // … a client works …
+//! println!("{:?}", server.report());
+//! server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Written from the API's reference with its own wire types, so that a mistake in the client cannot be a mistake here too. In reading
+//! order:
+//!
+//! - [`Company`] is the truth: people, rooms, meetings, bookings, from a seed
+//! - [`Options`] and [`Knobs`] are what can be chosen; [`SimClock`] is simulated time
+//! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports` or `rooms`
+//! - `exports` → `tables` → `workbook` makes the files
+//! - [`Report`] is what was received
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that panics has failed")
+)]
+
+mod clock;
+pub use clock::SimClock;
+
+mod random;
+
+pub mod company;
+pub use company::Company;
+
+mod knobs;
+pub use knobs::{
+    DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, Selection, TopUserUnit,
+    UnknownTarget,
+};
+
+mod options;
+pub use options::Options;
+
+mod server;
+pub use server::Server;
+
+mod endpoint;
+mod line;
+mod params;
+mod wire;
+
+mod faults;
+pub use faults::{Fault, FaultError, FaultKind, Frequency};
+
+mod auth;
+mod limits;
+
+mod exports;
+mod tables;
+mod workbook;
+
+mod reports;
+mod rooms;
+
+mod report;
+pub use report::{EndpointReport, Report};

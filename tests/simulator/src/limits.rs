@@ -31,14 +31,30 @@ pub(crate) struct Refusal {
 
 impl Limits {
     /// The published limits, each times `quota_scale` but at least one call.
-    pub(crate) fn new(knobs: &Knobs, quota_scale: f64, clock: SimClock, real_time_headers: bool) -> Self {
-        let window = |endpoint: Endpoint| Some((endpoint, Mutex::new(Window::new(endpoint.rate(knobs)?, quota_scale))));
-        Self { windows: Endpoint::ALL.into_iter().filter_map(window).collect(), clock, real_time_headers }
+    pub(crate) fn new(
+        knobs: &Knobs,
+        quota_scale: f64,
+        clock: SimClock,
+        real_time_headers: bool,
+    ) -> Self {
+        let window = |endpoint: Endpoint| {
+            Some((
+                endpoint,
+                Mutex::new(Window::new(endpoint.rate(knobs)?, quota_scale)),
+            ))
+        };
+        Self {
+            windows: Endpoint::ALL.into_iter().filter_map(window).collect(),
+            clock,
+            real_time_headers,
+        }
     }
 
     /// Counts a call, or says why it is not accepted.
     pub(crate) fn admit(&self, endpoint: Endpoint) -> Result<(), Refusal> {
-        let Some(window) = self.windows.get(&endpoint) else { return Ok(()) };
+        let Some(window) = self.windows.get(&endpoint) else {
+            return Ok(());
+        };
         let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
         let wait_us = match window.admit(self.clock.now().as_microsecond()) {
             None => return Ok(()),
@@ -49,12 +65,21 @@ impl Limits {
 
     /// The refusal of a call that a fault refuses: as if the window had just begun.
     pub(crate) fn refuse(&self, endpoint: Endpoint) -> Refusal {
-        let limit = self.windows.get(&endpoint).map_or(100, |window| window.lock().unwrap_or_else(PoisonError::into_inner).per_minute);
+        let limit = self.windows.get(&endpoint).map_or(100, |window| {
+            window
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .per_minute
+        });
         self.refusal(limit, 2 * SECOND_US)
     }
 
     fn refusal(&self, per_minute: usize, wait_us: i64) -> Refusal {
-        let speed = if self.real_time_headers { self.clock.speed() } else { 1.0 };
+        let speed = if self.real_time_headers {
+            self.clock.speed()
+        } else {
+            1.0
+        };
         Refusal {
             limit: (per_minute as f64 * speed).ceil() as u64,
             reset_s: (wait_us as f64 / SECOND_US as f64 / speed).ceil().max(1.0) as u64,
@@ -73,16 +98,26 @@ struct Window {
 impl Window {
     fn new(rate: Rate, scale: f64) -> Self {
         let scaled = |calls: u32| ((f64::from(calls) * scale).round() as usize).max(1);
-        Self { per_minute: scaled(rate.per_minute), per_second: rate.per_second.map(scaled), accepted_us: VecDeque::new() }
+        Self {
+            per_minute: scaled(rate.per_minute),
+            per_second: rate.per_second.map(scaled),
+            accepted_us: VecDeque::new(),
+        }
     }
 
     /// `None` when the call is accepted, else how long until one will be.
     fn admit(&mut self, now_us: i64) -> Option<i64> {
-        while self.accepted_us.front().is_some_and(|&at| at <= now_us - MINUTE_US) {
+        while self
+            .accepted_us
+            .front()
+            .is_some_and(|&at| at <= now_us - MINUTE_US)
+        {
             self.accepted_us.pop_front();
         }
         let of_minute = self.wait_for(self.per_minute, MINUTE_US, now_us);
-        let of_second = self.per_second.and_then(|calls| self.wait_for(calls, SECOND_US, now_us));
+        let of_second = self
+            .per_second
+            .and_then(|calls| self.wait_for(calls, SECOND_US, now_us));
         let wait_us = of_minute.max(of_second);
         if wait_us.is_none() {
             self.accepted_us.push_back(now_us);
@@ -92,7 +127,11 @@ impl Window {
 
     /// How long until the call that is `calls` back has left a window of `length_us`.
     fn wait_for(&self, calls: usize, length_us: i64, now_us: i64) -> Option<i64> {
-        let oldest = self.accepted_us.len().checked_sub(calls).and_then(|index| self.accepted_us.get(index))?;
+        let oldest = self
+            .accepted_us
+            .len()
+            .checked_sub(calls)
+            .and_then(|index| self.accepted_us.get(index))?;
         let wait_us = oldest + length_us - now_us;
         (wait_us > 0).then_some(wait_us)
     }
@@ -108,7 +147,10 @@ mod tests {
 
     fn limits(speed: f64, scale: f64, real_time_headers: bool) -> (Limits, SimClock) {
         let clock = SimClock::new(Timestamp::UNIX_EPOCH, speed);
-        (Limits::new(&Knobs::default(), scale, clock.clone(), real_time_headers), clock)
+        (
+            Limits::new(&Knobs::default(), scale, clock.clone(), real_time_headers),
+            clock,
+        )
     }
 
     #[test]

@@ -27,7 +27,10 @@ impl Params {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (percent_decode(name), Value::String(percent_decode(value)))
         };
-        Self { values: pairs.map(value).collect(), ..Self::default() }
+        Self {
+            values: pairs.map(value).collect(),
+            ..Self::default()
+        }
     }
 
     /// The parameters of a body, with those of the query where the body has none.
@@ -38,7 +41,13 @@ impl Params {
         let mut params = Self::from_query(query);
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => params.values.extend(fields),
-            _ => return Err(ApiError::new(StatusCode::BAD_REQUEST, 9_499, "Bad Request: body is not a JSON object")),
+            _ => {
+                return Err(ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    9_499,
+                    "Bad Request: body is not a JSON object",
+                ));
+            }
         }
         Ok(params)
     }
@@ -49,7 +58,12 @@ impl Params {
             Some(text) => format!("{name}={text}"),
             None => format!("{name}={value}"),
         };
-        self.values.iter().filter(|(_, value)| !value.is_null()).map(field).collect::<Vec<_>>().join("&")
+        self.values
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(field)
+            .collect::<Vec<_>>()
+            .join("&")
     }
 
     /// A text, or `None` when it is absent or empty.
@@ -85,7 +99,11 @@ impl Params {
     pub(crate) fn integer_in(&mut self, name: &'static str, low: i64, high: i64) -> Option<i64> {
         let number = self.integer(name)?;
         if !(low..=high).contains(&number) {
-            self.violation(name, &number.to_string(), &format!("must be between {low} and {high}"));
+            self.violation(
+                name,
+                &number.to_string(),
+                &format!("must be between {low} and {high}"),
+            );
         }
         Some(number)
     }
@@ -118,7 +136,7 @@ impl Params {
             None | Some("false") => false,
             Some("true") => true,
             Some(other) => {
-                self.violation(name, &other.to_owned(), "must be a boolean");
+                self.violation(name, other, "must be a boolean");
                 false
             }
         }
@@ -126,7 +144,9 @@ impl Params {
 
     /// A list of texts; empty when absent.
     pub(crate) fn texts(&mut self, name: &'static str) -> Vec<String> {
-        let Some(value) = self.get(name).cloned() else { return Vec::new() };
+        let Some(value) = self.get(name).cloned() else {
+            return Vec::new();
+        };
         let texts = match &value {
             Value::Array(items) => items.iter().map(scalar_text).collect(),
             _ => None,
@@ -139,19 +159,31 @@ impl Params {
 
     /// Notes that something is wrong with `name`.
     pub(crate) fn violation(&mut self, name: &str, value: &str, description: &str) {
-        let violation = FieldViolation { field: name.to_owned(), value: value.to_owned(), description: description.to_owned() };
+        let violation = FieldViolation {
+            field: name.to_owned(),
+            value: value.to_owned(),
+            description: description.to_owned(),
+        };
         self.violations.push(violation);
     }
 
     /// The parameters that nobody asked for.
     pub(crate) fn unknown(&self) -> Vec<String> {
-        self.values.keys().filter(|name| !self.asked.contains(&name.as_str())).cloned().collect()
+        self.values
+            .keys()
+            .filter(|name| !self.asked.contains(&name.as_str()))
+            .cloned()
+            .collect()
     }
 
     /// # Errors
     /// 99992402 with every violation noted so far.
     pub(crate) fn check(&mut self) -> Result<(), ApiError> {
-        if self.violations.is_empty() { Ok(()) } else { Err(ApiError::fields(std::mem::take(&mut self.violations))) }
+        if self.violations.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::fields(std::mem::take(&mut self.violations)))
+        }
     }
 
     fn get(&mut self, name: &'static str) -> Option<&Value> {
@@ -160,7 +192,9 @@ impl Params {
     }
 
     fn is_violated(&self, name: &str) -> bool {
-        self.violations.iter().any(|violation| violation.field == name)
+        self.violations
+            .iter()
+            .any(|violation| violation.field == name)
     }
 }
 
@@ -169,7 +203,9 @@ fn percent_decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let escaped = text.get(index + 1..index + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let escaped = text
+            .get(index + 1..index + 3)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (bytes[index], escaped) {
             (b'%', Some(byte)) => {
                 decoded.push(byte);
@@ -190,18 +226,25 @@ mod tests {
 
     #[test]
     fn times_come_as_text_or_number() {
-        for body in [r#"{"start_time":"1760000000"}"#, r#"{"start_time":1760000000}"#] {
+        for body in [
+            r#"{"start_time":"1760000000"}"#,
+            r#"{"start_time":1760000000}"#,
+        ] {
             let mut params = Params::from_body(body.as_bytes(), "user_id_type=open_id").unwrap();
             assert_eq!(params.instant("start_time").as_second(), 1_760_000_000);
             assert_eq!(params.text("user_id_type").as_deref(), Some("open_id"));
             assert!(params.check().is_ok() && params.unknown().is_empty());
-            assert_eq!(params.canonical(), "start_time=1760000000&user_id_type=open_id");
+            assert_eq!(
+                params.canonical(),
+                "start_time=1760000000&user_id_type=open_id"
+            );
         }
     }
 
     #[test]
     fn everything_wrong_is_said_at_once() {
-        let mut params = Params::from_body(br#"{"a":"x","c":[1],"d":"maybe","e":"y","z":1}"#, "").unwrap();
+        let mut params =
+            Params::from_body(br#"{"a":"x","c":[1],"d":"maybe","e":"y","z":1}"#, "").unwrap();
         params.integer("a");
         params.required_text("b");
         params.text("c");

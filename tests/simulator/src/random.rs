@@ -74,11 +74,16 @@ impl Draw {
 
     /// `length` characters of base64's alphabet without the two that a URL would escape.
     pub(crate) fn alphanumeric(self, length: usize) -> String {
-        self.text(length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+        self.text(
+            length,
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+        )
     }
 
     fn text(self, length: usize, alphabet: &[u8]) -> String {
-        (0..length as u64).map(|index| char::from(self.at(index).pick(alphabet))).collect()
+        (0..length as u64)
+            .map(|index| char::from(self.at(index).pick(alphabet)))
+            .collect()
     }
 }
 
@@ -97,7 +102,9 @@ mod tests {
 
     #[test]
     fn chances_come_out_near_their_rate() {
-        let hits = (0..10_000).filter(|&index| Draw::new(3).at(index).chance(0.2)).count();
+        let hits = (0..10_000)
+            .filter(|&index| Draw::new(3).at(index).chance(0.2))
+            .count();
         assert!((1_850..2_150).contains(&hits), "{hits}");
     }
 

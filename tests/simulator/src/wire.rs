@@ -185,18 +185,30 @@ pub(crate) struct ApiError {
 enum Detail {
     None,
     Fields(Vec<FieldViolation>),
-    Permissions { kind: &'static str, subjects: Vec<String> },
+    Permissions {
+        kind: &'static str,
+        subjects: Vec<String>,
+    },
     RateLimit(Refusal),
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: i64, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), detail: Detail::None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            detail: Detail::None,
+        }
     }
 
     /// 121003: a value out of its range.
     pub(crate) fn param(message: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, 121_003, format!("param error: {message}"))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            121_003,
+            format!("param error: {message}"),
+        )
     }
 
     /// 121004: nothing is there.
@@ -212,20 +224,45 @@ impl ApiError {
     /// 99992402: parameters that are missing or malformed.
     pub(crate) fn fields(violations: Vec<FieldViolation>) -> Self {
         let detail = Detail::Fields(violations);
-        Self { status: StatusCode::BAD_REQUEST, code: 99_992_402, message: "field validation failed".to_owned(), detail }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: 99_992_402,
+            message: "field validation failed".to_owned(),
+            detail,
+        }
     }
 
     /// A missing scope: 99991672 for an app, 99991679 for a user.
     pub(crate) fn missing_scope(code: i64, kind: &'static str, scopes: &[&str]) -> Self {
-        let message = format!("Access denied. One of the following scopes is required: [{}].", scopes.join(", "));
-        let detail = Detail::Permissions { kind, subjects: scopes.iter().map(|&scope| scope.to_owned()).collect() };
-        Self { status: StatusCode::BAD_REQUEST, code, message, detail }
+        let message = format!(
+            "Access denied. One of the following scopes is required: [{}].",
+            scopes.join(", ")
+        );
+        let detail = Detail::Permissions {
+            kind,
+            subjects: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        };
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code,
+            message,
+            detail,
+        }
     }
 
     /// 99991400, with HTTP 429 or 400.
     pub(crate) fn rate_limit(refusal: Refusal, as_400: bool) -> Self {
-        let status = if as_400 { StatusCode::BAD_REQUEST } else { StatusCode::TOO_MANY_REQUESTS };
-        Self { status, code: 99_991_400, message: "request trigger frequency limit".to_owned(), detail: Detail::RateLimit(refusal) }
+        let status = if as_400 {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        };
+        Self {
+            status,
+            code: 99_991_400,
+            message: "request trigger frequency limit".to_owned(),
+            detail: Detail::RateLimit(refusal),
+        }
     }
 
     /// The answer, with the error object that real bodies have.
@@ -247,12 +284,21 @@ impl ApiError {
                 error["permission_violations"] = subjects.into_iter().map(violation).collect();
             }
             Detail::RateLimit(refusal) => {
-                headers.push((HeaderName::from_static("x-ogw-ratelimit-limit"), refusal.limit.to_string()));
-                headers.push((HeaderName::from_static("x-ogw-ratelimit-reset"), refusal.reset_s.to_string()));
+                headers.push((
+                    HeaderName::from_static("x-ogw-ratelimit-limit"),
+                    refusal.limit.to_string(),
+                ));
+                headers.push((
+                    HeaderName::from_static("x-ogw-ratelimit-reset"),
+                    refusal.reset_s.to_string(),
+                ));
             }
         }
         let body = json!({ "code": self.code, "msg": self.message, "error": error });
-        Reply { headers, ..Reply::json(self.status, self.code, &body) }
+        Reply {
+            headers,
+            ..Reply::json(self.status, self.code, &body)
+        }
     }
 }
 
@@ -271,17 +317,32 @@ impl Reply {
     /// A JSON body as it is.
     pub(crate) fn json(status: StatusCode, code: i64, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).expect("wire types have only text keys");
-        Self { status, code, headers: Vec::new(), content_type: "application/json; charset=utf-8", body }
+        Self {
+            status,
+            code,
+            headers: Vec::new(),
+            content_type: "application/json; charset=utf-8",
+            body,
+        }
     }
 
     /// `data` in the envelope.
     pub(crate) fn data(data: impl Serialize) -> Self {
-        Self::json(StatusCode::OK, 0, &Envelope { code: 0, msg: "success", data })
+        Self::json(
+            StatusCode::OK,
+            0,
+            &Envelope {
+                code: 0,
+                msg: "success",
+                data,
+            },
+        )
     }
 
     /// A workbook.
     pub(crate) fn workbook(body: Vec<u8>, file_name: &str) -> Self {
-        let disposition = format!("attachment; filename=\"{file_name}\"; filename*=UTF-8''{file_name}");
+        let disposition =
+            format!("attachment; filename=\"{file_name}\"; filename*=UTF-8''{file_name}");
         Self {
             status: StatusCode::OK,
             code: 0,
@@ -293,8 +354,16 @@ impl Reply {
 
     /// A page, as gateways and captive portals send.
     pub(crate) fn page(status: StatusCode, text: &str) -> Self {
-        let body = format!("<html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>").into_bytes();
-        Self { status, code: -1, headers: Vec::new(), content_type: "text/html", body }
+        let body =
+            format!("<html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>")
+                .into_bytes();
+        Self {
+            status,
+            code: -1,
+            headers: Vec::new(),
+            content_type: "text/html",
+            body,
+        }
     }
 
     /// The HTTP answer.
@@ -303,7 +372,11 @@ impl Reply {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        for (name, value) in self.headers.iter().map(|(name, value)| (name, value.as_str())) {
+        for (name, value) in self
+            .headers
+            .iter()
+            .map(|(name, value)| (name, value.as_str()))
+        {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }

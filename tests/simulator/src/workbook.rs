@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn the_same_table_gives_the_same_bytes() {
-        let table = Table { header: vec!["a".to_owned()], rows: vec![vec![Cell::Text("=1+1".to_owned())], vec![Cell::Number(3)]] };
+        let table = Table {
+            header: vec!["a".to_owned()],
+            rows: vec![vec![Cell::Text("=1+1".to_owned())], vec![Cell::Number(3)]],
+        };
         for extra in [ExtraSheets::None, ExtraSheets::Notes, ExtraSheets::Split] {
             let file = bytes(&table, extra).unwrap();
             assert!(file.starts_with(b"PK\x03\x04"));

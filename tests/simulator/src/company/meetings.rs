@@ -41,7 +41,7 @@ const TOPICS: [&str; 26] = [
     "@所有人 通知",
     "-10% 成本计划",
     "Design crit: v2 / v3",
-    "第一行\r\n第二行",
+    "第一行\n\n第三行",
     "预算\\反斜杠",
     "定例会議",
     "Café ☕ chat",
@@ -152,7 +152,11 @@ impl Meeting {
     /// Different people and rooms, however many devices each joined with.
     #[must_use]
     pub fn participant_count(&self) -> u64 {
-        let mut names: Vec<&str> = self.participants.iter().map(Participant::identity).collect();
+        let mut names: Vec<&str> = self
+            .participants
+            .iter()
+            .map(Participant::identity)
+            .collect();
         names.sort_unstable();
         names.dedup();
         names.len() as u64
@@ -173,19 +177,26 @@ impl Meeting {
     /// Somebody from outside took part.
     #[must_use]
     pub fn is_external(&self) -> bool {
-        self.participants.iter().any(|participant| matches!(participant.who, Attendee::Guest(_)))
+        self.participants
+            .iter()
+            .any(|participant| matches!(participant.who, Attendee::Guest(_)))
     }
 
     /// Somebody took part by telephone.
     #[must_use]
     pub fn used_phone(&self) -> bool {
-        self.participants.iter().any(|participant| matches!(participant.who, Attendee::Pstn(_)))
+        self.participants
+            .iter()
+            .any(|participant| matches!(participant.who, Attendee::Pstn(_)))
     }
 
     /// Minutes of quality data of all participants: rows over all their quality sheets.
     #[must_use]
     pub fn quality_minutes(&self) -> u64 {
-        self.participants.iter().map(Participant::quality_minutes).sum()
+        self.participants
+            .iter()
+            .map(Participant::quality_minutes)
+            .sum()
     }
 }
 
@@ -236,7 +247,9 @@ impl Participant {
     pub fn quality_minutes(&self) -> u64 {
         match self.who {
             Attendee::Employee(_) | Attendee::Room(_) => {
-                let minutes = self.leave_time.as_second().div_euclid(60) - self.join_time.as_second().div_euclid(60) + 1;
+                let minutes = self.leave_time.as_second().div_euclid(60)
+                    - self.join_time.as_second().div_euclid(60)
+                    + 1;
                 minutes.unsigned_abs()
             }
             Attendee::Guest(_) | Attendee::Pstn(_) => 0,
@@ -247,7 +260,9 @@ impl Participant {
     #[must_use]
     pub fn quality(&self) -> Vec<QualityMinute> {
         let first_minute = self.join_time.as_second().div_euclid(60);
-        (0..self.quality_minutes()).map(|index| QualityMinute::of(self, first_minute + index as i64)).collect()
+        (0..self.quality_minutes())
+            .map(|index| QualityMinute::of(self, first_minute + index as i64))
+            .collect()
     }
 
     fn identity(&self) -> &str {
@@ -270,7 +285,9 @@ pub(super) struct Cast<'a> {
 impl Cast<'_> {
     /// The meetings of `date`, at most `count`.
     pub(super) fn day(&self, date: Date, count: u32) -> Vec<Meeting> {
-        (0..u64::from(count)).map(|position| self.meeting(date, position)).collect()
+        (0..u64::from(count))
+            .map(|position| self.meeting(date, position))
+            .collect()
     }
 
     fn meeting(&self, date: Date, position: u64) -> Meeting {
@@ -280,12 +297,20 @@ impl Cast<'_> {
         let start = self.instant(date, slot.second_of_day);
         let end = start + SignedDuration::from_secs(slot.duration_s as i64);
         // Everything that all occurrences of a recurring meeting share is drawn from the series instead of the occurrence.
-        let series = slot.series.map(|number| self.root.label("series").at(number));
+        let series = slot
+            .series
+            .map(|number| self.root.label("series").at(number));
         let number = match slot.series {
             Some(number) => 800_000_000 + number,
             None => (day % 40_000) * u64::from(MOST_MEETINGS_PER_DAY) + position,
         };
-        self.assemble(draw, series.unwrap_or(draw), meeting_no(self.root, number), start, end)
+        self.assemble(
+            draw,
+            series.unwrap_or(draw),
+            meeting_no(self.root, number),
+            start,
+            end,
+        )
     }
 
     /// Meetings under way at `now` and ahead of it. They come from the hour of `now` alone, so they never end.
@@ -297,18 +322,38 @@ impl Cast<'_> {
             let draw = draw.at(index);
             let minutes = draw.label("minute").between(1, 45) as i64;
             // The first two began before this hour and outlast it, the others begin in one of the following hours.
-            let offset = if index < 2 { -60 * minutes } else { 3_600 * (2 * index as i64 - 2) + 60 * minutes };
+            let offset = if index < 2 {
+                -60 * minutes
+            } else {
+                3_600 * (2 * index as i64 - 2) + 60 * minutes
+            };
             let start = hour_start + SignedDuration::from_secs(offset);
             let end = start + SignedDuration::from_secs(if index < 2 { 7_200 } else { 2_700 });
-            let number = 800_000_000 + u64::from(MOST_MEETINGS_PER_DAY) + (hour.unsigned_abs() % 1_000_000) * 8 + index;
+            let number = 800_000_000
+                + u64::from(MOST_MEETINGS_PER_DAY)
+                + (hour.unsigned_abs() % 1_000_000) * 8
+                + index;
             self.assemble(draw, draw, meeting_no(self.root, number), start, end)
         };
         (0..5).map(meeting).collect()
     }
 
-    fn assemble(&self, draw: Draw, series: Draw, meeting_no: String, start: Timestamp, end: Timestamp) -> Meeting {
-        let kind = if draw.label("kind").chance(0.06) { MeetingKind::ScreenShare } else { MeetingKind::Video };
-        let organizer = Arc::clone(&self.employees[series.label("organizer").below(self.employees.len() as u64) as usize]);
+    fn assemble(
+        &self,
+        draw: Draw,
+        series: Draw,
+        meeting_no: String,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Meeting {
+        let kind = if draw.label("kind").chance(0.06) {
+            MeetingKind::ScreenShare
+        } else {
+            MeetingKind::Video
+        };
+        let organizer = Arc::clone(
+            &self.employees[series.label("organizer").below(self.employees.len() as u64) as usize],
+        );
         let participants = self.participants(draw.label("participants"), &organizer, start, end);
         Meeting {
             meeting_no,
@@ -327,22 +372,44 @@ impl Cast<'_> {
         let minute = draw.label("minute");
         let second = draw.label("second").below(60);
         match position {
-            0 => Slot::new(10 * 3_600 + minute.below(4) * 60 + second, 60 * draw.label("length").between(15, 45), Some(0)),
-            1 => Slot::new(16 * 3_600 + minute.below(4) * 60 + second, 60 * draw.label("length").between(15, 45), Some(0)),
-            2 if self.is_long_day(day) => Slot::new(9 * 3_600 + minute.below(40) * 60 + second, 25 * 3_600 + 7, None),
+            0 => Slot::new(
+                10 * 3_600 + minute.below(4) * 60 + second,
+                60 * draw.label("length").between(15, 45),
+                Some(0),
+            ),
+            1 => Slot::new(
+                16 * 3_600 + minute.below(4) * 60 + second,
+                60 * draw.label("length").between(15, 45),
+                Some(0),
+            ),
+            2 if self.is_long_day(day) => Slot::new(
+                9 * 3_600 + minute.below(40) * 60 + second,
+                25 * 3_600 + 7,
+                None,
+            ),
             3 => Slot::new(
                 23 * 3_600 + minute.between(15, 50) * 60 + second,
                 60 * draw.label("length").between(50, 110) + second,
                 None,
             ),
-            _ if position % 4 == 0 => {
+            _ if position.is_multiple_of(4) => {
                 let series = self.root.label("series times").at(position);
                 let time = (9 + series.below(9)) * 3_600 + series.label("quarter").below(4) * 900;
-                Slot::new(time + minute.below(3) * 60 + second, usual_duration_s(draw), Some(position))
+                Slot::new(
+                    time + minute.below(3) * 60 + second,
+                    usual_duration_s(draw),
+                    Some(position),
+                )
             }
             _ => {
-                let hour = draw.label("hour").pick(&[8, 9, 9, 10, 10, 11, 11, 13, 14, 14, 15, 15, 16, 17, 18, 19, 20, 21]);
-                Slot::new(hour * 3_600 + minute.below(60) * 60 + second, usual_duration_s(draw), None)
+                let hour = draw.label("hour").pick(&[
+                    8, 9, 9, 10, 10, 11, 11, 13, 14, 14, 15, 15, 16, 17, 18, 19, 20, 21,
+                ]);
+                Slot::new(
+                    hour * 3_600 + minute.below(60) * 60 + second,
+                    usual_duration_s(draw),
+                    None,
+                )
             }
         }
     }
@@ -353,14 +420,28 @@ impl Cast<'_> {
     }
 
     fn instant(&self, date: Date, second_of_day: u64) -> Timestamp {
-        let (hour, minute, second) = (second_of_day / 3_600, second_of_day / 60 % 60, second_of_day % 60);
+        let (hour, minute, second) = (
+            second_of_day / 3_600,
+            second_of_day / 60 % 60,
+            second_of_day % 60,
+        );
         let local = date.at(hour as i8, minute as i8, second as i8, 0);
-        local.to_zoned(self.zone.clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+        local
+            .to_zoned(self.zone.clone())
+            .map_or(Timestamp::MAX, |zoned| zoned.timestamp())
     }
 
-    fn participants(&self, draw: Draw, organizer: &Arc<Employee>, start: Timestamp, end: Timestamp) -> Vec<Participant> {
+    fn participants(
+        &self,
+        draw: Draw,
+        organizer: &Arc<Employee>,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<Participant> {
         let mut attendees = vec![Attendee::Employee(Arc::clone(organizer))];
-        let colleagues = draw.label("colleagues").pick(&[1, 2, 2, 3, 3, 3, 4, 4, 5, 7]);
+        let colleagues = draw
+            .label("colleagues")
+            .pick(&[1, 2, 2, 3, 3, 3, 4, 4, 5, 7]);
         for index in self.distinct(draw.label("who"), self.employees.len(), colleagues) {
             if self.employees[index].user_id != organizer.user_id {
                 attendees.push(Attendee::Employee(Arc::clone(&self.employees[index])));
@@ -368,7 +449,11 @@ impl Cast<'_> {
         }
         if draw.label("room").chance(0.35) {
             let rooms: Vec<&Arc<Room>> = self.rooms.iter().filter(|room| room.enabled).collect();
-            let count = if draw.label("second room").chance(0.2) { 2 } else { 1 };
+            let count = if draw.label("second room").chance(0.2) {
+                2
+            } else {
+                1
+            };
             for index in self.distinct(draw.label("which room"), rooms.len(), count) {
                 attendees.push(Attendee::Room(Arc::clone(rooms[index])));
             }
@@ -376,14 +461,26 @@ impl Cast<'_> {
         if draw.label("guest").chance(0.25) {
             let first = draw.label("guest name").below(people::guest_names());
             let count = draw.label("guests").between(1, 2);
-            attendees.extend((0..count).map(|number| Attendee::Guest(people::guest_name(first + number))));
+            attendees.extend(
+                (0..count).map(|number| Attendee::Guest(people::guest_name(first + number))),
+            );
         }
         if draw.label("pstn").chance(0.08) {
-            attendees.push(Attendee::Pstn(format!("+86139****{:04}", draw.label("number").below(10_000))));
+            attendees.push(Attendee::Pstn(format!(
+                "+86139****{:04}",
+                draw.label("number").below(10_000)
+            )));
         }
         let mut participants = Vec::with_capacity(attendees.len() + 1);
         for (index, who) in attendees.into_iter().enumerate() {
-            stays(draw.label("stay").at(index as u64), who, index == 0, start, end, &mut participants);
+            stays(
+                draw.label("stay").at(index as u64),
+                who,
+                index == 0,
+                start,
+                end,
+                &mut participants,
+            );
         }
         participants
     }
@@ -412,7 +509,11 @@ struct Slot {
 
 impl Slot {
     const fn new(second_of_day: u64, duration_s: u64, series: Option<u64>) -> Self {
-        Self { second_of_day, duration_s, series }
+        Self {
+            second_of_day,
+            duration_s,
+            series,
+        }
     }
 }
 
@@ -437,15 +538,31 @@ fn usual_duration_s(draw: Draw) -> u64 {
 fn meeting_no(root: Draw, index: u64) -> String {
     const MODULUS: u64 = 900_000_000;
     const FACTOR: u64 = 387_420_487;
-    let shifted = (index % MODULUS * FACTOR + root.label("meeting numbers").below(MODULUS)) % MODULUS;
+    let shifted =
+        (index % MODULUS * FACTOR + root.label("meeting numbers").below(MODULUS)) % MODULUS;
     format!("{}", 100_000_000 + shifted)
 }
 
 /// Adds the stay of `who`: one row, or two when the device was changed on the way.
-fn stays(draw: Draw, who: Attendee, is_organizer: bool, start: Timestamp, end: Timestamp, into: &mut Vec<Participant>) {
+fn stays(
+    draw: Draw,
+    who: Attendee,
+    is_organizer: bool,
+    start: Timestamp,
+    end: Timestamp,
+    into: &mut Vec<Participant>,
+) {
     let length_s = (end.as_second() - start.as_second()) as u64;
-    let late_s = if is_organizer { 0 } else { draw.label("late").below((length_s / 4).clamp(1, 600)) };
-    let early_s = if draw.label("early").chance(0.3) { draw.label("early by").below((length_s / 4).clamp(1, 900)) } else { 0 };
+    let late_s = if is_organizer {
+        0
+    } else {
+        draw.label("late").below((length_s / 4).clamp(1, 600))
+    };
+    let early_s = if draw.label("early").chance(0.3) {
+        draw.label("early by").below((length_s / 4).clamp(1, 900))
+    } else {
+        0
+    };
     let join = start + SignedDuration::from_secs(late_s as i64);
     let leave = end - SignedDuration::from_secs(early_s as i64);
     let stay_s = (leave.as_second() - join.as_second()) as u64;
@@ -455,7 +572,11 @@ fn stays(draw: Draw, who: Attendee, is_organizer: bool, start: Timestamp, end: T
         let reason = if early_s == 0 {
             LeaveReason::HostEnded
         } else {
-            draw.label("reason").pick(&[LeaveReason::Left, LeaveReason::Left, LeaveReason::NetworkLost])
+            draw.label("reason").pick(&[
+                LeaveReason::Left,
+                LeaveReason::Left,
+                LeaveReason::NetworkLost,
+            ])
         };
         into.push(participant(draw, who, false, join, leave, reason));
         return;
@@ -463,33 +584,104 @@ fn stays(draw: Draw, who: Attendee, is_organizer: bool, start: Timestamp, end: T
     // The gap is over a minute, so the two rows never begin in the same minute.
     let left_at = join + SignedDuration::from_secs((stay_s / 3) as i64);
     let back_at = left_at + SignedDuration::from_secs(draw.label("gap").between(61, 180) as i64);
-    into.push(participant(draw, who.clone(), false, join, left_at, LeaveReason::SwitchedDevice));
-    into.push(participant(draw.label("second device"), who, true, back_at, leave, LeaveReason::HostEnded));
+    into.push(participant(
+        draw,
+        who.clone(),
+        false,
+        join,
+        left_at,
+        LeaveReason::SwitchedDevice,
+    ));
+    into.push(participant(
+        draw.label("second device"),
+        who,
+        true,
+        back_at,
+        leave,
+        LeaveReason::HostEnded,
+    ));
 }
 
-fn participant(draw: Draw, who: Attendee, other_device: bool, join_time: Timestamp, leave_time: Timestamp, leave_reason: LeaveReason) -> Participant {
+fn participant(
+    draw: Draw,
+    who: Attendee,
+    other_device: bool,
+    join_time: Timestamp,
+    leave_time: Timestamp,
+    leave_reason: LeaveReason,
+) -> Participant {
     let device = match &who {
-        Attendee::Employee(employee) if other_device || draw.label("device").chance(0.1) => employee.other_device,
+        Attendee::Employee(employee) if other_device || draw.label("device").chance(0.1) => {
+            employee.other_device
+        }
         Attendee::Employee(employee) => employee.usual_device,
         Attendee::Room(_) => "ROOMS",
-        Attendee::Guest(_) => draw.label("device").pick(&["WEB", "IOS", "ANDROID", "WINDOWS"]),
+        Attendee::Guest(_) => draw
+            .label("device")
+            .pick(&["WEB", "IOS", "ANDROID", "WINDOWS"]),
         Attendee::Pstn(_) => "PSTN",
     };
     // The second row of somebody who switched must differ in its device even when the habit says otherwise.
-    let device = if other_device && device == "WEB" { "IOS" } else { device };
+    let device = if other_device && device == "WEB" {
+        "IOS"
+    } else {
+        device
+    };
     let by_phone = matches!(who, Attendee::Pstn(_));
     let used_video = !by_phone && draw.label("video").chance(0.6);
     Participant {
         device,
-        client_version: if by_phone { "" } else { draw.label("version").pick(&["7.18.0", "7.20.3", "7.21.0-alpha.2", "6.11.9"]) },
-        public_ip: if by_phone { String::new() } else { public_ip(draw.label("public")) },
-        internal_ip: if by_phone { String::new() } else { format!("192.168.{}.{}", draw.label("net").below(4), draw.label("host").between(2, 254)) },
+        client_version: if by_phone {
+            ""
+        } else {
+            draw.label("version")
+                .pick(&["7.18.0", "7.20.3", "7.21.0-alpha.2", "6.11.9"])
+        },
+        public_ip: if by_phone {
+            String::new()
+        } else {
+            public_ip(draw.label("public"))
+        },
+        internal_ip: if by_phone {
+            String::new()
+        } else {
+            format!(
+                "192.168.{}.{}",
+                draw.label("net").below(4),
+                draw.label("host").between(2, 254)
+            )
+        },
         uses_proxy: draw.label("proxy").chance(0.05),
-        location: draw.label("location").pick(&["上海", "北京", "深圳", "中国大陆", "新加坡", ""]),
-        network_type: if by_phone { "" } else { draw.label("network").pick(&["wifi", "wifi", "LAN", "4G", "5G", ""]) },
-        microphone: if by_phone { "" } else { draw.label("microphone").pick(&["与系统一致", "麦克风阵列 (Realtek(R) Audio)", "MacBook Pro麦克风"]) },
-        speaker: if by_phone { "" } else { draw.label("speaker").pick(&["与系统一致", "扬声器 (Realtek(R) Audio)", "AirPods"]) },
-        camera: if used_video { draw.label("camera").pick(&["Integrated Camera", "FaceTime高清相机", "Logitech, C920"]) } else { "" },
+        location: draw
+            .label("location")
+            .pick(&["上海", "北京", "深圳", "中国大陆", "新加坡", ""]),
+        network_type: if by_phone {
+            ""
+        } else {
+            draw.label("network")
+                .pick(&["wifi", "wifi", "LAN", "4G", "5G", ""])
+        },
+        microphone: if by_phone {
+            ""
+        } else {
+            draw.label("microphone").pick(&[
+                "与系统一致",
+                "麦克风阵列 (Realtek(R) Audio)",
+                "MacBook Pro麦克风",
+            ])
+        },
+        speaker: if by_phone {
+            ""
+        } else {
+            draw.label("speaker")
+                .pick(&["与系统一致", "扬声器 (Realtek(R) Audio)", "AirPods"])
+        },
+        camera: if used_video {
+            draw.label("camera")
+                .pick(&["Integrated Camera", "FaceTime高清相机", "Logitech, C920"])
+        } else {
+            ""
+        },
         used_audio: draw.label("audio").chance(0.85),
         used_video,
         used_screen_share: !by_phone && draw.label("share").chance(0.2),

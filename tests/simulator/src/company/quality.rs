@@ -34,10 +34,19 @@ impl QualityMinute {
             (participant.used_screen_share, 60, 1_800),
         ];
         for (index, (flows, slowest_kbps, fastest_kbps)) in streams.into_iter().enumerate() {
-            stream(draw.at(index as u64), flows, slowest_kbps, fastest_kbps, &mut cells);
+            stream(
+                draw.at(index as u64),
+                flows,
+                slowest_kbps,
+                fastest_kbps,
+                &mut cells,
+            );
         }
         processor(draw.label("processor"), &mut cells);
-        Self { time: Timestamp::from_second(minute * 60).unwrap_or(Timestamp::MAX), cells }
+        Self {
+            time: Timestamp::from_second(minute * 60).unwrap_or(Timestamp::MAX),
+            cells,
+        }
     }
 }
 
@@ -53,7 +62,11 @@ fn stream(draw: Draw, flows: bool, slowest_kbps: u64, fastest_kbps: u64, cells: 
     cells.push(bitrate(draw.at(0).between(slowest_kbps, fastest_kbps)));
     cells.push(format!("{}ms", draw.at(1).between(4, 280)));
     cells.push(format!("{}ms", draw.at(2).below(40)));
-    let average_tenths = if draw.label("lossy").chance(0.1) { draw.at(3).below(80) } else { draw.at(3).below(12) };
+    let average_tenths = if draw.label("lossy").chance(0.1) {
+        draw.at(3).below(80)
+    } else {
+        draw.at(3).below(12)
+    };
     cells.push(percent(average_tenths));
     cells.push(percent(average_tenths + 10 * draw.at(4).below(20)));
 }
@@ -66,7 +79,11 @@ fn bitrate(kbps: u64) -> String {
 }
 
 fn percent(tenths: u64) -> String {
-    if tenths % 10 == 0 { format!("{}%", tenths / 10) } else { format!("{}.{}%", tenths / 10, tenths % 10) }
+    if tenths.is_multiple_of(10) {
+        format!("{}%", tenths / 10)
+    } else {
+        format!("{}.{}%", tenths / 10, tenths % 10)
+    }
 }
 
 fn processor(draw: Draw, cells: &mut Vec<String>) {

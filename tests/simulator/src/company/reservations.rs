@@ -15,7 +15,16 @@ use super::rooms::Room;
 use crate::random::Draw;
 
 const TOPICS: [&str; 10] = [
-    "周会", "面试", "全员大会", "线上问题复盘, 第2次", "Roadmap\nsync", "  客户 来访  ", "=1+1", "<i>demo</i>", "🎂 生日会", "\"引号\" 评审",
+    "周会",
+    "面试",
+    "全员大会",
+    "线上问题复盘, 第2次",
+    "Roadmap\nsync",
+    "  客户 来访  ",
+    "=1+1",
+    "<i>demo</i>",
+    "🎂 生日会",
+    "\"引号\" 评审",
 ];
 
 /// What became of a booking.
@@ -105,7 +114,13 @@ pub struct Reservation {
 }
 
 /// The bookings of all `rooms` on `date`.
-pub(super) fn day(root: Draw, date: Date, zone: &TimeZone, rooms: &[Arc<Room>], employees: &[Arc<Employee>]) -> Vec<Reservation> {
+pub(super) fn day(
+    root: Draw,
+    date: Date,
+    zone: &TimeZone,
+    rooms: &[Arc<Room>],
+    employees: &[Arc<Employee>],
+) -> Vec<Reservation> {
     let draw = root.label("reservations").at(day_number(date));
     let mut reservations = Vec::new();
     for (index, room) in rooms.iter().enumerate() {
@@ -113,15 +128,31 @@ pub(super) fn day(root: Draw, date: Date, zone: &TimeZone, rooms: &[Arc<Room>], 
         // Every third hour from eight o'clock at most one slot, so that bookings of a room never overlap by accident.
         for slot in 0..5_u64 {
             let draw = draw.at(slot);
-            if !draw.label("booked").chance(if room.enabled { 0.45 } else { 0.08 }) {
+            if !draw
+                .label("booked")
+                .chance(if room.enabled { 0.45 } else { 0.08 })
+            {
                 continue;
             }
-            let local = date.at((8 + 3 * slot) as i8, 15 * draw.label("quarter").below(4) as i8, 0, 0);
-            let Ok(start) = local.to_zoned(zone.clone()) else { continue };
-            let end = start.timestamp() + SignedDuration::from_mins(15 * draw.label("quarters").between(1, 8) as i64);
+            let local = date.at(
+                (8 + 3 * slot) as i8,
+                15 * draw.label("quarter").below(4) as i8,
+                0,
+                0,
+            );
+            let Ok(start) = local.to_zoned(zone.clone()) else {
+                continue;
+            };
+            let end = start.timestamp()
+                + SignedDuration::from_mins(15 * draw.label("quarters").between(1, 8) as i64);
             if draw.label("released before").chance(0.12) {
-                let mut first = booking(draw.label("first"), room, employees, start.timestamp(), end);
-                release(&mut first, ReservationStatus::ReleasedManually, draw.label("first"));
+                let mut first =
+                    booking(draw.label("first"), room, employees, start.timestamp(), end);
+                release(
+                    &mut first,
+                    ReservationStatus::ReleasedManually,
+                    draw.label("first"),
+                );
                 reservations.push(first);
             }
             reservations.push(booking(draw, room, employees, start.timestamp(), end));
@@ -130,7 +161,13 @@ pub(super) fn day(root: Draw, date: Date, zone: &TimeZone, rooms: &[Arc<Room>], 
     reservations
 }
 
-fn booking(draw: Draw, room: &Arc<Room>, employees: &[Arc<Employee>], start: Timestamp, end: Timestamp) -> Reservation {
+fn booking(
+    draw: Draw,
+    room: &Arc<Room>,
+    employees: &[Arc<Employee>],
+    start: Timestamp,
+    end: Timestamp,
+) -> Reservation {
     let invitee_count = draw.label("invitees").between(1, 40) as u32;
     let mut reservation = Reservation {
         room: Arc::clone(room),
@@ -167,7 +204,9 @@ fn booking(draw: Draw, room: &Arc<Room>, employees: &[Arc<Employee>], start: Tim
             check_in(&mut reservation, draw);
             release(&mut reservation, status, draw);
         }
-        Status::ReleasedManually | Status::ReleasedNoCheckIn | Status::ReleasedBySensor => release(&mut reservation, status, draw),
+        Status::ReleasedManually | Status::ReleasedNoCheckIn | Status::ReleasedBySensor => {
+            release(&mut reservation, status, draw)
+        }
     }
     if !room.enabled {
         reservation.check_in_status = CheckInStatus::RoomDisabled;
@@ -179,7 +218,9 @@ fn booking(draw: Draw, room: &Arc<Room>, employees: &[Arc<Employee>], start: Tim
 
 fn pend(reservation: &mut Reservation, draw: Draw) {
     reservation.status = ReservationStatus::PendingApproval;
-    reservation.check_in_status = draw.label("pending").pick(&[CheckInStatus::Awaiting, CheckInStatus::Open]);
+    reservation.check_in_status = draw
+        .label("pending")
+        .pick(&[CheckInStatus::Awaiting, CheckInStatus::Open]);
 }
 
 fn check_in(reservation: &mut Reservation, draw: Draw) {
@@ -196,8 +237,13 @@ fn check_in(reservation: &mut Reservation, draw: Draw) {
     ]);
     if reservation.check_in_status == Status::CheckedIn {
         let device = draw.label("check-in device");
-        reservation.check_in_device =
-            Some(device.pick(&[Device::Board, Device::QrCode, Device::Controller, Device::TouchPanel, Device::OfflineAuto]));
+        reservation.check_in_device = Some(device.pick(&[
+            Device::Board,
+            Device::QrCode,
+            Device::Controller,
+            Device::TouchPanel,
+            Device::OfflineAuto,
+        ]));
         let early_s = draw.label("check-in time").below(540) as i64 - 240;
         reservation.check_in_time = Some(reservation.start + SignedDuration::from_secs(early_s));
     }
@@ -206,12 +252,16 @@ fn check_in(reservation: &mut Reservation, draw: Draw) {
 fn release(reservation: &mut Reservation, status: ReservationStatus, draw: Draw) {
     use ReservationStatus as Status;
     reservation.status = status;
-    let after_start = |seconds: u64| Some(reservation.start + SignedDuration::from_secs(seconds as i64));
+    let after_start =
+        |seconds: u64| Some(reservation.start + SignedDuration::from_secs(seconds as i64));
     let length_s = (reservation.end.as_second() - reservation.start.as_second()) as u64;
     let (release_time, releaser_name) = match status {
         Status::ReleasedManually => {
             let ahead = SignedDuration::from_secs(draw.label("ahead").between(600, 86_400) as i64);
-            (Some(reservation.start - ahead), reservation.booker.name.clone())
+            (
+                Some(reservation.start - ahead),
+                reservation.booker.name.clone(),
+            )
         }
         Status::ReleasedNoCheckIn => {
             reservation.check_in_status = CheckInStatus::Missed;
@@ -221,7 +271,10 @@ fn release(reservation: &mut Reservation, status: ReservationStatus, draw: Draw)
             reservation.check_in_status = CheckInStatus::NotRequiredNoDevice;
             (after_start(length_s / 2), String::new())
         }
-        Status::ReleasedAfterMeeting => (after_start(length_s * 3 / 4), reservation.booker.name.clone()),
+        Status::ReleasedAfterMeeting => (
+            after_start(length_s * 3 / 4),
+            reservation.booker.name.clone(),
+        ),
         Status::Reserved | Status::PendingApproval => (None, String::new()),
     };
     reservation.release_time = release_time;

@@ -88,19 +88,36 @@ const ROOMS: [(&str, usize, u32, bool); 16] = [
 /// The tree of levels; the tenant comes first and parents before children.
 pub(super) fn levels(root: Draw) -> Vec<RoomLevel> {
     let draw = root.label("room levels");
-    let ids: Vec<String> = (0..LEVELS.len() as u64).map(|index| format!("omb_{}", draw.at(index).hex(32))).collect();
+    let ids: Vec<String> = (0..LEVELS.len() as u64)
+        .map(|index| format!("omb_{}", draw.at(index).hex(32)))
+        .collect();
     let mut levels: Vec<RoomLevel> = Vec::with_capacity(LEVELS.len());
     for (index, (name, parent)) in LEVELS.into_iter().enumerate() {
         let is_tenant = index == 0;
-        let mut path = if is_tenant { Vec::new() } else { levels[parent].path.clone() };
+        let mut path = if is_tenant {
+            Vec::new()
+        } else {
+            levels[parent].path.clone()
+        };
         path.push(ids[index].clone());
         levels.push(RoomLevel {
             room_level_id: ids[index].clone(),
             name: name.to_owned(),
-            parent_id: if is_tenant { String::new() } else { ids[parent].clone() },
+            parent_id: if is_tenant {
+                String::new()
+            } else {
+                ids[parent].clone()
+            },
             path,
-            has_child: LEVELS.iter().enumerate().any(|(child, level)| child != 0 && level.1 == index),
-            custom_group_id: if index % 3 == 0 { String::new() } else { format!("{}", 1000 + index) },
+            has_child: LEVELS
+                .iter()
+                .enumerate()
+                .any(|(child, level)| child != 0 && level.1 == index),
+            custom_group_id: if index % 3 == 0 {
+                String::new()
+            } else {
+                format!("{}", 1000 + index)
+            },
         });
     }
     levels
@@ -119,8 +136,16 @@ pub(super) fn rooms(root: Draw, levels: &[RoomLevel]) -> Vec<Arc<Room>> {
             path: levels[level].path.clone(),
             enabled,
             display_id: format!("LM{:09}", draw.label("display").below(1_000_000_000)),
-            custom_room_id: if index % 4 == 0 { String::new() } else { format!("R{:03}", index + 1) },
-            description: if index % 5 == 0 { "有投影仪".to_owned() } else { String::new() },
+            custom_room_id: if index % 4 == 0 {
+                String::new()
+            } else {
+                format!("R{:03}", index + 1)
+            },
+            description: if index % 5 == 0 {
+                "有投影仪".to_owned()
+            } else {
+                String::new()
+            },
             account_open_id: format!("ou_{}", draw.label("account").hex(32)),
         })
     };

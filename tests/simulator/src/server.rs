@@ -1,0 +1,498 @@
+//! The HTTP surface: every request takes the same way through faults, tokens and limits to its endpoint.
+//!
+//! ```text
+//! count ─► faults of the network ─► token, scope, role ─► limit ─► endpoint ─► count the answer
+//! ```
+//!
+//! The order of the middle two means that a call with a bad token does not count against the limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{Response, StatusCode};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::Options;
+use crate::auth::Tokens;
+use crate::company::{Company, MOST_MEETINGS_PER_DAY};
+use crate::endpoint::{Endpoint, Route};
+use crate::exports::{Exports, Mishap};
+use crate::faults::{Fault, FaultKind, Faults};
+use crate::limits::Limits;
+use crate::line::{self, Cutter};
+use crate::params::Params;
+use crate::random::Draw;
+use crate::report::{Report, Tally};
+use crate::wire::{ApiError, Reply, log_id};
+use crate::{reports, rooms, workbook};
+
+/// Requests are small; a larger body is cut off with an error.
+const LARGEST_BODY_BYTES: usize = 1 << 20;
+/// How much later a slow answer comes, in simulated time.
+const SLOWNESS: Duration = Duration::from_secs(20);
+
+/// A running simulator. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    base_url: String,
+    shutdown: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct App {
+    options: Options,
+    company: Company,
+    tokens: Tokens,
+    limits: Limits,
+    faults: Faults,
+    exports: Exports,
+    tally: Tally,
+    draw: Draw,
+}
+
+impl Server {
+    /// Makes the company and begins to answer on `listener`, on the current runtime.
+    ///
+    /// # Errors
+    /// A time zone that does not exist, no days, more meetings a day than there are numbers for, or a listener without an address.
+    pub fn start(listener: TcpListener, options: Options) -> anyhow::Result<Self> {
+        let zone = TimeZone::get(&options.time_zone)
+            .with_context(|| format!("time zone {:?}", options.time_zone))?;
+        anyhow::ensure!(options.days > 0, "a company needs at least one day");
+        anyhow::ensure!(
+            options.meetings_per_day <= MOST_MEETINGS_PER_DAY,
+            "at most {MOST_MEETINGS_PER_DAY} meetings a day"
+        );
+        anyhow::ensure!(
+            options.quota_scale.is_finite() && options.quota_scale > 0.0,
+            "the quota's scale must be positive"
+        );
+        let address = listener.local_addr().context("address of the listener")?;
+        let app = Arc::new(App {
+            company: Company::new(
+                options.seed,
+                options.last_day,
+                options.days,
+                options.meetings_per_day,
+                zone,
+            ),
+            tokens: Tokens::new(&options),
+            limits: Limits::new(
+                &options.knobs,
+                options.quota_scale,
+                options.clock.clone(),
+                options.real_time_headers,
+            ),
+            faults: Faults::new(options.seed, &options.faults),
+            exports: Exports::new(options.seed),
+            tally: Tally::default(),
+            draw: Draw::new(options.seed).label("server"),
+            options,
+        });
+        let (shutdown, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            // Stopped, or the server was dropped: both mean to end.
+            let _ = stopped.await;
+        };
+        let router = {
+            let app = Arc::clone(&app);
+            move |cutter| {
+                Router::new()
+                    .fallback(answer)
+                    .with_state((Arc::clone(&app), cutter))
+            }
+        };
+        let serving = tokio::spawn(line::serve(listener, router, stopped));
+        Ok(Self {
+            app,
+            base_url: format!("http://{address}"),
+            shutdown,
+            serving,
+        })
+    }
+
+    /// Where the API is, such as `http://127.0.0.1:4010`, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// What the server was started with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.app.options
+    }
+
+    /// The truth behind the answers.
+    #[must_use]
+    pub fn company(&self) -> &Company {
+        &self.app.company
+    }
+
+    /// First civil day with data.
+    #[must_use]
+    pub fn first_day(&self) -> Date {
+        self.app.company.first_day()
+    }
+
+    /// Last civil day with data.
+    #[must_use]
+    pub fn last_day(&self) -> Date {
+        self.app.company.last_day()
+    }
+
+    /// What was received so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.app.report()
+    }
+
+    /// Replaces the faults that are switched on; counts such as `x3` begin anew.
+    pub fn set_faults(&self, faults: &[Fault]) {
+        self.app.faults.set(faults);
+    }
+
+    /// Stops accepting, lets the answers under way end for at most two seconds, and closes.
+    pub async fn stop(self) {
+        // The receiver is gone only when serving has ended already.
+        let _ = self.shutdown.send(());
+        // An error means that serving was aborted with the runtime, which is as good.
+        let _ = self.serving.await;
+    }
+}
+
+/// A request to an endpoint of the API.
+struct Call<'a> {
+    endpoint: Endpoint,
+    /// The id in the path; empty where there is none.
+    id: String,
+    /// Its number on the endpoint, from 0.
+    number: u64,
+    authorization: Option<&'a str>,
+    query: &'a str,
+    body: &'a [u8],
+}
+
+async fn answer(
+    State((app, cutter)): State<(Arc<App>, Cutter)>,
+    request: Request,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let log_id = app.log_id(&parts);
+    let body = match to_bytes(body, LARGEST_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(_) => {
+            let error = ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                9_499,
+                "Bad Request: body is too large or broken",
+            );
+            return error.into_reply(&log_id).into_response(&log_id);
+        }
+    };
+    let reply = match Route::of(&parts.method, parts.uri.path()) {
+        Route::Api(endpoint, id) => {
+            let number = app
+                .tally
+                .request(endpoint, app.options.clock.now().as_microsecond());
+            let authorization = parts
+                .headers
+                .get(AUTHORIZATION)
+                .and_then(|value| value.to_str().ok());
+            let query = parts.uri.query().unwrap_or("");
+            let call = Call {
+                endpoint,
+                id,
+                number,
+                authorization,
+                query,
+                body: &body,
+            };
+            app.answer(call, &cutter, &log_id).await
+        }
+        Route::Report => Reply::json(StatusCode::OK, 0, &app.report()),
+        Route::Company => Reply::json(StatusCode::OK, 0, &app.summary()),
+        Route::Faults => app.put_faults(&body),
+        Route::WrongMethod => ApiError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            99_991_301,
+            "method not allowed",
+        )
+        .into_reply(&log_id),
+        Route::NotFound => ApiError::new(StatusCode::NOT_FOUND, 99_991_201, "404 page not found")
+            .into_reply(&log_id),
+    };
+    reply.into_response(&log_id)
+}
+
+impl App {
+    async fn answer(self: &Arc<Self>, call: Call<'_>, cutter: &Cutter, log_id: &str) -> Reply {
+        let strikes = |kind| self.faults.strikes(kind, call.endpoint, call.number);
+        if strikes(FaultKind::Slow) {
+            self.options.clock.sleep(SLOWNESS).await;
+        }
+        if strikes(FaultKind::Drop) {
+            return self.drop_connection(&call, cutter).await;
+        }
+        let result = if strikes(FaultKind::ServerError) {
+            self.server_error(&call)
+        } else if strikes(FaultKind::Html200) {
+            Ok(Reply::page(StatusCode::OK, "Please log in to the network"))
+        } else {
+            self.admit_and_serve(&call, cutter).await
+        };
+        let reply = result.unwrap_or_else(|error| error.into_reply(log_id));
+        self.tally
+            .answer(call.endpoint, reply.status.as_u16(), reply.code);
+        reply
+    }
+
+    /// Breaks the connection; every other time only after the request has had its effect, so that an export can be accepted
+    /// without its client knowing.
+    async fn drop_connection(self: &Arc<Self>, call: &Call<'_>, cutter: &Cutter) -> Reply {
+        if !call.number.is_multiple_of(2) {
+            // Nobody will see the answer, whatever it is.
+            let _ = self.admit_and_serve(call, cutter).await;
+        }
+        cutter.cut_after(0);
+        Reply::page(StatusCode::OK, "never sent")
+    }
+
+    /// An error of the service itself or of the gateway before it.
+    fn server_error(&self, call: &Call<'_>) -> Result<Reply, ApiError> {
+        let draw = self
+            .draw
+            .label("5xx")
+            .label(call.endpoint.name())
+            .at(call.number);
+        match draw.below(4) {
+            0 => Ok(Reply::page(StatusCode::BAD_GATEWAY, "502 Bad Gateway")),
+            1 => Ok(Reply::page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "503 Service Temporarily Unavailable",
+            )),
+            2 => Ok(Reply::page(
+                StatusCode::GATEWAY_TIMEOUT,
+                "504 Gateway Time-out",
+            )),
+            _ => {
+                let (code, message) = if call.endpoint.is_token() {
+                    (2_200, "Internal Error")
+                } else {
+                    (121_001, "internal error")
+                };
+                Err(ApiError::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    code,
+                    message,
+                ))
+            }
+        }
+    }
+
+    async fn admit_and_serve(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        cutter: &Cutter,
+    ) -> Result<Reply, ApiError> {
+        let strikes = |kind| self.faults.strikes(kind, call.endpoint, call.number);
+        let as_400 = self.options.knobs.rate_limit_as_400;
+        let limit = |refusal| ApiError::rate_limit(refusal, as_400);
+        if call.endpoint.is_token() {
+            self.limits.admit(call.endpoint).map_err(limit)?;
+            return self.issue_token(call);
+        }
+        if strikes(FaultKind::ExpiredToken) {
+            self.tokens.revoke(call.authorization);
+        }
+        let identity = self
+            .tokens
+            .authorize(call.authorization, call.endpoint, &self.options)?;
+        if strikes(FaultKind::PermissionDenied) {
+            return Err(ApiError::no_permission());
+        }
+        if strikes(FaultKind::RateLimit) {
+            return Err(limit(self.limits.refuse(call.endpoint)));
+        }
+        self.limits.admit(call.endpoint).map_err(limit)?;
+
+        let (company, options) = (&self.company, &self.options);
+        let mut params = self.params(call)?;
+        let reply = match call.endpoint {
+            Endpoint::GetDaily => Reply::data(reports::daily(&mut params, company, options)?),
+            Endpoint::GetTopUser => Reply::data(reports::top_user(&mut params, company, options)?),
+            Endpoint::Rooms => Reply::data(rooms::list(&mut params, company, options)?),
+            Endpoint::RoomLevels => Reply::data(rooms::levels(&mut params, company)?),
+            Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),
+            Endpoint::Poll => {
+                let polled = self.exports.poll(&call.id, identity, options.clock.now())?;
+                self.tally.polled(polled.finished_after);
+                Reply::data(polled.state)
+            }
+            Endpoint::Download => self.download(call, &mut params, identity, cutter).await?,
+            Endpoint::MeetingList
+            | Endpoint::ParticipantList
+            | Endpoint::ParticipantQualityList
+            | Endpoint::ResourceReservationList
+            | Endpoint::TenantToken
+            | Endpoint::UserToken => {
+                let mishap = Mishap {
+                    fails: strikes(FaultKind::Failed),
+                    is_stuck: strikes(FaultKind::Stuck),
+                    is_empty: strikes(FaultKind::Empty),
+                };
+                let submitted = self.exports.submit(
+                    call.endpoint,
+                    &mut params,
+                    identity,
+                    mishap,
+                    company,
+                    options,
+                )?;
+                self.tally.submitted(call.endpoint, &params.canonical());
+                Reply::data(submitted)
+            }
+        };
+        self.tally
+            .unknown_parameters(call.endpoint, params.unknown());
+        Ok(reply)
+    }
+
+    fn params(&self, call: &Call<'_>) -> Result<Params, ApiError> {
+        if call.endpoint.is_submit() || call.endpoint.is_token() {
+            return Params::from_body(call.body, call.query);
+        }
+        Ok(Params::from_query(call.query))
+    }
+
+    fn issue_token(&self, call: &Call<'_>) -> Result<Reply, ApiError> {
+        let mut params = self.params(call)?;
+        Ok(match call.endpoint {
+            Endpoint::TenantToken => self.tokens.issue_tenant(&mut params, &self.options),
+            _ => self.tokens.issue_user(&mut params, &self.options),
+        })
+    }
+
+    async fn download(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        params: &mut Params,
+        identity: crate::auth::Identity,
+        cutter: &Cutter,
+    ) -> Result<Reply, ApiError> {
+        let file_token = params.required_text("file_token");
+        params.check()?;
+        let task = self
+            .exports
+            .file(&file_token, identity, self.options.clock.now())?;
+        if self
+            .faults
+            .strikes(FaultKind::GoneFile, call.endpoint, call.number)
+        {
+            task.lose_file();
+            return Err(ApiError::not_found());
+        }
+        let file_name = task.file_name();
+        let app = Arc::clone(self);
+        // A day of quality data takes tens of milliseconds: not on a thread that answers others.
+        let made = tokio::task::spawn_blocking(move || {
+            let knobs = &app.options.knobs;
+            workbook::bytes(&task.table(&app.company, knobs), knobs.extra_sheets)
+        });
+        let internal =
+            |message: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 121_001, message);
+        let mut file = made
+            .await
+            .map_err(|error| internal(error.to_string()))?
+            .map_err(|error| internal(error.to_string()))?;
+        self.tally.downloaded(file.len() as u64);
+        if self
+            .faults
+            .strikes(FaultKind::Truncated, call.endpoint, call.number)
+        {
+            let half = file.len() / 2;
+            if call.number.is_multiple_of(2) {
+                file.truncate(half);
+            } else {
+                // The headers are much shorter than half a file, so the cut falls into the file.
+                cutter.cut_after(half as u64);
+            }
+        }
+        Ok(Reply::workbook(file, &file_name))
+    }
+
+    fn put_faults(&self, body: &[u8]) -> Reply {
+        let refused = |message: String| {
+            Reply::json(
+                StatusCode::BAD_REQUEST,
+                -1,
+                &json!({ "code": -1, "msg": message }),
+            )
+        };
+        let Ok(texts) = serde_json::from_slice::<Vec<String>>(body) else {
+            return refused(
+                "the body must be a JSON array of strings such as [\"429:0.05\"]".to_owned(),
+            );
+        };
+        let faults: Result<Vec<Fault>, _> = texts.iter().map(|text| Fault::parse(text)).collect();
+        match faults {
+            Ok(faults) => {
+                self.faults.set(&faults);
+                let active: Vec<String> = faults.iter().map(Fault::to_string).collect();
+                Reply::data(json!({ "faults": active }))
+            }
+            Err(error) => refused(error.to_string()),
+        }
+    }
+
+    fn report(&self) -> Report {
+        let issued = self.tokens.issued();
+        Report {
+            seconds_since_start: self.options.clock.real_elapsed_s(),
+            simulated_seconds_since_start: self.options.clock.elapsed_s(),
+            tenant_tokens_issued: issued.tenant,
+            user_tokens_issued: issued.user,
+            faults_struck: self.faults.struck(),
+            ..self.tally.report()
+        }
+    }
+
+    fn summary(&self) -> Value {
+        let company = &self.company;
+        let now = self.options.clock.now();
+        json!({
+            "seed": self.options.seed,
+            "time_zone": self.options.time_zone,
+            "now": now.to_string(),
+            "first_day": company.first_day().to_string(),
+            "last_day": company.last_day().to_string(),
+            "employees": company.employees().len(),
+            "rooms": company.rooms().len(),
+            "room_levels": company.room_levels().len(),
+            "days": company.day_summaries(now),
+        })
+    }
+
+    fn log_id(&self, parts: &Parts) -> String {
+        let now = self.options.clock.now();
+        let tail = self
+            .draw
+            .label(parts.uri.path())
+            .at(now.as_microsecond().unsigned_abs())
+            .hex(20);
+        log_id(now, &tail)
+    }
+}

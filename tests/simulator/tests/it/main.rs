@@ -1,0 +1,14 @@
+//! The simulator over HTTP: what a client sees, compared with the truth.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod app;
+
+mod access;
+mod consistency;
+mod determinism;
+mod faults;
+mod figures;
+mod knobs;
+mod limits;
+mod validation;
