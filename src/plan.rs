@@ -99,14 +99,14 @@ pub fn due(
     }
 }
 
-/// Settled windows within the lookback that this firing has not covered yet.
+/// Windows within the lookback whose tasks all ended and that this firing has not covered yet.
 fn lookback(job: &JobSpec, now: Timestamp, firing: Timestamp, known: &[WindowRow]) -> Vec<Window> {
     let from = date_of(&job.time_zone, now).checked_sub(i64::from(job.lookback_days).days());
     let from = from.map_or(Timestamp::MAX, |date| start_of_day(&job.time_zone, date));
     known
         .iter()
         .filter(|row| {
-            row.state == WindowState::Settled
+            matches!(row.state, WindowState::Settled | WindowState::Stuck)
                 && row.covered_at < firing
                 && row.window.start() >= from
         })

@@ -36,6 +36,13 @@ impl TaskKey {
         Self(text.into())
     }
 
+    /// A fixed pseudo-random number for a name, evenly spread over all `u32`.
+    #[must_use]
+    pub fn digest(name: &str) -> u32 {
+        let hash = Sha256::digest(name.as_bytes());
+        u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+    }
+
     /// The 32 hex digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

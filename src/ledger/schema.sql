@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS job_window (
     end_at     BIGINT NOT NULL,
     job        TEXT   NOT NULL,
     due_at     BIGINT NOT NULL,  -- not exported before this instant
-    state      TEXT   NOT NULL,  -- due | planned | settled | skipped | lost
+    state      TEXT   NOT NULL,  -- due | planned | settled | stuck | skipped | lost
     generation BIGINT NOT NULL,  -- 1, and one more with each lookback
     covered_at BIGINT NOT NULL,  -- the firing that asked for this generation
     parents    TEXT,             -- digest of the parent rows its tasks were planned from

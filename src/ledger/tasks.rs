@@ -205,7 +205,7 @@ impl Ledger {
         .await
         .map_err(sql("arm failed tasks again"))?;
         sqlx::query(
-            "UPDATE job_window SET state = 'planned' WHERE tenant = $1 AND dataset = $2 AND state = 'settled' AND EXISTS \
+            "UPDATE job_window SET state = 'planned' WHERE tenant = $1 AND dataset = $2 AND state IN ('settled', 'stuck') AND EXISTS \
              (SELECT 1 FROM task t WHERE t.tenant = job_window.tenant AND t.dataset = job_window.dataset \
               AND t.job_start = job_window.start_at AND t.job_end = job_window.end_at AND t.phase = 'open')",
         )
@@ -240,20 +240,22 @@ impl Ledger {
         .await
     }
 
-    /// When the next open task of a tenant may run, and how many are open.
+    /// When the next open task of a tenant may run, other than those of `blocked` datasets.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn next_run_at(&self, tenant: &str) -> Result<(Option<Timestamp>, u64), Error> {
-        let row = sqlx::query(
-            "SELECT MIN(run_at), COUNT(*) FROM task WHERE tenant = $1 AND phase = 'open'",
-        )
-        .bind(tenant)
-        .fetch_one(&self.read)
-        .await
-        .map_err(sql("find the next task"))?;
-        let next = row.get::<Option<i64>, _>(0).map(instant).transpose()?;
-        Ok((next, u64::try_from(row.get::<i64, _>(1)).unwrap_or(0)))
+    pub async fn next_run_at(&self, tenant: &str, blocked: &[Dataset]) -> Result<Option<Timestamp>, Error> {
+        let rows = sqlx::query("SELECT dataset, MIN(run_at) FROM task WHERE tenant = $1 AND phase = 'open' GROUP BY dataset")
+            .bind(tenant)
+            .fetch_all(&self.read)
+            .await
+            .map_err(sql("find the next task"))?;
+        let next = rows
+            .iter()
+            .filter(|row| !blocked.iter().any(|dataset| dataset.as_str() == row.get::<String, _>(0)))
+            .map(|row| row.get::<i64, _>(1))
+            .min();
+        next.map(instant).transpose()
     }
 
     /// Tasks of a tenant whose rows wait in the spool.

@@ -24,8 +24,10 @@ pub enum WindowState {
     Due,
     /// Its tasks are known and not all of them ended.
     Planned,
-    /// All its tasks ended, and their partitions were published.
+    /// All its tasks ended well, and their partitions were published.
     Settled,
+    /// All its tasks ended, some of them badly; what there is was published.
+    Stuck,
     /// Left out by the job's policy for missed firings.
     Skipped,
     /// Feishu no longer has the data.
@@ -40,6 +42,7 @@ impl WindowState {
             Self::Due => "due",
             Self::Planned => "planned",
             Self::Settled => "settled",
+            Self::Stuck => "stuck",
             Self::Skipped => "skipped",
             Self::Lost => "lost",
         }
@@ -50,6 +53,7 @@ impl WindowState {
             Self::Due,
             Self::Planned,
             Self::Settled,
+            Self::Stuck,
             Self::Skipped,
             Self::Lost,
         ]

@@ -39,6 +39,17 @@ impl Coverage {
     pub const fn is_bounded(&self) -> bool {
         self.below_min_participants + self.not_sampled + self.over_max_tasks > 0
     }
+
+    /// Adds another window's counts.
+    pub const fn add(&mut self, other: &Self) {
+        self.parents += other.parents;
+        self.planned += other.planned;
+        self.not_ended += other.not_ended;
+        self.no_id += other.no_id;
+        self.below_min_participants += other.below_min_participants;
+        self.not_sampled += other.not_sampled;
+        self.over_max_tasks += other.over_max_tasks;
+    }
 }
 
 /// What is known of a child task that was planned before.

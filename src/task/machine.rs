@@ -19,6 +19,17 @@ use serde::{Deserialize, Serialize};
 
 use super::ExportId;
 
+/// What a finished export is downloaded with; as good as a password for the file, so it is never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FileToken(pub String);
+
+impl std::fmt::Debug for FileToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileToken(…)")
+    }
+}
+
 /// Where an export task stands; exactly what the ledger stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
@@ -45,8 +56,8 @@ pub enum State {
         export_id: ExportId,
         /// When the submit was answered.
         submitted_at: Timestamp,
-        /// What to download; as good as a password for the file.
-        file_token: String,
+        /// What to download.
+        file_token: FileToken,
         /// Whether this is already the second link.
         relinked: bool,
     },
@@ -99,7 +110,7 @@ pub enum Event {
     /// A poll said: not yet (or something nobody knows).
     StillProcessing,
     /// A poll said: done.
-    FileReady(String),
+    FileReady(FileToken),
     /// A poll said: failed.
     ExportFailed,
     /// The file was downloaded and checked.
@@ -127,7 +138,7 @@ pub enum Effect {
     /// Ask whether it is done.
     Poll(ExportId),
     /// Fetch the file behind this token.
-    Download(String),
+    Download(FileToken),
     /// Nothing more to fetch: decode.
     Decode,
     /// Give this attempt up; the ledger decides when the next one starts.
@@ -399,11 +410,11 @@ mod tests {
             ("submitted", &Effect::Poll(id()), at(9))
         );
         let step = MACHINE
-            .step(step.state, Event::FileReady("token".into()), at(9))
+            .step(step.state, Event::FileReady(FileToken("token".into())), at(9))
             .expect("legal");
         assert_eq!(
             (step.state.name(), &step.effect),
-            ("ready", &Effect::Download("token".into()))
+            ("ready", &Effect::Download(FileToken("token".into())))
         );
         let event = Event::Downloaded {
             sha256: "00".into(),
@@ -428,7 +439,7 @@ mod tests {
             State::Ready {
                 export_id: id(),
                 submitted_at: at(0),
-                file_token: "t".into(),
+                file_token: FileToken("t".into()),
                 relinked: false,
             },
             State::Fetched {
@@ -452,13 +463,13 @@ mod tests {
         let ready = State::Ready {
             export_id: id(),
             submitted_at: at(0),
-            file_token: "t".into(),
+            file_token: FileToken("t".into()),
             relinked: false,
         };
         let step = MACHINE.step(ready, Event::Gone, at(20)).expect("legal");
         assert_eq!(step.effect, Effect::Poll(id()));
         let step = MACHINE
-            .step(step.state, Event::FileReady("u".into()), at(21))
+            .step(step.state, Event::FileReady(FileToken("u".into())), at(21))
             .expect("legal");
         let step = MACHINE
             .step(step.state, Event::BadDownload, at(22))

@@ -1,0 +1,285 @@
+//! The command line: one file a verb. Parses, calls, prints, and turns outcomes into exit codes.
+
+pub mod completions;
+pub mod convert;
+#[cfg(feature = "simulator")]
+pub mod demo;
+pub mod doctor;
+pub mod init;
+pub mod open;
+pub mod plan;
+pub mod progress;
+pub mod run;
+pub mod serve;
+#[cfg(feature = "simulator")]
+pub mod simulate;
+pub mod status;
+pub mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::config::{self, Config};
+use crate::exit::Exit;
+use crate::{ledger, store, telemetry};
+
+/// Feishu/Lark video-meeting data, in your warehouse by morning.
+#[derive(Debug, Parser)]
+#[command(name = "meetlake", version, about, long_about = None, max_term_width = 100, after_help = crate::exit::HELP)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// The configuration file.
+    #[arg(long, short, global = true, value_name = "FILE", default_value = "meetlake.toml", env = "MEETLAKE_CONFIG")]
+    pub config: PathBuf,
+    /// What is logged to standard error: error, warn, info, debug, or a filter such as `meetlake=debug`.
+    #[arg(long, global = true, value_name = "FILTER", env = "MEETLAKE_LOG")]
+    pub log: Option<String>,
+    /// Log as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show everything: a week of a simulated company through the whole pipeline into a local folder.
+    #[cfg(feature = "simulator")]
+    Demo(demo::Args),
+    /// Write a commented configuration and job files to start from.
+    Init(init::Args),
+    /// Check the configuration and the jobs without any connection, and show when each job fires next.
+    Validate(validate::Args),
+    /// Check the live side, read-only: token, scopes, role, bucket, clock; names the cause and the fix.
+    Doctor(doctor::Args),
+    /// Show the windows, tasks and API calls that a run would need, and the time they take; calls nobody.
+    Plan(plan::Args),
+    /// Export everything that is due, now.
+    Run(run::RunArgs),
+    /// Export a range of days.
+    Backfill(run::BackfillArgs),
+    /// Run the jobs on their schedules, with a status page.
+    Serve(serve::Args),
+    /// Show which days are in the lake, and what needs attention.
+    Status(status::Args),
+    /// Turn a workbook that you downloaded by hand into Parquet, offline.
+    Convert(convert::Args),
+    /// Run the simulated company behind a port, to try anything against it.
+    #[cfg(feature = "simulator")]
+    Simulate(simulate::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// Parses the arguments, runs the verb, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet_until = if matches!(cli.verb, Verb::Serve(_)) { "info" } else { "error" };
+    telemetry::start(cli.common.log.as_deref().unwrap_or(quiet_until), cli.common.log_json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: could not start: {error}");
+            return Exit::Unexpected.into();
+        }
+    };
+    let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        exit_for(&error)
+    });
+    // A decoder that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit.into()
+}
+
+async fn dispatch(cli: Cli) -> Result<Exit> {
+    let common = cli.common;
+    match cli.verb {
+        #[cfg(feature = "simulator")]
+        Verb::Demo(args) => Box::pin(demo::run(args)).await,
+        Verb::Init(args) => init::run(&args),
+        Verb::Validate(args) => validate::run(&common, &args),
+        Verb::Doctor(args) => Box::pin(doctor::run(&common, &args)).await,
+        Verb::Plan(args) => Box::pin(plan::run(&common, &args)).await,
+        Verb::Run(args) => Box::pin(run::run(&common, &args)).await,
+        Verb::Backfill(args) => Box::pin(run::backfill(&common, &args)).await,
+        Verb::Serve(args) => Box::pin(serve::run(&common, &args)).await,
+        Verb::Status(args) => Box::pin(status::run(&common, &args)).await,
+        Verb::Convert(args) => Ok(convert::run(&args)),
+        #[cfg(feature = "simulator")]
+        Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+    }
+}
+
+/// The exit code of an error that ended a verb.
+fn exit_for(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(ledger::Error::Locked { .. } | ledger::Error::Fenced { .. }) = cause.downcast_ref() {
+            return Exit::Locked;
+        }
+        if cause.downcast_ref::<ledger::Error>().is_some_and(ledger::Error::is_disk_full) {
+            return Exit::Storage;
+        }
+        if cause.downcast_ref::<store::Error>().is_some() {
+            return Exit::Storage;
+        }
+    }
+    Exit::Unexpected
+}
+
+/// Reads the configuration; prints its problems and gives `None` if there are any.
+///
+/// # Errors
+/// Never for a wrong configuration; that is printed.
+pub fn load(common: &Common, json: bool) -> Result<Option<Config>> {
+    match config::load(&common.config, &|name| std::env::var(name).ok()) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}");
+            }
+            Ok(Some(config))
+        }
+        Err(problems) => {
+            if json {
+                println!("{}", problems.to_json());
+            } else {
+                eprintln!("{problems}");
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for an interrupt or a request to terminate.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Parses `90s`, `15m`, `2h` or `1d`.
+///
+/// # Errors
+/// A fragment for people.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration such as 90s, 15m, 2h or 1d");
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// A table with a header, as a person reads it.
+#[must_use]
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    use comfy_table::{CellAlignment, Table, presets};
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    let mut numeric = vec![true; header.len()];
+    for row in rows {
+        for (index, cell) in row.iter().enumerate() {
+            if !cell.starts_with(|c: char| c.is_ascii_digit()) || cell.contains('-') {
+                if let Some(numeric) = numeric.get_mut(index) {
+                    *numeric = false;
+                }
+            }
+        }
+        table.add_row(row);
+    }
+    for (index, numeric) in numeric.into_iter().enumerate() {
+        if let Some(column) = table.column_mut(index).filter(|_| numeric) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+/// A count with thousands separators: `12,345`.
+#[must_use]
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length with a unit: `512 B`, `1.2 MB`.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = larger;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// A time span for people: `45 s`, `12 min`, `3 h 20 min`.
+#[must_use]
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_and_lengths_are_easy_to_read() {
+        assert_eq!([number(0), number(999), number(1000), number(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([bytes(999), bytes(1000), bytes(999_950), bytes(12_340_000)], ["999 B", "1.0 kB", "1.0 MB", "12.3 MB"]);
+        assert_eq!([span(59), span(600), span(12_000)], ["59 s", "10 min", "3 h 20 min"]);
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        assert_eq!(duration("90m"), Ok(Duration::from_secs(5400)));
+        assert!(duration("90").is_err() && duration("m").is_err() && duration("-1h").is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! `meetlake demo`: a simulated company, the whole pipeline, a local lake, and how to look into it.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::Args as ClapArgs;
+use jiff::Timestamp;
+use jiff::civil::{Date, date};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan};
+use meetlake_simulator::{Fault, Options, Server, SimClock};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::open::App;
+use super::progress::Style;
+use super::run::{execute_app, exit_of, lake_table, print_summaries};
+use super::{Common, number};
+use crate::clock::Clock;
+use crate::dataset::Dataset;
+use crate::exit::Exit;
+use crate::ledger::Ledger;
+use crate::run::Scope;
+
+/// Arguments of `meetlake demo`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Folder for the lake, the ledger and the configuration of the demo.
+    #[arg(long, value_name = "DIR", default_value = "meetlake-demo")]
+    pub out: PathBuf,
+    /// Civil days of the simulated company.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=90))]
+    pub days: u32,
+    /// Meetings on each day.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub meetings_per_day: u32,
+    /// The same seed gives the same company and the same content.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Faults that the simulated API shows, such as `429:0.05` or `truncated:x3`; comma-separated or repeated.
+    #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = super::simulate::fault)]
+    pub faults: Vec<Fault>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The demo's last day is fixed: the same seed must give the same content hashes next year.
+const LAST_DAY: Date = date(2026, 10, 18);
+const ZONE: &str = "Asia/Shanghai";
+/// Simulated time against real time: a minute's quota in a seventh of a second.
+const SPEED: f64 = 400.0;
+const TENANT: &str = "demo";
+
+/// Runs the demo, or goes on with one that was interrupted.
+///
+/// # Errors
+/// When this machine is at fault.
+pub async fn run(args: Args) -> Result<Exit> {
+    let began = Instant::now();
+    std::fs::create_dir_all(&args.out).with_context(|| format!("could not create {}", args.out.display()))?;
+    let out = args.out.canonicalize().with_context(|| format!("could not find {}", args.out.display()))?;
+    let ledger_path = out.join("meetlake.db");
+    let (last_active, earlier) = match Ledger::open_for_reading(&ledger_path).await? {
+        Some(ledger) => (ledger.last_active().await?, ledger.meta("demo").await?),
+        None => (None, None),
+    };
+    let description = format!("{} days, {} meetings a day, seed {}", args.days, args.meetings_per_day, args.seed);
+    if let Some(earlier) = earlier.filter(|earlier| *earlier != description) {
+        eprintln!("error: {} holds a demo with {earlier}, not {description}; choose another --out, or remove that folder", out.display());
+        return Ok(Exit::Usage);
+    }
+    let zone = TimeZone::get(ZONE).context("the bundled zones hold Asia/Shanghai")?;
+    let origin = SimClock::noon_after(LAST_DAY, &zone, SPEED).start();
+    // An interrupted demo goes on where its time stood: nothing in its ledger lies in the future.
+    let now = last_active.map_or(origin, |at| at.max(origin) + SignedDuration::from_secs(1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("could not listen on a local port")?;
+    let server = Server::start(listener, options(&args, now))?;
+    let clock = Clock::scaled(now, SPEED);
+    let first_day = LAST_DAY.checked_sub((i64::from(args.days) - 1).days())?;
+    write_configuration(&out, &server, first_day)?;
+    let common = Common { config: out.join("meetlake.toml"), log: None, log_json: false };
+    let Some(config) = super::load(&common, args.json)? else { return Ok(Exit::Unexpected) };
+    let app = App::open(config, clock, "demo").await?;
+    app.ledger.set_meta("demo", &description).await?;
+    if !args.json {
+        println!("A simulated company with {description}, {first_day} to {LAST_DAY}; simulated time runs {SPEED} times as fast.\n");
+    }
+    let scope = Scope::Backfill { from: first_day, to: LAST_DAY.tomorrow()?, datasets: Dataset::ALL.to_vec(), again: false };
+    let summaries = execute_app(&app, None, &scope, &app.limits(), Style::detect(args.json), "demo").await?;
+    let status = app.ledger.partition_status().await?;
+    let report = server.report();
+    server.stop().await;
+    let exit = exit_of(&summaries);
+    if args.json {
+        let partitions: Vec<_> = status
+            .iter()
+            .map(|row| json!({ "dataset": row.dataset, "partitions": row.partitions, "rows": row.rows, "size_bytes": row.size_bytes }))
+            .collect();
+        let line = json!({
+            "exit_code": exit.code(), "lake": out.join("lake"), "datasets": partitions, "tenants": summaries,
+            "elapsed_ms": began.elapsed().as_millis(), "simulator": report,
+        });
+        println!("{line}");
+        return Ok(exit);
+    }
+    if !summaries.iter().all(crate::run::Summary::is_settled) {
+        print_summaries(&summaries);
+    }
+    println!("{}", lake_table(&status));
+    let exports: u64 = summaries.iter().flat_map(|summary| summary.datasets.values()).map(|counts| counts.finished).sum();
+    println!("\n{} exports and reports in {:.1} s.", number(exports), began.elapsed().as_secs_f64());
+    println!("The lake is {}", out.join("lake").display());
+    println!("\nLook into it with DuckDB:\n\n  {}", duckdb_line(&out));
+    println!("\nor with meetlake:\n\n  meetlake status --config {}", shown(&out.join("meetlake.toml")));
+    Ok(exit)
+}
+
+fn options(args: &Args, now: Timestamp) -> Options {
+    Options {
+        seed: args.seed,
+        days: args.days,
+        meetings_per_day: args.meetings_per_day,
+        clock: SimClock::new(now, SPEED),
+        faults: args.faults.clone(),
+        // The demo's client lives in simulated time too.
+        real_time_headers: false,
+        ..Options::ending(LAST_DAY, SPEED)
+    }
+}
+
+/// Writes a real configuration, so that `status`, `plan` and `validate` work on the demo as on anything else.
+fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<()> {
+    let options = server.options();
+    let config = format!(
+        "# Written by `meetlake demo`; the address is that of a simulator which ends with the demo.\nversion = 1\n\n\
+         [lake]\nurl = \"file://{}\"\n\n[ledger]\npath = \"meetlake.db\"\n\n[tenants.{TENANT}]\nhost = \"{}\"\napp_id = \"{}\"\n\
+         app_secret = \"{}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n",
+        out.join("lake").display(),
+        server.base_url(),
+        options.app_id,
+        options.app_secret
+    );
+    write(&out.join("meetlake.toml"), &config)?;
+    std::fs::create_dir_all(out.join("jobs")).context("could not create the demo's jobs folder")?;
+    std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
+    for dataset in Dataset::ALL {
+        let job = format!(
+            "version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\ntime_zone = \"{ZONE}\"\nwindow = \"1d\"\nsettle_delay = \"1h\"\n\
+             lookback = \"0d\"\nstart = {first_day}\n"
+        );
+        write(&out.join("jobs").join(format!("{dataset}.toml")), &job)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
+}
+
+fn duckdb_line(out: &Path) -> String {
+    let glob = out.join("lake/meeting_list/**/*.parquet").display().to_string().replace('\'', "''");
+    format!("duckdb -c \"SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM read_parquet('{glob}', hive_partitioning = true) GROUP BY dt ORDER BY dt\"")
+}
+
+/// The path as it is typed from here, where it is below this folder.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| path.to_owned()).display().to_string()
+}

@@ -1,0 +1,146 @@
+//! `meetlake doctor`: tries the live side without exporting anything, and names the cause and the fix.
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::{Common, open};
+use crate::client::{self, Client, ErrorKind};
+use crate::clock::Clock;
+use crate::config::{Config, TenantConfig};
+use crate::exit::Exit;
+use crate::ledger::Ledger;
+use crate::store::Lake;
+use crate::task::{ExportId, Request};
+
+/// Arguments of `meetlake doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One thing that was tried.
+struct Check {
+    about: String,
+    what: &'static str,
+    /// What was found; an error says what to do.
+    found: Result<String, String>,
+    /// The exit code if it failed.
+    exit: Exit,
+}
+
+/// A clock that is wrong by more than this spoils windows and tokens.
+const MOST_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// Tries everything and prints what it found.
+///
+/// # Errors
+/// Never for what it tries; that is printed.
+pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
+    let Some(config) = super::load(common, args.json)? else { return Ok(Exit::Usage) };
+    let mut checks = vec![check_ledger(&config).await, check_lake(&config).await];
+    let clock = Clock::system();
+    for tenant in config.tenants.values() {
+        check_tenant(&config, tenant, &clock, &mut checks).await;
+    }
+    let failed = checks.iter().find(|check| check.found.is_err());
+    let exit = failed.map_or(Exit::Done, |check| check.exit);
+    if args.json {
+        let list: Vec<_> = checks
+            .iter()
+            .map(|check| match &check.found {
+                Ok(found) => json!({ "about": check.about, "check": check.what, "ok": true, "found": found }),
+                Err(wrong) => json!({ "about": check.about, "check": check.what, "ok": false, "found": wrong }),
+            })
+            .collect();
+        println!("{}", json!({ "exit_code": exit.code(), "checks": list }));
+        return Ok(exit);
+    }
+    for check in &checks {
+        match &check.found {
+            Ok(found) => println!("ok     {:<16} {:<14} {found}", check.about, check.what),
+            Err(wrong) => println!("WRONG  {:<16} {:<14} {wrong}", check.about, check.what),
+        }
+    }
+    let wrong = checks.iter().filter(|check| check.found.is_err()).count();
+    match wrong {
+        0 => println!("\nEverything works. Whether the app's creator may export is proven by the first export only."),
+        1 => println!("\nOne thing is wrong."),
+        n => println!("\n{n} things are wrong."),
+    }
+    Ok(exit)
+}
+
+async fn check_ledger(config: &Config) -> Check {
+    let found = match Ledger::open_for_reading(&config.ledger_path).await {
+        Ok(Some(_)) => Ok(format!("{} can be read", config.ledger_path.display())),
+        Ok(None) => Ok(format!("{} does not exist yet; the first run creates it", config.ledger_path.display())),
+        Err(error) => Err(error.to_string()),
+    };
+    Check { about: "this machine".into(), what: "ledger", found, exit: Exit::Locked }
+}
+
+async fn check_lake(config: &Config) -> Check {
+    let found = match Lake::open(&config.lake.url, &config.lake.options) {
+        Err(error) => Err(error.to_string()),
+        Ok(lake) => lake.probe().await.map_err(|error| error.to_string()).and_then(|probe| match probe.problem() {
+            Some(problem) => Err(problem),
+            None => Ok(probe.to_string()),
+        }),
+    };
+    Check { about: "lake".into(), what: "bucket", found, exit: Exit::Storage }
+}
+
+async fn check_tenant(config: &Config, tenant: &TenantConfig, clock: &Clock, checks: &mut Vec<Check>) {
+    let mut add = |what, found, exit| checks.push(Check { about: tenant.name.clone(), what, found, exit });
+    let client = match open::client(config, tenant, clock) {
+        Ok(client) => client,
+        Err(error) => return add("client", Err(format!("{error:#}")), Exit::Usage),
+    };
+    match client.check_token().await {
+        Err(error) => return add("token", Err(error.to_string()), exit_of(&error)),
+        Ok(check) => {
+            add("token", Ok(format!("valid for {}", super::span(check.expires_in.as_secs()))), Exit::Access);
+            let skew = match check.clock_ahead {
+                None => Ok("the server does not tell its time".to_owned()),
+                Some(ahead) if ahead.abs() <= MOST_SKEW => Ok(format!("within {} s of the server's", ahead.abs().as_secs().max(2))),
+                Some(ahead) => Err(format!("this machine's clock differs from the server's by {} s; let NTP set it", ahead.as_secs())),
+            };
+            add("clock", skew, Exit::Unexpected);
+        }
+    }
+    add("reports", reports(&client, clock.now()).await, Exit::Access);
+    add("rooms", rooms(&client).await, Exit::Access);
+    add("exports", exports(&client).await, Exit::Access);
+}
+
+async fn reports(client: &Client, now: Timestamp) -> Result<String, String> {
+    let end = now.as_second() - 86_400;
+    let request = Request::DailyReport { start: end - 86_400, end, unit: None };
+    client.report(&request).await.map(|_| "the app may read reports (vc:report:readonly)".to_owned()).map_err(|error| error.to_string())
+}
+
+async fn rooms(client: &Client) -> Result<String, String> {
+    let rooms = client.rooms().await.map_err(|error| error.to_string())?;
+    Ok(format!("the app may list rooms (vc:room:readonly): {} rooms", rooms.len()))
+}
+
+/// Asks for an export that does not exist: with the scope and the role that is "no such export", without them it is a refusal.
+async fn exports(client: &Client) -> Result<String, String> {
+    match client.poll(&ExportId("1".into())).await {
+        Ok(_) => Ok("the app may export (vc:export)".to_owned()),
+        Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::BadRequest) => Ok("the app may ask for exports (vc:export)".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn exit_of(error: &client::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::Credentials | ErrorKind::Scope | ErrorKind::Role => Exit::Access,
+        ErrorKind::QuotaExhausted | ErrorKind::RateLimited => Exit::Quota,
+        _ => Exit::Unexpected,
+    }
+}

@@ -1,0 +1,116 @@
+//! Opens what a configuration names: the ledger, the spool, the lake, and a client for each tenant.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::sync::Semaphore;
+
+use crate::client::limit::Endpoint;
+use crate::client::{CallLimits, Client, Settings, Snapshot, UserTokenSettings};
+use crate::clock::Clock;
+use crate::config::{Config, TenantConfig};
+use crate::export::Exporter;
+use crate::export::pace::Pace;
+use crate::ledger::Ledger;
+use crate::pipeline::{self, Tenant};
+use crate::publish::Publisher;
+use crate::run::Limits;
+use crate::spool::Spool;
+use crate::store::Lake;
+
+/// An open configuration.
+#[derive(Debug)]
+pub struct App {
+    /// What it was opened from.
+    pub config: Config,
+    /// The record of what is due and done.
+    pub ledger: Ledger,
+    /// One of these a tenant.
+    pub tenants: Vec<Arc<Tenant>>,
+}
+
+impl App {
+    /// Opens everything for writing, in the name of `verb`.
+    ///
+    /// # Errors
+    /// When the ledger is locked or the lake cannot be opened; nothing was sent to Feishu by then.
+    pub async fn open(config: Config, clock: Clock, verb: &str) -> Result<Self> {
+        let ledger = Ledger::open(&config.ledger_path, verb).await?;
+        let spool = Spool::open(&config.spool_path)?;
+        let lake = Lake::open(&config.lake.url, &config.lake.options)?;
+        let publisher = Publisher::new(lake, spool.clone(), clock.clone());
+        let decoders = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)));
+        let mut tenants = Vec::new();
+        for tenant in config.tenants.values() {
+            let client = client(&config, tenant, &clock)?;
+            let pace = Pace::default();
+            if let Some(learned) = ledger.meta(&pipeline::pace_name(&tenant.name)).await? {
+                pace.restore(&learned);
+            }
+            restore_limits(&ledger, &tenant.name, &client, &clock).await?;
+            let exporter = Exporter {
+                client,
+                ledger: ledger.clone(),
+                spool: spool.clone(),
+                clock: clock.clone(),
+                pace,
+                max_workbook_bytes: config.limits.workbook.max_container_bytes,
+            };
+            tenants.push(Arc::new(Tenant {
+                name: tenant.name.clone(),
+                time_zone: tenant.time_zone.clone(),
+                unit: tenant.unit,
+                clock: clock.clone(),
+                ledger: ledger.clone(),
+                spool: spool.clone(),
+                publisher: publisher.clone(),
+                exporter,
+                workbook_limits: config.limits.workbook.clone(),
+                decoders: Arc::clone(&decoders),
+            }));
+        }
+        Ok(Self { config, ledger, tenants })
+    }
+
+    /// The limits of a run, without a deadline.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { tasks_in_flight: self.config.limits.tasks_in_flight, deadline: None }
+    }
+}
+
+/// The client of one tenant.
+///
+/// # Errors
+/// When its address or its secret cannot be used.
+pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<Client> {
+    let mut settings = Settings::new(tenant.base_url.clone(), tenant.app_id.clone(), tenant.app_secret.clone());
+    settings.user_token =
+        tenant.refresh_token_file.as_ref().map(|file| UserTokenSettings { refresh_token_file: Path::new(file).to_owned() });
+    settings.calls_per_minute = CallLimits {
+        exports: config.limits.exports_per_minute,
+        directory: config.limits.directory_per_minute,
+        reports: config.limits.reports_per_minute,
+    };
+    Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
+}
+
+/// Takes up the calls of the last minute. Where the last run left no record of them, because it was killed, everything is assumed to have
+/// been spent at its last sign of life: a limit that is met a minute late is better than one that is broken.
+async fn restore_limits(ledger: &Ledger, tenant: &str, client: &Client, clock: &Clock) -> Result<()> {
+    let name = pipeline::calls_name(tenant);
+    match ledger.meta(&name).await?.as_deref() {
+        Some("unknown") => {
+            let at = ledger.last_active().await?.unwrap_or_else(|| clock.now()).min(clock.now());
+            Endpoint::ALL.into_iter().for_each(|endpoint| client.limits().assume_full(endpoint, at));
+        }
+        Some(json) => {
+            let snapshot: Snapshot = serde_json::from_str(json).unwrap_or_default();
+            client.limits().restore(&snapshot);
+        }
+        None => {}
+    }
+    ledger.set_meta(&name, "unknown").await?;
+    Ok(())
+}

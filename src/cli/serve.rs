@@ -1,0 +1,90 @@
+//! `meetlake serve`: the jobs on their schedules, and a page that shows what is there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use clap::Args as ClapArgs;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Common;
+use super::open::App;
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::run::{self, Progress};
+use crate::scheduler::Heartbeat;
+use crate::server::{self, Pages};
+
+/// Arguments of `meetlake serve`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Address of the status page, in place of the configured one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// Serves until told to stop, then leaves everything so that the next start goes on.
+///
+/// # Errors
+/// When this machine is at fault.
+pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
+    let Some(config) = super::load(common, false)? else { return Ok(Exit::Usage) };
+    let address = args.listen.unwrap_or(config.serve.listen);
+    if !address.ip().is_loopback() && !config.serve.allow_public {
+        eprintln!("error: the status page has no login, so it listens on {address} only with `allow_public = true` in [serve]");
+        return Ok(Exit::Usage);
+    }
+    let app = App::open(config, Clock::system(), "serve").await?;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+    tracing::info!(address = %listener.local_addr()?, jobs = app.config.jobs.len(), tenants = app.tenants.len(), "serving");
+    let stop = CancellationToken::new();
+    let ready = Arc::new(AtomicBool::new(true));
+    let pages = Pages { ledger: app.ledger.clone(), ready: Arc::clone(&ready) };
+    // The pages outlive the work: until the last task has ended they say that it is stopping.
+    let pages_stop = CancellationToken::new();
+    let page_server = tokio::spawn(server::serve(listener, pages, pages_stop.clone()));
+    let (heartbeat, ticks) = Heartbeat::start(app.tenants.len()).await?;
+    let (sender, mut receiver) = unbounded_channel();
+    let logger = tokio::spawn(async move {
+        while let Some(progress) = receiver.recv().await {
+            log(&progress);
+        }
+    });
+    let mut runs = JoinSet::new();
+    for (tenant, ticks) in app.tenants.iter().zip(ticks) {
+        let (tenant, jobs, limits) = (Arc::clone(tenant), app.config.jobs.clone(), app.limits());
+        let (stop, sender) = (stop.clone(), sender.clone());
+        runs.spawn(async move { run::serve(tenant, &jobs, &limits, stop, sender, ticks).await });
+    }
+    drop(sender);
+    let mut outcome = tokio::select! {
+        result = super::stop_signal() => result.context("could not listen for signals"),
+        Some(ended) = runs.join_next() => ended.context("a tenant's loop panicked").and_then(|result| result),
+    };
+    tracing::info!("stopping");
+    ready.store(false, Ordering::Relaxed);
+    stop.cancel();
+    heartbeat.stop().await;
+    while let Some(ended) = runs.join_next().await {
+        outcome = outcome.and(ended.context("a tenant's loop panicked").and_then(|result| result));
+    }
+    let _ = logger.await;
+    pages_stop.cancel();
+    page_server.await.context("the status page panicked")?.context("the status page failed")?;
+    outcome.map(|()| Exit::Done)
+}
+
+fn log(progress: &Progress) {
+    match progress {
+        Progress::Planned { dataset, tasks } => tracing::info!(%dataset, tasks, "tasks planned"),
+        Progress::Published { dataset, published } => tracing::info!(
+            %dataset, dt = %published.dt, rows = published.rows, size_bytes = published.size_bytes,
+            complete = published.complete, unchanged = published.unchanged, "partition published"
+        ),
+        // Ended tasks are logged where they end; warnings where they arise.
+        Progress::Ended { .. } | Progress::Warning(_) => {}
+    }
+}

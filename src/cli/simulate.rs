@@ -1,0 +1,109 @@
+//! `meetlake simulate`: the simulated company behind a real port, until it is stopped.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args as ClapArgs;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use meetlake_simulator::{Fault, Options, Server, SimClock};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::exit::Exit;
+
+/// Arguments of `meetlake simulate`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9300")]
+    pub listen: std::net::SocketAddr,
+    /// Civil days with data, up to yesterday.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub days: u32,
+    /// Meetings on each day.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub meetings_per_day: u32,
+    /// The same seed gives the same company.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How much faster than real time the simulated clock runs; the quota grows with it. 1 is real time and the real quota.
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    pub speed: f64,
+    /// Faults to switch on, such as `429:0.05` or `drop@poll:x3`; comma-separated or repeated.
+    #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = fault)]
+    pub faults: Vec<Fault>,
+    /// Print one line of JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parses a speed: a number above 0 and not beyond what a clock can show.
+pub(super) fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if speed > 0.0 && speed <= 100_000.0 => Ok(speed),
+        _ => Err("a speed is a number above 0 and up to 100000".to_owned()),
+    }
+}
+
+pub(super) fn fault(text: &str) -> Result<Fault, String> {
+    Fault::parse(text).map_err(|error| error.to_string())
+}
+
+/// Runs the simulator until it is told to stop.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn run(args: Args) -> Result<Exit> {
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("could not listen on {}", args.listen))?;
+    let zone = TimeZone::get("Asia/Shanghai").context("the bundled zones hold Asia/Shanghai")?;
+    let now = Timestamp::now();
+    let last_day = crate::window::date_of(&zone, now).yesterday().context("there is no yesterday")?;
+    let options = Options {
+        seed: args.seed,
+        days: args.days,
+        meetings_per_day: args.meetings_per_day,
+        clock: SimClock::new(now, args.speed),
+        faults: args.faults.clone(),
+        real_time_headers: true,
+        ..Options::ending(last_day, args.speed)
+    };
+    let server = Server::start(listener, options)?;
+    announce(&args, &server);
+    super::stop_signal().await?;
+    if !args.json {
+        println!("{}", serde_json::to_string_pretty(&server.report())?);
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(5), server.stop()).await;
+    Ok(Exit::Done)
+}
+
+fn announce(args: &Args, server: &Server) {
+    let options = server.options();
+    let calls_per_minute = (100.0 * args.speed).ceil();
+    if args.json {
+        let line = json!({
+            "base_url": server.base_url(), "app_id": options.app_id, "app_secret": options.app_secret,
+            "first_day": server.first_day(), "last_day": server.last_day(), "time_zone": options.time_zone,
+            "calls_per_minute": calls_per_minute,
+        });
+        println!("{line}");
+        return;
+    }
+    println!("A simulated company is listening. Ctrl-C stops it and prints what it received.\n");
+    println!("  base url     {}", server.base_url());
+    println!("  app id       {}", options.app_id);
+    println!("  app secret   {}", options.app_secret);
+    println!("  days         {} to {} ({})", server.first_day(), server.last_day(), options.time_zone);
+    println!("  quota        {calls_per_minute} calls a minute per export endpoint\n");
+    println!("To export from it, put this into a meetlake.toml:\n");
+    println!("  [tenants.simulated]");
+    println!("  host = \"{}\"", server.base_url());
+    println!("  app_id = \"{}\"", options.app_id);
+    println!("  app_secret = \"{}\"", options.app_secret);
+    println!("  allow_inline_secret = true");
+    if args.speed != 1.0 {
+        println!("\n  [limits]");
+        println!("  exports_per_minute = {calls_per_minute}");
+    }
+}

@@ -1,0 +1,168 @@
+//! `meetlake status`: which days are in the lake, what is under way, what needs attention.
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::{Common, bytes, number, table};
+use crate::dataset::Dataset;
+use crate::exit::Exit;
+use crate::ledger::{Ledger, PartitionStatus, WindowRow, WindowState};
+
+/// Arguments of `meetlake status`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Print JSON: everything, day by day.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Most tasks that need attention that a person is shown.
+const SHOWN: u32 = 10;
+
+/// Prints the state of the lake as the ledger knows it; may run beside anything else.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
+    let Some(config) = super::load(common, args.json)? else { return Ok(Exit::Usage) };
+    let Some(ledger) = Ledger::open_for_reading(&config.ledger_path).await? else {
+        if args.json {
+            println!("{}", json!({ "ledger": null }));
+        } else {
+            println!("There is no ledger at {} yet: nothing was ever run.", config.ledger_path.display());
+        }
+        return Ok(Exit::Done);
+    };
+    let tenants: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
+    if args.json {
+        println!("{}", as_json(&ledger, &tenants).await?);
+    } else {
+        show(&ledger, &tenants).await?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
+    let partitions = ledger.partition_status().await?;
+    for tenant in tenants {
+        println!("{tenant}");
+        let mut rows = Vec::new();
+        for dataset in Dataset::ALL {
+            let windows = ledger.windows(tenant, dataset, None).await?;
+            let status = ledger.dataset_status(tenant, dataset).await?;
+            let published = partitions.iter().find(|row| row.tenant == *tenant && row.dataset == dataset);
+            if windows.is_empty() && published.is_none() {
+                continue;
+            }
+            let count = |state: WindowState| number(windows.iter().filter(|row| row.state == state).count() as u64);
+            let open: u64 = status.tasks.iter().filter(|(phase, _)| phase == "open" || phase == "spooled").map(|(_, n)| n).sum();
+            rows.push(vec![
+                dataset.to_string(),
+                count(WindowState::Settled),
+                number(waiting(&windows)),
+                count(WindowState::Stuck),
+                number(open),
+                published.map_or("0".into(), |row| number(row.rows)),
+                published.map_or("0 B".into(), |row| bytes(row.size_bytes)),
+                published.map_or(String::new(), days),
+            ]);
+        }
+        if rows.is_empty() {
+            println!("  nothing yet\n");
+        } else {
+            println!("{}\n", table(&["dataset", "settled", "waiting", "stuck", "open tasks", "rows", "size", "days in the lake"], rows));
+        }
+    }
+    let attention = ledger.attention(SHOWN + 1).await?;
+    if attention.is_empty() {
+        println!("Nothing needs attention.");
+    } else {
+        println!("Needs attention:");
+        for task in attention.iter().take(SHOWN as usize) {
+            println!("  {} {} window from {}: {} after {} attempts: {}", task.tenant, task.dataset, task.window_start, task.phase, task.attempts, task.error);
+        }
+        if attention.len() > SHOWN as usize {
+            println!("  … and more; `meetlake status --json` has them all");
+        }
+    }
+    if let Some(run) = ledger.runs(1).await?.first() {
+        let end = match (run.ended_at, run.exit_code) {
+            (Some(ended), Some(code)) => format!("ended {ended} with exit code {code}"),
+            _ => "has not ended, or was killed".to_owned(),
+        };
+        println!("Last run: `{}` began {} and {end}.", run.verb, run.started_at);
+    }
+    Ok(())
+}
+
+fn waiting(windows: &[WindowRow]) -> u64 {
+    windows.iter().filter(|row| matches!(row.state, WindowState::Due | WindowState::Planned)).count() as u64
+}
+
+fn days(row: &PartitionStatus) -> String {
+    let partial = if row.partial > 0 { format!(", {} partial", row.partial) } else { String::new() };
+    format!("{} to {} ({}{partial})", row.first_dt, row.last_dt, row.partitions)
+}
+
+async fn as_json(ledger: &Ledger, tenants: &[&str]) -> Result<serde_json::Value> {
+    let mut datasets = Vec::new();
+    for tenant in tenants {
+        for dataset in Dataset::ALL {
+            let status = ledger.dataset_status(tenant, dataset).await?;
+            let windows: Vec<_> = ledger
+                .windows(tenant, dataset, None)
+                .await?
+                .iter()
+                .map(|row| {
+                    let coverage = row.coverage.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+                    json!({
+                        "start": row.window.start(), "end": row.window.end(), "state": row.state.as_str(),
+                        "generation": row.generation, "due_at": row.due_at, "coverage": coverage,
+                    })
+                })
+                .collect();
+            let tasks: serde_json::Map<String, serde_json::Value> =
+                status.tasks.iter().map(|(phase, n)| (phase.clone(), json!(n))).collect();
+            datasets.push(json!({
+                "tenant": tenant, "dataset": dataset, "windows": windows, "tasks": tasks,
+                "submits": status.submits, "polls": status.polls,
+            }));
+        }
+    }
+    let partitions: Vec<_> = ledger
+        .partitions(None)
+        .await?
+        .iter()
+        .map(|row| {
+            json!({
+                "tenant": row.tenant, "dataset": row.dataset, "dt": row.dt, "revision": row.revision,
+                "state": if row.complete { "complete" } else { "partial" }, "rows": row.rows, "size_bytes": row.size_bytes,
+                "content_hash": row.content_hash, "published_at": row.published_at, "checked_at": row.checked_at,
+            })
+        })
+        .collect();
+    let attention: Vec<_> = ledger
+        .attention(1_000)
+        .await?
+        .iter()
+        .map(|task| {
+            json!({
+                "task_key": task.key, "tenant": task.tenant, "dataset": task.dataset, "window_start": task.window_start,
+                "phase": task.phase, "attempts": task.attempts, "kind": task.error_kind, "error": task.error,
+            })
+        })
+        .collect();
+    let runs: Vec<_> = ledger
+        .runs(20)
+        .await?
+        .iter()
+        .map(|run| {
+            json!({
+                "verb": run.verb, "started_at": run.started_at, "ended_at": run.ended_at,
+                "exit_code": run.exit_code, "summary": run.summary,
+            })
+        })
+        .collect();
+    Ok(json!({ "datasets": datasets, "partitions": partitions, "attention": attention, "runs": runs }))
+}

@@ -1,0 +1,120 @@
+//! Learns how long each kind of export takes, so that one poll, late, finds it done.
+//!
+//! Polls are the scarce call: all kinds share one endpoint of 100 calls a minute, so the ceiling of 100 finished exports a minute is only
+//! reached at one poll each. Waiting longer costs nothing but a place among the tasks in flight.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::dataset::Dataset;
+
+/// First guess for a kind that was never exported, seconds: public clients poll every five.
+const FIRST_GUESS_S: f64 = 10.0;
+const SHORTEST_S: f64 = 2.0;
+const LONGEST_S: f64 = 120.0;
+/// A poll that came too early says: wait a fifth longer.
+const LONGER: f64 = 1.2;
+/// A poll that found the file says: perhaps a hundredth less would do.
+const SHORTER: f64 = 0.99;
+/// An observation counts only if it was made with about the present waiting time: a burst of a hundred polls is one observation, not a hundred.
+const SAME: f64 = 0.98;
+
+/// The learned waiting times of one tenant; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Pace(Arc<Mutex<BTreeMap<Dataset, f64>>>);
+
+impl Pace {
+    /// How long after its submit an export of this kind is first asked for.
+    #[must_use]
+    pub fn first_poll(&self, dataset: Dataset) -> Duration {
+        Duration::from_secs_f64(self.seconds().get(&dataset).copied().unwrap_or(FIRST_GUESS_S))
+    }
+
+    /// Learns from a first poll that was made after `waited`.
+    pub fn observed(&self, dataset: Dataset, waited: Duration, was_done: bool) {
+        let mut seconds = self.seconds();
+        let present = seconds.entry(dataset).or_insert(FIRST_GUESS_S);
+        let waited = waited.as_secs_f64();
+        if waited < *present * SAME {
+            return;
+        }
+        let wanted = if was_done { *present * SHORTER } else { waited * LONGER };
+        *present = wanted.clamp(SHORTEST_S, LONGEST_S);
+    }
+
+    /// What was learned, as JSON for the ledger.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&*self.seconds()).expect("names and numbers")
+    }
+
+    /// Takes up what an earlier run learned; text that cannot be read is ignored, because it only costs a few polls.
+    pub fn restore(&self, json: &str) {
+        if let Ok(learned) = serde_json::from_str::<BTreeMap<Dataset, f64>>(json) {
+            let sound = learned.into_iter().filter(|(_, s)| (SHORTEST_S..=LONGEST_S).contains(s));
+            self.seconds().extend(sound);
+        }
+    }
+
+    fn seconds(&self) -> MutexGuard<'_, BTreeMap<Dataset, f64>> {
+        self.0.lock().expect("nothing panics while holding the waiting times")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: Dataset = Dataset::ParticipantList;
+
+    /// Batches of exports that take between `least` and `most` seconds; returns polls per export over the last half.
+    fn polls_per_export(least: u64, most: u64) -> f64 {
+        let pace = Pace::default();
+        let (mut polls, mut exports) = (0u32, 0u32);
+        let mut noise = 7u64;
+        for batch in 0..600 {
+            let waited = pace.first_poll(KIND);
+            for _ in 0..20 {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let takes = Duration::from_millis(least * 1000 + (noise >> 33) % ((most - least) * 1000 + 1));
+                pace.observed(KIND, waited, takes <= waited);
+                if batch >= 300 {
+                    exports += 1;
+                    polls += 1 + u32::from(takes > waited);
+                }
+            }
+        }
+        f64::from(polls) / f64::from(exports)
+    }
+
+    #[test]
+    fn one_poll_finds_most_exports_done() {
+        for (least, most) in [(5, 5), (3, 9), (20, 60)] {
+            let ratio = polls_per_export(least, most);
+            assert!(ratio < 1.1, "{least}..{most} s: {ratio}");
+        }
+    }
+
+    #[test]
+    fn a_burst_of_early_polls_is_one_observation() {
+        let pace = Pace::default();
+        let waited = pace.first_poll(KIND);
+        for _ in 0..100 {
+            pace.observed(KIND, waited, false);
+        }
+        assert_eq!(pace.first_poll(KIND), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn what_was_learned_survives_and_nonsense_does_not() {
+        let pace = Pace::default();
+        pace.observed(KIND, Duration::from_secs(10), false);
+        let later = Pace::default();
+        later.restore(&pace.to_json());
+        later.restore("{\"meeting_list\": 1e9}");
+        later.restore("nonsense");
+        assert_eq!(later.first_poll(KIND), pace.first_poll(KIND));
+        assert_eq!(later.first_poll(Dataset::MeetingList), Duration::from_secs_f64(FIRST_GUESS_S));
+    }
+}

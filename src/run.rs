@@ -1,0 +1,696 @@
+//! Reconciles a tenant: what should exist by now, minus what does.
+//!
+//! One loop: plan what became due, keep as many tasks under way as allowed, publish each window when its last task ends (and every fifteen
+//! minutes, and at the end), then look again, because published parents have children. Restart, catch-up, lookback and backfill differ only
+//! in which windows they insert. The flow of one task is `pipeline`; nothing here knows how it is done.
+
+pub mod summary;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::{Receiver, UnboundedSender};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::dataset::Dataset;
+use crate::job::{JobSpec, OverlapPolicy};
+use crate::ledger::{NewWindow, OpenTask, Phase, ScheduleState, TaskRow, WindowRow, WindowState};
+use crate::pipeline::{self, Ended, Published, Tenant};
+use crate::plan;
+use crate::plan::fanout::{self, Known};
+use crate::schedule::Schedule;
+use crate::task::TaskKey;
+use crate::window::Window;
+pub use summary::{Cause, DatasetSummary, Summary, Unsettled};
+
+/// What a run is for.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// Everything that is due.
+    Due,
+    /// The civil days `[from, to)` of the job's zone.
+    Backfill {
+        /// First day.
+        from: Date,
+        /// First day after.
+        to: Date,
+        /// Which datasets; their parents come along.
+        datasets: Vec<Dataset>,
+        /// Whether settled windows are exported once more.
+        again: bool,
+    },
+}
+
+/// Limits of one run.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Tasks under way at the same time.
+    pub tasks_in_flight: usize,
+    /// Nothing new is begun after this instant.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What happens during a run, for whoever shows it.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Tasks were planned.
+    Planned {
+        /// Of which dataset.
+        dataset: Dataset,
+        /// How many.
+        tasks: u64,
+    },
+    /// A task ended or was put off.
+    Ended {
+        /// Of which dataset.
+        dataset: Dataset,
+        /// How.
+        ended: Ended,
+    },
+    /// A partition was published or found unchanged.
+    Published {
+        /// Of which dataset.
+        dataset: Dataset,
+        /// Which day, and how.
+        published: Published,
+    },
+    /// Something a person should know.
+    Warning(String),
+}
+
+/// Published at the latest this long after its rows came.
+const PUBLISH_EVERY: Duration = Duration::from_secs(15 * 60);
+/// A run waits for a task that was put off for no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
+/// A server tries what was refused (a bucket, a secret, a scope) again after so many seconds.
+const TRY_AGAIN_S: i64 = 300;
+/// Runnable tasks read from the ledger at a time.
+const QUEUE: u32 = 2_000;
+
+/// Reconciles one tenant and says what came of it.
+///
+/// # Errors
+/// When this machine is at fault: the ledger, a bug. What Feishu, the lake or the data did wrong is in the summary.
+pub async fn reconcile(
+    tenant: Arc<Tenant>,
+    jobs: &[JobSpec],
+    scope: &Scope,
+    limits: &Limits,
+    stop: CancellationToken,
+    progress: UnboundedSender<Progress>,
+) -> Result<Summary> {
+    let mut run = Run::new(tenant, jobs, limits, stop, progress);
+    run.insert_windows(scope).await?;
+    run.work(None).await?;
+    run.publish_rest().await?;
+    run.list_unsettled(scope).await?;
+    Ok(run.summary)
+}
+
+/// Reconciles one tenant for as long as the heartbeat's channel lives: each tick looks for firings, whatever else is under way, so that a
+/// long export delays no other job.
+///
+/// # Errors
+/// As for [`reconcile`]; a full disk, a refused bucket or a wrong secret ends nothing, it is tried again.
+pub async fn serve(
+    tenant: Arc<Tenant>,
+    jobs: &[JobSpec],
+    limits: &Limits,
+    stop: CancellationToken,
+    progress: UnboundedSender<Progress>,
+    ticks: Receiver<()>,
+) -> Result<()> {
+    let mut run = Run::new(tenant, jobs, limits, stop, progress);
+    run.on_tick().await?;
+    run.work(Some(ticks)).await?;
+    run.publish_rest().await
+}
+
+struct Run {
+    tenant: Arc<Tenant>,
+    jobs: Vec<Arc<JobSpec>>,
+    limits: Limits,
+    stop: CancellationToken,
+    progress: UnboundedSender<Progress>,
+    summary: Summary,
+    /// When something refused to work; a server tries it again after a while.
+    refused_at: Option<Timestamp>,
+    /// Tasks that a job may still plan in this run.
+    budgets: HashMap<String, u64>,
+    /// The tenant's rooms, once asked for.
+    rooms: Option<Vec<(String, String)>>,
+    queue: VecDeque<TaskRow>,
+    in_flight: HashSet<TaskKey>,
+    /// Tasks under way by dataset.
+    running: HashMap<Dataset, u64>,
+    tasks: JoinSet<(Arc<JobSpec>, TaskRow, Result<Ended>)>,
+    publishing: JoinSet<(Dataset, Vec<Window>, Result<Vec<Published>>)>,
+    /// Windows whose tasks all ended.
+    to_publish: BTreeSet<(Dataset, Window)>,
+    last_publish: Timestamp,
+    /// Whether a window may have become plannable.
+    look_again: bool,
+    /// Whether the ledger may hold runnable tasks that are not in the queue.
+    refill: bool,
+}
+
+impl Run {
+    fn new(
+        tenant: Arc<Tenant>,
+        jobs: &[JobSpec],
+        limits: &Limits,
+        stop: CancellationToken,
+        progress: UnboundedSender<Progress>,
+    ) -> Self {
+        let jobs = Dataset::ALL
+            .into_iter()
+            .flat_map(|dataset| jobs.iter().filter(move |job| job.dataset == dataset))
+            .filter(|job| job.tenants.contains(&tenant.name))
+            .map(|job| Arc::new(job.clone()))
+            .collect();
+        Self {
+            summary: Summary::new(&tenant.name),
+            last_publish: tenant.clock.now(),
+            refused_at: None,
+            tenant,
+            jobs,
+            limits: limits.clone(),
+            stop,
+            progress,
+            budgets: HashMap::new(),
+            rooms: None,
+            queue: VecDeque::new(),
+            in_flight: HashSet::new(),
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            publishing: JoinSet::new(),
+            to_publish: BTreeSet::new(),
+            look_again: true,
+            refill: true,
+        }
+    }
+
+    // --- what is due --------------------------------------------------------------------------------------------
+
+    async fn insert_windows(&mut self, scope: &Scope) -> Result<()> {
+        for job in self.jobs.clone() {
+            match scope {
+                Scope::Due => {
+                    let now = self.tenant.clock.now();
+                    self.insert_due(&job, now).await?;
+                }
+                Scope::Backfill { from, to, datasets, again } => {
+                    if with_parents(datasets).contains(&job.dataset) {
+                        self.insert_backfill(&job, *from, *to, *again && datasets.contains(&job.dataset)).await?;
+                    }
+                }
+            }
+            self.rearm(&job).await?;
+        }
+        Ok(())
+    }
+
+    async fn rearm(&self, job: &JobSpec) -> Result<()> {
+        let rearmed = self.tenant.ledger.rearm_failed(&self.tenant.name, job.dataset, self.tenant.clock.now()).await?;
+        if rearmed > 0 {
+            tracing::info!(dataset = %job.dataset, tasks = rearmed, "failed tasks get another round of attempts");
+        }
+        Ok(())
+    }
+
+    /// Inserts the windows of every job that fired since it was last looked at.
+    async fn on_tick(&mut self) -> Result<()> {
+        let now = self.tenant.clock.now();
+        if self.refused_at.is_some_and(|at| now.duration_since(at) >= SignedDuration::from_secs(TRY_AGAIN_S)) {
+            self.refused_at = None;
+            self.summary = Summary::new(&self.tenant.name);
+        }
+        for job in self.jobs.clone() {
+            let at = now.checked_sub(SignedDuration::try_from(jitter(&job))?)?;
+            let schedule = Schedule::parse(&job.cron, &job.time_zone).with_context(|| format!("job {}", job.name))?;
+            let Some(firing) = schedule.previous_at_or_before(at) else { continue };
+            let state = self.tenant.ledger.schedule(&job.name, &self.tenant.name).await?;
+            if state.is_some_and(|state| state.last_firing >= firing) {
+                continue;
+            }
+            if job.overlap == OverlapPolicy::Skip && self.in_flight_of(job.dataset) {
+                if let Some(state) = state {
+                    tracing::warn!(job = job.name, "still running when it fired again; this firing is left to the next");
+                    let skipped = ScheduleState { last_firing: firing, ..state };
+                    let ledger = &self.tenant.ledger;
+                    ledger.insert_windows(&job.name, &self.tenant.name, job.dataset, &[], &[], firing, Some(skipped)).await?;
+                }
+                continue;
+            }
+            tracing::info!(job = job.name, tenant = self.tenant.name, firing = %firing, "job fired");
+            self.budgets.remove(&job.name);
+            self.rooms = None;
+            self.insert_due(&job, now).await?;
+            self.rearm(&job).await?;
+        }
+        (self.look_again, self.refill) = (true, true);
+        Ok(())
+    }
+
+    fn in_flight_of(&self, dataset: Dataset) -> bool {
+        self.queue.iter().any(|task| task.spec.dataset() == dataset) || self.running.get(&dataset).is_some_and(|tasks| *tasks > 0)
+    }
+
+    async fn insert_due(&mut self, job: &JobSpec, now: Timestamp) -> Result<()> {
+        let (tenant, ledger) = (&self.tenant.name, &self.tenant.ledger);
+        let schedule = Schedule::parse(&job.cron, &job.time_zone).with_context(|| format!("job {}", job.name))?;
+        let firing = schedule.previous_at_or_before(now).unwrap_or(now);
+        let state = ledger.schedule(&job.name, tenant).await?;
+        let known = ledger.windows(tenant, job.dataset, None).await?;
+        let due = plan::due(job, now, firing, |at| schedule.next_at_or_after(at), state, &known);
+        ledger.insert_windows(&job.name, tenant, job.dataset, &due.new, &due.again, firing, due.schedule).await?;
+        let lost = due.new.iter().filter(|new| new.state == WindowState::Lost).count();
+        if lost > 0 {
+            self.warn(format!("{}: {lost} windows lie beyond what Feishu still answers for and are recorded as lost", job.name));
+        }
+        for row in known.iter().filter(|row| is_unsettled(row, now) && plan::is_nearly_lost(job.dataset, &row.window, now)) {
+            self.warn(format!("{}: the window {} is not settled and will soon be older than Feishu keeps it", job.name, row.window));
+        }
+        Ok(())
+    }
+
+    async fn insert_backfill(&mut self, job: &JobSpec, from: Date, to: Date, again: bool) -> Result<()> {
+        let (tenant, ledger, now) = (&self.tenant.name, &self.tenant.ledger, self.tenant.clock.now());
+        let backfill = plan::backfill(job, from, to, now);
+        let new: Vec<NewWindow> = backfill
+            .windows
+            .iter()
+            .map(|window| NewWindow { window: *window, due_at: plan::due_at(job, window), state: WindowState::Due })
+            .collect();
+        let known = ledger.windows(tenant, job.dataset, None).await?;
+        let ended = |row: &&WindowRow| matches!(row.state, WindowState::Settled | WindowState::Stuck);
+        let again: Vec<Window> = known
+            .iter()
+            .filter(ended)
+            .filter(|row| again && backfill.windows.contains(&row.window))
+            .map(|row| row.window)
+            .collect();
+        ledger.insert_windows(&job.name, tenant, job.dataset, &new, &again, now, None).await?;
+        if let Some(lost) = backfill.lost {
+            self.warn(format!("{}: {lost} lies beyond the 90 days that Feishu answers for and is left out", job.name));
+        }
+        if let Some(not_yet) = backfill.not_yet {
+            self.warn(format!("{}: windows from {} on are not over and settled yet and are left out", job.name, not_yet.start()));
+        }
+        Ok(())
+    }
+
+    // --- the loop -----------------------------------------------------------------------------------------------
+
+    /// Works until nothing is left to do; with a heartbeat, until its channel closes or somebody asks to stop.
+    async fn work(&mut self, mut ticks: Option<Receiver<()>>) -> Result<()> {
+        loop {
+            if self.may_begin() {
+                self.plan_what_is_ready().await?;
+                self.fill().await?;
+            }
+            self.start_publishing().await?;
+            if self.tasks.is_empty() && self.publishing.is_empty() {
+                let goes_on = match &ticks {
+                    Some(_) => !self.summary.stopped,
+                    None => self.wait_for_deferred().await?,
+                };
+                if !goes_on {
+                    return Ok(());
+                }
+            }
+            let clock = self.tenant.clock.clone();
+            tokio::select! {
+                biased;
+                tick = tick(&mut ticks) => match tick {
+                    Some(()) => self.on_tick().await?,
+                    None => ticks = None,
+                },
+                Some(done) = self.publishing.join_next() => {
+                    let (dataset, windows, result) = done.context("a publish was aborted")?;
+                    self.after_publish(dataset, &windows, result).await?;
+                }
+                Some(done) = self.tasks.join_next() => {
+                    let (job, task, result) = done.context("a task was aborted")?;
+                    self.after_task(&job, &task, result).await?;
+                }
+                () = self.stop.cancelled(), if !self.summary.stopped => self.summary.stopped = true,
+                () = clock.sleep(Duration::from_secs(60)) => {}
+            }
+        }
+    }
+
+    /// Whether new work may be begun: nobody asked to stop, and nothing that concerns everything went wrong.
+    fn may_begin(&mut self) -> bool {
+        if self.limits.deadline.is_some_and(|deadline| self.tenant.clock.now() >= deadline) {
+            self.summary.out_of_time = true;
+        }
+        !self.summary.stopped && !self.summary.out_of_time && self.summary.stop_cause.is_none()
+    }
+
+    /// Takes runnable tasks from the ledger until enough are under way.
+    async fn fill(&mut self) -> Result<()> {
+        while self.in_flight.len() < self.limits.tasks_in_flight {
+            let Some(task) = self.next_task().await? else { return Ok(()) };
+            let Some(job) = self.job(task.spec.dataset()) else { continue };
+            self.in_flight.insert(task.spec.key.clone());
+            *self.running.entry(job.dataset).or_insert(0) += 1;
+            let tenant = Arc::clone(&self.tenant);
+            self.tasks.spawn(async move {
+                let ended = pipeline::run_task(&tenant, &job, &task).await;
+                (job, task, ended)
+            });
+        }
+        Ok(())
+    }
+
+    async fn next_task(&mut self) -> Result<Option<TaskRow>> {
+        loop {
+            while let Some(task) = self.queue.pop_front() {
+                if !self.in_flight.contains(&task.spec.key) && !self.summary.blocked.contains_key(&task.spec.dataset()) {
+                    return Ok(Some(task));
+                }
+            }
+            if !self.refill {
+                return Ok(None);
+            }
+            let limit = QUEUE + u32::try_from(self.in_flight.len()).unwrap_or(QUEUE);
+            let runnable = self.tenant.ledger.runnable(&self.tenant.name, self.tenant.clock.now(), limit).await?;
+            self.refill = runnable.len() >= limit as usize && runnable.iter().any(|task| !self.in_flight.contains(&task.spec.key));
+            self.queue.extend(runnable.into_iter().filter(|task| !self.in_flight.contains(&task.spec.key)));
+            if self.queue.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// When nothing is under way: waits for the next deferred task, if there is one worth waiting for, and says whether to go on.
+    async fn wait_for_deferred(&mut self) -> Result<bool> {
+        if !self.may_begin() || !self.to_publish.is_empty() {
+            return Ok(!self.to_publish.is_empty() && self.summary.storage_error.is_none());
+        }
+        let blocked = self.summary.blocked_datasets();
+        let Some(next) = self.tenant.ledger.next_run_at(&self.tenant.name, &blocked).await? else { return Ok(false) };
+        let now = self.tenant.clock.now();
+        if next.duration_since(now) > SignedDuration::try_from(LONGEST_WAIT)? {
+            return Ok(false);
+        }
+        tokio::select! {
+            () = self.tenant.clock.sleep_until(next) => {}
+            () = self.stop.cancelled() => self.summary.stopped = true,
+        }
+        self.refill = true;
+        self.look_again = true;
+        Ok(true)
+    }
+
+    async fn after_task(&mut self, job: &JobSpec, task: &TaskRow, result: Result<Ended>) -> Result<()> {
+        self.in_flight.remove(&task.spec.key);
+        self.running.entry(job.dataset).and_modify(|tasks| *tasks -= 1);
+        let ended = result.with_context(|| format!("task {} of {}", task.spec.key, job.dataset))?;
+        self.summary.count(job.dataset, &ended);
+        if matches!(ended, Ended::Deferred { .. }) {
+            self.refill = true;
+        }
+        let _ = self.progress.send(Progress::Ended { dataset: job.dataset, ended });
+        let phases = self.tenant.ledger.phases_of(&self.tenant.name, job.dataset, task.job_window).await?;
+        if !phases.iter().any(|(phase, _)| *phase == Phase::Open) {
+            self.to_publish.insert((job.dataset, task.job_window));
+        }
+        Ok(())
+    }
+
+    // --- from windows to tasks ----------------------------------------------------------------------------------
+
+    async fn plan_what_is_ready(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.look_again) {
+            return Ok(());
+        }
+        for job in self.jobs.clone() {
+            if self.summary.blocked.contains_key(&job.dataset) {
+                continue;
+            }
+            let now = self.tenant.clock.now();
+            for row in self.tenant.ledger.windows(&self.tenant.name, job.dataset, None).await? {
+                match row.state {
+                    WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
+                    // A run that was stopped between the last task and the publish.
+                    WindowState::Planned => {
+                        let phases = self.tenant.ledger.phases_of(&row.tenant, row.dataset, row.window).await?;
+                        if !phases.iter().any(|(phase, _)| *phase == Phase::Open) {
+                            self.to_publish.insert((row.dataset, row.window));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn plan_window(&mut self, job: &JobSpec, row: &WindowRow) -> Result<()> {
+        let planned = match job.dataset.parent() {
+            None => self.plan_roots(job, row).await?,
+            Some(parent) => self.plan_children(job, row, parent).await?,
+        };
+        let Some(tasks) = planned else { return Ok(()) };
+        self.refill = true;
+        if tasks == 0 {
+            self.to_publish.insert((job.dataset, row.window));
+        }
+        let _ = self.progress.send(Progress::Planned { dataset: job.dataset, tasks });
+        Ok(())
+    }
+
+    async fn plan_roots(&mut self, job: &JobSpec, row: &WindowRow) -> Result<Option<u64>> {
+        if job.dataset == Dataset::ResourceReservationList && !self.list_rooms().await? {
+            return Ok(None);
+        }
+        let rooms = self.rooms.as_deref().unwrap_or_default();
+        let tasks: Vec<OpenTask> = plan::tasks(job, &row.tenant, self.tenant.unit, &row.window, rooms)
+            .into_iter()
+            .map(|spec| OpenTask {
+                priority: plan::priority(job.dataset, spec.window.start().as_second()),
+                generation: row.generation,
+                spec,
+            })
+            .collect();
+        let live: HashSet<TaskKey> = tasks.iter().map(|task| task.spec.key.clone()).collect();
+        self.tenant.ledger.plan_tasks(row, &tasks, Some(&live), None, None, self.tenant.clock.now()).await?;
+        Ok(Some(tasks.len() as u64))
+    }
+
+    async fn plan_children(&mut self, job: &JobSpec, row: &WindowRow, parent: Dataset) -> Result<Option<u64>> {
+        let ledger = &self.tenant.ledger;
+        let parents_window = ledger.windows(&row.tenant, parent, Some(row.window)).await?.into_iter().find(|p| p.window == row.window);
+        match parents_window.map(|parent| parent.state) {
+            Some(WindowState::Settled) => {}
+            Some(WindowState::Stuck) => {
+                let phases = ledger.phases_of(&row.tenant, parent, row.window).await?;
+                if !phases.iter().any(|(phase, _)| *phase == Phase::Published) {
+                    return Ok(None);
+                }
+            }
+            Some(state @ (WindowState::Skipped | WindowState::Lost)) => {
+                ledger.set_window_state(row, state).await?;
+                return Ok(None);
+            }
+            Some(WindowState::Due | WindowState::Planned) | None => return Ok(None),
+        }
+        let parents = ledger.parents(&row.tenant, parent, row.window).await?;
+        let known = self.known_children(job.dataset, row).await?;
+        let budget = self.budgets.entry(job.name.clone()).or_insert_with(|| job.fan_out.max_tasks_per_run.map_or(u64::MAX, u64::from));
+        let fan_out = fanout::children(job, &row.tenant, &row.window, &parents, &known, budget);
+        let new = fan_out.tasks.iter().filter(|task| known.get(&task.spec.key).is_none_or(|known| known.generation < task.generation));
+        let new = new.count() as u64;
+        let coverage = serde_json::to_string(&fan_out.coverage)?;
+        let digest = fanout::digest(&parents);
+        self.summary.cover(job.dataset, &fan_out.coverage);
+        self.tenant
+            .ledger
+            .plan_tasks(row, &fan_out.tasks, Some(&fan_out.live), Some(&digest), Some(&coverage), self.tenant.clock.now())
+            .await?;
+        Ok(Some(new))
+    }
+
+    async fn known_children(&self, dataset: Dataset, row: &WindowRow) -> Result<HashMap<TaskKey, Known>> {
+        let tasks = self.tenant.ledger.tasks_of(&row.tenant, dataset, row.window).await?;
+        let known = |task: &TaskRow| Known {
+            generation: task.generation,
+            was_empty: task.phase == Phase::Published && task.rows == Some(0),
+        };
+        Ok(tasks.iter().filter(|task| task.phase != Phase::Withdrawn).map(|task| (task.spec.key.clone(), known(task))).collect())
+    }
+
+    /// Asks for the tenant's rooms once a run; says whether they are known.
+    async fn list_rooms(&mut self) -> Result<bool> {
+        if self.rooms.is_some() {
+            return Ok(true);
+        }
+        match pipeline::list_rooms(&self.tenant).await? {
+            Ok(rooms) => self.rooms = Some(rooms),
+            Err(cause) => self.summary.block(Dataset::ResourceReservationList, cause),
+        }
+        Ok(self.rooms.is_some())
+    }
+
+    // --- publishing ---------------------------------------------------------------------------------------------
+
+    async fn start_publishing(&mut self) -> Result<()> {
+        if !self.publishing.is_empty() || self.summary.storage_error.is_some() {
+            return Ok(());
+        }
+        let now = self.tenant.clock.now();
+        let overdue = now.duration_since(self.last_publish) >= SignedDuration::try_from(PUBLISH_EVERY)?;
+        if overdue {
+            self.last_publish = now;
+            for dataset in Dataset::ALL {
+                for task in self.tenant.ledger.spooled(&self.tenant.name, Some(dataset)).await? {
+                    self.to_publish.insert((dataset, task.job_window));
+                }
+            }
+        }
+        let Some(&(dataset, _)) = self.to_publish.first() else { return Ok(()) };
+        let Some(job) = self.job(dataset) else {
+            self.to_publish.retain(|(other, _)| *other != dataset);
+            return Ok(());
+        };
+        let windows: Vec<Window> = self.to_publish.iter().filter(|(d, _)| *d == dataset).map(|(_, window)| *window).collect();
+        self.to_publish.retain(|(other, _)| *other != dataset);
+        let (tenant, progress) = (Arc::clone(&self.tenant), self.progress.clone());
+        self.publishing.spawn(async move {
+            let result = pipeline::publish_windows(&tenant, &job, &windows, &|published| {
+                let _ = progress.send(Progress::Published { dataset, published });
+            })
+            .await;
+            (dataset, windows, result)
+        });
+        Ok(())
+    }
+
+    async fn after_publish(&mut self, dataset: Dataset, windows: &[Window], result: Result<Vec<Published>>) -> Result<()> {
+        match result {
+            Ok(published) => self.summary.count_published(dataset, &published),
+            Err(error) => match pipeline::storage_cause(&error) {
+                Some(cause) => {
+                    tracing::error!(dataset = %dataset, error = format!("{error:#}"), "could not publish");
+                    self.summary.storage_error = Some(cause);
+                    return Ok(());
+                }
+                None => return Err(error),
+            },
+        }
+        for window in windows {
+            self.settle(dataset, *window).await?;
+        }
+        self.look_again = true;
+        Ok(())
+    }
+
+    /// Closes a window whose tasks all ended and were published, and opens the children of changed parents.
+    async fn settle(&mut self, dataset: Dataset, window: Window) -> Result<()> {
+        let (tenant, ledger) = (&self.tenant.name, &self.tenant.ledger);
+        let phases = ledger.phases_of(tenant, dataset, window).await?;
+        let has = |wanted: Phase| phases.iter().any(|(phase, _)| *phase == wanted);
+        if has(Phase::Open) || has(Phase::Spooled) {
+            return Ok(());
+        }
+        let state = if has(Phase::Failed) || has(Phase::Quarantined) { WindowState::Stuck } else { WindowState::Settled };
+        for row in ledger.windows(tenant, dataset, Some(window)).await?.iter().filter(|row| row.window == window) {
+            if row.state == WindowState::Planned {
+                ledger.set_window_state(row, state).await?;
+            }
+        }
+        let Some(child) = Dataset::ALL.into_iter().find(|child| child.parent() == Some(dataset)) else { return Ok(()) };
+        let digest = fanout::digest(&ledger.parents(tenant, dataset, window).await?);
+        for row in ledger.windows(tenant, child, Some(window)).await?.iter().filter(|row| row.window == window) {
+            let ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
+            if ended && row.parents.as_deref() != Some(&digest) {
+                ledger.set_window_state(row, WindowState::Due).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what is left in the spool, and keeps what was learned.
+    async fn publish_rest(&mut self) -> Result<()> {
+        for dataset in Dataset::ALL {
+            let left: BTreeSet<Window> =
+                self.tenant.ledger.spooled(&self.tenant.name, Some(dataset)).await?.iter().map(|task| task.job_window).collect();
+            let Some(job) = self.job(dataset) else { continue };
+            if left.is_empty() || self.summary.storage_error.is_some() {
+                continue;
+            }
+            let windows: Vec<Window> = left.into_iter().collect();
+            let result = pipeline::publish_windows(&self.tenant, &job, &windows, &|_| {}).await;
+            self.after_publish(dataset, &windows, result).await?;
+        }
+        pipeline::remember(&self.tenant).await
+    }
+
+    async fn list_unsettled(&mut self, scope: &Scope) -> Result<()> {
+        let now = self.tenant.clock.now();
+        for job in self.jobs.clone() {
+            let wanted = match scope {
+                Scope::Due => true,
+                Scope::Backfill { datasets, .. } => with_parents(datasets).contains(&job.dataset),
+            };
+            for row in self.tenant.ledger.windows(&self.tenant.name, job.dataset, None).await? {
+                if wanted && is_unsettled(&row, now) {
+                    let tasks = self.tenant.ledger.tasks_of(&row.tenant, row.dataset, row.window).await?;
+                    self.summary.unsettled.push(Unsettled::new(&row, &tasks));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // --- small things -------------------------------------------------------------------------------------------
+
+    fn job(&self, dataset: Dataset) -> Option<Arc<JobSpec>> {
+        self.jobs.iter().find(|job| job.dataset == dataset).map(Arc::clone)
+    }
+
+    fn warn(&mut self, text: String) {
+        tracing::warn!("{text}");
+        let _ = self.progress.send(Progress::Warning(text.clone()));
+        self.summary.warnings.push(text);
+    }
+}
+
+/// The next tick; for ever, where there is no heartbeat.
+async fn tick(ticks: &mut Option<Receiver<()>>) -> Option<()> {
+    match ticks {
+        Some(ticks) => ticks.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The job's own share of its jitter: the same at every firing, different for every job.
+fn jitter(job: &JobSpec) -> Duration {
+    let name = TaskKey::digest(&job.name);
+    job.jitter.mul_f64(f64::from(name) / f64::from(u32::MAX))
+}
+
+/// Whether a window should be in the lake by now and is not.
+fn is_unsettled(row: &WindowRow, now: Timestamp) -> bool {
+    row.due_at <= now && matches!(row.state, WindowState::Due | WindowState::Planned | WindowState::Stuck)
+}
+
+/// The datasets with everything they fan out from.
+fn with_parents(datasets: &[Dataset]) -> BTreeSet<Dataset> {
+    let mut all = BTreeSet::new();
+    for dataset in datasets {
+        let mut next = Some(*dataset);
+        while let Some(dataset) = next {
+            all.insert(dataset);
+            next = dataset.parent();
+        }
+    }
+    all
+}

@@ -1,0 +1,255 @@
+//! What a run did, what is still missing and why, and the exit code that says so.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::dataset::Dataset;
+use crate::exit::Exit;
+use crate::ledger::{Phase, TaskRow, WindowRow, WindowState};
+use crate::pipeline::{Ended, Published};
+use crate::plan::fanout::Coverage;
+
+/// Why something could not be done, as far as the exit code tells causes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// App id, secret or token; a missing scope; a missing administrator's role.
+    Access,
+    /// The quota, or the time that was given.
+    Quota,
+    /// Feishu could not do the export.
+    Export,
+    /// The data broke its contract.
+    Data,
+    /// The lake, the spool or the disk.
+    Storage,
+    /// None of these.
+    Other,
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// For the exit code.
+    pub kind: CauseKind,
+    /// One word more: `credentials`, `scope`, `role`, …
+    pub word: String,
+    /// For people: what was done, what was wrong, what to do.
+    pub message: String,
+}
+
+/// One dataset's share of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DatasetSummary {
+    /// Exports and reports that ended with rows or without.
+    pub finished: u64,
+    /// Of these, without a row.
+    pub empty: u64,
+    /// Rows they brought.
+    pub rows: u64,
+    /// Cells that did not fit and were kept as text.
+    pub rejects: u64,
+    /// Attempts that were put off.
+    pub deferred: u64,
+    /// Tasks whose workbook went to quarantine.
+    pub quarantined: u64,
+    /// Tasks whose attempts are used up.
+    pub failed: u64,
+    /// Partitions written.
+    pub published: u64,
+    /// Partitions whose content had not changed.
+    pub unchanged: u64,
+    /// What the fan-out left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+}
+
+/// A window that should be in the lake and is not, or not whole.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Unsettled {
+    /// Which dataset.
+    pub dataset: Dataset,
+    /// First instant.
+    pub start: jiff::Timestamp,
+    /// First instant after.
+    pub end: jiff::Timestamp,
+    /// due, planned or stuck.
+    pub state: &'static str,
+    /// Tasks by phase.
+    pub tasks: BTreeMap<&'static str, u64>,
+    /// The first error of its tasks, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip)]
+    cause: Option<CauseKind>,
+}
+
+impl Unsettled {
+    pub(super) fn new(row: &WindowRow, tasks: &[TaskRow]) -> Self {
+        let mut counted = BTreeMap::new();
+        for task in tasks {
+            *counted.entry(task.phase.as_str()).or_insert(0) += 1;
+        }
+        let failed = tasks.iter().find(|task| task.error.is_some() && task.phase != Phase::Published);
+        Self {
+            dataset: row.dataset,
+            start: row.window.start(),
+            end: row.window.end(),
+            state: row.state.as_str(),
+            tasks: counted,
+            error: failed.and_then(|task| task.error.clone()),
+            cause: failed.and_then(|task| task.error_kind.as_deref()).map(cause_kind),
+        }
+    }
+
+    /// Whether all its tasks ended, some of them badly.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.state == WindowState::Stuck.as_str()
+    }
+}
+
+/// The cause behind an error kind as the ledger stores it.
+#[must_use]
+pub fn cause_kind(word: &str) -> CauseKind {
+    match word {
+        "credentials" | "scope" | "role" => CauseKind::Access,
+        "quota exhausted" | "wait" => CauseKind::Quota,
+        "export" => CauseKind::Export,
+        "data" => CauseKind::Data,
+        "storage" | "local" => CauseKind::Storage,
+        _ => CauseKind::Other,
+    }
+}
+
+/// What a run of one tenant did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Whose data.
+    pub tenant: String,
+    /// By dataset.
+    pub datasets: BTreeMap<Dataset, DatasetSummary>,
+    /// What is due and not settled.
+    pub unsettled: Vec<Unsettled>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Datasets that could not be asked for, and why.
+    pub blocked: BTreeMap<Dataset, Cause>,
+    /// What ended the run before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_cause: Option<Cause>,
+    /// What kept partitions from being written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_error: Option<Cause>,
+    /// Whether somebody asked the run to stop.
+    pub stopped: bool,
+    /// Whether the time given to the run was over.
+    pub out_of_time: bool,
+}
+
+impl Summary {
+    pub(super) fn new(tenant: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            datasets: BTreeMap::new(),
+            unsettled: Vec::new(),
+            warnings: Vec::new(),
+            blocked: BTreeMap::new(),
+            stop_cause: None,
+            storage_error: None,
+            stopped: false,
+            out_of_time: false,
+        }
+    }
+
+    pub(super) fn count(&mut self, dataset: Dataset, ended: &Ended) {
+        let counts = self.datasets.entry(dataset).or_default();
+        match ended {
+            Ended::Spooled { rows, rejects } => {
+                counts.finished += 1;
+                counts.empty += u64::from(*rows == 0);
+                counts.rows += rows;
+                counts.rejects += rejects;
+            }
+            Ended::Deferred { .. } => counts.deferred += 1,
+            Ended::Quarantined { .. } => counts.quarantined += 1,
+            Ended::Failed { .. } => counts.failed += 1,
+            Ended::Refused { cause } => self.refuse(dataset, cause.clone()),
+        }
+    }
+
+    /// A refusal of one endpoint blocks its dataset; one that concerns the app, the quota or this machine ends the run.
+    fn refuse(&mut self, dataset: Dataset, cause: Cause) {
+        match cause.word.as_str() {
+            "scope" | "role" => self.block(dataset, cause),
+            _ => {
+                self.stop_cause.get_or_insert(cause);
+            }
+        }
+    }
+
+    pub(super) fn block(&mut self, dataset: Dataset, cause: Cause) {
+        if cause.kind == CauseKind::Access && cause.word == "credentials" {
+            self.stop_cause.get_or_insert(cause.clone());
+        }
+        self.blocked.entry(dataset).or_insert(cause);
+    }
+
+    pub(super) fn blocked_datasets(&self) -> Vec<Dataset> {
+        self.blocked.keys().copied().collect()
+    }
+
+    pub(super) fn count_published(&mut self, dataset: Dataset, published: &[Published]) {
+        let counts = self.datasets.entry(dataset).or_default();
+        for partition in published {
+            if partition.unchanged { counts.unchanged += 1 } else { counts.published += 1 }
+        }
+    }
+
+    pub(super) fn cover(&mut self, dataset: Dataset, coverage: &Coverage) {
+        let sum = self.datasets.entry(dataset).or_default().coverage.get_or_insert_with(Coverage::default);
+        sum.add(coverage);
+    }
+
+    /// Whether everything that is due is in the lake, whole.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.is_empty() && self.storage_error.is_none()
+    }
+
+    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.is_settled() {
+            return Exit::Done;
+        }
+        let achieved = self.datasets.values().any(|counts| counts.published + counts.unchanged > 0);
+        if achieved {
+            return Exit::Unsettled;
+        }
+        match self.sole_cause() {
+            Some(CauseKind::Access) => Exit::Access,
+            Some(CauseKind::Quota) => Exit::Quota,
+            Some(CauseKind::Export) => Exit::Export,
+            Some(CauseKind::Data) => Exit::Data,
+            Some(CauseKind::Storage) => Exit::Storage,
+            Some(CauseKind::Other) | None => Exit::Unsettled,
+        }
+    }
+
+    /// The one kind of cause behind everything that is missing, if there is just one.
+    fn sole_cause(&self) -> Option<CauseKind> {
+        if let Some(cause) = self.storage_error.as_ref().or(self.stop_cause.as_ref()) {
+            return Some(cause.kind);
+        }
+        if self.out_of_time {
+            return Some(CauseKind::Quota);
+        }
+        let mut kinds: Vec<CauseKind> =
+            self.blocked.values().map(|cause| cause.kind).chain(self.unsettled.iter().filter_map(|window| window.cause)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        if kinds.len() == 1 { kinds.pop() } else { None }
+    }
+}
