@@ -1,0 +1,515 @@
+//! A TOML file as sections and fields that know where they stand: the one walker over `meetlake.toml` and the job files.
+//!
+//! A reader asks a [`Section`] for its keys and says how each is read. Whatever does not fit is recorded with its place and the reader
+//! goes on, so that one pass finds every problem; what was never asked for is unknown. Replaces `${VAR}` in texts through the given
+//! environment. It knows nothing of tenants, jobs or any other meaning.
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+
+use jiff::civil::Date;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Position, Problem};
+
+/// Looks up a variable of the environment.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A file under examination, and what was found in it so far.
+pub(super) struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+    environment: Environment<'a>,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(path: &'a Path, text: &'a str, environment: Environment<'a>) -> Self {
+        Self {
+            path,
+            text,
+            environment,
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// Parses the text. Syntax errors become problems; a file that has some is not examined further, because whatever the parser
+    /// recovered from would only report consequences.
+    pub(super) fn parse(&self) -> Option<Spanned<DeTable<'a>>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let place = error.span().unwrap_or(0..0);
+            self.problem(place, one_line(error.message()));
+        }
+        errors.is_empty().then_some(table)
+    }
+
+    /// The top of the file as a section.
+    pub(super) fn root<'s>(&'s self, table: &'s Spanned<DeTable<'s>>) -> Section<'s> {
+        Section {
+            source: self,
+            title: String::new(),
+            table: Some(table.get_ref()),
+            place: 0..0,
+            asked: RefCell::default(),
+        }
+    }
+
+    fn problem(&self, place: Range<usize>, message: impl Into<String>) {
+        let problem = Problem::new(self.path, self.position(&place), message);
+        self.problems.borrow_mut().push(problem);
+    }
+
+    fn position(&self, place: &Range<usize>) -> Position {
+        Position::of_byte(self.text, place.start)
+    }
+
+    /// What was found: problems, then warnings.
+    pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.problems.into_inner(), self.warnings.into_inner())
+    }
+}
+
+/// One table of the file. An optional section that is absent has no keys and misses none.
+pub(super) struct Section<'a> {
+    source: &'a Source<'a>,
+    title: String,
+    table: Option<&'a DeTable<'a>>,
+    place: Range<usize>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    /// The value of `key`, if it is there and `read` accepts it.
+    pub(super) fn optional<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Field<'a>) -> Result<T, String>,
+    ) -> Option<T> {
+        let field = self.field(key)?;
+        read(&field)
+            .inspect_err(|message| {
+                self.source
+                    .problem(field.place(), format!("`{key}` {message}"))
+            })
+            .ok()
+    }
+
+    /// The value of `key`; a problem if it is absent.
+    pub(super) fn required<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Field<'a>) -> Result<T, String>,
+    ) -> Option<T> {
+        if !self.has(key) {
+            self.missing(key);
+        }
+        self.optional(key, read)
+    }
+
+    /// Records that `key` is missing, if the section is there at all.
+    pub(super) fn missing(&self, key: &str) {
+        if self.is_present() {
+            self.problem_here(format!("`{key}` is missing{}", self.inside()));
+        }
+    }
+
+    /// The text of `key` as it stands in the file.
+    pub(super) fn raw(&self, key: &str) -> Option<&'a str> {
+        let value = self.table?.get(key)?;
+        let source = self.source;
+        Field { source, value }.raw().ok()
+    }
+
+    /// The table under `key`, empty if absent.
+    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+        let Some(field) = self.field(key) else {
+            return self.absent(key);
+        };
+        self.as_section(key, field.value)
+    }
+
+    /// The table under `key`; a problem if it is absent.
+    pub(super) fn required_section(&self, key: &'static str) -> Section<'a> {
+        if !self.has(key) {
+            let title = self.title_of(key);
+            self.problem_here(format!("section [{title}] is missing"));
+        }
+        self.section(key)
+    }
+
+    /// All tables below this section by name, in the order of their names; for sections whose keys the user chooses.
+    pub(super) fn subsections(&self) -> Vec<(&'a str, Section<'a>)> {
+        let entries = self.table.into_iter().flatten();
+        entries
+            .map(|(key, value)| {
+                let name: &str = key.get_ref();
+                (name, self.as_section(name, value))
+            })
+            .collect()
+    }
+
+    /// All fields below this section by name; for sections whose keys the user chooses.
+    pub(super) fn fields(&self) -> Vec<(&'a str, Field<'a>)> {
+        let entries = self.table.into_iter().flatten();
+        let source = self.source;
+        entries
+            .map(|(key, value)| (&**key.get_ref(), Field { source, value }))
+            .collect()
+    }
+
+    /// Reports the keys that nobody asked for. Call it when all keys were read.
+    pub(super) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if !asked.iter().any(|known| *known == name) {
+                let hint = suggestion(name, &asked);
+                let message = format!("unknown key `{name}`{}; {hint}", self.inside());
+                self.source.problem(key.span(), message);
+            }
+        }
+    }
+
+    /// Whether the section has `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether the section is in the file.
+    pub(super) fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Where the value of `key` stands, or the section if it is absent.
+    pub(super) fn at(&self, key: &str) -> Position {
+        let place = self.table.and_then(|table| table.get(key));
+        let place = place.map_or_else(|| self.place.clone(), Spanned::span);
+        self.source.position(&place)
+    }
+
+    /// Records a problem with the value of `key`.
+    pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
+        let problem = Problem::new(self.source.path, self.at(key), message);
+        self.source.problems.borrow_mut().push(problem);
+    }
+
+    /// Records a warning about the value of `key`.
+    pub(super) fn warning(&self, key: &str, message: impl Into<String>) {
+        let warning = Problem::new(self.source.path, self.at(key), message);
+        self.source.warnings.borrow_mut().push(warning);
+    }
+
+    /// Records a problem with the section as a whole.
+    pub(super) fn problem_here(&self, message: impl Into<String>) {
+        self.source.problem(self.place.clone(), message);
+    }
+
+    fn field(&self, key: &'static str) -> Option<Field<'a>> {
+        self.asked.borrow_mut().push(key);
+        let value = self.table?.get(key)?;
+        let source = self.source;
+        Some(Field { source, value })
+    }
+
+    fn as_section(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Section<'a> {
+        let title = self.title_of(key);
+        let DeValue::Table(table) = value.get_ref() else {
+            let kind = kind_of(value.get_ref());
+            let message = format!("`{key}` must be a section [{title}], not {kind}");
+            self.source.problem(value.span(), message);
+            return self.absent(key);
+        };
+        Section {
+            title,
+            table: Some(table),
+            place: value.span(),
+            ..self.absent(key)
+        }
+    }
+
+    fn absent(&self, key: &str) -> Section<'a> {
+        Section {
+            source: self.source,
+            title: self.title_of(key),
+            table: None,
+            place: self.place.clone(),
+            asked: RefCell::default(),
+        }
+    }
+
+    fn title_of(&self, key: &str) -> String {
+        if self.title.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.title)
+        }
+    }
+
+    fn inside(&self) -> String {
+        if self.title.is_empty() {
+            String::new()
+        } else {
+            format!(" in [{}]", self.title)
+        }
+    }
+}
+
+/// One value. Readers return messages that continue "`key` …".
+pub(super) struct Field<'a> {
+    source: &'a Source<'a>,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Field<'a> {
+    /// The text as it stands in the file, `${VAR}` and all: the only form that a message may quote.
+    pub(super) fn raw(&self) -> Result<&'a str, String> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text),
+            _ => Err(self.must_be("text in quotes")),
+        }
+    }
+
+    /// The text with `${VAR}` replaced; may hold a secret.
+    pub(super) fn text(&self) -> Result<String, String> {
+        expand(self.raw()?, self.source.environment)
+    }
+
+    /// The text read by `parse`, whose error continues "`text` …" and must not repeat it.
+    pub(super) fn parse<T>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let raw = self.raw()?;
+        parse(&self.text()?).map_err(|message| format!("{} {message}", quoted(raw)))
+    }
+
+    /// A whole number in `range`.
+    pub(super) fn integer(&self, range: RangeInclusive<i64>) -> Result<i64, String> {
+        let DeValue::Integer(integer) = self.value.get_ref() else {
+            return Err(self.must_be("a whole number"));
+        };
+        i64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let (least, most) = range.into_inner();
+                format!("must be from {least} to {most}, not {integer}")
+            })
+    }
+
+    /// A share in (0, 1].
+    pub(super) fn share(&self) -> Result<f64, String> {
+        let text = match self.value.get_ref() {
+            DeValue::Float(float) => float.as_str(),
+            DeValue::Integer(integer) => integer.as_str(),
+            _ => return Err(self.must_be("a number")),
+        };
+        text.parse()
+            .ok()
+            .filter(|share| *share > 0.0 && *share <= 1.0)
+            .ok_or_else(|| format!("must be more than 0 and at most 1, not {text}"))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&self) -> Result<bool, String> {
+        match self.value.get_ref() {
+            DeValue::Boolean(boolean) => Ok(*boolean),
+            _ => Err(self.must_be("true or false, without quotes")),
+        }
+    }
+
+    /// A civil date: TOML's own, or text.
+    pub(super) fn date(&self) -> Result<Date, String> {
+        const MESSAGE: &str = "is not a date; write YYYY-MM-DD";
+        match self.value.get_ref() {
+            DeValue::Datetime(literal) if literal.time.is_none() => literal
+                .to_string()
+                .parse()
+                .map_err(|_| format!("{literal} {MESSAGE}")),
+            DeValue::String(_) => self.parse(|text| text.parse().map_err(|_| MESSAGE.to_owned())),
+            _ => Err(self.must_be("a date such as 2026-01-31")),
+        }
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self) -> Result<Vec<Field<'a>>, String> {
+        let DeValue::Array(items) = self.value.get_ref() else {
+            return Err(self.must_be("a list"));
+        };
+        let source = self.source;
+        Ok(items.iter().map(|value| Field { source, value }).collect())
+    }
+
+    /// Records a problem at this value; for items of lists and for keys that the user chose.
+    pub(super) fn problem(&self, message: impl Into<String>) {
+        self.source.problem(self.place(), message);
+    }
+
+    fn place(&self) -> Range<usize> {
+        self.value.span()
+    }
+
+    fn must_be(&self, expected: &str) -> String {
+        format!("must be {expected}, not {}", kind_of(self.value.get_ref()))
+    }
+}
+
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
+}
+
+/// Replaces each `${NAME}`; names every variable that is not set.
+fn expand(text: &str, environment: Environment<'_>) -> Result<String, String> {
+    let (mut expanded, mut missing) = (String::with_capacity(text.len()), Vec::new());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let Some(length) = rest[start..].find('}') else {
+            return Err("has a `${` without its `}`".to_owned());
+        };
+        let name = &rest[start + 2..start + length];
+        expanded.push_str(&rest[..start]);
+        match environment(name).filter(|value| !value.is_empty()) {
+            Some(value) => expanded.push_str(&value),
+            None => missing.push(format!("`{name}`")),
+        }
+        rest = &rest[start + length + 1..];
+    }
+    expanded.push_str(rest);
+    if missing.is_empty() {
+        return Ok(expanded);
+    }
+    let missing = missing.join(", ");
+    Err(format!(
+        "needs the environment variable {missing}, which is not set"
+    ))
+}
+
+/// The nearest of `known`, or all of them if none is near.
+pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
+    if let Some(nearest) = nearest(name, known.iter().copied()) {
+        return format!("did you mean `{nearest}`?");
+    }
+    let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
+    format!("known here: {}", known.join(", "))
+}
+
+/// The word most like `name`, if any is like it at all.
+pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    // 0.8: `bukcet` finds `bucket`, `tenent` finds `tenants`, and `bucket` does not find `jobs`.
+    const LIKE: f64 = 0.8;
+    let name = name.to_lowercase();
+    words
+        .map(|word| (strsim::jaro_winkler(&name, &word.to_lowercase()), word))
+        .filter(|(likeness, _)| *likeness >= LIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+/// A text for a message: in backticks, on one line, at most 80 characters.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut shown: String = one_line(text).chars().take(LONGEST).collect();
+    if text.chars().count() > LONGEST {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        (name == "HOME").then(|| "/home/canary".to_owned())
+    }
+
+    fn findings(text: &str, read: impl FnOnce(&Section<'_>)) -> Vec<String> {
+        let source = Source::new(Path::new("a.toml"), text, &environment);
+        if let Some(table) = source.parse() {
+            let root = source.root(&table);
+            read(&root);
+            root.finish();
+        }
+        let (problems, _) = source.into_findings();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_problem_of_a_section_is_found_in_one_pass() {
+        let text = "limit = \"ten\"\nshare = 1.5\nwrnog = 1\nname = \"${NOPE}${HOME}\"\n";
+        let found = findings(text, |root| {
+            root.optional("limit", |field| field.integer(1..=9));
+            root.optional("share", Field::share);
+            root.optional("wrong", Field::boolean);
+            root.optional("name", Field::text);
+            root.required("url", Field::text);
+        });
+        assert_eq!(
+            found,
+            [
+                "a.toml:1:9: `limit` must be a whole number, not text",
+                "a.toml:2:9: `share` must be more than 0 and at most 1, not 1.5",
+                "a.toml:4:8: `name` needs the environment variable `NOPE`, which is not set",
+                "a.toml:1:1: `url` is missing",
+                "a.toml:3:1: unknown key `wrnog`; did you mean `wrong`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn messages_quote_the_file_and_never_the_environment() {
+        let found = findings("name = \"${HOME}\"", |root| {
+            root.optional("name", |field| {
+                field.parse(|_| Err::<(), _>("is bad".to_owned()))
+            });
+        });
+        assert_eq!(found, ["a.toml:1:8: `name` `${HOME}` is bad"]);
+    }
+
+    #[test]
+    fn syntax_errors_name_their_line_and_not_the_value() {
+        let found = findings(
+            "a = 1\nsecret = canary-value\nb = [1,\nc = 'x\n",
+            |_| unreachable!(),
+        );
+        assert!(found.len() > 1, "{found:?}");
+        assert!(found[0].starts_with("a.toml:2:"), "{found:?}");
+        assert!(!found.join("").contains("canary"), "{found:?}");
+    }
+
+    #[test]
+    fn dates_are_read_from_literals_and_texts() {
+        let found = findings(
+            "a = 2026-02-28\nb = '2026-02-28'\nc = '2026-02-30'\n",
+            |root| {
+                assert_eq!(
+                    root.optional("a", Field::date),
+                    root.optional("b", Field::date)
+                );
+                root.optional("c", Field::date);
+            },
+        );
+        assert_eq!(
+            found,
+            ["a.toml:3:5: `c` `2026-02-30` is not a date; write YYYY-MM-DD"]
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! A file in `jobs/` as a [`JobSpec`], and what jobs must agree on among one another.
+//!
+//! Takes the TOML and the tenants by name; gives the job with the places of its keys, because rules between jobs are checked after all
+//! were read. It does not know how a job is planned.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::document::{Field, Section, Source, nearest};
+use super::problem::{Position, Problem};
+use super::text;
+use crate::dataset::Dataset;
+use crate::job::{
+    DurationUnit, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions,
+};
+use crate::schedule::Schedule;
+use crate::task::UserIdType;
+
+/// Names and zones of the tenants; a zone is missing where the configuration's own entry is wrong, and nothing is said about it twice.
+pub(super) type TenantZones = BTreeMap<String, Option<TimeZone>>;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Six hours: recordings of late meetings and corrections of the evening are there, and a run before breakfast still has the day before.
+const SETTLE_DELAY: Duration = Duration::from_secs(6 * 3600);
+/// Three days: a weekend of late data, for one more export a day each.
+const LOOKBACK_DAYS: u16 = 3;
+/// Two hours: exports take minutes; one that takes longer is stuck upstream.
+const DEADLINE: Duration = Duration::from_secs(2 * 3600);
+
+/// A job with the places that a rule between jobs would name.
+pub(super) struct Draft<'p> {
+    pub(super) spec: JobSpec,
+    file: &'p Path,
+    dataset_at: Position,
+    time_zone_at: Position,
+    window_at: Position,
+    start_at: Position,
+}
+
+impl Draft<'_> {
+    pub(super) fn into_spec(self) -> JobSpec {
+        self.spec
+    }
+}
+
+/// Reads one job file; problems go to `source`.
+pub(super) fn read<'p>(
+    source: &Source<'_>,
+    file: &'p Path,
+    tenants: &TenantZones,
+) -> Option<Draft<'p>> {
+    let table = source.parse()?;
+    let root = source.root(&table);
+    let name = name_of(&root, file);
+    root.required("version", |field| field.integer(1..=1));
+    let dataset = root.required("dataset", |field| field.parse(dataset));
+    let tenant_names = tenant_names(&root, tenants);
+    let time_zone = time_zone(&root, tenants, tenant_names.as_deref());
+    let cron = cron(&root, time_zone.as_ref());
+    let window_days = root.optional("window", |field| field.parse(|t| text::days(t, 1, 31)));
+    let settle_delay = within(&root, "settle_delay", Duration::ZERO, 30 * DAY);
+    let lookback_days = root.optional("lookback", |field| field.parse(|t| text::days(t, 0, 89)));
+    let start = root.optional("start", Field::date);
+    let missed = root.optional("missed", |field| field.parse(missed_policy));
+    let overlap = root.optional("overlap", |field| field.parse(overlap_policy));
+    let jitter = within(&root, "jitter", Duration::ZERO, 6 * HOUR);
+    let deadline = within(&root, "deadline", MINUTE, 7 * DAY);
+    let destination = root.optional("destination", |field| field.parse(text::destination));
+    let fan_out = fan_out(root.section("fan_out"), dataset);
+    let options = request_options(root.section("request"), dataset);
+    let spec = JobSpec {
+        name: name?,
+        dataset: dataset?,
+        tenants: tenant_names?,
+        cron: cron?,
+        time_zone: time_zone?,
+        window_days: window_days.unwrap_or(1),
+        settle_delay: settle_delay.unwrap_or(SETTLE_DELAY),
+        lookback_days: lookback_days.unwrap_or(LOOKBACK_DAYS),
+        start,
+        missed: missed.unwrap_or_default(),
+        overlap: overlap.unwrap_or_default(),
+        jitter: jitter.unwrap_or_default(),
+        deadline: deadline.unwrap_or(DEADLINE),
+        destination: destination.unwrap_or_default(),
+        fan_out,
+        options: options?,
+    };
+    let draft = Draft {
+        spec,
+        file,
+        dataset_at: root.at("dataset"),
+        time_zone_at: root.at("time_zone"),
+        window_at: root.at("window"),
+        start_at: root.at("start"),
+    };
+    root.finish();
+    Some(draft)
+}
+
+fn name_of(root: &Section<'_>, file: &Path) -> Option<String> {
+    let name = file.file_stem()?.to_string_lossy().into_owned();
+    text::check_name(&name)
+        .inspect_err(|rule| {
+            root.problem_here(format!("the file's name is the job's name and {rule}"))
+        })
+        .ok()?;
+    Some(name)
+}
+
+fn dataset(text: &str) -> Result<Dataset, String> {
+    text::word(
+        text,
+        &Dataset::ALL.map(|dataset| (dataset.as_str(), dataset)),
+    )
+}
+
+fn missed_policy(text: &str) -> Result<MissedPolicy, String> {
+    let words = [
+        ("all", MissedPolicy::All),
+        ("latest", MissedPolicy::Latest),
+        ("none", MissedPolicy::None),
+    ];
+    text::word(text, &words)
+}
+
+fn overlap_policy(text: &str) -> Result<OverlapPolicy, String> {
+    let words = [
+        ("skip", OverlapPolicy::Skip),
+        ("queue", OverlapPolicy::Queue),
+    ];
+    text::word(text, &words)
+}
+
+fn within(
+    root: &Section<'_>,
+    key: &'static str,
+    least: Duration,
+    most: Duration,
+) -> Option<Duration> {
+    root.optional(key, |field| {
+        field.parse(|text| text::duration_within(text, least, most))
+    })
+}
+
+/// The tenants of the job: those listed, or all.
+fn tenant_names(root: &Section<'_>, tenants: &TenantZones) -> Option<Vec<String>> {
+    if !root.has("tenants") {
+        root.optional("tenants", |_| Ok(()));
+        return Some(tenants.keys().cloned().collect());
+    }
+    let items = root.optional("tenants", Field::items)?;
+    if items.is_empty() {
+        root.problem(
+            "tenants",
+            "`tenants` is empty; leave the key out for all tenants",
+        );
+    }
+    let mut names = Vec::new();
+    for item in &items {
+        match tenant_name(item, tenants, &names) {
+            Ok(name) => names.push(name),
+            Err(message) => item.problem(message),
+        }
+    }
+    (names.len() == items.len() && !names.is_empty()).then_some(names)
+}
+
+fn tenant_name(
+    item: &Field<'_>,
+    tenants: &TenantZones,
+    before: &[String],
+) -> Result<String, String> {
+    item.parse(|name| {
+        if before.iter().any(|earlier| earlier == name) {
+            return Err("is listed twice".to_owned());
+        }
+        if tenants.contains_key(name) {
+            return Ok(name.to_owned());
+        }
+        let near = nearest(name, tenants.keys().map(String::as_str));
+        let near = near.map_or_else(
+            || "there is no section for it in the configuration".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Err(format!("is not a tenant; {near}"))
+    })
+}
+
+/// The job's own zone, or the one that its tenants have in common.
+fn time_zone(
+    root: &Section<'_>,
+    tenants: &TenantZones,
+    names: Option<&[String]>,
+) -> Option<TimeZone> {
+    if root.has("time_zone") {
+        return root.optional("time_zone", |field| field.parse(text::time_zone));
+    }
+    root.optional("time_zone", |_| Ok(()));
+    let zones: Option<Vec<&TimeZone>> = names?.iter().map(|name| tenants[name].as_ref()).collect();
+    let zones = zones?;
+    let (first, others) = zones.split_first()?;
+    if others.iter().all(|zone| zone == first) {
+        return Some((*first).clone());
+    }
+    root.problem(
+        "tenants",
+        "the tenants of this job are in different time zones; add `time_zone`, or write a job for each zone",
+    );
+    None
+}
+
+/// The expression, once it is known to fire. Without a zone of its own it is tried in UTC, so that its mistakes are told all the same.
+fn cron(root: &Section<'_>, zone: Option<&TimeZone>) -> Option<String> {
+    root.required("cron", |field| {
+        field.parse(|text| {
+            let zone = zone.cloned().unwrap_or(TimeZone::UTC);
+            Schedule::parse(text, zone).map_err(|error| error.to_string())?;
+            Ok(text.to_owned())
+        })
+    })
+}
+
+fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
+    if let Some(dataset) = dataset.filter(|d| d.parent().is_none() && section.is_present()) {
+        section.problem_here(format!(
+            "[fan_out] has no meaning for {dataset}, which has no parent dataset; remove the section"
+        ));
+        return FanOut::default();
+    }
+    let order = [
+        ("newest", FanOutOrder::Newest),
+        ("largest", FanOutOrder::Largest),
+    ];
+    let fan_out = FanOut {
+        min_participants: section.optional("min_participants", |f| f.integer(1..=1_000_000)),
+        sample: section.optional("sample", Field::share),
+        max_tasks_per_run: section
+            .optional("max_tasks_per_run", |field| {
+                field.integer(1..=u32::MAX.into())
+            })
+            .and_then(|tasks| u32::try_from(tasks).ok()),
+        order: section
+            .optional("order", |field| field.parse(|t| text::word(t, &order)))
+            .unwrap_or_default(),
+    };
+    section.finish();
+    fan_out
+}
+
+/// The options of the dataset's endpoint; an option of another one is refused by name.
+fn request_options(section: Section<'_>, dataset: Option<Dataset>) -> Option<RequestOptions> {
+    let user_id_type = section.optional("user_id_type", |field| field.parse(user_id_type));
+    let limit = section.optional("limit", |field| field.integer(1..=100));
+    let duration_unit = section.optional("duration_unit", |field| field.parse(duration_unit));
+    let need_topic = section.optional("need_topic", Field::boolean);
+    let per_room = section.optional("per_room", Field::boolean);
+    let dataset = dataset?;
+    for (key, owners) in OPTION_OWNERS {
+        if section.has(key) && !owners.contains(&dataset) {
+            let owners: Vec<&str> = owners.iter().map(|owner| owner.as_str()).collect();
+            let owners = owners.join(", ");
+            section.problem(
+                key,
+                format!("`{key}` is an option of {owners}, not of {dataset}"),
+            );
+        }
+    }
+    section.finish();
+    let defaults = RequestOptions::for_dataset(dataset);
+    Some(RequestOptions {
+        user_id_type: user_id_type.unwrap_or(defaults.user_id_type),
+        top_user_limit: limit
+            .and_then(|limit| u32::try_from(limit).ok())
+            .unwrap_or(defaults.top_user_limit),
+        top_user_duration_unit: duration_unit.unwrap_or(defaults.top_user_duration_unit),
+        need_topic: need_topic.unwrap_or(defaults.need_topic),
+        per_room: per_room.unwrap_or(defaults.per_room),
+    })
+}
+
+/// Which endpoints have an option (API reference, 2 and 3.2).
+const OPTION_OWNERS: [(&str, &[Dataset]); 5] = [
+    (
+        "user_id_type",
+        &[
+            Dataset::TopUser,
+            Dataset::MeetingList,
+            Dataset::ParticipantList,
+            Dataset::ParticipantQualityList,
+        ],
+    ),
+    ("limit", &[Dataset::TopUser]),
+    ("duration_unit", &[Dataset::TopUser]),
+    ("need_topic", &[Dataset::ResourceReservationList]),
+    ("per_room", &[Dataset::ResourceReservationList]),
+];
+
+fn user_id_type(text: &str) -> Result<UserIdType, String> {
+    let kinds = [UserIdType::OpenId, UserIdType::UnionId, UserIdType::UserId];
+    text::word(text, &kinds.map(|kind| (kind.as_str(), kind)))
+}
+
+fn duration_unit(text: &str) -> Result<DurationUnit, String> {
+    let words = [
+        ("minutes", DurationUnit::Minutes),
+        ("seconds", DurationUnit::Seconds),
+    ];
+    text::word(text, &words)
+}
+
+/// What is wrong between jobs that are each right by themselves. Where one of the `files` is not, a missing parent is not told: it may be
+/// the one that could not be read.
+pub(super) fn check_together(drafts: &[Draft<'_>], files: usize) -> Vec<Problem> {
+    let all_read = drafts.len() == files;
+    let mut problems = Vec::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        problems.extend(check_start(draft));
+        for tenant in &draft.spec.tenants {
+            problems.extend(check_only(draft, &drafts[..index], tenant));
+            problems.extend(check_parent(draft, drafts, tenant, all_read));
+        }
+    }
+    problems
+}
+
+/// Windows longer than a day are counted from `start`; without it they would be cut differently by whoever begins later.
+fn check_start(draft: &Draft<'_>) -> Option<Problem> {
+    let spec = &draft.spec;
+    (spec.window_days > 1 && spec.start.is_none()).then(|| {
+        let message = "windows longer than a day are counted from `start`; add it";
+        Problem::new(draft.file, draft.window_at, message)
+    })
+}
+
+fn check_only(draft: &Draft<'_>, earlier: &[Draft<'_>], tenant: &str) -> Option<Problem> {
+    let dataset = draft.spec.dataset;
+    let other = job_of(earlier, dataset, tenant)?;
+    let message = format!(
+        "{dataset} of tenant `{tenant}` is already exported by the job `{}`; one partition has one job",
+        other.spec.name
+    );
+    Some(Problem::new(draft.file, draft.dataset_at, message))
+}
+
+fn check_parent(
+    draft: &Draft<'_>,
+    drafts: &[Draft<'_>],
+    tenant: &str,
+    all_read: bool,
+) -> Option<Problem> {
+    let dataset = draft.spec.dataset;
+    let parent_dataset = dataset.parent()?;
+    let Some(parent) = job_of(drafts, parent_dataset, tenant) else {
+        let message = format!(
+            "{dataset} is asked for row by row of {parent_dataset}, and no job exports that for tenant `{tenant}`; add one"
+        );
+        return all_read.then(|| Problem::new(draft.file, draft.dataset_at, message));
+    };
+    check_same_windows(draft, parent, tenant)
+}
+
+/// A child's window is due when the parent's window is published, so both must cut the same ones.
+fn check_same_windows(draft: &Draft<'_>, parent: &Draft<'_>, tenant: &str) -> Option<Problem> {
+    let (child, parent) = (&draft.spec, &parent.spec);
+    let (at, key) = if child.time_zone != parent.time_zone {
+        (draft.time_zone_at, "time_zone")
+    } else if child.window_days != parent.window_days {
+        (draft.window_at, "window")
+    } else if child.window_days > 1 && child.start != parent.start {
+        (draft.start_at, "start")
+    } else {
+        return None;
+    };
+    let message = format!(
+        "`{key}` differs from the job `{}`, which exports the parent rows of tenant `{tenant}`; both must cut the same windows",
+        parent.name
+    );
+    Some(Problem::new(draft.file, at, message))
+}
+
+fn job_of<'d, 'p>(
+    drafts: &'d [Draft<'p>],
+    dataset: Dataset,
+    tenant: &str,
+) -> Option<&'d Draft<'p>> {
+    drafts.iter().find(|draft| {
+        draft.spec.dataset == dataset && draft.spec.tenants.iter().any(|name| name == tenant)
+    })
+}

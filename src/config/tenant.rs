@@ -1,0 +1,201 @@
+//! A tenant of the configuration: where its Feishu is, and how we prove who we are.
+//!
+//! The secret comes from the environment or from a file; in the configuration itself only where the tenant's own entry allows it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use secrecy::SecretString;
+use url::{Host, Url};
+
+use super::document::{Field, Section};
+use super::text;
+
+/// A secret is a line; a larger file is not one.
+const LONGEST_SECRET_BYTES: u64 = 4096;
+
+/// One tenant: an organisation in Feishu or Lark, seen by one app.
+#[derive(Clone)]
+pub struct TenantConfig {
+    /// The name in the lake (`tenant=…`) and in job files.
+    pub name: String,
+    /// Address of the open platform, without a path: `https://open.feishu.cn`.
+    pub base_url: Url,
+    /// Id of the app (`cli_…`).
+    pub app_id: String,
+    /// Secret of the app.
+    pub app_secret: SecretString,
+    /// File with the refresh token of a user, rewritten at each refresh; without one, the app's own token is used.
+    pub refresh_token_file: Option<PathBuf>,
+    /// The zone in which the tenant's days are cut.
+    pub time_zone: TimeZone,
+    /// Where the data of a multi-geo tenant resides: 0 mainland China, 1 US, 2 Singapore, 3 Japan.
+    pub unit: Option<i32>,
+}
+
+impl fmt::Debug for TenantConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantConfig")
+            .field("name", &self.name)
+            .field("base_url", &self.base_url.as_str())
+            .field("app_id", &self.app_id)
+            .field("time_zone", &self.time_zone.iana_name())
+            .field("unit", &self.unit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads `[tenants.NAME]`; `folder` is the configuration's, to which file names are relative. The zone is returned by itself as well, for
+/// the jobs of a tenant whose entry is wrong elsewhere.
+pub(super) fn read(
+    name: &str,
+    section: Section<'_>,
+    folder: &Path,
+) -> (Option<TenantConfig>, Option<TimeZone>) {
+    if let Err(rule) = text::check_name(name) {
+        section.problem_here(format!("the name of a tenant {rule}"));
+    }
+    let base_url = section.required("host", |field| field.parse(base_url));
+    let app_id = section.required("app_id", Field::text);
+    let app_secret = app_secret(&section, folder);
+    let refresh_token_file = section.optional("refresh_token_file", |field| {
+        field.text().map(|path| folder.join(path))
+    });
+    if let Some(path) = &refresh_token_file {
+        warn_of_mode(&section, "refresh_token_file", path);
+    }
+    let time_zone = time_zone(&section);
+    let unit = section.optional("unit", |field| field.integer(0..=3));
+    section.finish();
+    let tenant = || {
+        Some(TenantConfig {
+            name: name.to_owned(),
+            base_url: base_url?,
+            app_id: app_id?,
+            app_secret: app_secret?,
+            refresh_token_file,
+            time_zone: time_zone.clone()?,
+            unit: unit.and_then(|unit| i32::try_from(unit).ok()),
+        })
+    };
+    (tenant(), time_zone)
+}
+
+/// `feishu`, `lark`, or an address: the simulator's on this machine, or a gateway's over TLS. The app secret is sent there, so no other
+/// address is accepted over plain HTTP.
+fn base_url(text: &str) -> Result<Url, String> {
+    const MESSAGE: &str =
+        "is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator";
+    let address = match text {
+        "feishu" => "https://open.feishu.cn",
+        "lark" => "https://open.larksuite.com",
+        other => other,
+    };
+    let url: Url = text::parsed(address, MESSAGE)?;
+    let is_bare =
+        matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    if !is_bare || !url.username().is_empty() || url.password().is_some() {
+        return Err("must be an address without a path, a query or credentials".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err("must use https; http is for this machine only".to_owned()),
+        _ => Err(MESSAGE.to_owned()),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// The tenant's zone. Feishu serves mainland China, which has one; a Lark tenant can be anywhere.
+fn time_zone(section: &Section<'_>) -> Option<TimeZone> {
+    let is_feishu = section.raw("host") == Some("feishu");
+    if is_feishu && !section.has("time_zone") {
+        section.optional("time_zone", |_| Ok(()));
+        return text::time_zone("Asia/Shanghai").ok();
+    }
+    section.required("time_zone", |field| field.parse(text::time_zone))
+}
+
+fn app_secret(section: &Section<'_>, folder: &Path) -> Option<SecretString> {
+    let allows_inline = section.optional("allow_inline_secret", Field::boolean) == Some(true);
+    let inline = section.optional("app_secret", |field| inline_secret(field, allows_inline));
+    let from_file = section.optional("app_secret_file", |field| {
+        field.parse(|path| {
+            let path = folder.join(path);
+            let secret = read_secret(&path)?;
+            warn_of_mode(section, "app_secret_file", &path);
+            Ok(secret)
+        })
+    });
+    match (section.has("app_secret"), section.has("app_secret_file")) {
+        (true, true) => section.problem(
+            "app_secret_file",
+            "`app_secret` and `app_secret_file` are both there; keep one",
+        ),
+        (false, false) => section.missing("app_secret` or `app_secret_file"),
+        _ => {}
+    }
+    inline.or(from_file)
+}
+
+fn inline_secret(field: &Field<'_>, is_allowed: bool) -> Result<SecretString, String> {
+    if !is_allowed && !field.raw()?.contains("${") {
+        return Err("stands in the file itself; write app_secret = \"${NAME}\" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true permits it".to_owned());
+    }
+    field.text().map(SecretString::from)
+}
+
+/// The content of a secret file without its last line break. Messages name no content.
+fn read_secret(path: &Path) -> Result<SecretString, String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(LONGEST_SECRET_BYTES + 1)
+                .read_to_string(&mut text)
+        })
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err("is an empty file".to_owned());
+    }
+    if text.len() as u64 > LONGEST_SECRET_BYTES || secret.contains('\n') {
+        return Err("is not a secret: it must hold one line of at most 4 KiB".to_owned());
+    }
+    Ok(SecretString::from(secret))
+}
+
+/// Warns of a secret that others may read or more than its owner may write. Group reading is left alone: it is how Kubernetes hands a
+/// mounted secret (0440) to a process that is not root.
+#[cfg(unix)]
+fn warn_of_mode(section: &Section<'_>, key: &str, path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    const TOO_WIDE: u32 = 0o027;
+    let Ok(metadata) = fs::metadata(path) else {
+        return;
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & TOO_WIDE != 0 {
+        let path = path.display();
+        section.warning(
+            key,
+            format!(
+                "the file of `{key}` is open to others (mode {mode:04o}); run chmod 600 {path}"
+            ),
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_of_mode(_: &Section<'_>, _: &str, _: &Path) {}
