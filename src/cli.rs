@@ -153,7 +153,7 @@ pub fn load(common: &Common, json: bool) -> Result<Option<Config>> {
         }
         Err(problems) => {
             if json {
-                println!("{}", problems.to_json());
+                println!("{}", serde_json::json!({ "exit_code": Exit::Usage.code(), "problems": problems.as_slice() }));
             } else {
                 eprintln!("{problems}");
             }
@@ -198,7 +198,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     use comfy_table::{CellAlignment, Table, presets};
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
     let mut numeric = vec![true; header.len()];
     for row in rows {
         for (index, cell) in row.iter().enumerate() {

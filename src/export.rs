@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Client, ErrorKind, ExportStatus};
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Exporter {
     pub clock: Clock,
     /// How long each kind of export usually takes.
     pub pace: Pace,
+    /// Cancelled when nothing more may be waited for; what is under way ends at its next wait.
+    pub stop: CancellationToken,
     /// Largest workbook that is fetched, bytes.
     pub max_workbook_bytes: u64,
 }
@@ -55,6 +58,9 @@ pub enum Error {
     /// The spool could not take the bytes.
     #[error(transparent)]
     Spool(#[from] spool::Error),
+    /// Somebody asked to stop; everything is recorded.
+    #[error("stopped")]
+    Stopped,
     /// A mistake in this driver.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -83,7 +89,10 @@ impl Exporter {
                 self.ledger.advance(task, &step.state, submitted, polled, self.clock.now()).await?;
                 recorded = step.state.clone();
             }
-            self.clock.sleep_until(step.wake_at).await;
+            tokio::select! {
+                () = self.clock.sleep_until(step.wake_at) => {}
+                () = self.stop.cancelled() => return Err(Error::Stopped),
+            }
             let event = match &step.effect {
                 Effect::Decode => return Ok(step.state),
                 Effect::GiveUp(why) => {

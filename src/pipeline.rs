@@ -85,6 +85,8 @@ pub enum Ended {
         /// Why.
         cause: Cause,
     },
+    /// Somebody asked to stop while it waited; it goes on from where it stands.
+    Stopped,
     /// Something that concerns more than this task.
     Refused {
         /// What.
@@ -133,14 +135,102 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
             return put_off(tenant, task, State::Planned, "spool", &error.to_string()).await;
         }
     };
-    let permit = tenant.decoders.acquire().await?;
-    let normalized = {
-        let (limits, context) = (tenant.workbook_limits.clone(), context_of(tenant, job, task, &fetched));
-        tokio::task::spawn_blocking(move || decode_and_normalize(&original, &limits, &context)).await?
-    };
-    drop(permit);
-    match normalized {
-        Ok(normalized) => spool_rows(tenant, task, &fetched, &normalized).await,
-        Err(reason) => quarantine(tenant, task, &fetched, &reason).await,
+    let _ = original; let _ = job;
+    Ok(Ended::Stopped)
+}
+
+/// Records a given-up attempt: put off, failed, or refused in a way that concerns more than this task.
+async fn gave_up(tenant: &Tenant, task: &TaskRow, error: export::Error) -> Result<Ended> {
+    match error {
+        export::Error::GaveUp { state, why, kind, message } => {
+            let word = word_of(why, kind);
+            let cause = Cause { kind: crate::run::summary::cause_kind(word), word: word.to_owned(), message };
+            match kind {
+                Some(ErrorKind::Credentials | ErrorKind::Scope | ErrorKind::Role | ErrorKind::QuotaExhausted | ErrorKind::Local) => {
+                    put_off(tenant, task, *state, word, &cause.message).await?;
+                    Ok(Ended::Refused { cause })
+                }
+                Some(ErrorKind::BadRequest | ErrorKind::Other) => fail(tenant, task, &State::Planned, cause).await,
+                _ if task.attempts + 1 >= MOST_ATTEMPTS => fail(tenant, task, &state, cause).await,
+                _ => put_off(tenant, task, *state, word, &cause.message).await,
+            }
+        }
+        export::Error::Spool(error) => {
+            let message = format!("could not keep the download of task {}: {error}", task.spec.key);
+            put_off(tenant, task, task.machine.clone(), "storage", &message).await?;
+            Ok(Ended::Refused { cause: Cause { kind: CauseKind::Storage, word: "storage".into(), message } })
+        }
+        export::Error::Ledger(error) => Err(error.into()),
+        export::Error::Illegal(error) => Err(error.into()),
+        export::Error::Stopped => Ok(Ended::Stopped),
     }
+}
+
+/// The ledger's word for a failure.
+const fn word_of(why: GaveUp, kind: Option<ErrorKind>) -> &'static str {
+    match (why, kind) {
+        (GaveUp::ExportFailed | GaveUp::DeadlinePassed | GaveUp::Forgotten | GaveUp::FileGone, _) => "export",
+        (_, Some(kind)) => kind.as_str(),
+        (GaveUp::CallFailed | GaveUp::OriginalLost, None) => "other",
+    }
+}
+
+async fn put_off(tenant: &Tenant, task: &TaskRow, state: State, word: &str, message: &str) -> Result<Ended> {
+    let now = tenant.clock.now();
+    let delay = FIRST_DELAY.saturating_mul(1 << task.attempts.min(8)).min(LONGEST_DELAY);
+    let run_at = now.checked_add(SignedDuration::try_from(delay)?)?;
+    tracing::info!(task.key = %task.spec.key, dataset = %task.spec.dataset(), attempt = task.attempts + 1, run_at = %run_at, "put off: {message}");
+    tenant.ledger.defer(task, &state, run_at, word, message, now).await?;
+    Ok(Ended::Deferred { run_at })
+}
+
+async fn fail(tenant: &Tenant, task: &TaskRow, state: &State, cause: Cause) -> Result<Ended> {
+    tracing::error!(task.key = %task.spec.key, dataset = %task.spec.dataset(), attempts = task.attempts + 1, "failed: {}", cause.message);
+    tenant.ledger.end(task, Phase::Failed, state, &cause.word, &cause.message, tenant.clock.now()).await?;
+    Ok(Ended::Failed { cause })
+}
+
+pub async fn publish_windows(_t: &Tenant, _j: &JobSpec, _w: &[Window], _p: &(dyn Fn(Published) + Send + Sync)) -> Result<Vec<Published>> { Ok(vec![]) }
+pub fn storage_cause(_: &anyhow::Error) -> Option<Cause> { None }
+
+/// Asks Feishu for the tenant's rooms and keeps the list in the ledger, where `plan` finds it.
+///
+/// # Errors
+/// When the ledger refuses; the inner error is Feishu's.
+pub async fn list_rooms(tenant: &Tenant) -> Result<std::result::Result<Vec<(String, String)>, Cause>> {
+    let rooms = match tenant.exporter.client.rooms().await {
+        Ok(rooms) => rooms,
+        Err(error) => {
+            let word = error.kind().as_str();
+            let message = format!("could not list the rooms: {error}");
+            return Ok(Err(Cause { kind: crate::run::summary::cause_kind(word), word: word.to_owned(), message }));
+        }
+    };
+    let rooms: Vec<(String, String)> = rooms.into_iter().map(|room| (room.room_id, room.room_level_id)).collect();
+    tenant.ledger.set_rooms(&tenant.name, &rooms, tenant.clock.now()).await?;
+    Ok(Ok(rooms))
+}
+
+/// Keeps what the next run should know: how long exports take, and the calls of the last minute.
+///
+/// # Errors
+/// When the ledger refuses.
+pub async fn remember(tenant: &Tenant) -> Result<()> {
+    let client = &tenant.exporter.client;
+    tenant.ledger.set_meta(&pace_name(&tenant.name), &tenant.exporter.pace.to_json()).await?;
+    let calls = serde_json::to_string(&client.limits().snapshot())?;
+    tenant.ledger.set_meta(&calls_name(&tenant.name), &calls).await?;
+    Ok(())
+}
+
+/// Name under which the ledger keeps a tenant's learned waiting times.
+#[must_use]
+pub fn pace_name(tenant: &str) -> String {
+    format!("pace:{tenant}")
+}
+
+/// Name under which the ledger keeps a tenant's calls of the last minute.
+#[must_use]
+pub fn calls_name(tenant: &str) -> String {
+    format!("calls:{tenant}")
 }

@@ -87,6 +87,8 @@ pub enum Progress {
 const PUBLISH_EVERY: Duration = Duration::from_secs(15 * 60);
 /// A run waits for a task that was put off for no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
+/// Calls under way get this long after a stop was asked for: less than the 30 s that Kubernetes waits, with time left to publish.
+const GRACE: Duration = Duration::from_secs(12);
 /// A server tries what was refused (a bucket, a secret, a scope) again after so many seconds.
 const TRY_AGAIN_S: i64 = 300;
 /// Runnable tasks read from the ledger at a time.
@@ -138,6 +140,8 @@ struct Run {
     stop: CancellationToken,
     progress: UnboundedSender<Progress>,
     summary: Summary,
+    /// When tasks that still have not ended after a stop are given up, by the machine's clock.
+    abort_at: Option<tokio::time::Instant>,
     /// When something refused to work; a server tries it again after a while.
     refused_at: Option<Timestamp>,
     /// Tasks that a job may still plan in this run.
@@ -176,6 +180,7 @@ impl Run {
         Self {
             summary: Summary::new(&tenant.name),
             last_publish: tenant.clock.now(),
+            abort_at: None,
             refused_at: None,
             tenant,
             jobs,
@@ -226,13 +231,17 @@ impl Run {
     /// Inserts the windows of every job that fired since it was last looked at.
     async fn on_tick(&mut self) -> Result<()> {
         let now = self.tenant.clock.now();
+        let refused = self.summary.stop_cause.is_some() || self.summary.storage_error.is_some() || !self.summary.blocked.is_empty();
+        if refused && self.refused_at.is_none() {
+            self.refused_at = Some(now);
+        }
         if self.refused_at.is_some_and(|at| now.duration_since(at) >= SignedDuration::from_secs(TRY_AGAIN_S)) {
             self.refused_at = None;
             self.summary = Summary::new(&self.tenant.name);
         }
         for job in self.jobs.clone() {
             let at = now.checked_sub(SignedDuration::try_from(jitter(&job))?)?;
-            let schedule = Schedule::parse(&job.cron, &job.time_zone).with_context(|| format!("job {}", job.name))?;
+            let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).with_context(|| format!("job {}", job.name))?;
             let Some(firing) = schedule.previous_at_or_before(at) else { continue };
             let state = self.tenant.ledger.schedule(&job.name, &self.tenant.name).await?;
             if state.is_some_and(|state| state.last_firing >= firing) {
@@ -263,7 +272,7 @@ impl Run {
 
     async fn insert_due(&mut self, job: &JobSpec, now: Timestamp) -> Result<()> {
         let (tenant, ledger) = (&self.tenant.name, &self.tenant.ledger);
-        let schedule = Schedule::parse(&job.cron, &job.time_zone).with_context(|| format!("job {}", job.name))?;
+        let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).with_context(|| format!("job {}", job.name))?;
         let firing = schedule.previous_at_or_before(now).unwrap_or(now);
         let state = ledger.schedule(&job.name, tenant).await?;
         let known = ledger.windows(tenant, job.dataset, None).await?;
@@ -335,14 +344,27 @@ impl Run {
                     let (dataset, windows, result) = done.context("a publish was aborted")?;
                     self.after_publish(dataset, &windows, result).await?;
                 }
-                Some(done) = self.tasks.join_next() => {
-                    let (job, task, result) = done.context("a task was aborted")?;
-                    self.after_task(&job, &task, result).await?;
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok((job, task, result)) => self.after_task(&job, &task, result).await?,
+                    // Aborted by the grace period's end; its state is in the ledger.
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => return Err(error).context("a task panicked"),
+                },
+                () = self.stop.cancelled(), if !self.summary.stopped => self.stop_tasks(),
+                () = sleep_until(self.abort_at), if self.abort_at.is_some() => {
+                    self.abort_at = None;
+                    self.tasks.abort_all();
                 }
-                () = self.stop.cancelled(), if !self.summary.stopped => self.summary.stopped = true,
                 () = clock.sleep(Duration::from_secs(60)) => {}
             }
         }
+    }
+
+    /// Lets waiting tasks end where they stand, and calls under way a little time.
+    fn stop_tasks(&mut self) {
+        self.summary.stopped = true;
+        self.tenant.exporter.stop.cancel();
+        self.abort_at = Some(tokio::time::Instant::now() + GRACE);
     }
 
     /// Whether new work may be begun: nobody asked to stop, and nothing that concerns everything went wrong.
@@ -402,7 +424,7 @@ impl Run {
         }
         tokio::select! {
             () = self.tenant.clock.sleep_until(next) => {}
-            () = self.stop.cancelled() => self.summary.stopped = true,
+            () = self.stop.cancelled() => self.stop_tasks(),
         }
         self.refill = true;
         self.look_again = true;
@@ -660,6 +682,13 @@ impl Run {
         tracing::warn!("{text}");
         let _ = self.progress.send(Progress::Warning(text.clone()));
         self.summary.warnings.push(text);
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::client::limit::Endpoint;
-use crate::client::{CallLimits, Client, Settings, Snapshot, UserTokenSettings};
+use crate::client::limit::{Endpoint, Snapshot};
+use crate::client::{CallLimits, Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
+use crate::decode;
 use crate::export::Exporter;
 use crate::export::pace::Pace;
 use crate::ledger::Ledger;
@@ -55,7 +57,8 @@ impl App {
                 spool: spool.clone(),
                 clock: clock.clone(),
                 pace,
-                max_workbook_bytes: config.limits.workbook.max_container_bytes,
+                stop: CancellationToken::new(),
+                max_workbook_bytes: config.limits.workbook.max_bytes,
             };
             tenants.push(Arc::new(Tenant {
                 name: tenant.name.clone(),
@@ -66,7 +69,7 @@ impl App {
                 spool: spool.clone(),
                 publisher: publisher.clone(),
                 exporter,
-                workbook_limits: config.limits.workbook.clone(),
+                workbook_limits: workbook_limits(&config),
                 decoders: Arc::clone(&decoders),
             }));
         }
@@ -90,10 +93,20 @@ pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<C
         tenant.refresh_token_file.as_ref().map(|file| UserTokenSettings { refresh_token_file: Path::new(file).to_owned() });
     settings.calls_per_minute = CallLimits {
         exports: config.limits.exports_per_minute,
-        directory: config.limits.directory_per_minute,
+        directory: config.limits.rooms_per_minute,
         reports: config.limits.reports_per_minute,
     };
     Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
+}
+
+fn workbook_limits(config: &Config) -> decode::Limits {
+    let limits = config.limits.workbook;
+    decode::Limits {
+        container_bytes: limits.max_bytes,
+        entry_bytes: limits.max_inflated_bytes,
+        cells: limits.max_cells,
+        ..decode::Limits::default()
+    }
 }
 
 /// Takes up the calls of the last minute. Where the last run left no record of them, because it was killed, everything is assumed to have

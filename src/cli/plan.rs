@@ -111,7 +111,7 @@ async fn plan_job(
             backfill.windows.into_iter().filter(|window| !settled(window)).collect()
         }
         None => {
-            let schedule = Schedule::parse(&job.cron, &job.time_zone).with_context(|| format!("job {}", job.name))?;
+            let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).with_context(|| format!("job {}", job.name))?;
             let firing = schedule.previous_at_or_before(now).unwrap_or(now);
             let state = match ledger {
                 Some(ledger) => ledger.schedule(&job.name, &tenant.name).await?,

@@ -107,6 +107,7 @@ fn note(counts: &mut BTreeMap<Dataset, Counts>, progress: &Progress) -> Dataset 
                     now.rows += rows;
                 }
                 Ended::Deferred { .. } => now.deferred += 1,
+                Ended::Stopped => {}
                 Ended::Quarantined { .. } | Ended::Failed { .. } | Ended::Refused { .. } => now.troubled += 1,
             }
             *dataset

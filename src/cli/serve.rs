@@ -33,8 +33,8 @@ pub struct Args {
 pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
     let Some(config) = super::load(common, false)? else { return Ok(Exit::Usage) };
     let address = args.listen.unwrap_or(config.serve.listen);
-    if !address.ip().is_loopback() && !config.serve.allow_public {
-        eprintln!("error: the status page has no login, so it listens on {address} only with `allow_public = true` in [serve]");
+    if args.listen.is_some() && !address.ip().is_loopback() {
+        eprintln!("error: the status page has no login; to listen on {address}, where others can reach it, say so in [serve] of the configuration");
         return Ok(Exit::Usage);
     }
     let app = App::open(config, Clock::system(), "serve").await?;

@@ -173,6 +173,7 @@ impl Summary {
                 counts.rejects += rejects;
             }
             Ended::Deferred { .. } => counts.deferred += 1,
+            Ended::Stopped => {}
             Ended::Quarantined { .. } => counts.quarantined += 1,
             Ended::Failed { .. } => counts.failed += 1,
             Ended::Refused { cause } => self.refuse(dataset, cause.clone()),

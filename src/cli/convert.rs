@@ -1,0 +1,4 @@
+//! stub
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {}
+pub fn run(_: &Args) -> crate::exit::Exit { crate::exit::Exit::Done }
