@@ -1,6 +1,9 @@
 //! meetlake: Feishu/Lark video-meeting data, in your warehouse by morning.
 
+pub mod cli;
 pub mod config;
+pub mod exit;
+pub mod telemetry;
 
 pub mod clock;
 pub mod contract;
