@@ -24,12 +24,12 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, Config};
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::{ledger, store, telemetry};
 
 /// Feishu/Lark video-meeting data, in your warehouse by morning.
 #[derive(Debug, Parser)]
-#[command(name = "meetlake", version, about, long_about = None, max_term_width = 100, after_help = crate::exit::HELP)]
+#[command(name = "meetlake", version, about, long_about = None, max_term_width = 100, after_help = Code::help())]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -85,13 +85,18 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let quiet_until = if matches!(cli.verb, Verb::Serve(_)) { "info" } else { "error" };
-    telemetry::start(cli.common.log.as_deref().unwrap_or(quiet_until), cli.common.log_json);
+    // A person at a terminal reads the verb's own output; a server's output is its log.
+    let default = if matches!(cli.verb, Verb::Serve(_)) { telemetry::DEFAULT_FILTER } else { "error" };
+    let format = if cli.common.log_json { telemetry::Format::Json } else { telemetry::Format::Compact };
+    if let Err(error) = telemetry::start(cli.common.log.as_deref().unwrap_or(default), format) {
+        eprintln!("error: --log: {error}");
+        return Code::Usage.into();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: could not start: {error}");
-            return Exit::Unexpected.into();
+            return Code::Unexpected.into();
         }
     };
     let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|error| {
@@ -103,13 +108,16 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-async fn dispatch(cli: Cli) -> Result<Exit> {
+async fn dispatch(cli: Cli) -> Result<Code> {
     let common = cli.common;
     match cli.verb {
         #[cfg(feature = "simulator")]
         Verb::Demo(args) => Box::pin(demo::run(args)).await,
-        Verb::Init(args) => init::run(&args),
-        Verb::Validate(args) => validate::run(&common, &args),
+        Verb::Init(args) => init::run(&args, &mut std::io::stdout()),
+        Verb::Validate(args) => {
+            let (environment, now) = (&config::process_environment, jiff::Timestamp::now());
+            Ok(validate::run(args, &common.config, environment, now, &mut std::io::stdout())?)
+        }
         Verb::Doctor(args) => Box::pin(doctor::run(&common, &args)).await,
         Verb::Plan(args) => Box::pin(plan::run(&common, &args)).await,
         Verb::Run(args) => Box::pin(run::run(&common, &args)).await,
@@ -119,24 +127,24 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Convert(args) => Ok(convert::run(&args)),
         #[cfg(feature = "simulator")]
         Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
-        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Completions(args) => Ok(completions::run(args, Cli::command(), &mut std::io::stdout())?),
     }
 }
 
 /// The exit code of an error that ended a verb.
-fn exit_for(error: &anyhow::Error) -> Exit {
+fn exit_for(error: &anyhow::Error) -> Code {
     for cause in error.chain() {
         if let Some(ledger::Error::Locked { .. } | ledger::Error::Fenced { .. }) = cause.downcast_ref() {
-            return Exit::Locked;
+            return Code::LedgerLocked;
         }
         if cause.downcast_ref::<ledger::Error>().is_some_and(ledger::Error::is_disk_full) {
-            return Exit::Storage;
+            return Code::Storage;
         }
         if cause.downcast_ref::<store::Error>().is_some() {
-            return Exit::Storage;
+            return Code::Storage;
         }
     }
-    Exit::Unexpected
+    Code::Unexpected
 }
 
 /// Reads the configuration; prints its problems and gives `None` if there are any.
@@ -144,7 +152,7 @@ fn exit_for(error: &anyhow::Error) -> Exit {
 /// # Errors
 /// Never for a wrong configuration; that is printed.
 pub fn load(common: &Common, json: bool) -> Result<Option<Config>> {
-    match config::load(&common.config, &|name| std::env::var(name).ok()) {
+    match config::load(&common.config, &config::process_environment) {
         Ok(config) => {
             for warning in &config.warnings {
                 eprintln!("warning: {warning}");
@@ -153,7 +161,7 @@ pub fn load(common: &Common, json: bool) -> Result<Option<Config>> {
         }
         Err(problems) => {
             if json {
-                println!("{}", serde_json::json!({ "exit_code": Exit::Usage.code(), "problems": problems.as_slice() }));
+                println!("{}", serde_json::json!({ "exit_code": Code::Usage.number(), "problems": problems.as_slice() }));
             } else {
                 eprintln!("{problems}");
             }

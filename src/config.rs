@@ -203,7 +203,7 @@ fn read_sections(
     findings: &RefCell<Findings>,
 ) -> Option<Config> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let table = source.parse()?;
+    let table = source.parse();
     let root = source.root(&table);
     root.required("version", |field| field.integer(1..=1));
     let lake = lake(root.required_section("lake"), folder);
@@ -372,46 +372,38 @@ fn jobs(
     zones: &TenantZones,
     findings: &RefCell<Findings>,
 ) -> Vec<JobSpec> {
-    let name = root
-        .optional("jobs", Field::text)
-        .unwrap_or_else(|| "jobs".to_owned());
-    let folder = folder.join(name);
-    let files = job_files(&folder).unwrap_or_else(|error| {
-        let folder = document::quoted(&folder.to_string_lossy());
-        root.problem(
-            "jobs",
-            format!("the folder of jobs {folder} cannot be read: {error}"),
-        );
-        Vec::new()
-    });
+    let read = |field: &Field<'_>| field.parse(|name| job_files(&folder.join(name)));
+    let in_default_folder = || {
+        job_files(&folder.join("jobs"))
+            .inspect_err(|message| root.problem("jobs", format!("the folder `jobs` {message}")))
+            .ok()
+    };
+    let files = root.optional_or("jobs", read, in_default_folder);
+    let files = files.unwrap_or_default();
     let mut findings = findings.borrow_mut();
     let drafts: Vec<_> = files
         .iter()
         .filter_map(|file| read_job(file, environment, zones, &mut findings))
         .collect();
-    findings
-        .problems
-        .extend(job_file::check_together(&drafts, files.len()));
+    let between = job_file::check_together(&drafts, files.len());
+    findings.problems.extend(between);
     drafts.into_iter().map(job_file::Draft::into_spec).collect()
 }
 
 /// The job files of a folder, in the order of their names; an error if there is none.
-fn job_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            files.push(path);
-        }
-    }
+fn job_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| format!("cannot be read: {error}"))?;
+    let paths = entries.iter().map(fs::DirEntry::path);
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
     files.sort();
     if files.is_empty() {
-        return Err(io::Error::other(
-            "it holds no .toml file; `meetlake init` writes one for each dataset",
-        ));
+        return Err("holds no .toml file; `meetlake init` writes one for each dataset".to_owned());
     }
     Ok(files)
 }
@@ -446,5 +438,335 @@ fn read_file(path: &Path) -> Result<String, String> {
         }
         Ok(_) => Ok(text),
         Err(error) => Err(format!("the file cannot be read: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-51c2d7";
+
+    /// A configuration in a folder of its own.
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new(config: &str, jobs: &[(&str, &str)]) -> Self {
+            let files = Self(tempfile::tempdir().expect("a folder"));
+            fs::create_dir(files.0.path().join("jobs")).expect("made");
+            files.write(FILE_NAME, config);
+            for (name, text) in jobs {
+                files.write(
+                    &format!("jobs/{name}.toml"),
+                    &format!("version = 1\n{text}"),
+                );
+            }
+            files
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.0.path().join(name), text).expect("written");
+        }
+
+        fn load(&self) -> Result<Config, Problems> {
+            load(&self.0.path().join(FILE_NAME), &environment)
+        }
+
+        /// The problems with the folder's own path cut away.
+        fn problems(&self) -> String {
+            let problems = self.load().expect_err("a configuration with problems");
+            let folder = format!("{}/", self.0.path().display());
+            problems.to_string().replace(&folder, "")
+        }
+    }
+
+    fn environment(name: &str) -> Option<String> {
+        name.starts_with("SET_").then(|| CANARY.to_owned())
+    }
+
+    const TENANT: &str = "version = 1\nlake.url = 'memory:///'\n[tenants.acme]\nhost = 'feishu'\napp_id = 'cli_1'\napp_secret = '${SET_SECRET}'\n";
+    const MEETINGS: (&str, &str) = (
+        "meetings",
+        "dataset = 'meeting_list'\ncron = '20 3 * * *'\n",
+    );
+
+    #[test]
+    fn a_small_configuration_gets_every_default() {
+        let files = Files::new(TENANT, &[MEETINGS]);
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        let acme = &config.tenants["acme"];
+        assert_eq!(acme.base_url.as_str(), "https://open.feishu.cn/");
+        assert_eq!(acme.time_zone.iana_name(), Some("Asia/Shanghai"));
+        assert_eq!(config.ledger_path, files.0.path().join("meetlake.db"));
+        assert_eq!(config.spool_path, files.0.path().join("spool"));
+        assert_eq!(config.limits, LimitsConfig::default());
+        assert_eq!(config.jobs[0].tenants, ["acme"]);
+        assert_eq!(config.jobs[0].time_zone, acme.time_zone);
+    }
+
+    #[test]
+    fn every_problem_of_all_files_is_told_at_once() {
+        let config = r#"
+version = 2
+jbos = "jobs"
+
+[lake]
+bukcet = "meetings"
+
+[ledger]
+path = 7
+
+[limits]
+exports_per_minute = 0
+workbook_size = "256MB"
+
+[serve]
+listen = "0.0.0.0:8642"
+
+[tenants.acme]
+host = "larc"
+app_id = "${MISSING_ID}"
+app_secret = "literal-canary-51c2d7"
+time_zone = "Asia/Shangai"
+unit = 4
+
+[tenants.Beta]
+host = "http://example.com"
+app_secret_file = "nowhere"
+"#;
+        let jobs = [
+            (
+                "meetings",
+                "dataset = 'meeting_lits'\ncron = '61 3 * * *'\nwindow = '36h'\nsettle_delay = '6'\ntenants = ['acne']\n",
+            ),
+            (
+                "quality",
+                "dataset = 'participant_quality_list'\ncorn = '0 4 * * *'\nstart = 2026-02-30\n[fan_out]\nsample = 2.0\n[request]\nlimit = 10\n",
+            ),
+        ];
+        let files = Files::new(config, &jobs);
+        insta::assert_snapshot!(files.problems(), @r#"
+        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list; did you mean `meeting_list`?
+        jobs/meetings.toml:3:8: `cron` `61 3 * * *` has a wrong minute; it may be 0 to 59, *, lists, ranges and steps of them
+        jobs/meetings.toml:4:10: `window` `36h` must be whole days, from 1d to 31d
+        jobs/meetings.toml:5:16: `settle_delay` `6` is not a duration; write a whole number and a unit: 30s, 15m, 6h, 1d
+        jobs/meetings.toml:6:12: `acne` is not a tenant; did you mean `acme`?
+        jobs/quality.toml:3:1: unknown key `corn`; did you mean `cron`?
+        jobs/quality.toml:4:9: invalid date, expected day between 01 and 28
+        jobs/quality.toml:6:10: `sample` must be more than 0 and at most 1, not 2.0
+        jobs/quality.toml:8:9: `limit` is an option of top_user, not of participant_quality_list
+        meetlake.toml:2:11: `version` must be 1, not 2
+        meetlake.toml:3:1: unknown key `jbos`; did you mean `jobs`?
+        meetlake.toml:5:1: `url` is missing in [lake]
+        meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `options`
+        meetlake.toml:9:8: `path` must be text in quotes, not a number
+        meetlake.toml:12:22: `exports_per_minute` must be from 1 to 10000, not 0
+        meetlake.toml:13:17: `workbook_size` `256MB` is not a size; write a whole number and a unit: 64KiB, 256MiB, 2GiB
+        meetlake.toml:16:10: `listen` is reachable by others, and the status page asks for no password; listen on 127.0.0.1, or add allow_public = true behind a proxy or inside a container
+        meetlake.toml:19:8: `host` `larc` is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator
+        meetlake.toml:20:10: `app_id` needs the environment variable `MISSING_ID`, which is not set
+        meetlake.toml:21:14: `app_secret` stands in the file itself; write app_secret = "${NAME}" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true permits it
+        meetlake.toml:22:13: `time_zone` `Asia/Shangai` is not a zone of the IANA database; did you mean `Asia/Shanghai`?
+        meetlake.toml:23:8: `unit` must be from 0 to 3, not 4
+        meetlake.toml:25:1: `app_id` is missing in [tenants.Beta]
+        meetlake.toml:25:1: `time_zone` is missing in [tenants.Beta]
+        meetlake.toml:25:1: the name of a tenant must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64 characters
+        meetlake.toml:26:8: `host` `http://example.com` must use https; http is for this machine only
+        meetlake.toml:27:19: `app_secret_file` `nowhere` cannot be read: No such file or directory (os error 2)
+        "#);
+    }
+
+    #[test]
+    fn jobs_must_agree_with_one_another() {
+        let jobs = [
+            MEETINGS,
+            ("again", MEETINGS.1),
+            (
+                "participants",
+                "dataset = 'participant_list'\ncron = '40 3 * * *'\ntime_zone = 'UTC'\n",
+            ),
+            (
+                "quality",
+                "dataset = 'participant_quality_list'\ncron = '10 4 * * *'\ntime_zone = 'UTC'\nwindow = '2d'\n",
+            ),
+            (
+                "rooms",
+                "dataset = 'resource_reservation_list'\ncron = '10 4 * * *'\n[fan_out]\nsample = 0.5\n[request]\nuser_id_type = 'open_id'\n",
+            ),
+        ];
+        let files = Files::new(TENANT, &jobs);
+        insta::assert_snapshot!(files.problems(), @r#"
+        jobs/meetings.toml:2:11: meeting_list of tenant `acme` is already exported by the job `again`; one partition has one job
+        jobs/participants.toml:4:13: `time_zone` differs from the job `again`, which exports the parent rows of tenant `acme`; both must cut the same windows
+        jobs/quality.toml:5:10: `window` differs from the job `participants`, which exports the parent rows of tenant `acme`; both must cut the same windows
+        jobs/quality.toml:5:10: windows longer than a day are counted from `start`; add it
+        jobs/rooms.toml:4:1: [fan_out] has no meaning for resource_reservation_list, which has no parent dataset; remove the section
+        jobs/rooms.toml:7:16: `user_id_type` is an option of top_user, meeting_list, participant_list, participant_quality_list, not of resource_reservation_list
+        "#);
+    }
+
+    #[test]
+    fn a_child_needs_its_parent_for_each_tenant() {
+        let config = format!(
+            "{TENANT}[tenants.beta]\nhost = 'lark'\ntime_zone = 'Asia/Tokyo'\napp_id = 'b'\napp_secret = '${{SET_B}}'\n"
+        );
+        let jobs = [
+            (
+                "meetings",
+                "dataset = 'meeting_list'\ntenants = ['acme']\ncron = '20 3 * * *'\n",
+            ),
+            (
+                "both",
+                "dataset = 'participant_list'\ntime_zone = 'Asia/Shanghai'\ncron = '20 3 * * *'\n",
+            ),
+            ("top", "dataset = 'top_user'\ncron = '20 3 * * *'\n"),
+        ];
+        let files = Files::new(&config, &jobs[..2]);
+        assert_eq!(
+            files.problems(),
+            "jobs/both.toml:2:11: participant_list is asked for row by row of meeting_list, and no job exports that for tenant `beta`; add one"
+        );
+        let files = Files::new(&config, &jobs[2..]);
+        assert_eq!(
+            files.problems(),
+            "jobs/top.toml:1:1: the tenants of this job are in different time zones; add `time_zone`, or write a job for each zone"
+        );
+    }
+
+    #[test]
+    fn no_secret_is_in_debug_output_or_in_any_problem() {
+        let good = format!(
+            "{TENANT}[lake.options]\naws_secret_access_key = '${{SET_KEY}}'\naws_region = 'x'\n"
+        );
+        let good = good.replace("lake.url = 'memory:///'\n", "[lake]\nurl = 's3://bucket'\n");
+        let config = Files::new(&good, &[MEETINGS])
+            .load()
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(!format!("{config:?}").contains(CANARY));
+
+        // The secret in each place where it does not belong, from the environment and as it stands.
+        let places = [
+            "version = 'S'",
+            "jobs = 'S'",
+            "lake.url = 'S'",
+            "lake.url = 'https://S'",
+            "lake.url = 's3://S@b'",
+            "lake = 'S'",
+            "ledger.path = ['S']",
+            "serve.listen = 'S'",
+            "limits.workbook_size = 'S'",
+            "tenants.acme.host = 'S'",
+            "tenants.acme.time_zone = 'S'",
+            "tenants.acme.app_secret_file = 'S'",
+            "tenants.acme.unit = 'S'",
+            "tenants.acme.app_secret = 'S",
+            "lake.options.aws_secret_access_key = ['S']",
+        ];
+        for place in places {
+            let text = place.replace('S', "${SET_SECRET}");
+            let problems = Files::new(&text, &[MEETINGS]).problems();
+            assert!(!problems.contains(CANARY), "{place}: {problems}");
+        }
+        for place in [
+            "tenants.acme.app_secret = 'S'",
+            "tenants.acme.app_secret = S",
+            "tenants.acme.app_secret = 'S",
+            "lake.options.aws_secret_access_key = 'S'",
+        ] {
+            let text = place.replace('S', CANARY);
+            let problems = Files::new(&text, &[MEETINGS]).problems();
+            assert!(!problems.contains(CANARY), "{place}: {problems}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secrets_come_from_files_and_an_open_file_is_warned_about() {
+        use std::os::unix::fs::PermissionsExt;
+
+        use secrecy::ExposeSecret;
+
+        let config = TENANT.replace("app_secret = '${SET_SECRET}'", "app_secret_file = 'secret'");
+        let files = Files::new(&config, &[MEETINGS]);
+        files.write("secret", "from-a-file\n");
+        let set_mode = |mode| {
+            let path = files.0.path().join("secret");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+        };
+        set_mode(0o600);
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(
+            config.tenants["acme"].app_secret.expose_secret(),
+            "from-a-file"
+        );
+        assert!(config.warnings.is_empty());
+        set_mode(0o644);
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(
+            config.warnings[0].message.contains("mode 0644"),
+            "{:?}",
+            config.warnings
+        );
+        files.write("secret", "");
+        assert!(
+            files
+                .problems()
+                .ends_with("`app_secret_file` `secret` is an empty file")
+        );
+    }
+
+    #[test]
+    fn a_literal_secret_needs_permission_and_plain_http_needs_this_machine() {
+        let simulator = "version = 1\nlake.url = 'lake'\n[tenants.sim]\nhost = 'http://127.0.0.1:8080'\ntime_zone = 'Asia/Shanghai'\napp_id = 'cli_a000000000000001'\napp_secret = 'simulator-secret'\n";
+        let files = Files::new(simulator, &[MEETINGS]);
+        assert!(files.problems().contains("stands in the file itself"));
+        let files = Files::new(
+            &format!("{simulator}allow_inline_secret = true\n"),
+            &[MEETINGS],
+        );
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.lake.url.scheme(), "file");
+        assert!(config.lake.url.path().ends_with("/lake/"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_one_problem_with_a_way_out() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let problems = load(&dir.path().join(FILE_NAME), &environment).expect_err("nothing there");
+        assert_eq!(problems.as_slice().len(), 1);
+        assert!(
+            problems.to_string().contains("`meetlake init`"),
+            "{problems}"
+        );
+        let files = Files::new(TENANT, &[]);
+        assert!(files.problems().contains("holds no .toml file"));
+    }
+
+    #[test]
+    fn the_shipped_jobs_load_and_children_fire_after_their_parents() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
+        let config = format!("jobs = '{}'\n{TENANT}", shipped.display());
+        let files = Files::new(&config, &[]);
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.jobs.len(), crate::dataset::Dataset::ALL.len());
+        let midnight = "2026-11-18T16:00:00Z"
+            .parse()
+            .expect("midnight in Shanghai");
+        let first = |job: &JobSpec| {
+            let schedule = crate::schedule::Schedule::parse(&job.cron, job.time_zone.clone());
+            schedule.expect("it fires").next_after(midnight)
+        };
+        for job in &config.jobs {
+            assert_eq!(job.name, job.dataset.as_str());
+            let parent = config
+                .jobs
+                .iter()
+                .find(|other| Some(other.dataset) == job.dataset.parent());
+            assert!(
+                parent.is_none_or(|parent| first(parent) < first(job)),
+                "{}",
+                job.name
+            );
+        }
     }
 }

@@ -149,10 +149,10 @@ impl fmt::Display for ClockChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, offset) = (self.after.timestamp(), self.after.offset());
         let from = self.before.to_datetime(at).strftime("%H:%M");
-        let to = self.after.strftime("%Y-%m-%d %H:%M");
+        let to = self.after.strftime("%H:%M on %Y-%m-%d");
         write!(
             f,
-            "clocks change from {from} to {to} (offset {} to {offset})",
+            "clocks go from {from} to {to} (offset {} to {offset})",
             self.before
         )
     }
@@ -342,7 +342,7 @@ mod tests {
             .expect("a change");
         assert_eq!(
             change.to_string(),
-            "clocks change from 02:00 to 2026-11-01 01:00 (offset -04 to -05)"
+            "clocks go from 02:00 to 01:00 on 2026-11-01 (offset -04 to -05)"
         );
     }
 

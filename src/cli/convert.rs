@@ -1,4 +1,4 @@
 //! stub
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {}
-pub fn run(_: &Args) -> crate::exit::Exit { crate::exit::Exit::Done }
+pub fn run(_: &Args) -> crate::exit::Code { crate::exit::Code::Done }

@@ -19,7 +19,7 @@ use super::run::{execute_app, exit_of, lake_table, print_summaries};
 use super::{Common, number};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::run::Scope;
 
@@ -57,7 +57,7 @@ const TENANT: &str = "demo";
 ///
 /// # Errors
 /// When this machine is at fault.
-pub async fn run(args: Args) -> Result<Exit> {
+pub async fn run(args: Args) -> Result<Code> {
     let began = Instant::now();
     std::fs::create_dir_all(&args.out).with_context(|| format!("could not create {}", args.out.display()))?;
     let out = args.out.canonicalize().with_context(|| format!("could not find {}", args.out.display()))?;
@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> Result<Exit> {
     let description = format!("{} days, {} meetings a day, seed {}", args.days, args.meetings_per_day, args.seed);
     if let Some(earlier) = earlier.filter(|earlier| *earlier != description) {
         eprintln!("error: {} holds a demo with {earlier}, not {description}; choose another --out, or remove that folder", out.display());
-        return Ok(Exit::Usage);
+        return Ok(Code::Usage);
     }
     let zone = TimeZone::get(ZONE).context("the bundled zones hold Asia/Shanghai")?;
     let origin = SimClock::noon_after(LAST_DAY, &zone, SPEED).start();
@@ -81,7 +81,7 @@ pub async fn run(args: Args) -> Result<Exit> {
     let first_day = LAST_DAY.checked_sub((i64::from(args.days) - 1).days())?;
     write_configuration(&out, &server, first_day)?;
     let common = Common { config: out.join("meetlake.toml"), log: None, log_json: false };
-    let Some(config) = super::load(&common, args.json)? else { return Ok(Exit::Unexpected) };
+    let Some(config) = super::load(&common, args.json)? else { return Ok(Code::Unexpected) };
     let app = App::open(config, clock, "demo").await?;
     app.ledger.set_meta("demo", &description).await?;
     if !args.json {
@@ -99,7 +99,7 @@ pub async fn run(args: Args) -> Result<Exit> {
             .map(|row| json!({ "dataset": row.dataset, "partitions": row.partitions, "rows": row.rows, "size_bytes": row.size_bytes }))
             .collect();
         let line = json!({
-            "exit_code": exit.code(), "lake": out.join("lake"), "datasets": partitions, "tenants": summaries,
+            "exit_code": exit.number(), "lake": out.join("lake"), "datasets": partitions, "tenants": summaries,
             "elapsed_ms": began.elapsed().as_millis(), "simulator": report,
         });
         println!("{line}");

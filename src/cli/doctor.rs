@@ -9,7 +9,7 @@ use super::{Common, open};
 use crate::client::{self, Client, ErrorKind};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::store::Lake;
 use crate::task::{ExportId, Request};
@@ -29,7 +29,7 @@ struct Check {
     /// What was found; an error says what to do.
     found: Result<String, String>,
     /// The exit code if it failed.
-    exit: Exit,
+    exit: Code,
 }
 
 /// A clock that is wrong by more than this spoils windows and tokens.
@@ -39,15 +39,15 @@ const MOST_SKEW: SignedDuration = SignedDuration::from_secs(60);
 ///
 /// # Errors
 /// Never for what it tries; that is printed.
-pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Exit::Usage) };
+pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
     let mut checks = vec![check_ledger(&config).await, check_lake(&config).await];
     let clock = Clock::system();
     for tenant in config.tenants.values() {
         check_tenant(&config, tenant, &clock, &mut checks).await;
     }
     let failed = checks.iter().find(|check| check.found.is_err());
-    let exit = failed.map_or(Exit::Done, |check| check.exit);
+    let exit = failed.map_or(Code::Done, |check| check.exit);
     if args.json {
         let list: Vec<_> = checks
             .iter()
@@ -56,7 +56,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
                 Err(wrong) => json!({ "about": check.about, "check": check.what, "ok": false, "found": wrong }),
             })
             .collect();
-        println!("{}", json!({ "exit_code": exit.code(), "checks": list }));
+        println!("{}", json!({ "exit_code": exit.number(), "checks": list }));
         return Ok(exit);
     }
     for check in &checks {
@@ -80,7 +80,7 @@ async fn check_ledger(config: &Config) -> Check {
         Ok(None) => Ok(format!("{} does not exist yet; the first run creates it", config.ledger_path.display())),
         Err(error) => Err(error.to_string()),
     };
-    Check { about: "this machine".into(), what: "ledger", found, exit: Exit::Locked }
+    Check { about: "this machine".into(), what: "ledger", found, exit: Code::LedgerLocked }
 }
 
 async fn check_lake(config: &Config) -> Check {
@@ -91,30 +91,30 @@ async fn check_lake(config: &Config) -> Check {
             None => Ok(probe.to_string()),
         }),
     };
-    Check { about: "lake".into(), what: "bucket", found, exit: Exit::Storage }
+    Check { about: "lake".into(), what: "bucket", found, exit: Code::Storage }
 }
 
 async fn check_tenant(config: &Config, tenant: &TenantConfig, clock: &Clock, checks: &mut Vec<Check>) {
     let mut add = |what, found, exit| checks.push(Check { about: tenant.name.clone(), what, found, exit });
     let client = match open::client(config, tenant, clock) {
         Ok(client) => client,
-        Err(error) => return add("client", Err(format!("{error:#}")), Exit::Usage),
+        Err(error) => return add("client", Err(format!("{error:#}")), Code::Usage),
     };
     match client.check_token().await {
         Err(error) => return add("token", Err(error.to_string()), exit_of(&error)),
         Ok(check) => {
-            add("token", Ok(format!("valid for {}", super::span(check.expires_in.as_secs()))), Exit::Access);
+            add("token", Ok(format!("valid for {}", super::span(check.expires_in.as_secs()))), Code::Credentials);
             let skew = match check.clock_ahead {
                 None => Ok("the server does not tell its time".to_owned()),
                 Some(ahead) if ahead.abs() <= MOST_SKEW => Ok(format!("within {} s of the server's", ahead.abs().as_secs().max(2))),
                 Some(ahead) => Err(format!("this machine's clock differs from the server's by {} s; let NTP set it", ahead.as_secs())),
             };
-            add("clock", skew, Exit::Unexpected);
+            add("clock", skew, Code::Unexpected);
         }
     }
-    add("reports", reports(&client, clock.now()).await, Exit::Access);
-    add("rooms", rooms(&client).await, Exit::Access);
-    add("exports", exports(&client).await, Exit::Access);
+    add("reports", reports(&client, clock.now()).await, Code::Credentials);
+    add("rooms", rooms(&client).await, Code::Credentials);
+    add("exports", exports(&client).await, Code::Credentials);
 }
 
 async fn reports(client: &Client, now: Timestamp) -> Result<String, String> {
@@ -137,10 +137,10 @@ async fn exports(client: &Client) -> Result<String, String> {
     }
 }
 
-fn exit_of(error: &client::Error) -> Exit {
+fn exit_of(error: &client::Error) -> Code {
     match error.kind() {
-        ErrorKind::Credentials | ErrorKind::Scope | ErrorKind::Role => Exit::Access,
-        ErrorKind::QuotaExhausted | ErrorKind::RateLimited => Exit::Quota,
-        _ => Exit::Unexpected,
+        ErrorKind::Credentials | ErrorKind::Scope | ErrorKind::Role => Code::Credentials,
+        ErrorKind::QuotaExhausted | ErrorKind::RateLimited => Code::Quota,
+        _ => Code::Unexpected,
     }
 }

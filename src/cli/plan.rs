@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Common, number, span, table};
 use crate::config::{Config, TenantConfig};
 use crate::dataset::Dataset;
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::job::JobSpec;
 use crate::ledger::{Ledger, Phase, WindowRow, WindowState};
 use crate::plan::estimate::{Estimate, Quota, estimate};
@@ -52,8 +52,8 @@ struct JobPlan {
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Exit::Usage) };
+pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
     let ledger = Ledger::open_for_reading(&config.ledger_path).await?;
     let now = Timestamp::now();
     let mut json_tenants = Vec::new();
@@ -79,7 +79,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
     if args.json {
         println!("{}", json!({ "now": now, "tenants": json_tenants }));
     }
-    Ok(Exit::Done)
+    Ok(Code::Done)
 }
 
 fn quota(config: &Config) -> Quota {

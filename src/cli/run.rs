@@ -15,7 +15,7 @@ use super::progress::{self, Style};
 use super::{Common, bytes, number, table};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::run::{self, Limits, Scope, Summary};
 
 /// Arguments of `meetlake run`.
@@ -55,7 +55,7 @@ pub struct BackfillArgs {
 ///
 /// # Errors
 /// When this machine is at fault.
-pub async fn run(common: &Common, args: &RunArgs) -> Result<Exit> {
+pub async fn run(common: &Common, args: &RunArgs) -> Result<Code> {
     execute(common, args, Scope::Due, "run").await
 }
 
@@ -63,22 +63,22 @@ pub async fn run(common: &Common, args: &RunArgs) -> Result<Exit> {
 ///
 /// # Errors
 /// When this machine is at fault.
-pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Exit> {
+pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
     if args.from >= args.to {
         eprintln!("error: --from {} is not before --to {}; the range is half-open, so one day is --from D --to D+1", args.from, args.to);
-        return Ok(Exit::Usage);
+        return Ok(Code::Usage);
     }
     let datasets = if args.dataset.is_empty() { Dataset::ALL.to_vec() } else { args.dataset.clone() };
     let scope = Scope::Backfill { from: args.from, to: args.to, datasets, again: args.again };
     execute(common, &args.run, scope, "backfill").await
 }
 
-async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> Result<Exit> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Exit::Usage) };
+async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> Result<Code> {
+    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
     if let Some(tenant) = args.tenant.as_ref().filter(|name| !config.tenants.contains_key(*name)) {
         let names: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
         eprintln!("error: there is no tenant `{tenant}`; there is {}", names.join(", "));
-        return Ok(Exit::Usage);
+        return Ok(Code::Usage);
     }
     let clock = Clock::system();
     let app = App::open(config, clock.clone(), verb).await?;
@@ -116,7 +116,7 @@ pub async fn execute_app(app: &App, tenant: Option<&str>, scope: &Scope, limits:
     watcher.abort();
     let summaries = results.into_iter().collect::<Result<Vec<_>>>()?;
     let ended = app.tenants.first().map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
-    app.ledger.run_ended(began, ended, exit_of(&summaries).code(), &one_line(&summaries)).await?;
+    app.ledger.run_ended(began, ended, exit_of(&summaries).number(), &one_line(&summaries)).await?;
     Ok(summaries)
 }
 
@@ -132,18 +132,18 @@ async fn stop_on_signal(stop: CancellationToken) {
 
 /// The exit code of all tenants: that of the only one, or 3 when any of several is not settled.
 #[must_use]
-pub fn exit_of(summaries: &[Summary]) -> Exit {
+pub fn exit_of(summaries: &[Summary]) -> Code {
     match summaries {
         [one] => one.exit(),
-        many if many.iter().all(Summary::is_settled) => Exit::Done,
-        _ => Exit::Unsettled,
+        many if many.iter().all(Summary::is_settled) => Code::Done,
+        _ => Code::NotSettled,
     }
 }
 
 /// The machine-readable end of a run.
 #[must_use]
 pub fn to_json(summaries: &[Summary]) -> String {
-    json!({ "exit_code": exit_of(summaries).code(), "settled": summaries.iter().all(Summary::is_settled), "tenants": summaries }).to_string()
+    json!({ "exit_code": exit_of(summaries).number(), "settled": summaries.iter().all(Summary::is_settled), "tenants": summaries }).to_string()
 }
 
 fn one_line(summaries: &[Summary]) -> String {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Common;
 use super::open::App;
 use crate::clock::Clock;
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::run::{self, Progress};
 use crate::scheduler::Heartbeat;
 use crate::server::{self, Pages};
@@ -30,12 +30,12 @@ pub struct Args {
 ///
 /// # Errors
 /// When this machine is at fault.
-pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
-    let Some(config) = super::load(common, false)? else { return Ok(Exit::Usage) };
+pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    let Some(config) = super::load(common, false)? else { return Ok(Code::Usage) };
     let address = args.listen.unwrap_or(config.serve.listen);
     if args.listen.is_some() && !address.ip().is_loopback() {
         eprintln!("error: the status page has no login; to listen on {address}, where others can reach it, say so in [serve] of the configuration");
-        return Ok(Exit::Usage);
+        return Ok(Code::Usage);
     }
     let app = App::open(config, Clock::system(), "serve").await?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
@@ -74,7 +74,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
     let _ = logger.await;
     pages_stop.cancel();
     page_server.await.context("the status page panicked")?.context("the status page failed")?;
-    outcome.map(|()| Exit::Done)
+    outcome.map(|()| Code::Done)
 }
 
 fn log(progress: &Progress) {

@@ -10,7 +10,7 @@ use meetlake_simulator::{Fault, Options, Server, SimClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::exit::Exit;
+use crate::exit::Code;
 
 /// Arguments of `meetlake simulate`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -54,7 +54,7 @@ pub(super) fn fault(text: &str) -> Result<Fault, String> {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn run(args: Args) -> Result<Exit> {
+pub async fn run(args: Args) -> Result<Code> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("could not listen on {}", args.listen))?;
     let zone = TimeZone::get("Asia/Shanghai").context("the bundled zones hold Asia/Shanghai")?;
     let now = Timestamp::now();
@@ -75,7 +75,7 @@ pub async fn run(args: Args) -> Result<Exit> {
         println!("{}", serde_json::to_string_pretty(&server.report())?);
     }
     let _ = tokio::time::timeout(Duration::from_secs(5), server.stop()).await;
-    Ok(Exit::Done)
+    Ok(Code::Done)
 }
 
 fn announce(args: &Args, server: &Server) {

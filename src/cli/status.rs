@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Common, bytes, number, table};
 use crate::dataset::Dataset;
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::ledger::{Ledger, PartitionStatus, WindowRow, WindowState};
 
 /// Arguments of `meetlake status`.
@@ -24,15 +24,15 @@ const SHOWN: u32 = 10;
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Exit::Usage) };
+pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
     let Some(ledger) = Ledger::open_for_reading(&config.ledger_path).await? else {
         if args.json {
             println!("{}", json!({ "ledger": null }));
         } else {
             println!("There is no ledger at {} yet: nothing was ever run.", config.ledger_path.display());
         }
-        return Ok(Exit::Done);
+        return Ok(Code::Done);
     };
     let tenants: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
     if args.json {
@@ -40,7 +40,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Exit> {
     } else {
         show(&ledger, &tenants).await?;
     }
-    Ok(Exit::Done)
+    Ok(Code::Done)
 }
 
 async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {

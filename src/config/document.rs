@@ -5,6 +5,7 @@
 //! environment. It knows nothing of tenants, jobs or any other meaning.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
@@ -24,6 +25,8 @@ pub(super) struct Source<'a> {
     environment: Environment<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    /// Lines that TOML does not allow; what the walker says about them would be a consequence.
+    broken_lines: RefCell<BTreeSet<usize>>,
 }
 
 impl<'a> Source<'a> {
@@ -34,18 +37,21 @@ impl<'a> Source<'a> {
             environment,
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            broken_lines: RefCell::default(),
         }
     }
 
-    /// Parses the text. Syntax errors become problems; a file that has some is not examined further, because whatever the parser
-    /// recovered from would only report consequences.
-    pub(super) fn parse(&self) -> Option<Spanned<DeTable<'a>>> {
+    /// Parses the text. Syntax errors become problems, and the walk goes on with what the parser could make of the rest.
+    pub(super) fn parse(&self) -> Spanned<DeTable<'a>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
-            let place = error.span().unwrap_or(0..0);
-            self.problem(place, one_line(error.message()));
+            self.problem(error.span().unwrap_or(0..0), one_line(error.message()));
         }
-        errors.is_empty().then_some(table)
+        let problems = self.problems.borrow();
+        let lines = problems.iter().map(|problem| problem.at.line);
+        self.broken_lines.borrow_mut().extend(lines);
+        drop(problems);
+        table
     }
 
     /// The top of the file as a section.
@@ -60,8 +66,11 @@ impl<'a> Source<'a> {
     }
 
     fn problem(&self, place: Range<usize>, message: impl Into<String>) {
-        let problem = Problem::new(self.path, self.position(&place), message);
-        self.problems.borrow_mut().push(problem);
+        let at = self.position(&place);
+        if !self.broken_lines.borrow().contains(&at.line) {
+            let problem = Problem::new(self.path, at, message);
+            self.problems.borrow_mut().push(problem);
+        }
     }
 
     fn position(&self, place: &Range<usize>) -> Position {
@@ -99,6 +108,17 @@ impl<'a> Section<'a> {
             .ok()
     }
 
+    /// The value of `key` if `read` accepts it, or what `otherwise` gives if the key is absent.
+    pub(super) fn optional_or<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Field<'a>) -> Result<T, String>,
+        otherwise: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
+        let value = self.optional(key, read);
+        if self.has(key) { value } else { otherwise() }
+    }
+
     /// The value of `key`; a problem if it is absent.
     pub(super) fn required<T>(
         &self,
@@ -111,9 +131,10 @@ impl<'a> Section<'a> {
         self.optional(key, read)
     }
 
-    /// Records that `key` is missing, if the section is there at all.
+    /// Records that `key` is missing, if the section is there at all and no broken line may have had it.
     pub(super) fn missing(&self, key: &str) {
-        if self.is_present() {
+        let is_whole = self.source.broken_lines.borrow().is_empty();
+        if self.is_present() && is_whole {
             self.problem_here(format!("`{key}` is missing{}", self.inside()));
         }
     }
@@ -136,8 +157,7 @@ impl<'a> Section<'a> {
     /// The table under `key`; a problem if it is absent.
     pub(super) fn required_section(&self, key: &'static str) -> Section<'a> {
         if !self.has(key) {
-            let title = self.title_of(key);
-            self.problem_here(format!("section [{title}] is missing"));
+            self.missing(key);
         }
         self.section(key)
     }
@@ -187,20 +207,23 @@ impl<'a> Section<'a> {
 
     /// Where the value of `key` stands, or the section if it is absent.
     pub(super) fn at(&self, key: &str) -> Position {
-        let place = self.table.and_then(|table| table.get(key));
-        let place = place.map_or_else(|| self.place.clone(), Spanned::span);
-        self.source.position(&place)
+        self.source.position(&self.place_of(key))
+    }
+
+    fn place_of(&self, key: &str) -> Range<usize> {
+        let value = self.table.and_then(|table| table.get(key));
+        value.map_or_else(|| self.place.clone(), Spanned::span)
     }
 
     /// Records a problem with the value of `key`.
     pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
-        let problem = Problem::new(self.source.path, self.at(key), message);
-        self.source.problems.borrow_mut().push(problem);
+        self.source.problem(self.place_of(key), message);
     }
 
     /// Records a warning about the value of `key`.
     pub(super) fn warning(&self, key: &str, message: impl Into<String>) {
-        let warning = Problem::new(self.source.path, self.at(key), message);
+        let at = self.at(key);
+        let warning = Problem::new(self.source.path, at, message);
         self.source.warnings.borrow_mut().push(warning);
     }
 
@@ -298,6 +321,9 @@ impl<'a> Field<'a> {
             .filter(|number| range.contains(number))
             .ok_or_else(|| {
                 let (least, most) = range.into_inner();
+                if least == most {
+                    return format!("must be {least}, not {integer}");
+                }
                 format!("must be from {least} to {most}, not {integer}")
             })
     }
@@ -443,11 +469,10 @@ mod tests {
 
     fn findings(text: &str, read: impl FnOnce(&Section<'_>)) -> Vec<String> {
         let source = Source::new(Path::new("a.toml"), text, &environment);
-        if let Some(table) = source.parse() {
-            let root = source.root(&table);
-            read(&root);
-            root.finish();
-        }
+        let table = source.parse();
+        let root = source.root(&table);
+        read(&root);
+        root.finish();
         let (problems, _) = source.into_findings();
         problems.iter().map(ToString::to_string).collect()
     }
@@ -485,13 +510,28 @@ mod tests {
     }
 
     #[test]
-    fn syntax_errors_name_their_line_and_not_the_value() {
-        let found = findings(
-            "a = 1\nsecret = canary-value\nb = [1,\nc = 'x\n",
-            |_| unreachable!(),
+    fn syntax_errors_name_their_line_and_not_the_value_and_the_rest_is_read() {
+        let text = "a = 'x'\nsecret = canary-value\nb = [1,\nc = 'x\n";
+        let found = findings(text, |root| {
+            root.optional("a", Field::boolean);
+            root.required("secret", Field::boolean);
+            root.required("gone", Field::boolean);
+        });
+        assert!(
+            found
+                .iter()
+                .any(|p| p.starts_with("a.toml:1:5: `a` must be")),
+            "{found:?}"
         );
-        assert!(found.len() > 1, "{found:?}");
-        assert!(found[0].starts_with("a.toml:2:"), "{found:?}");
+        assert!(!found.join("").contains("is missing"), "{found:?}");
+        assert!(
+            found.iter().any(|p| p.starts_with("a.toml:2:10: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|p| p.starts_with("a.toml:4:")),
+            "{found:?}"
+        );
         assert!(!found.join("").contains("canary"), "{found:?}");
     }
 

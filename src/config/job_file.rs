@@ -55,7 +55,7 @@ pub(super) fn read<'p>(
     file: &'p Path,
     tenants: &TenantZones,
 ) -> Option<Draft<'p>> {
-    let table = source.parse()?;
+    let table = source.parse();
     let root = source.root(&table);
     let name = name_of(&root, file);
     root.required("version", |field| field.integer(1..=1));
@@ -74,6 +74,9 @@ pub(super) fn read<'p>(
     let destination = root.optional("destination", |field| field.parse(text::destination));
     let fan_out = fan_out(root.section("fan_out"), dataset);
     let options = request_options(root.section("request"), dataset);
+    let [dataset_at, time_zone_at, window_at, start_at] =
+        ["dataset", "time_zone", "window", "start"].map(|key| root.at(key));
+    root.finish();
     let spec = JobSpec {
         name: name?,
         dataset: dataset?,
@@ -92,16 +95,14 @@ pub(super) fn read<'p>(
         fan_out,
         options: options?,
     };
-    let draft = Draft {
+    Some(Draft {
         spec,
         file,
-        dataset_at: root.at("dataset"),
-        time_zone_at: root.at("time_zone"),
-        window_at: root.at("window"),
-        start_at: root.at("start"),
-    };
-    root.finish();
-    Some(draft)
+        dataset_at,
+        time_zone_at,
+        window_at,
+        start_at,
+    })
 }
 
 fn name_of(root: &Section<'_>, file: &Path) -> Option<String> {
@@ -151,16 +152,15 @@ fn within(
 
 /// The tenants of the job: those listed, or all.
 fn tenant_names(root: &Section<'_>, tenants: &TenantZones) -> Option<Vec<String>> {
-    if !root.has("tenants") {
-        root.optional("tenants", |_| Ok(()));
-        return Some(tenants.keys().cloned().collect());
-    }
-    let items = root.optional("tenants", Field::items)?;
+    let all = || Some(tenants.keys().cloned().collect());
+    root.optional_or("tenants", |field| listed_tenants(field, tenants), all)
+}
+
+/// Reads each name; a wrong one is told at its own place, and leaves the job without tenants.
+fn listed_tenants(field: &Field<'_>, tenants: &TenantZones) -> Result<Vec<String>, String> {
+    let items = field.items()?;
     if items.is_empty() {
-        root.problem(
-            "tenants",
-            "`tenants` is empty; leave the key out for all tenants",
-        );
+        return Err("is empty; leave the key out for all tenants".to_owned());
     }
     let mut names = Vec::new();
     for item in &items {
@@ -169,7 +169,7 @@ fn tenant_names(root: &Section<'_>, tenants: &TenantZones) -> Option<Vec<String>
             Err(message) => item.problem(message),
         }
     }
-    (names.len() == items.len() && !names.is_empty()).then_some(names)
+    Ok(names)
 }
 
 fn tenant_name(
@@ -199,11 +199,12 @@ fn time_zone(
     tenants: &TenantZones,
     names: Option<&[String]>,
 ) -> Option<TimeZone> {
-    if root.has("time_zone") {
-        return root.optional("time_zone", |field| field.parse(text::time_zone));
-    }
-    root.optional("time_zone", |_| Ok(()));
-    let zones: Option<Vec<&TimeZone>> = names?.iter().map(|name| tenants[name].as_ref()).collect();
+    let read = |field: &Field<'_>| field.parse(text::time_zone);
+    root.optional_or("time_zone", read, || common_zone(root, tenants, names?))
+}
+
+fn common_zone(root: &Section<'_>, tenants: &TenantZones, names: &[String]) -> Option<TimeZone> {
+    let zones: Option<Vec<&TimeZone>> = names.iter().map(|name| tenants[name].as_ref()).collect();
     let zones = zones?;
     let (first, others) = zones.split_first()?;
     if others.iter().all(|zone| zone == first) {

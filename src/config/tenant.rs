@@ -119,12 +119,14 @@ fn is_loopback(url: &Url) -> bool {
 
 /// The tenant's zone. Feishu serves mainland China, which has one; a Lark tenant can be anywhere.
 fn time_zone(section: &Section<'_>) -> Option<TimeZone> {
-    let is_feishu = section.raw("host") == Some("feishu");
-    if is_feishu && !section.has("time_zone") {
-        section.optional("time_zone", |_| Ok(()));
-        return text::time_zone("Asia/Shanghai").ok();
-    }
-    section.required("time_zone", |field| field.parse(text::time_zone))
+    let read = |field: &Field<'_>| field.parse(text::time_zone);
+    section.optional_or("time_zone", read, || {
+        if section.raw("host") == Some("feishu") {
+            return text::time_zone("Asia/Shanghai").ok();
+        }
+        section.missing("time_zone");
+        None
+    })
 }
 
 fn app_secret(section: &Section<'_>, folder: &Path) -> Option<SecretString> {

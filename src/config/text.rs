@@ -65,7 +65,7 @@ pub fn show_duration(duration: Duration) -> String {
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
     let whole = units
         .iter()
-        .find(|(factor, _)| seconds > 0 && seconds % factor == 0);
+        .find(|(factor, _)| seconds > 0 && seconds.is_multiple_of(*factor));
     let (factor, unit) = whole.copied().unwrap_or((1, 's'));
     format!("{}{unit}", seconds / factor)
 }
@@ -91,7 +91,7 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         return Ok(());
     }
     Err(
-        "must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64",
+        "must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64 characters",
     )
 }
 

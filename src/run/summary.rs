@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::dataset::Dataset;
-use crate::exit::Exit;
+use crate::exit::Code;
 use crate::ledger::{Phase, TaskRow, WindowRow, WindowState};
 use crate::pipeline::{Ended, Published};
 use crate::plan::fanout::Coverage;
@@ -221,21 +221,21 @@ impl Summary {
 
     /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Code {
         if self.is_settled() {
-            return Exit::Done;
+            return Code::Done;
         }
         let achieved = self.datasets.values().any(|counts| counts.published + counts.unchanged > 0);
         if achieved {
-            return Exit::Unsettled;
+            return Code::NotSettled;
         }
         match self.sole_cause() {
-            Some(CauseKind::Access) => Exit::Access,
-            Some(CauseKind::Quota) => Exit::Quota,
-            Some(CauseKind::Export) => Exit::Export,
-            Some(CauseKind::Data) => Exit::Data,
-            Some(CauseKind::Storage) => Exit::Storage,
-            Some(CauseKind::Other) | None => Exit::Unsettled,
+            Some(CauseKind::Access) => Code::Credentials,
+            Some(CauseKind::Quota) => Code::Quota,
+            Some(CauseKind::Export) => Code::Upstream,
+            Some(CauseKind::Data) => Code::Contract,
+            Some(CauseKind::Storage) => Code::Storage,
+            Some(CauseKind::Other) | None => Code::NotSettled,
         }
     }
 

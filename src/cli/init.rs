@@ -1,0 +1,195 @@
+//! `meetlake init [DIR]`: a configuration to start from, with one job for each dataset.
+//!
+//! Writes what is not there and leaves alone what is. Asks nothing and connects to nothing.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::exit;
+
+/// The files, relative to the folder.
+const FILES: [(&str, &str); 8] = [
+    ("meetlake.toml", include_str!("init/meetlake.toml")),
+    (".env.example", include_str!("init/env.example")),
+    (
+        "jobs/daily_report.toml",
+        include_str!("../../jobs/daily_report.toml"),
+    ),
+    (
+        "jobs/top_user.toml",
+        include_str!("../../jobs/top_user.toml"),
+    ),
+    (
+        "jobs/meeting_list.toml",
+        include_str!("../../jobs/meeting_list.toml"),
+    ),
+    (
+        "jobs/participant_list.toml",
+        include_str!("../../jobs/participant_list.toml"),
+    ),
+    (
+        "jobs/participant_quality_list.toml",
+        include_str!("../../jobs/participant_quality_list.toml"),
+    ),
+    (
+        "jobs/resource_reservation_list.toml",
+        include_str!("../../jobs/resource_reservation_list.toml"),
+    ),
+];
+
+/// Arguments of `init`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Folder to write into; made if it is missing
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+}
+
+/// Writes the files that are missing and says what to do next.
+///
+/// # Errors
+/// A file or folder cannot be written; what was written before stays.
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<exit::Code> {
+    for (name, content) in FILES {
+        let path = args.dir.join(name);
+        let was_written = write_new(&path, content)
+            .with_context(|| format!("could not write {}", path.display()))?;
+        let what = if was_written {
+            "wrote"
+        } else {
+            "kept, exists:"
+        };
+        writeln!(out, "{what} {}", path.display())?;
+    }
+    write!(out, "{}", next_steps(&args.dir))?;
+    Ok(exit::Code::Done)
+}
+
+/// Writes a file that does not exist; `false` if it does.
+fn write_new(path: &Path, content: &str) -> io::Result<bool> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(content.as_bytes()).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn next_steps(dir: &Path) -> String {
+    let go = if dir == Path::new(".") {
+        String::new()
+    } else {
+        format!("cd {}\n   ", dir.display())
+    };
+    format!(
+        "
+Next:
+1. In the developer console, give your app the scopes vc:export and vc:report:readonly (and vc:room:readonly for rooms); its creator
+   needs the admin role for meeting management.
+2. {go}cp .env.example .env      fill in app id and secret, then: set -a; . ./.env; set +a
+3. Set the tenant's name and the lake in meetlake.toml; remove jobs that you do not need.
+4. meetlake validate           checks the files and shows when each job fires
+   meetlake doctor             checks token, scopes, role and bucket
+   meetlake run                exports what is due now;  meetlake serve  does so every night
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::dataset::Dataset;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "FEISHU_APP_ID" => Some("cli_a000000000000001".to_owned()),
+            "FEISHU_APP_SECRET" => Some("simulator-secret".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn init(dir: &Path) -> String {
+        let mut out = Vec::new();
+        let args = Args {
+            dir: dir.to_owned(),
+        };
+        assert_eq!(run(&args, &mut out).expect("written"), exit::Code::Done);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn what_init_writes_is_a_valid_configuration_of_all_datasets() {
+        let dir = tempfile::tempdir().expect("a folder");
+        init(dir.path());
+        let config = config::load(&dir.path().join(config::FILE_NAME), &environment)
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(config.warnings.is_empty());
+        for dataset in Dataset::ALL {
+            assert!(
+                config.jobs.iter().any(|job| job.dataset == dataset),
+                "{dataset}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_its_variables_it_names_both() {
+        let dir = tempfile::tempdir().expect("a folder");
+        init(dir.path());
+        let problems = config::load(&dir.path().join(config::FILE_NAME), &|_| None)
+            .expect_err("two variables are missing");
+        assert_eq!(problems.as_slice().len(), 2, "{problems}");
+    }
+
+    #[test]
+    fn commented_defaults_are_the_defaults() {
+        let dir = tempfile::tempdir().expect("a folder");
+        init(dir.path());
+        let path = dir.path().join(config::FILE_NAME);
+        let plain = config::load(&path, &environment).expect("valid");
+        let text = fs::read_to_string(&path).expect("written");
+        let (head, defaults) = text.split_once("# Everything below").expect("the marker");
+        let (_, defaults) = defaults.split_once('\n').expect("a line break");
+        let (jobs_key, sections) = defaults.split_once("\n\n").expect("sections after the key");
+        let jobs_key = jobs_key.replace("# jobs", "jobs");
+        let sections = sections.replace("\n# ", "\n").replacen("# ", "", 1);
+        let (top, rest) = head.split_once("version = 1").expect("a version");
+        fs::write(
+            &path,
+            format!("{top}version = 1\n{jobs_key}\n{rest}\n{sections}"),
+        )
+        .expect("written");
+        let explicit =
+            config::load(&path, &environment).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(explicit.ledger_path, plain.ledger_path);
+        assert_eq!(explicit.spool_path, plain.spool_path);
+        assert_eq!(explicit.serve, plain.serve);
+        // The one number without a default of ours.
+        let limits = config::LimitsConfig {
+            reports_per_minute: None,
+            ..explicit.limits
+        };
+        assert_eq!(limits, plain.limits);
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mine = dir.path().join("meetlake.toml");
+        fs::write(&mine, "mine").expect("written");
+        let said = init(dir.path());
+        assert!(
+            said.contains(&format!("kept, exists: {}", mine.display())),
+            "{said}"
+        );
+        assert_eq!(fs::read_to_string(&mine).expect("still there"), "mine");
+        let again = init(dir.path());
+        assert!(!again.contains("wrote"), "{again}");
+    }
+}

@@ -1,0 +1,279 @@
+//! `meetlake validate`: is the configuration right, and when does each job fire? Offline.
+//!
+//! Takes the configuration's path; gives every problem, or each job with its next firings as its zone's clocks show them.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::{self, Config, Environment, Problem, show_duration};
+use crate::exit;
+use crate::job::{JobSpec, MissedPolicy};
+use crate::schedule::Schedule;
+
+/// How many firings are shown.
+const FIRINGS: usize = 5;
+
+/// Arguments of `validate`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks the configuration at `path` and prints what was found; [`exit::Code::Usage`] if it has problems.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn run(
+    args: Args,
+    path: &Path,
+    environment: Environment<'_>,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> io::Result<exit::Code> {
+    let report = Report::new(path, environment, now);
+    if args.json {
+        serde_json::to_writer(&mut *out, &report)?;
+        writeln!(out)?;
+    } else {
+        report.print(out)?;
+    }
+    Ok(report.code())
+}
+
+/// What is printed; its field names are part of the interface.
+#[derive(Serialize)]
+struct Report<'p> {
+    config: &'p Path,
+    valid: bool,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    jobs: Vec<JobReport>,
+}
+
+#[derive(Serialize)]
+struct JobReport {
+    job: String,
+    dataset: &'static str,
+    tenants: Vec<String>,
+    cron: String,
+    time_zone: String,
+    window: String,
+    settle_delay: String,
+    lookback: String,
+    missed: &'static str,
+    next_firings: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl<'p> Report<'p> {
+    fn new(path: &'p Path, environment: Environment<'_>, now: Timestamp) -> Self {
+        match config::load(path, environment) {
+            Ok(config) => Self::of_config(path, config, now),
+            Err(problems) => Self {
+                config: path,
+                valid: false,
+                problems: problems.as_slice().to_vec(),
+                warnings: Vec::new(),
+                jobs: Vec::new(),
+            },
+        }
+    }
+
+    fn of_config(path: &'p Path, config: Config, now: Timestamp) -> Self {
+        let jobs = config.jobs.iter().map(|job| JobReport::new(job, now));
+        Self {
+            config: path,
+            valid: true,
+            problems: Vec::new(),
+            jobs: jobs.collect(),
+            warnings: config.warnings,
+        }
+    }
+
+    fn code(&self) -> exit::Code {
+        if self.valid {
+            exit::Code::Done
+        } else {
+            exit::Code::Usage
+        }
+    }
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        for problem in &self.problems {
+            writeln!(out, "{problem}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+        for job in &self.jobs {
+            job.print(out)?;
+        }
+        let path = self.config.display();
+        match self.problems.len() {
+            0 => writeln!(out, "{path} is valid: {}", count(self.jobs.len(), "job")),
+            problems => writeln!(out, "{path}: {}", count(problems, "problem")),
+        }
+    }
+}
+
+impl JobReport {
+    fn new(job: &JobSpec, now: Timestamp) -> Self {
+        let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
+            .expect("a loaded configuration has only schedules that fire");
+        let firings: Vec<Timestamp> = schedule.after(now).take(FIRINGS).collect();
+        Self {
+            job: job.name.clone(),
+            dataset: job.dataset.as_str(),
+            tenants: job.tenants.clone(),
+            cron: job.cron.clone(),
+            time_zone: job.time_zone.iana_name().unwrap_or("UTC").to_owned(),
+            window: format!("{}d", job.window_days),
+            settle_delay: show_duration(job.settle_delay),
+            lookback: format!("{}d", job.lookback_days),
+            missed: missed(job.missed),
+            notes: notes(&schedule, &firings),
+            next_firings: firings.iter().map(|at| local(&schedule, *at)).collect(),
+        }
+    }
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        let tenants = self.tenants.join(", ");
+        writeln!(out, "{}: {} of {tenants}", self.job, self.dataset)?;
+        writeln!(
+            out,
+            "  windows of {}, settled after {}, looked back on for {}; missed windows: {}",
+            self.window, self.settle_delay, self.lookback, self.missed
+        )?;
+        writeln!(out, "  fires {} ({})", self.cron, self.time_zone)?;
+        for firing in &self.next_firings {
+            writeln!(out, "    {firing}")?;
+        }
+        for note in &self.notes {
+            writeln!(out, "  note: {note}")?;
+        }
+        writeln!(out)
+    }
+}
+
+fn missed(policy: MissedPolicy) -> &'static str {
+    match policy {
+        MissedPolicy::All => "all",
+        MissedPolicy::Latest => "latest",
+        MissedPolicy::None => "none",
+    }
+}
+
+fn local(schedule: &Schedule, firing: Timestamp) -> String {
+    let local = schedule.local(firing);
+    local.strftime("%a %Y-%m-%d %H:%M %:z").to_string()
+}
+
+/// What may surprise about these firings.
+fn notes(schedule: &Schedule, firings: &[Timestamp]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if schedule.days_are_alternatives() {
+        notes.push(
+            "day of month and day of week are both given: it fires on days that match either"
+                .to_owned(),
+        );
+    }
+    if let (Some(first), Some(last)) = (firings.first(), firings.last())
+        && let Some(change) = schedule.clock_change_near(*first, *last)
+    {
+        notes.push(format!("{change}: {}", schedule.clock_change_rule()));
+    }
+    notes
+}
+
+fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn validate(jobs: &[(&str, &str)], json: bool) -> (exit::Code, String) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = "version = 1\nlake.url = 'memory:///'\n[tenants.acme]\nhost = 'lark'\ntime_zone = 'America/New_York'\napp_id = 'cli_1'\napp_secret = '${SECRET}'\n";
+        fs::write(dir.path().join("meetlake.toml"), config).expect("written");
+        fs::create_dir(dir.path().join("jobs")).expect("made");
+        for (name, text) in jobs {
+            let text = format!("version = 1\n{text}");
+            fs::write(dir.path().join("jobs").join(name), text).expect("written");
+        }
+        let now = "2026-10-30T12:00:00Z".parse().expect("an instant");
+        let environment = |_: &str| Some("canary".to_owned());
+        let mut out = Vec::new();
+        let path = dir.path().join("meetlake.toml");
+        let code =
+            run(Args { json }, &path, &environment, now, &mut out).expect("a Vec takes everything");
+        let text = String::from_utf8(out).expect("UTF-8");
+        (
+            code,
+            text.replace(&format!("{}/", dir.path().display()), ""),
+        )
+    }
+
+    #[test]
+    fn a_valid_job_is_shown_with_its_next_firings_and_the_change_of_clocks() {
+        let job = "dataset = 'meeting_list'\ncron = '30 1 * * *'\nsettle_delay = '90m'\n";
+        let (code, text) = validate(&[("meetings.toml", job)], false);
+        assert_eq!(code, exit::Code::Done, "{text}");
+        insta::assert_snapshot!(text, @r#"
+        meetings: meeting_list of acme
+          windows of 1d, settled after 90m, looked back on for 3d; missed windows: all
+          fires 30 1 * * * (America/New_York)
+            Sat 2026-10-31 01:30 -04:00
+            Sun 2026-11-01 01:30 -04:00
+            Mon 2026-11-02 01:30 -05:00
+            Tue 2026-11-03 01:30 -05:00
+            Wed 2026-11-04 01:30 -05:00
+          note: clocks go from 02:00 to 01:00 on 2026-11-01 (offset -04 to -05): a fixed time that is skipped fires at the first instant after the gap, one that comes twice fires once
+
+        meetlake.toml is valid: 1 job
+        "#);
+    }
+
+    #[test]
+    fn problems_are_listed_and_end_with_code_2() {
+        let job = "dataset = 'meeting_list'\ncron = '0 0 31 2 *'\nlokback = '3d'\n";
+        let (code, text) = validate(&[("meetings.toml", job)], false);
+        assert_eq!(code, exit::Code::Usage);
+        insta::assert_snapshot!(text, @r#"
+        jobs/meetings.toml:3:8: `cron` `0 0 31 2 *` never fires: no date matches its day and month
+        jobs/meetings.toml:4:1: unknown key `lokback`; did you mean `lookback`?
+        meetlake.toml: 2 problems
+        "#);
+    }
+
+    #[test]
+    fn json_carries_the_same() {
+        let job = "dataset = 'meeting_list'\ncron = '0 0 30 2 1'\n";
+        let (_, text) = validate(&[("meetings.toml", job)], true);
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(report["valid"], true);
+        assert_eq!(
+            report["jobs"][0]["next_firings"].as_array().map(Vec::len),
+            Some(5)
+        );
+        assert!(
+            report["jobs"][0]["notes"][0]
+                .as_str()
+                .is_some_and(|note| note.contains("either"))
+        );
+        let (_, text) = validate(&[("meetings.toml", "dataset = 'meetings'\n")], true);
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(report["valid"], false);
+        assert_eq!(report["problems"][0]["file"], "jobs/meetings.toml");
+        assert_eq!(report["problems"][0]["line"], 1);
+    }
+}
