@@ -204,9 +204,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// A table with a header, as a person reads it.
 #[must_use]
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    use comfy_table::{CellAlignment, Table, presets};
+    use comfy_table::{LineStyle, TableStyle};
+    use comfy_table::{CellAlignment, Table};
+    let line = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table.load_style(TableStyle::new().header_separator(line)).set_header(header.iter().copied());
     let mut numeric = vec![true; header.len()];
     for row in rows {
         for (index, cell) in row.iter().enumerate() {

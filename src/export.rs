@@ -152,16 +152,13 @@ impl Exporter {
                 }))
             }
             Effect::Download(file_token) => {
-                let temporary = self.spool.temporary();
-                match self.client.download(&file_token.0.clone().into(), &temporary, self.max_workbook_bytes).await {
+                let temporary = self.spool.temp_file();
+                match self.client.download(&file_token.0.clone().into(), temporary.path(), self.max_workbook_bytes).await {
                     Ok(download) => {
-                        self.spool.adopt(&temporary, &download.sha256)?;
+                        self.spool.adopt(temporary, &download.sha256)?;
                         Ok(Ok(Event::Downloaded { sha256: download.sha256, size_bytes: download.size_bytes }))
                     }
-                    Err(error) => {
-                        self.spool.discard(&temporary);
-                        Ok(Err(error))
-                    }
+                    Err(error) => Ok(Err(error)),
                 }
             }
             Effect::Decode | Effect::GiveUp(_) => unreachable!("the loop ends on these"),

@@ -120,10 +120,8 @@ pub fn backfill(job: &JobSpec, from: Date, to: Date, now: Timestamp) -> Backfill
     let mut windows = Vec::new();
     let mut lost: Option<Window> = None;
     let mut not_yet = None;
-    for window in closed_windows(&job.time_zone, from, 1, Timestamp::MAX)
-        .into_iter()
-        .take_while(|w| w.start() < start_of_day(&job.time_zone, to))
-    {
+    let days = std::iter::successors(Some(from), |date| date.tomorrow().ok()).take_while(|date| *date < to);
+    for window in days.filter_map(|date| Window::day(&job.time_zone, date)) {
         if is_lost(job.dataset, &window, now) {
             lost = Window::new(
                 lost.map_or(window.start(), |lost| lost.start()),

@@ -102,6 +102,7 @@ fn announce(args: &Args, server: &Server) {
     println!("  app_id = \"{}\"", options.app_id);
     println!("  app_secret = \"{}\"", options.app_secret);
     println!("  allow_inline_secret = true");
+    println!("  time_zone = \"{}\"", options.time_zone);
     if args.speed != 1.0 {
         println!("\n  [limits]");
         println!("  exports_per_minute = {calls_per_minute}");

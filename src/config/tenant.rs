@@ -117,11 +117,13 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The tenant's zone. Feishu serves mainland China, which has one; a Lark tenant can be anywhere.
+/// The tenant's zone. Feishu serves mainland China, which has one, and so does the simulator's company, the only one behind plain HTTP; a Lark
+/// tenant can be anywhere.
 fn time_zone(section: &Section<'_>) -> Option<TimeZone> {
     let read = |field: &Field<'_>| field.parse(text::time_zone);
     section.optional_or("time_zone", read, || {
-        if section.raw("host") == Some("feishu") {
+        let host = section.raw("host");
+        if host == Some("feishu") || host.is_some_and(|host| host.starts_with("http://")) {
             return text::time_zone("Asia/Shanghai").ok();
         }
         section.missing("time_zone");
