@@ -274,11 +274,12 @@ fn folder_url(folder: &Path) -> Result<Url, String> {
 
 /// An option of the store as text. What looks like a credential must come from the environment.
 fn option(name: &str, field: &Field<'_>) -> Result<SecretString, String> {
-    const CREDENTIALS: [&str; 6] = [
+    const CREDENTIALS: [&str; 7] = [
         "secret",
         "token",
         "password",
         "account_key",
+        "storage_access_key",
         "master_key",
         "sas",
     ];
@@ -767,6 +768,29 @@ app_secret_file = "nowhere"
                 "{}",
                 job.name
             );
+        }
+    }
+
+    #[test]
+    fn the_configurations_in_deploy_load() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        let read = |name: &str| fs::read_to_string(deploy.join(name)).expect("it is shipped");
+        let manifests = read("kubernetes/base.yaml");
+        let (_, from_here) = manifests
+            .split_once("meetlake.toml: |\n")
+            .expect("a ConfigMap");
+        let (in_manifest, _) = from_here.split_once("---").expect("more manifests");
+        let in_manifest = in_manifest.replace("\n    ", "\n");
+        for text in [read("compose/meetlake.toml"), in_manifest] {
+            let text = text
+                .replace("/etc/meetlake/jobs", "jobs")
+                .replace("/etc/meetlake-jobs", "jobs")
+                .replace("/run/secrets/meetlake/app_secret", "secret")
+                .replace("${FEISHU_", "${SET_")
+                .replace("${AWS_", "${SET_");
+            let files = Files::new(&text, &[MEETINGS]);
+            files.write("secret", "one");
+            files.load().unwrap_or_else(|problems| panic!("{problems}"));
         }
     }
 }

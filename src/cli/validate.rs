@@ -5,8 +5,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use jiff::Timestamp;
-use serde::Serialize;
+use jiff::{Timestamp, Zoned};
+use serde::{Serialize, Serializer};
 
 use crate::config::{self, Config, Environment, Problem, show_duration};
 use crate::exit;
@@ -66,7 +66,10 @@ struct JobReport {
     settle_delay: String,
     lookback: String,
     missed: &'static str,
-    next_firings: Vec<String>,
+    /// The longest that a firing may be later than its time.
+    jitter: String,
+    #[serde(serialize_with = "as_rfc_3339")]
+    next_firings: Vec<Zoned>,
     notes: Vec<String>,
 }
 
@@ -136,8 +139,9 @@ impl JobReport {
             settle_delay: show_duration(job.settle_delay),
             lookback: format!("{}d", job.lookback_days),
             missed: missed(job.missed),
+            jitter: show_duration(job.jitter),
             notes: notes(&schedule, &firings),
-            next_firings: firings.iter().map(|at| local(&schedule, *at)).collect(),
+            next_firings: firings.iter().map(|at| schedule.local(*at)).collect(),
         }
     }
 
@@ -149,9 +153,10 @@ impl JobReport {
             "  windows of {}, settled after {}, looked back on for {}; missed windows: {}",
             self.window, self.settle_delay, self.lookback, self.missed
         )?;
-        writeln!(out, "  fires {} ({})", self.cron, self.time_zone)?;
+        let (cron, zone, jitter) = (&self.cron, &self.time_zone, &self.jitter);
+        writeln!(out, "  fires {cron} ({zone}), jitter {jitter}")?;
         for firing in &self.next_firings {
-            writeln!(out, "    {firing}")?;
+            writeln!(out, "    {}", firing.strftime("%a %Y-%m-%d %H:%M %:z"))?;
         }
         for note in &self.notes {
             writeln!(out, "  note: {note}")?;
@@ -168,9 +173,11 @@ fn missed(policy: MissedPolicy) -> &'static str {
     }
 }
 
-fn local(schedule: &Schedule, firing: Timestamp) -> String {
-    let local = schedule.local(firing);
-    local.strftime("%a %Y-%m-%d %H:%M %:z").to_string()
+fn as_rfc_3339<S: Serializer>(firings: &[Zoned], serializer: S) -> Result<S::Ok, S::Error> {
+    let texts = firings
+        .iter()
+        .map(|at| at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+    serializer.collect_seq(texts)
 }
 
 /// What may surprise about these firings.
@@ -231,7 +238,7 @@ mod tests {
         insta::assert_snapshot!(text, @r#"
         meetings: meeting_list of acme
           windows of 1d, settled after 90m, looked back on for 3d; missed windows: all
-          fires 30 1 * * * (America/New_York)
+          fires 30 1 * * * (America/New_York), jitter 0s
             Sat 2026-10-31 01:30 -04:00
             Sun 2026-11-01 01:30 -04:00
             Mon 2026-11-02 01:30 -05:00
@@ -264,6 +271,10 @@ mod tests {
         assert_eq!(
             report["jobs"][0]["next_firings"].as_array().map(Vec::len),
             Some(5)
+        );
+        assert_eq!(
+            report["jobs"][0]["next_firings"][0],
+            "2027-02-01T00:00:00-05:00"
         );
         assert!(
             report["jobs"][0]["notes"][0]

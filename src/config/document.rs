@@ -147,7 +147,7 @@ impl<'a> Section<'a> {
     }
 
     /// The table under `key`, empty if absent.
-    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+    pub(super) fn section(&self, key: &'static str) -> Self {
         let Some(field) = self.field(key) else {
             return self.absent(key);
         };
@@ -155,7 +155,7 @@ impl<'a> Section<'a> {
     }
 
     /// The table under `key`; a problem if it is absent.
-    pub(super) fn required_section(&self, key: &'static str) -> Section<'a> {
+    pub(super) fn required_section(&self, key: &'static str) -> Self {
         if !self.has(key) {
             self.missing(key);
         }
@@ -163,7 +163,7 @@ impl<'a> Section<'a> {
     }
 
     /// All tables below this section by name, in the order of their names; for sections whose keys the user chooses.
-    pub(super) fn subsections(&self) -> Vec<(&'a str, Section<'a>)> {
+    pub(super) fn subsections(&self) -> Vec<(&'a str, Self)> {
         let entries = self.table.into_iter().flatten();
         entries
             .map(|(key, value)| {
@@ -187,7 +187,7 @@ impl<'a> Section<'a> {
         let asked = self.asked.borrow();
         for (key, _) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
-            if !asked.iter().any(|known| *known == name) {
+            if !asked.contains(&name) {
                 let hint = suggestion(name, &asked);
                 let message = format!("unknown key `{name}`{}; {hint}", self.inside());
                 self.source.problem(key.span(), message);
@@ -239,7 +239,7 @@ impl<'a> Section<'a> {
         Some(Field { source, value })
     }
 
-    fn as_section(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Section<'a> {
+    fn as_section(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Self {
         let title = self.title_of(key);
         let DeValue::Table(table) = value.get_ref() else {
             let kind = kind_of(value.get_ref());
@@ -247,7 +247,7 @@ impl<'a> Section<'a> {
             self.source.problem(value.span(), message);
             return self.absent(key);
         };
-        Section {
+        Self {
             title,
             table: Some(table),
             place: value.span(),
@@ -255,8 +255,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn absent(&self, key: &str) -> Section<'a> {
-        Section {
+    fn absent(&self, key: &str) -> Self {
+        Self {
             source: self.source,
             title: self.title_of(key),
             table: None,
@@ -363,7 +363,7 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list.
-    pub(super) fn items(&self) -> Result<Vec<Field<'a>>, String> {
+    pub(super) fn items(&self) -> Result<Vec<Self>, String> {
         let DeValue::Array(items) = self.value.get_ref() else {
             return Err(self.must_be("a list"));
         };
