@@ -41,7 +41,14 @@ struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
     /// The configuration file.
-    #[arg(long, short, global = true, value_name = "FILE", default_value = "meetlake.toml", env = "MEETLAKE_CONFIG")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        default_value = "meetlake.toml",
+        env = "MEETLAKE_CONFIG"
+    )]
     pub config: PathBuf,
     /// What is logged to standard error: error, warn, info, debug, or a filter such as `meetlake=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "MEETLAKE_LOG")]
@@ -86,13 +93,24 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // A person at a terminal reads the verb's own output; a server's output is its log.
-    let default = if matches!(cli.verb, Verb::Serve(_)) { telemetry::DEFAULT_FILTER } else { "error" };
-    let format = if cli.common.log_json { telemetry::Format::Json } else { telemetry::Format::Compact };
+    let default = if matches!(cli.verb, Verb::Serve(_)) {
+        telemetry::DEFAULT_FILTER
+    } else {
+        "error"
+    };
+    let format = if cli.common.log_json {
+        telemetry::Format::Json
+    } else {
+        telemetry::Format::Compact
+    };
     if let Err(error) = telemetry::start(cli.common.log.as_deref().unwrap_or(default), format) {
         eprintln!("error: --log: {error}");
         return Code::Usage.into();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: could not start: {error}");
@@ -116,7 +134,13 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Init(args) => init::run(&args, &mut std::io::stdout()),
         Verb::Validate(args) => {
             let (environment, now) = (&config::process_environment, jiff::Timestamp::now());
-            Ok(validate::run(args, &common.config, environment, now, &mut std::io::stdout())?)
+            Ok(validate::run(
+                args,
+                &common.config,
+                environment,
+                now,
+                &mut std::io::stdout(),
+            )?)
         }
         Verb::Doctor(args) => Box::pin(doctor::run(&common, &args)).await,
         Verb::Plan(args) => Box::pin(plan::run(&common, &args)).await,
@@ -127,17 +151,26 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Convert(args) => Ok(convert::run(&args)),
         #[cfg(feature = "simulator")]
         Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
-        Verb::Completions(args) => Ok(completions::run(args, Cli::command(), &mut std::io::stdout())?),
+        Verb::Completions(args) => Ok(completions::run(
+            args,
+            Cli::command(),
+            &mut std::io::stdout(),
+        )?),
     }
 }
 
 /// The exit code of an error that ended a verb.
 fn exit_for(error: &anyhow::Error) -> Code {
     for cause in error.chain() {
-        if let Some(ledger::Error::Locked { .. } | ledger::Error::Fenced { .. }) = cause.downcast_ref() {
+        if let Some(ledger::Error::Locked { .. } | ledger::Error::Fenced { .. }) =
+            cause.downcast_ref()
+        {
             return Code::LedgerLocked;
         }
-        if cause.downcast_ref::<ledger::Error>().is_some_and(ledger::Error::is_disk_full) {
+        if cause
+            .downcast_ref::<ledger::Error>()
+            .is_some_and(ledger::Error::is_disk_full)
+        {
             return Code::Storage;
         }
         if cause.downcast_ref::<store::Error>().is_some() {
@@ -161,7 +194,10 @@ pub fn load(common: &Common, json: bool) -> Result<Option<Config>> {
         }
         Err(problems) => {
             if json {
-                println!("{}", serde_json::json!({ "exit_code": Code::Usage.number(), "problems": problems.as_slice() }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "exit_code": Code::Usage.number(), "problems": problems.as_slice() })
+                );
             } else {
                 eprintln!("{problems}");
             }
@@ -198,17 +234,22 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let count: u64 = digits.parse().map_err(|_| wrong())?;
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+    count
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
 }
 
 /// A table with a header, as a person reads it.
 #[must_use]
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    use comfy_table::{LineStyle, TableStyle};
     use comfy_table::{CellAlignment, Table};
+    use comfy_table::{LineStyle, TableStyle};
     let line = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
-    table.load_style(TableStyle::new().header_separator(line)).set_header(header.iter().copied());
+    table
+        .load_style(TableStyle::new().header_separator(line))
+        .set_header(header.iter().copied());
     let mut numeric = vec![true; header.len()];
     for row in rows {
         for (index, cell) in row.iter().enumerate() {
@@ -282,9 +323,18 @@ mod tests {
 
     #[test]
     fn numbers_and_lengths_are_easy_to_read() {
-        assert_eq!([number(0), number(999), number(1000), number(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([bytes(999), bytes(1000), bytes(999_950), bytes(12_340_000)], ["999 B", "1.0 kB", "1.0 MB", "12.3 MB"]);
-        assert_eq!([span(59), span(600), span(12_000)], ["59 s", "10 min", "3 h 20 min"]);
+        assert_eq!(
+            [number(0), number(999), number(1000), number(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [bytes(999), bytes(1000), bytes(999_950), bytes(12_340_000)],
+            ["999 B", "1.0 kB", "1.0 MB", "12.3 MB"]
+        );
+        assert_eq!(
+            [span(59), span(600), span(12_000)],
+            ["59 s", "10 min", "3 h 20 min"]
+        );
     }
 
     #[test]

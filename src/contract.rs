@@ -107,7 +107,7 @@ pub enum Key {
 /// One column of a contract.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Name in the lake: English snake_case with the unit.
+    /// Name in the lake: English `snake_case` with the unit.
     pub name: String,
     /// Type.
     pub kind: Kind,
@@ -136,7 +136,7 @@ impl Column {
         }
     }
 
-    fn from_task(mut self) -> Self {
+    fn of_task(mut self) -> Self {
         self.source = Source::Task;
         self
     }
@@ -279,8 +279,8 @@ fn timestamp() -> DataType {
 
 fn lineage_fields() -> Vec<Field> {
     let entries = Fields::from(vec![
-        Field::new("keys", DataType::Utf8, false),
-        Field::new("values", DataType::Utf8, true),
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
     ]);
     let map = DataType::Map(
         Arc::new(Field::new("entries", DataType::Struct(entries), false)),

@@ -167,20 +167,3 @@ pub fn workbook(
         ))
     })
 }
-
-/// The name of a cell as spreadsheet programs show it, from 0-based positions: `(11, 5)` is `F12`.
-pub(crate) fn cell_name(row: u32, column: u32) -> String {
-    format!("{}{}", column_name(column), u64::from(row) + 1)
-}
-
-/// The letters of a 0-based column: 0 is `A`, 26 is `AA`.
-pub(crate) fn column_name(column: u32) -> String {
-    let mut letters = Vec::new();
-    let mut rest = u64::from(column) + 1;
-    while rest > 0 {
-        let digit = u8::try_from((rest - 1) % 26).expect("a remainder of 26 fits");
-        letters.push(char::from(b'A' + digit));
-        rest = (rest - 1) / 26;
-    }
-    letters.iter().rev().collect()
-}

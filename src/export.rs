@@ -77,7 +77,10 @@ impl Exporter {
         }
         let dataset = task.spec.dataset();
         let first_poll = self.pace.first_poll(dataset);
-        let machine = Machine { first_poll, deadline };
+        let machine = Machine {
+            first_poll,
+            deadline,
+        };
         let mut message = String::new();
         let mut failure = None;
         let mut step = machine.step(task.machine.clone(), Event::Resumed, self.clock.now())?;
@@ -85,8 +88,11 @@ impl Exporter {
         loop {
             if step.state != recorded || step.effect == Effect::Submit {
                 let submitted = step.effect == Effect::Submit;
-                let polled = matches!(step.state, State::Submitted { polls, .. } if polls > 0) || matches!(step.state, State::Ready { .. });
-                self.ledger.advance(task, &step.state, submitted, polled, self.clock.now()).await?;
+                let polled = matches!(step.state, State::Submitted { polls, .. } if polls > 0)
+                    || matches!(step.state, State::Ready { .. });
+                self.ledger
+                    .advance(task, &step.state, submitted, polled, self.clock.now())
+                    .await?;
                 recorded = step.state.clone();
             }
             tokio::select! {
@@ -97,11 +103,20 @@ impl Exporter {
                 Effect::Decode => return Ok(step.state),
                 Effect::GiveUp(why) => {
                     if *why == GaveUp::DeadlinePassed {
-                        message = format!("the export did not finish within {} s", deadline.as_secs());
+                        message =
+                            format!("the export did not finish within {} s", deadline.as_secs());
                     }
-                    return Err(Error::GaveUp { state: Box::new(step.state), why: *why, kind: failure, message });
+                    return Err(Error::GaveUp {
+                        state: Box::new(step.state),
+                        why: *why,
+                        kind: failure,
+                        message,
+                    });
                 }
-                effect => match self.perform(task, effect, &step.state, first_poll, &mut message).await? {
+                effect => match self
+                    .perform(task, effect, &step.state, first_poll, &mut message)
+                    .await?
+                {
                     Ok(event) => event,
                     Err(error) => {
                         message = error.to_string();
@@ -124,15 +139,25 @@ impl Exporter {
         message: &mut String,
     ) -> Result<Result<Event, client::Error>, Error> {
         match effect {
-            Effect::Submit => Ok(self.client.submit(&task.spec.request).await.map(Event::Submitted)),
+            Effect::Submit => Ok(self
+                .client
+                .submit(&task.spec.request)
+                .await
+                .map(Event::Submitted)),
             Effect::Poll(export_id) => {
                 let status = match self.client.poll(export_id).await {
                     Ok(status) => status,
                     Err(error) => return Ok(Err(error)),
                 };
-                if let State::Submitted { polls: 0, relinked: false, .. } = state {
+                if let State::Submitted {
+                    polls: 0,
+                    relinked: false,
+                    ..
+                } = state
+                {
                     let was_done = matches!(status, ExportStatus::Done { .. });
-                    self.pace.observed(task.spec.dataset(), first_poll, was_done);
+                    self.pace
+                        .observed(task.spec.dataset(), first_poll, was_done);
                 }
                 Ok(Ok(match status {
                     ExportStatus::Processing => Event::StillProcessing,
@@ -148,15 +173,28 @@ impl Exporter {
                         };
                         Event::ExportFailed
                     }
-                    ExportStatus::Done { file_token } => Event::FileReady(FileToken(file_token.expose_secret().to_owned())),
+                    ExportStatus::Done { file_token } => {
+                        Event::FileReady(FileToken(file_token.expose_secret().to_owned()))
+                    }
                 }))
             }
             Effect::Download(file_token) => {
                 let temporary = self.spool.temp_file();
-                match self.client.download(&file_token.0.clone().into(), temporary.path(), self.max_workbook_bytes).await {
+                match self
+                    .client
+                    .download(
+                        &file_token.0.clone().into(),
+                        temporary.path(),
+                        self.max_workbook_bytes,
+                    )
+                    .await
+                {
                     Ok(download) => {
                         self.spool.adopt(temporary, &download.sha256)?;
-                        Ok(Ok(Event::Downloaded { sha256: download.sha256, size_bytes: download.size_bytes }))
+                        Ok(Ok(Event::Downloaded {
+                            sha256: download.sha256,
+                            size_bytes: download.size_bytes,
+                        }))
                     }
                     Err(error) => Ok(Err(error)),
                 }
@@ -169,17 +207,29 @@ impl Exporter {
         if let State::Fetched { .. } = task.machine {
             return Ok(task.machine.clone());
         }
-        self.ledger.advance(task, &State::Submitting, true, false, self.clock.now()).await?;
-        let body = self.client.report(&task.spec.request).await.map_err(|error| Error::GaveUp {
-            state: Box::new(State::Planned),
-            why: GaveUp::CallFailed,
-            kind: Some(error.kind()),
-            message: error.to_string(),
-        })?;
+        self.ledger
+            .advance(task, &State::Submitting, true, false, self.clock.now())
+            .await?;
+        let body = self
+            .client
+            .report(&task.spec.request)
+            .await
+            .map_err(|error| Error::GaveUp {
+                state: Box::new(State::Planned),
+                why: GaveUp::CallFailed,
+                kind: Some(error.kind()),
+                message: error.to_string(),
+            })?;
         let now: Timestamp = self.clock.now();
         let sha256 = self.spool.put_original(&body)?;
         let size_bytes = body.len() as u64;
-        let state = State::Fetched { export_id: None, submitted_at: now, sha256, size_bytes, extracted_at: now };
+        let state = State::Fetched {
+            export_id: None,
+            submitted_at: now,
+            sha256,
+            size_bytes,
+            extracted_at: now,
+        };
         self.ledger.advance(task, &state, false, false, now).await?;
         Ok(state)
     }

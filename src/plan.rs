@@ -120,7 +120,8 @@ pub fn backfill(job: &JobSpec, from: Date, to: Date, now: Timestamp) -> Backfill
     let mut windows = Vec::new();
     let mut lost: Option<Window> = None;
     let mut not_yet = None;
-    let days = std::iter::successors(Some(from), |date| date.tomorrow().ok()).take_while(|date| *date < to);
+    let days = std::iter::successors(Some(from), |date| date.tomorrow().ok())
+        .take_while(|date| *date < to);
     for window in days.filter_map(|date| Window::day(&job.time_zone, date)) {
         if is_lost(job.dataset, &window, now) {
             lost = Window::new(

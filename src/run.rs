@@ -209,9 +209,20 @@ impl Run {
                     let now = self.tenant.clock.now();
                     self.insert_due(&job, now).await?;
                 }
-                Scope::Backfill { from, to, datasets, again } => {
+                Scope::Backfill {
+                    from,
+                    to,
+                    datasets,
+                    again,
+                } => {
                     if with_parents(datasets).contains(&job.dataset) {
-                        self.insert_backfill(&job, *from, *to, *again && datasets.contains(&job.dataset)).await?;
+                        self.insert_backfill(
+                            &job,
+                            *from,
+                            *to,
+                            *again && datasets.contains(&job.dataset),
+                        )
+                        .await?;
                     }
                 }
             }
@@ -221,7 +232,11 @@ impl Run {
     }
 
     async fn rearm(&self, job: &JobSpec) -> Result<()> {
-        let rearmed = self.tenant.ledger.rearm_failed(&self.tenant.name, job.dataset, self.tenant.clock.now()).await?;
+        let rearmed = self
+            .tenant
+            .ledger
+            .rearm_failed(&self.tenant.name, job.dataset, self.tenant.clock.now())
+            .await?;
         if rearmed > 0 {
             tracing::info!(dataset = %job.dataset, tasks = rearmed, "failed tasks get another round of attempts");
         }
@@ -231,28 +246,56 @@ impl Run {
     /// Inserts the windows of every job that fired since it was last looked at.
     async fn on_tick(&mut self) -> Result<()> {
         let now = self.tenant.clock.now();
-        let refused = self.summary.stop_cause.is_some() || self.summary.storage_error.is_some() || !self.summary.blocked.is_empty();
+        let refused = self.summary.stop_cause.is_some()
+            || self.summary.storage_error.is_some()
+            || !self.summary.blocked.is_empty();
         if refused && self.refused_at.is_none() {
             self.refused_at = Some(now);
         }
-        if self.refused_at.is_some_and(|at| now.duration_since(at) >= SignedDuration::from_secs(TRY_AGAIN_S)) {
+        if self
+            .refused_at
+            .is_some_and(|at| now.duration_since(at) >= SignedDuration::from_secs(TRY_AGAIN_S))
+        {
             self.refused_at = None;
             self.summary = Summary::new(&self.tenant.name);
         }
         for job in self.jobs.clone() {
             let at = now.checked_sub(SignedDuration::try_from(jitter(&job))?)?;
-            let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).with_context(|| format!("job {}", job.name))?;
-            let Some(firing) = schedule.previous_at_or_before(at) else { continue };
-            let state = self.tenant.ledger.schedule(&job.name, &self.tenant.name).await?;
+            let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
+                .with_context(|| format!("job {}", job.name))?;
+            let Some(firing) = schedule.previous_at_or_before(at) else {
+                continue;
+            };
+            let state = self
+                .tenant
+                .ledger
+                .schedule(&job.name, &self.tenant.name)
+                .await?;
             if state.is_some_and(|state| state.last_firing >= firing) {
                 continue;
             }
             if job.overlap == OverlapPolicy::Skip && self.in_flight_of(job.dataset) {
                 if let Some(state) = state {
-                    tracing::warn!(job = job.name, "still running when it fired again; this firing is left to the next");
-                    let skipped = ScheduleState { last_firing: firing, ..state };
+                    tracing::warn!(
+                        job = job.name,
+                        "still running when it fired again; this firing is left to the next"
+                    );
+                    let skipped = ScheduleState {
+                        last_firing: firing,
+                        ..state
+                    };
                     let ledger = &self.tenant.ledger;
-                    ledger.insert_windows(&job.name, &self.tenant.name, job.dataset, &[], &[], firing, Some(skipped)).await?;
+                    ledger
+                        .insert_windows(
+                            &job.name,
+                            &self.tenant.name,
+                            job.dataset,
+                            &[],
+                            &[],
+                            firing,
+                            Some(skipped),
+                        )
+                        .await?;
                 }
                 continue;
             }
@@ -267,49 +310,101 @@ impl Run {
     }
 
     fn in_flight_of(&self, dataset: Dataset) -> bool {
-        self.queue.iter().any(|task| task.spec.dataset() == dataset) || self.running.get(&dataset).is_some_and(|tasks| *tasks > 0)
+        self.queue.iter().any(|task| task.spec.dataset() == dataset)
+            || self.running.get(&dataset).is_some_and(|tasks| *tasks > 0)
     }
 
     async fn insert_due(&mut self, job: &JobSpec, now: Timestamp) -> Result<()> {
         let (tenant, ledger) = (&self.tenant.name, &self.tenant.ledger);
-        let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).with_context(|| format!("job {}", job.name))?;
+        let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
+            .with_context(|| format!("job {}", job.name))?;
         let firing = schedule.previous_at_or_before(now).unwrap_or(now);
         let state = ledger.schedule(&job.name, tenant).await?;
         let known = ledger.windows(tenant, job.dataset, None).await?;
-        let due = plan::due(job, now, firing, |at| schedule.next_at_or_after(at), state, &known);
-        ledger.insert_windows(&job.name, tenant, job.dataset, &due.new, &due.again, firing, due.schedule).await?;
-        let lost = due.new.iter().filter(|new| new.state == WindowState::Lost).count();
+        let due = plan::due(
+            job,
+            now,
+            firing,
+            |at| schedule.next_at_or_after(at),
+            state,
+            &known,
+        );
+        ledger
+            .insert_windows(
+                &job.name,
+                tenant,
+                job.dataset,
+                &due.new,
+                &due.again,
+                firing,
+                due.schedule,
+            )
+            .await?;
+        let lost = due
+            .new
+            .iter()
+            .filter(|new| new.state == WindowState::Lost)
+            .count();
         if lost > 0 {
             self.warn(format!("{}: {lost} windows lie beyond what Feishu still answers for and are recorded as lost", job.name));
         }
-        for row in known.iter().filter(|row| is_unsettled(row, now) && plan::is_nearly_lost(job.dataset, &row.window, now)) {
-            self.warn(format!("{}: the window {} is not settled and will soon be older than Feishu keeps it", job.name, row.window));
+        for row in known.iter().filter(|row| {
+            is_unsettled(row, now) && plan::is_nearly_lost(job.dataset, &row.window, now)
+        }) {
+            self.warn(format!(
+                "{}: the window {} is not settled and will soon be older than Feishu keeps it",
+                job.name, row.window
+            ));
         }
         Ok(())
     }
 
-    async fn insert_backfill(&mut self, job: &JobSpec, from: Date, to: Date, again: bool) -> Result<()> {
-        let (tenant, ledger, now) = (&self.tenant.name, &self.tenant.ledger, self.tenant.clock.now());
+    async fn insert_backfill(
+        &mut self,
+        job: &JobSpec,
+        from: Date,
+        to: Date,
+        again: bool,
+    ) -> Result<()> {
+        let (tenant, ledger, now) = (
+            &self.tenant.name,
+            &self.tenant.ledger,
+            self.tenant.clock.now(),
+        );
         let backfill = plan::backfill(job, from, to, now);
         let new: Vec<NewWindow> = backfill
             .windows
             .iter()
-            .map(|window| NewWindow { window: *window, due_at: plan::due_at(job, window), state: WindowState::Due })
+            .map(|window| NewWindow {
+                window: *window,
+                due_at: plan::due_at(job, window),
+                state: WindowState::Due,
+            })
             .collect();
         let known = ledger.windows(tenant, job.dataset, None).await?;
-        let ended = |row: &&WindowRow| matches!(row.state, WindowState::Settled | WindowState::Stuck);
+        let ended =
+            |row: &&WindowRow| matches!(row.state, WindowState::Settled | WindowState::Stuck);
         let again: Vec<Window> = known
             .iter()
             .filter(ended)
             .filter(|row| again && backfill.windows.contains(&row.window))
             .map(|row| row.window)
             .collect();
-        ledger.insert_windows(&job.name, tenant, job.dataset, &new, &again, now, None).await?;
+        ledger
+            .insert_windows(&job.name, tenant, job.dataset, &new, &again, now, None)
+            .await?;
         if let Some(lost) = backfill.lost {
-            self.warn(format!("{}: {lost} lies beyond the 90 days that Feishu answers for and is left out", job.name));
+            self.warn(format!(
+                "{}: {lost} lies beyond the 90 days that Feishu answers for and is left out",
+                job.name
+            ));
         }
         if let Some(not_yet) = backfill.not_yet {
-            self.warn(format!("{}: windows from {} on are not over and settled yet and are left out", job.name, not_yet.start()));
+            self.warn(format!(
+                "{}: windows from {} on are not over and settled yet and are left out",
+                job.name,
+                not_yet.start()
+            ));
         }
         Ok(())
     }
@@ -369,7 +464,11 @@ impl Run {
 
     /// Whether new work may be begun: nobody asked to stop, and nothing that concerns everything went wrong.
     fn may_begin(&mut self) -> bool {
-        if self.limits.deadline.is_some_and(|deadline| self.tenant.clock.now() >= deadline) {
+        if self
+            .limits
+            .deadline
+            .is_some_and(|deadline| self.tenant.clock.now() >= deadline)
+        {
             self.summary.out_of_time = true;
         }
         !self.summary.stopped && !self.summary.out_of_time && self.summary.stop_cause.is_none()
@@ -378,8 +477,12 @@ impl Run {
     /// Takes runnable tasks from the ledger until enough are under way.
     async fn fill(&mut self) -> Result<()> {
         while self.in_flight.len() < self.limits.tasks_in_flight {
-            let Some(task) = self.next_task().await? else { return Ok(()) };
-            let Some(job) = self.job(task.spec.dataset()) else { continue };
+            let Some(task) = self.next_task().await? else {
+                return Ok(());
+            };
+            let Some(job) = self.job(task.spec.dataset()) else {
+                continue;
+            };
             self.in_flight.insert(task.spec.key.clone());
             *self.running.entry(job.dataset).or_insert(0) += 1;
             let tenant = Arc::clone(&self.tenant);
@@ -394,7 +497,9 @@ impl Run {
     async fn next_task(&mut self) -> Result<Option<TaskRow>> {
         loop {
             while let Some(task) = self.queue.pop_front() {
-                if !self.in_flight.contains(&task.spec.key) && !self.summary.blocked.contains_key(&task.spec.dataset()) {
+                if !self.in_flight.contains(&task.spec.key)
+                    && !self.summary.blocked.contains_key(&task.spec.dataset())
+                {
                     return Ok(Some(task));
                 }
             }
@@ -402,9 +507,20 @@ impl Run {
                 return Ok(None);
             }
             let limit = QUEUE + u32::try_from(self.in_flight.len()).unwrap_or(QUEUE);
-            let runnable = self.tenant.ledger.runnable(&self.tenant.name, self.tenant.clock.now(), limit).await?;
-            self.refill = runnable.len() >= limit as usize && runnable.iter().any(|task| !self.in_flight.contains(&task.spec.key));
-            self.queue.extend(runnable.into_iter().filter(|task| !self.in_flight.contains(&task.spec.key)));
+            let runnable = self
+                .tenant
+                .ledger
+                .runnable(&self.tenant.name, self.tenant.clock.now(), limit)
+                .await?;
+            self.refill = runnable.len() >= limit as usize
+                && runnable
+                    .iter()
+                    .any(|task| !self.in_flight.contains(&task.spec.key));
+            self.queue.extend(
+                runnable
+                    .into_iter()
+                    .filter(|task| !self.in_flight.contains(&task.spec.key)),
+            );
             if self.queue.is_empty() {
                 return Ok(None);
             }
@@ -417,7 +533,14 @@ impl Run {
             return Ok(!self.to_publish.is_empty() && self.summary.storage_error.is_none());
         }
         let blocked = self.summary.blocked_datasets();
-        let Some(next) = self.tenant.ledger.next_run_at(&self.tenant.name, &blocked).await? else { return Ok(false) };
+        let Some(next) = self
+            .tenant
+            .ledger
+            .next_run_at(&self.tenant.name, &blocked)
+            .await?
+        else {
+            return Ok(false);
+        };
         let now = self.tenant.clock.now();
         if next.duration_since(now) > SignedDuration::try_from(LONGEST_WAIT)? {
             return Ok(false);
@@ -431,16 +554,30 @@ impl Run {
         Ok(true)
     }
 
-    async fn after_task(&mut self, job: &JobSpec, task: &TaskRow, result: Result<Ended>) -> Result<()> {
+    async fn after_task(
+        &mut self,
+        job: &JobSpec,
+        task: &TaskRow,
+        result: Result<Ended>,
+    ) -> Result<()> {
         self.in_flight.remove(&task.spec.key);
-        self.running.entry(job.dataset).and_modify(|tasks| *tasks -= 1);
+        self.running
+            .entry(job.dataset)
+            .and_modify(|tasks| *tasks -= 1);
         let ended = result.with_context(|| format!("task {} of {}", task.spec.key, job.dataset))?;
         self.summary.count(job.dataset, &ended);
         if matches!(ended, Ended::Deferred { .. }) {
             self.refill = true;
         }
-        let _ = self.progress.send(Progress::Ended { dataset: job.dataset, ended });
-        let phases = self.tenant.ledger.phases_of(&self.tenant.name, job.dataset, task.job_window).await?;
+        let _ = self.progress.send(Progress::Ended {
+            dataset: job.dataset,
+            ended,
+        });
+        let phases = self
+            .tenant
+            .ledger
+            .phases_of(&self.tenant.name, job.dataset, task.job_window)
+            .await?;
         if !phases.iter().any(|(phase, _)| *phase == Phase::Open) {
             self.to_publish.insert((job.dataset, task.job_window));
         }
@@ -458,12 +595,21 @@ impl Run {
                 continue;
             }
             let now = self.tenant.clock.now();
-            for row in self.tenant.ledger.windows(&self.tenant.name, job.dataset, None).await? {
+            for row in self
+                .tenant
+                .ledger
+                .windows(&self.tenant.name, job.dataset, None)
+                .await?
+            {
                 match row.state {
                     WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
                     // A run that was stopped between the last task and the publish.
                     WindowState::Planned => {
-                        let phases = self.tenant.ledger.phases_of(&row.tenant, row.dataset, row.window).await?;
+                        let phases = self
+                            .tenant
+                            .ledger
+                            .phases_of(&row.tenant, row.dataset, row.window)
+                            .await?;
                         if !phases.iter().any(|(phase, _)| *phase == Phase::Open) {
                             self.to_publish.insert((row.dataset, row.window));
                         }
@@ -485,7 +631,10 @@ impl Run {
         if tasks == 0 {
             self.to_publish.insert((job.dataset, row.window));
         }
-        let _ = self.progress.send(Progress::Planned { dataset: job.dataset, tasks });
+        let _ = self.progress.send(Progress::Planned {
+            dataset: job.dataset,
+            tasks,
+        });
         Ok(())
     }
 
@@ -494,22 +643,42 @@ impl Run {
             return Ok(None);
         }
         let rooms = self.rooms.as_deref().unwrap_or_default();
-        let tasks: Vec<OpenTask> = plan::tasks(job, &row.tenant, self.tenant.unit, &row.window, rooms)
-            .into_iter()
-            .map(|spec| OpenTask {
-                priority: plan::priority(job.dataset, spec.window.start().as_second()),
-                generation: row.generation,
-                spec,
-            })
-            .collect();
+        let tasks: Vec<OpenTask> =
+            plan::tasks(job, &row.tenant, self.tenant.unit, &row.window, rooms)
+                .into_iter()
+                .map(|spec| OpenTask {
+                    priority: plan::priority(job.dataset, spec.window.start().as_second()),
+                    generation: row.generation,
+                    spec,
+                })
+                .collect();
         let live: HashSet<TaskKey> = tasks.iter().map(|task| task.spec.key.clone()).collect();
-        self.tenant.ledger.plan_tasks(row, &tasks, Some(&live), None, None, self.tenant.clock.now()).await?;
+        self.tenant
+            .ledger
+            .plan_tasks(
+                row,
+                &tasks,
+                Some(&live),
+                None,
+                None,
+                self.tenant.clock.now(),
+            )
+            .await?;
         Ok(Some(tasks.len() as u64))
     }
 
-    async fn plan_children(&mut self, job: &JobSpec, row: &WindowRow, parent: Dataset) -> Result<Option<u64>> {
+    async fn plan_children(
+        &mut self,
+        job: &JobSpec,
+        row: &WindowRow,
+        parent: Dataset,
+    ) -> Result<Option<u64>> {
         let ledger = &self.tenant.ledger;
-        let parents_window = ledger.windows(&row.tenant, parent, Some(row.window)).await?.into_iter().find(|p| p.window == row.window);
+        let parents_window = ledger
+            .windows(&row.tenant, parent, Some(row.window))
+            .await?
+            .into_iter()
+            .find(|p| p.window == row.window);
         match parents_window.map(|parent| parent.state) {
             Some(WindowState::Settled) => {}
             Some(WindowState::Stuck) => {
@@ -526,27 +695,53 @@ impl Run {
         }
         let parents = ledger.parents(&row.tenant, parent, row.window).await?;
         let known = self.known_children(job.dataset, row).await?;
-        let budget = self.budgets.entry(job.name.clone()).or_insert_with(|| job.fan_out.max_tasks_per_run.map_or(u64::MAX, u64::from));
+        let budget = self
+            .budgets
+            .entry(job.name.clone())
+            .or_insert_with(|| job.fan_out.max_tasks_per_run.map_or(u64::MAX, u64::from));
         let fan_out = fanout::children(job, &row.tenant, &row.window, &parents, &known, budget);
-        let new = fan_out.tasks.iter().filter(|task| known.get(&task.spec.key).is_none_or(|known| known.generation < task.generation));
+        let new = fan_out.tasks.iter().filter(|task| {
+            known
+                .get(&task.spec.key)
+                .is_none_or(|known| known.generation < task.generation)
+        });
         let new = new.count() as u64;
         let coverage = serde_json::to_string(&fan_out.coverage)?;
         let digest = fanout::digest(&parents);
         self.summary.cover(job.dataset, &fan_out.coverage);
         self.tenant
             .ledger
-            .plan_tasks(row, &fan_out.tasks, Some(&fan_out.live), Some(&digest), Some(&coverage), self.tenant.clock.now())
+            .plan_tasks(
+                row,
+                &fan_out.tasks,
+                Some(&fan_out.live),
+                Some(&digest),
+                Some(&coverage),
+                self.tenant.clock.now(),
+            )
             .await?;
         Ok(Some(new))
     }
 
-    async fn known_children(&self, dataset: Dataset, row: &WindowRow) -> Result<HashMap<TaskKey, Known>> {
-        let tasks = self.tenant.ledger.tasks_of(&row.tenant, dataset, row.window).await?;
+    async fn known_children(
+        &self,
+        dataset: Dataset,
+        row: &WindowRow,
+    ) -> Result<HashMap<TaskKey, Known>> {
+        let tasks = self
+            .tenant
+            .ledger
+            .tasks_of(&row.tenant, dataset, row.window)
+            .await?;
         let known = |task: &TaskRow| Known {
             generation: task.generation,
             was_empty: task.phase == Phase::Published && task.rows == Some(0),
         };
-        Ok(tasks.iter().filter(|task| task.phase != Phase::Withdrawn).map(|task| (task.spec.key.clone(), known(task))).collect())
+        Ok(tasks
+            .iter()
+            .filter(|task| task.phase != Phase::Withdrawn)
+            .map(|task| (task.spec.key.clone(), known(task)))
+            .collect())
     }
 
     /// Asks for the tenant's rooms once a run; says whether they are known.
@@ -568,21 +763,34 @@ impl Run {
             return Ok(());
         }
         let now = self.tenant.clock.now();
-        let overdue = now.duration_since(self.last_publish) >= SignedDuration::try_from(PUBLISH_EVERY)?;
+        let overdue =
+            now.duration_since(self.last_publish) >= SignedDuration::try_from(PUBLISH_EVERY)?;
         if overdue {
             self.last_publish = now;
             for dataset in Dataset::ALL {
-                for task in self.tenant.ledger.spooled(&self.tenant.name, Some(dataset)).await? {
+                for task in self
+                    .tenant
+                    .ledger
+                    .spooled(&self.tenant.name, Some(dataset))
+                    .await?
+                {
                     self.to_publish.insert((dataset, task.job_window));
                 }
             }
         }
-        let Some(&(dataset, _)) = self.to_publish.first() else { return Ok(()) };
+        let Some(&(dataset, _)) = self.to_publish.first() else {
+            return Ok(());
+        };
         let Some(job) = self.job(dataset) else {
             self.to_publish.retain(|(other, _)| *other != dataset);
             return Ok(());
         };
-        let windows: Vec<Window> = self.to_publish.iter().filter(|(d, _)| *d == dataset).map(|(_, window)| *window).collect();
+        let windows: Vec<Window> = self
+            .to_publish
+            .iter()
+            .filter(|(d, _)| *d == dataset)
+            .map(|(_, window)| *window)
+            .collect();
         self.to_publish.retain(|(other, _)| *other != dataset);
         let (tenant, progress) = (Arc::clone(&self.tenant), self.progress.clone());
         self.publishing.spawn(async move {
@@ -595,7 +803,12 @@ impl Run {
         Ok(())
     }
 
-    async fn after_publish(&mut self, dataset: Dataset, windows: &[Window], result: Result<Vec<Published>>) -> Result<()> {
+    async fn after_publish(
+        &mut self,
+        dataset: Dataset,
+        windows: &[Window],
+        result: Result<Vec<Published>>,
+    ) -> Result<()> {
         match result {
             Ok(published) => self.summary.count_published(dataset, &published),
             Err(error) => match pipeline::storage_cause(&error) {
@@ -622,15 +835,34 @@ impl Run {
         if has(Phase::Open) || has(Phase::Spooled) {
             return Ok(());
         }
-        let state = if has(Phase::Failed) || has(Phase::Quarantined) { WindowState::Stuck } else { WindowState::Settled };
-        for row in ledger.windows(tenant, dataset, Some(window)).await?.iter().filter(|row| row.window == window) {
+        let state = if has(Phase::Failed) || has(Phase::Quarantined) {
+            WindowState::Stuck
+        } else {
+            WindowState::Settled
+        };
+        for row in ledger
+            .windows(tenant, dataset, Some(window))
+            .await?
+            .iter()
+            .filter(|row| row.window == window)
+        {
             if row.state == WindowState::Planned {
                 ledger.set_window_state(row, state).await?;
             }
         }
-        let Some(child) = Dataset::ALL.into_iter().find(|child| child.parent() == Some(dataset)) else { return Ok(()) };
+        let Some(child) = Dataset::ALL
+            .into_iter()
+            .find(|child| child.parent() == Some(dataset))
+        else {
+            return Ok(());
+        };
         let digest = fanout::digest(&ledger.parents(tenant, dataset, window).await?);
-        for row in ledger.windows(tenant, child, Some(window)).await?.iter().filter(|row| row.window == window) {
+        for row in ledger
+            .windows(tenant, child, Some(window))
+            .await?
+            .iter()
+            .filter(|row| row.window == window)
+        {
             let ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
             if ended && row.parents.as_deref() != Some(&digest) {
                 ledger.set_window_state(row, WindowState::Due).await?;
@@ -642,9 +874,17 @@ impl Run {
     /// Publishes what is left in the spool, and keeps what was learned.
     async fn publish_rest(&mut self) -> Result<()> {
         for dataset in Dataset::ALL {
-            let left: BTreeSet<Window> =
-                self.tenant.ledger.spooled(&self.tenant.name, Some(dataset)).await?.iter().map(|task| task.job_window).collect();
-            let Some(job) = self.job(dataset) else { continue };
+            let left: BTreeSet<Window> = self
+                .tenant
+                .ledger
+                .spooled(&self.tenant.name, Some(dataset))
+                .await?
+                .iter()
+                .map(|task| task.job_window)
+                .collect();
+            let Some(job) = self.job(dataset) else {
+                continue;
+            };
             if left.is_empty() || self.summary.storage_error.is_some() {
                 continue;
             }
@@ -662,9 +902,18 @@ impl Run {
                 Scope::Due => true,
                 Scope::Backfill { datasets, .. } => with_parents(datasets).contains(&job.dataset),
             };
-            for row in self.tenant.ledger.windows(&self.tenant.name, job.dataset, None).await? {
+            for row in self
+                .tenant
+                .ledger
+                .windows(&self.tenant.name, job.dataset, None)
+                .await?
+            {
                 if wanted && is_unsettled(&row, now) {
-                    let tasks = self.tenant.ledger.tasks_of(&row.tenant, row.dataset, row.window).await?;
+                    let tasks = self
+                        .tenant
+                        .ledger
+                        .tasks_of(&row.tenant, row.dataset, row.window)
+                        .await?;
                     self.summary.unsettled.push(Unsettled::new(&row, &tasks));
                 }
             }
@@ -675,7 +924,10 @@ impl Run {
     // --- small things -------------------------------------------------------------------------------------------
 
     fn job(&self, dataset: Dataset) -> Option<Arc<JobSpec>> {
-        self.jobs.iter().find(|job| job.dataset == dataset).map(Arc::clone)
+        self.jobs
+            .iter()
+            .find(|job| job.dataset == dataset)
+            .map(Arc::clone)
     }
 
     fn warn(&mut self, text: String) {
@@ -708,7 +960,11 @@ fn jitter(job: &JobSpec) -> Duration {
 
 /// Whether a window should be in the lake by now and is not.
 fn is_unsettled(row: &WindowRow, now: Timestamp) -> bool {
-    row.due_at <= now && matches!(row.state, WindowState::Due | WindowState::Planned | WindowState::Stuck)
+    row.due_at <= now
+        && matches!(
+            row.state,
+            WindowState::Due | WindowState::Planned | WindowState::Stuck
+        )
 }
 
 /// The datasets with everything they fan out from.

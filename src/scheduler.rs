@@ -28,8 +28,11 @@ impl Heartbeat {
     /// # Errors
     /// When the scheduler does not start.
     pub async fn start(listeners: usize) -> Result<(Self, Vec<Receiver<()>>)> {
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..listeners).map(|_| mpsc::channel(1)).unzip();
-        let scheduler = JobScheduler::new().await.context("could not start the heartbeat")?;
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..listeners).map(|_| mpsc::channel(1)).unzip();
+        let scheduler = JobScheduler::new()
+            .await
+            .context("could not start the heartbeat")?;
         let ping = Job::new(HEARTBEAT, move |_, _| {
             for sender in &senders {
                 // Full: a tick is already waiting. Closed: nobody listens any more.
@@ -37,8 +40,14 @@ impl Heartbeat {
             }
         })
         .context("could not make the heartbeat")?;
-        scheduler.add(ping).await.context("could not add the heartbeat")?;
-        scheduler.start().await.context("could not start the heartbeat")?;
+        scheduler
+            .add(ping)
+            .await
+            .context("could not add the heartbeat")?;
+        scheduler
+            .start()
+            .await
+            .context("could not start the heartbeat")?;
         Ok((Self { scheduler }, receivers))
     }
 
@@ -58,7 +67,9 @@ mod tests {
     #[tokio::test]
     async fn ticks_that_nobody_takes_do_not_pile_up() {
         let (heartbeat, mut receivers) = Heartbeat::start(2).await.expect("started");
-        tokio::time::timeout(Duration::from_secs(15), receivers[0].recv()).await.expect("a tick within its period");
+        tokio::time::timeout(Duration::from_secs(15), receivers[0].recv())
+            .await
+            .expect("a tick within its period");
         heartbeat.stop().await;
         assert!(receivers[1].len() <= 1);
     }

@@ -30,8 +30,14 @@ pub struct Pages {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(pages)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+pub async fn serve(
+    listener: TcpListener,
+    pages: Pages,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(pages))
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
 }
 
 fn router(pages: Pages) -> Router {
@@ -57,7 +63,11 @@ async fn readyz(State(pages): State<Pages>) -> Response {
         Ok(_) => "ready\n".into_response(),
         Err(error) => {
             tracing::error!(%error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot be read\n").into_response()
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the ledger cannot be read\n",
+            )
+                .into_response()
         }
     }
 }
@@ -72,7 +82,11 @@ async fn status_json(State(pages): State<Pages>) -> Response {
 async fn partitions(pages: &Pages) -> Result<Vec<serde_json::Value>, Response> {
     let rows = pages.ledger.partition_status().await.map_err(|error| {
         tracing::error!(%error, "could not read the ledger for the status page");
-        (StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read\n").into_response()
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the ledger cannot be read\n",
+        )
+            .into_response()
     })?;
     Ok(rows
         .iter()
@@ -90,7 +104,11 @@ async fn status_page(State(pages): State<Pages>) -> Response {
         Ok(rows) => rows,
         Err(error) => {
             tracing::error!(%error, "could not read the ledger for the status page");
-            return (StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read\n").into_response();
+            return (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the ledger cannot be read\n",
+            )
+                .into_response();
         }
     };
     let attention = pages.ledger.attention(20).await.unwrap_or_default();
@@ -121,11 +139,17 @@ async fn status_page(State(pages): State<Pages>) -> Response {
             escape(&task.error)
         );
     }
-    let nothing = if rows.is_empty() { "<p>Nothing is published yet.</p>" } else { "" };
+    let nothing = if rows.is_empty() {
+        "<p>Nothing is published yet.</p>"
+    } else {
+        ""
+    };
     let problems = if problems.is_empty() {
         "<p>Nothing needs attention.</p>".to_owned()
     } else {
-        format!("<table><tr><th>tenant<th>dataset<th>window from<th>state<th>what happened</tr>{problems}</table>")
+        format!(
+            "<table><tr><th>tenant<th>dataset<th>window from<th>state<th>what happened</tr>{problems}</table>"
+        )
     };
     let page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>meetlake</title>\
@@ -138,9 +162,20 @@ async fn status_page(State(pages): State<Pages>) -> Response {
     );
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
     let html = HeaderValue::from_static("text/html; charset=utf-8");
-    ([(header::CONTENT_TYPE, html), (header::CONTENT_SECURITY_POLICY, policy)], page).into_response()
+    (
+        [
+            (header::CONTENT_TYPE, html),
+            (header::CONTENT_SECURITY_POLICY, policy),
+        ],
+        page,
+    )
+        .into_response()
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }

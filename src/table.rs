@@ -73,3 +73,36 @@ pub trait RowSink {
     /// fewer cells than the header has columns, and more.
     fn row(&mut self, number: u32, cells: &[Cell<'_>]);
 }
+
+/// The name of a cell as spreadsheet programs show it, from 0-based positions: `(11, 5)` is `F12`.
+#[must_use]
+pub fn cell_name(row: u32, column: u32) -> String {
+    format!("{}{}", column_name(column), u64::from(row) + 1)
+}
+
+/// The letters of a 0-based column: 0 is `A`, 26 is `AA`.
+#[must_use]
+pub fn column_name(column: u32) -> String {
+    let mut letters = Vec::new();
+    let mut rest = u64::from(column) + 1;
+    while rest > 0 {
+        let digit = u8::try_from((rest - 1) % 26).expect("a remainder of 26 fits");
+        letters.push(char::from(b'A' + digit));
+        rest = (rest - 1) / 26;
+    }
+    letters.iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_named_as_spreadsheets_name_them() {
+        assert_eq!(cell_name(11, 5), "F12");
+        assert_eq!(cell_name(0, 25), "Z1");
+        assert_eq!(cell_name(0, 26), "AA1");
+        assert_eq!(cell_name(1_048_575, 16_383), "XFD1048576");
+        assert_eq!(cell_name(u32::MAX, 701), "ZZ4294967296");
+    }
+}

@@ -59,36 +59,69 @@ const TENANT: &str = "demo";
 /// When this machine is at fault.
 pub async fn run(args: Args) -> Result<Code> {
     let began = Instant::now();
-    std::fs::create_dir_all(&args.out).with_context(|| format!("could not create {}", args.out.display()))?;
-    let out = args.out.canonicalize().with_context(|| format!("could not find {}", args.out.display()))?;
+    std::fs::create_dir_all(&args.out)
+        .with_context(|| format!("could not create {}", args.out.display()))?;
+    let out = args
+        .out
+        .canonicalize()
+        .with_context(|| format!("could not find {}", args.out.display()))?;
     let ledger_path = out.join("meetlake.db");
     let (last_active, earlier) = match Ledger::open_for_reading(&ledger_path).await? {
         Some(ledger) => (ledger.last_active().await?, ledger.meta("demo").await?),
         None => (None, None),
     };
-    let description = format!("{} days, {} meetings a day, seed {}", args.days, args.meetings_per_day, args.seed);
+    let description = format!(
+        "{} days, {} meetings a day, seed {}",
+        args.days, args.meetings_per_day, args.seed
+    );
     if let Some(earlier) = earlier.filter(|earlier| *earlier != description) {
-        eprintln!("error: {} holds a demo with {earlier}, not {description}; choose another --out, or remove that folder", out.display());
+        eprintln!(
+            "error: {} holds a demo with {earlier}, not {description}; choose another --out, or remove that folder",
+            out.display()
+        );
         return Ok(Code::Usage);
     }
     let zone = TimeZone::get(ZONE).context("the bundled zones hold Asia/Shanghai")?;
     let origin = SimClock::noon_after(LAST_DAY, &zone, SPEED).start();
     // An interrupted demo goes on where its time stood: nothing in its ledger lies in the future.
     let now = last_active.map_or(origin, |at| at.max(origin) + SignedDuration::from_secs(1));
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("could not listen on a local port")?;
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("could not listen on a local port")?;
     let server = Server::start(listener, options(&args, now))?;
     let clock = Clock::scaled(now, SPEED);
     let first_day = LAST_DAY.checked_sub((i64::from(args.days) - 1).days())?;
     write_configuration(&out, &server, first_day)?;
-    let common = Common { config: out.join("meetlake.toml"), log: None, log_json: false };
-    let Some(config) = super::load(&common, args.json)? else { return Ok(Code::Unexpected) };
+    let common = Common {
+        config: out.join("meetlake.toml"),
+        log: None,
+        log_json: false,
+    };
+    let Some(config) = super::load(&common, args.json)? else {
+        return Ok(Code::Unexpected);
+    };
     let app = App::open(config, clock, "demo").await?;
     app.ledger.set_meta("demo", &description).await?;
     if !args.json {
-        println!("A simulated company with {description}, {first_day} to {LAST_DAY}; simulated time runs {SPEED} times as fast.\n");
+        println!(
+            "A simulated company with {description}, {first_day} to {LAST_DAY}; simulated time runs {SPEED} times as fast.\n"
+        );
     }
-    let scope = Scope::Backfill { from: first_day, to: LAST_DAY.tomorrow()?, datasets: Dataset::ALL.to_vec(), again: false };
-    let summaries = execute_app(&app, None, &scope, &app.limits(), Style::detect(args.json), "demo").await?;
+    let scope = Scope::Backfill {
+        from: first_day,
+        to: LAST_DAY.tomorrow()?,
+        datasets: Dataset::ALL.to_vec(),
+        again: false,
+    };
+    let summaries = execute_app(
+        &app,
+        None,
+        &scope,
+        &app.limits(),
+        Style::detect(args.json),
+        "demo",
+    )
+    .await?;
     let status = app.ledger.partition_status().await?;
     let report = server.report();
     server.stop().await;
@@ -109,11 +142,22 @@ pub async fn run(args: Args) -> Result<Code> {
         print_summaries(&summaries);
     }
     println!("{}", lake_table(&status));
-    let exports: u64 = summaries.iter().flat_map(|summary| summary.datasets.values()).map(|counts| counts.finished).sum();
-    println!("\n{} exports and reports in {:.1} s.", number(exports), began.elapsed().as_secs_f64());
+    let exports: u64 = summaries
+        .iter()
+        .flat_map(|summary| summary.datasets.values())
+        .map(|counts| counts.finished)
+        .sum();
+    println!(
+        "\n{} exports and reports in {:.1} s.",
+        number(exports),
+        began.elapsed().as_secs_f64()
+    );
     println!("The lake is {}", out.join("lake").display());
     println!("\nLook into it with DuckDB:\n\n  {}", duckdb_line(&out));
-    println!("\nor with meetlake:\n\n  meetlake status --config {}", shown(&out.join("meetlake.toml")));
+    println!(
+        "\nor with meetlake:\n\n  meetlake status --config {}",
+        shown(&out.join("meetlake.toml"))
+    );
     Ok(exit)
 }
 
@@ -160,12 +204,21 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 fn duckdb_line(out: &Path) -> String {
-    let glob = out.join("lake/meeting_list/**/*.parquet").display().to_string().replace('\'', "''");
-    format!("duckdb -c \"SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM read_parquet('{glob}', hive_partitioning = true) GROUP BY dt ORDER BY dt\"")
+    let glob = out
+        .join("lake/meeting_list/**/*.parquet")
+        .display()
+        .to_string()
+        .replace('\'', "''");
+    format!(
+        "duckdb -c \"SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM read_parquet('{glob}', hive_partitioning = true) GROUP BY dt ORDER BY dt\""
+    )
 }
 
 /// The path as it is typed from here, where it is below this folder.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
-    here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| path.to_owned()).display().to_string()
+    here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned))
+        .unwrap_or_else(|| path.to_owned())
+        .display()
+        .to_string()
 }

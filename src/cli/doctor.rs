@@ -40,7 +40,9 @@ const MOST_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// # Errors
 /// Never for what it tries; that is printed.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
+    let Some(config) = super::load(common, args.json)? else {
+        return Ok(Code::Usage);
+    };
     let mut checks = vec![check_ledger(&config).await, check_lake(&config).await];
     let clock = Clock::system();
     for tenant in config.tenants.values() {
@@ -67,7 +69,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     }
     let wrong = checks.iter().filter(|check| check.found.is_err()).count();
     match wrong {
-        0 => println!("\nEverything works. Whether the app's creator may export is proven by the first export only."),
+        0 => println!(
+            "\nEverything works. Whether the app's creator may export is proven by the first export only."
+        ),
         1 => println!("\nOne thing is wrong."),
         n => println!("\n{n} things are wrong."),
     }
@@ -77,25 +81,54 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 async fn check_ledger(config: &Config) -> Check {
     let found = match Ledger::open_for_reading(&config.ledger_path).await {
         Ok(Some(_)) => Ok(format!("{} can be read", config.ledger_path.display())),
-        Ok(None) => Ok(format!("{} does not exist yet; the first run creates it", config.ledger_path.display())),
+        Ok(None) => Ok(format!(
+            "{} does not exist yet; the first run creates it",
+            config.ledger_path.display()
+        )),
         Err(error) => Err(error.to_string()),
     };
-    Check { about: "this machine".into(), what: "ledger", found, exit: Code::LedgerLocked }
+    Check {
+        about: "this machine".into(),
+        what: "ledger",
+        found,
+        exit: Code::LedgerLocked,
+    }
 }
 
 async fn check_lake(config: &Config) -> Check {
     let found = match Lake::open(&config.lake.url, &config.lake.options) {
         Err(error) => Err(error.to_string()),
-        Ok(lake) => lake.probe().await.map_err(|error| error.to_string()).and_then(|probe| match probe.problem() {
-            Some(problem) => Err(problem),
-            None => Ok(probe.to_string()),
-        }),
+        Ok(lake) => lake
+            .probe()
+            .await
+            .map_err(|error| error.to_string())
+            .and_then(|probe| match probe.problem() {
+                Some(problem) => Err(problem),
+                None => Ok(probe.to_string()),
+            }),
     };
-    Check { about: "lake".into(), what: "bucket", found, exit: Code::Storage }
+    Check {
+        about: "lake".into(),
+        what: "bucket",
+        found,
+        exit: Code::Storage,
+    }
 }
 
-async fn check_tenant(config: &Config, tenant: &TenantConfig, clock: &Clock, checks: &mut Vec<Check>) {
-    let mut add = |what, found, exit| checks.push(Check { about: tenant.name.clone(), what, found, exit });
+async fn check_tenant(
+    config: &Config,
+    tenant: &TenantConfig,
+    clock: &Clock,
+    checks: &mut Vec<Check>,
+) {
+    let mut add = |what, found, exit| {
+        checks.push(Check {
+            about: tenant.name.clone(),
+            what,
+            found,
+            exit,
+        })
+    };
     let client = match open::client(config, tenant, clock) {
         Ok(client) => client,
         Err(error) => return add("client", Err(format!("{error:#}")), Code::Usage),
@@ -103,36 +136,66 @@ async fn check_tenant(config: &Config, tenant: &TenantConfig, clock: &Clock, che
     match client.check_token().await {
         Err(error) => return add("token", Err(error.to_string()), exit_of(&error)),
         Ok(check) => {
-            add("token", Ok(format!("valid for {}", super::span(check.expires_in.as_secs()))), Code::Credentials);
+            add(
+                "token",
+                Ok(format!(
+                    "valid for {}",
+                    super::span(check.expires_in.as_secs())
+                )),
+                Code::Credentials,
+            );
             let skew = match check.clock_ahead {
                 None => Ok("the server does not tell its time".to_owned()),
-                Some(ahead) if ahead.abs() <= MOST_SKEW => Ok(format!("within {} s of the server's", ahead.abs().as_secs().max(2))),
-                Some(ahead) => Err(format!("this machine's clock differs from the server's by {} s; let NTP set it", ahead.as_secs())),
+                Some(ahead) if ahead.abs() <= MOST_SKEW => Ok(format!(
+                    "within {} s of the server's",
+                    ahead.abs().as_secs().max(2)
+                )),
+                Some(ahead) => Err(format!(
+                    "this machine's clock differs from the server's by {} s; let NTP set it",
+                    ahead.as_secs()
+                )),
             };
             add("clock", skew, Code::Unexpected);
         }
     }
-    add("reports", reports(&client, clock.now()).await, Code::Credentials);
+    add(
+        "reports",
+        reports(&client, clock.now()).await,
+        Code::Credentials,
+    );
     add("rooms", rooms(&client).await, Code::Credentials);
     add("exports", exports(&client).await, Code::Credentials);
 }
 
 async fn reports(client: &Client, now: Timestamp) -> Result<String, String> {
     let end = now.as_second() - 86_400;
-    let request = Request::DailyReport { start: end - 86_400, end, unit: None };
-    client.report(&request).await.map(|_| "the app may read reports (vc:report:readonly)".to_owned()).map_err(|error| error.to_string())
+    let request = Request::DailyReport {
+        start: end - 86_400,
+        end,
+        unit: None,
+    };
+    client
+        .report(&request)
+        .await
+        .map(|_| "the app may read reports (vc:report:readonly)".to_owned())
+        .map_err(|error| error.to_string())
 }
 
 async fn rooms(client: &Client) -> Result<String, String> {
     let rooms = client.rooms().await.map_err(|error| error.to_string())?;
-    Ok(format!("the app may list rooms (vc:room:readonly): {} rooms", rooms.len()))
+    Ok(format!(
+        "the app may list rooms (vc:room:readonly): {} rooms",
+        rooms.len()
+    ))
 }
 
 /// Asks for an export that does not exist: with the scope and the role that is "no such export", without them it is a refusal.
 async fn exports(client: &Client) -> Result<String, String> {
     match client.poll(&ExportId("1".into())).await {
         Ok(_) => Ok("the app may export (vc:export)".to_owned()),
-        Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::BadRequest) => Ok("the app may ask for exports (vc:export)".to_owned()),
+        Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::BadRequest) => {
+            Ok("the app may ask for exports (vc:export)".to_owned())
+        }
         Err(error) => Err(error.to_string()),
     }
 }

@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::pipeline::{self, Tenant};
 use crate::publish::Publisher;
 use crate::run::Limits;
-use crate::spool::Spool;
+use crate::spool::{Keep, Spool};
 use crate::store::Lake;
 
 /// An open configuration.
@@ -40,9 +40,12 @@ impl App {
     pub async fn open(config: Config, clock: Clock, verb: &str) -> Result<Self> {
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
         let spool = Spool::open(&config.spool_path)?;
+        clean(&ledger, &spool).await?;
         let lake = Lake::open(&config.lake.url, &config.lake.options)?;
         let publisher = Publisher::new(lake, spool.clone(), clock.clone());
-        let decoders = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)));
+        let decoders = Arc::new(Semaphore::new(
+            std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        ));
         let mut tenants = Vec::new();
         for tenant in config.tenants.values() {
             let client = client(&config, tenant, &clock)?;
@@ -73,13 +76,20 @@ impl App {
                 decoders: Arc::clone(&decoders),
             }));
         }
-        Ok(Self { config, ledger, tenants })
+        Ok(Self {
+            config,
+            ledger,
+            tenants,
+        })
     }
 
     /// The limits of a run, without a deadline.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { tasks_in_flight: self.config.limits.tasks_in_flight, deadline: None }
+        Limits {
+            tasks_in_flight: self.config.limits.tasks_in_flight,
+            deadline: None,
+        }
     }
 }
 
@@ -88,15 +98,34 @@ impl App {
 /// # Errors
 /// When its address or its secret cannot be used.
 pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<Client> {
-    let mut settings = Settings::new(tenant.base_url.clone(), tenant.app_id.clone(), tenant.app_secret.clone());
-    settings.user_token =
-        tenant.refresh_token_file.as_ref().map(|file| UserTokenSettings { refresh_token_file: Path::new(file).to_owned() });
+    let mut settings = Settings::new(
+        tenant.base_url.clone(),
+        tenant.app_id.clone(),
+        tenant.app_secret.clone(),
+    );
+    settings.user_token = tenant
+        .refresh_token_file
+        .as_ref()
+        .map(|file| UserTokenSettings {
+            refresh_token_file: Path::new(file).to_owned(),
+        });
     settings.calls_per_minute = CallLimits {
         exports: config.limits.exports_per_minute,
         directory: config.limits.rooms_per_minute,
         reports: config.limits.reports_per_minute,
     };
     Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
+}
+
+/// Removes from the spool what no task needs any more: left behind by a process that was killed.
+async fn clean(ledger: &Ledger, spool: &Spool) -> Result<()> {
+    let mut keep = Keep::default();
+    for (key, generation, original) in ledger.spool_contents().await? {
+        keep.originals.extend(original);
+        keep.rows.insert((key, generation));
+    }
+    spool.clean(&keep)?;
+    Ok(())
 }
 
 fn workbook_limits(config: &Config) -> decode::Limits {
@@ -111,12 +140,23 @@ fn workbook_limits(config: &Config) -> decode::Limits {
 
 /// Takes up the calls of the last minute. Where the last run left no record of them, because it was killed, everything is assumed to have
 /// been spent at its last sign of life: a limit that is met a minute late is better than one that is broken.
-async fn restore_limits(ledger: &Ledger, tenant: &str, client: &Client, clock: &Clock) -> Result<()> {
+async fn restore_limits(
+    ledger: &Ledger,
+    tenant: &str,
+    client: &Client,
+    clock: &Clock,
+) -> Result<()> {
     let name = pipeline::calls_name(tenant);
     match ledger.meta(&name).await?.as_deref() {
         Some("unknown") => {
-            let at = ledger.last_active().await?.unwrap_or_else(|| clock.now()).min(clock.now());
-            Endpoint::ALL.into_iter().for_each(|endpoint| client.limits().assume_full(endpoint, at));
+            let at = ledger
+                .last_active()
+                .await?
+                .unwrap_or_else(|| clock.now())
+                .min(clock.now());
+            Endpoint::ALL
+                .into_iter()
+                .for_each(|endpoint| client.limits().assume_full(endpoint, at));
         }
         Some(json) => {
             let snapshot: Snapshot = serde_json::from_str(json).unwrap_or_default();

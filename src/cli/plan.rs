@@ -53,16 +53,25 @@ struct JobPlan {
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
+    let Some(config) = super::load(common, args.json)? else {
+        return Ok(Code::Usage);
+    };
     let ledger = Ledger::open_for_reading(&config.ledger_path).await?;
     let now = Timestamp::now();
     let mut json_tenants = Vec::new();
     for tenant in config.tenants.values() {
         let mut plans = Vec::new();
         for dataset in Dataset::ALL {
-            for job in config.jobs.iter().filter(|job| job.dataset == dataset && job.tenants.contains(&tenant.name)) {
+            for job in config
+                .jobs
+                .iter()
+                .filter(|job| job.dataset == dataset && job.tenants.contains(&tenant.name))
+            {
                 let range = args.from.zip(args.to);
-                plans.push((job, plan_job(ledger.as_ref(), tenant, job, range, now).await?));
+                plans.push((
+                    job,
+                    plan_job(ledger.as_ref(), tenant, job, range, now).await?,
+                ));
             }
         }
         let mut tasks: BTreeMap<Dataset, u64> = BTreeMap::new();
@@ -101,29 +110,66 @@ async fn plan_job(
         None => Vec::new(),
     };
     let mut plan = JobPlan::default();
-    let open = |row: &&WindowRow| row.due_at <= now && matches!(row.state, WindowState::Due | WindowState::Planned);
+    let open = |row: &&WindowRow| {
+        row.due_at <= now && matches!(row.state, WindowState::Due | WindowState::Planned)
+    };
     let mut windows: Vec<Window> = match range {
         Some((from, to)) => {
             let backfill = plan::backfill(job, from, to, now);
-            plan.notes.extend(backfill.lost.map(|lost| format!("{lost} lies beyond the 90 days that Feishu answers for and is left out")));
-            plan.notes.extend(backfill.not_yet.map(|window| format!("windows from {} on are not over and settled yet", window.start())));
-            let settled = |window: &Window| known.iter().any(|row| row.window == *window && row.state == WindowState::Settled);
-            backfill.windows.into_iter().filter(|window| !settled(window)).collect()
+            plan.notes.extend(backfill.lost.map(|lost| {
+                format!("{lost} lies beyond the 90 days that Feishu answers for and is left out")
+            }));
+            plan.notes.extend(backfill.not_yet.map(|window| {
+                format!(
+                    "windows from {} on are not over and settled yet",
+                    window.start()
+                )
+            }));
+            let settled = |window: &Window| {
+                known
+                    .iter()
+                    .any(|row| row.window == *window && row.state == WindowState::Settled)
+            };
+            backfill
+                .windows
+                .into_iter()
+                .filter(|window| !settled(window))
+                .collect()
         }
         None => {
-            let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).with_context(|| format!("job {}", job.name))?;
+            let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
+                .with_context(|| format!("job {}", job.name))?;
             let firing = schedule.previous_at_or_before(now).unwrap_or(now);
             let state = match ledger {
                 Some(ledger) => ledger.schedule(&job.name, &tenant.name).await?,
                 None => None,
             };
-            let due = plan::due(job, now, firing, |at| schedule.next_at_or_after(at), state, &known);
-            let lost = due.new.iter().filter(|new| new.state == WindowState::Lost).count();
+            let due = plan::due(
+                job,
+                now,
+                firing,
+                |at| schedule.next_at_or_after(at),
+                state,
+                &known,
+            );
+            let lost = due
+                .new
+                .iter()
+                .filter(|new| new.state == WindowState::Lost)
+                .count();
             if lost > 0 {
-                plan.notes.push(format!("{lost} windows lie beyond what Feishu still answers for"));
+                plan.notes.push(format!(
+                    "{lost} windows lie beyond what Feishu still answers for"
+                ));
             }
-            let new = due.new.iter().filter(|new| new.state == WindowState::Due).map(|new| new.window);
-            new.chain(due.again).chain(known.iter().filter(open).map(|row| row.window)).collect()
+            let new = due
+                .new
+                .iter()
+                .filter(|new| new.state == WindowState::Due)
+                .map(|new| new.window);
+            new.chain(due.again)
+                .chain(known.iter().filter(open).map(|row| row.window))
+                .collect()
         }
     };
     windows.sort_unstable();
@@ -132,7 +178,9 @@ async fn plan_job(
         count_tasks(ledger, tenant, job, window, &known, &mut plan).await?;
     }
     plan.windows = windows;
-    plan.expected = expected(ledger, tenant, job, &known).await?.map(|average| average * plan.unknown);
+    plan.expected = expected(ledger, tenant, job, &known)
+        .await?
+        .map(|average| average * plan.unknown);
     Ok(plan)
 }
 
@@ -144,14 +192,25 @@ async fn count_tasks(
     known: &[WindowRow],
     plan: &mut JobPlan,
 ) -> Result<()> {
-    if let (Some(ledger), Some(_)) = (ledger, known.iter().find(|row| row.window == *window && row.state == WindowState::Planned)) {
+    if let (Some(ledger), Some(_)) = (
+        ledger,
+        known
+            .iter()
+            .find(|row| row.window == *window && row.state == WindowState::Planned),
+    ) {
         let phases = ledger.phases_of(&tenant.name, job.dataset, *window).await?;
-        plan.tasks += phases.iter().filter(|(phase, _)| *phase == Phase::Open).map(|(_, n)| n).sum::<u64>();
+        plan.tasks += phases
+            .iter()
+            .filter(|(phase, _)| *phase == Phase::Open)
+            .map(|(_, n)| n)
+            .sum::<u64>();
         return Ok(());
     }
     let Some(parent) = job.dataset.parent() else {
         let rooms = match ledger {
-            Some(ledger) if job.dataset == Dataset::ResourceReservationList => ledger.rooms(&tenant.name).await?,
+            Some(ledger) if job.dataset == Dataset::ResourceReservationList => {
+                ledger.rooms(&tenant.name).await?
+            }
             _ => Vec::new(),
         };
         if job.dataset == Dataset::ResourceReservationList && rooms.is_empty() {
@@ -179,22 +238,54 @@ async fn count_tasks(
         .filter(|task| task.phase != Phase::Withdrawn)
         .map(|task| {
             let was_empty = task.phase == Phase::Published && task.rows == Some(0);
-            (task.spec.key.clone(), Known { generation: task.generation, was_empty })
+            (
+                task.spec.key.clone(),
+                Known {
+                    generation: task.generation,
+                    was_empty,
+                },
+            )
         })
         .collect();
-    let mut budget = job.fan_out.max_tasks_per_run.map_or(u64::MAX, u64::from).saturating_sub(plan.tasks);
+    let mut budget = job
+        .fan_out
+        .max_tasks_per_run
+        .map_or(u64::MAX, u64::from)
+        .saturating_sub(plan.tasks);
     let fan_out = fanout::children(job, &tenant.name, window, &parents, &known, &mut budget);
-    let is_new = |task: &&crate::ledger::OpenTask| known.get(&task.spec.key).is_none_or(|known| known.generation < task.generation);
+    let is_new = |task: &&crate::ledger::OpenTask| {
+        known
+            .get(&task.spec.key)
+            .is_none_or(|known| known.generation < task.generation)
+    };
     plan.tasks += fan_out.tasks.iter().filter(is_new).count() as u64;
-    plan.coverage.get_or_insert_with(Coverage::default).add(&fan_out.coverage);
+    plan.coverage
+        .get_or_insert_with(Coverage::default)
+        .add(&fan_out.coverage);
     Ok(())
 }
 
 /// Tasks that a settled window of this job had on average.
-async fn expected(ledger: Option<&Ledger>, tenant: &TenantConfig, job: &JobSpec, known: &[WindowRow]) -> Result<Option<u64>> {
-    let settled = known.iter().filter(|row| row.state == WindowState::Settled).count() as u64;
-    let Some(ledger) = ledger.filter(|_| settled > 0) else { return Ok(None) };
-    let tasks: u64 = ledger.dataset_status(&tenant.name, job.dataset).await?.tasks.iter().map(|(_, n)| n).sum();
+async fn expected(
+    ledger: Option<&Ledger>,
+    tenant: &TenantConfig,
+    job: &JobSpec,
+    known: &[WindowRow],
+) -> Result<Option<u64>> {
+    let settled = known
+        .iter()
+        .filter(|row| row.state == WindowState::Settled)
+        .count() as u64;
+    let Some(ledger) = ledger.filter(|_| settled > 0) else {
+        return Ok(None);
+    };
+    let tasks: u64 = ledger
+        .dataset_status(&tenant.name, job.dataset)
+        .await?
+        .tasks
+        .iter()
+        .map(|(_, n)| n)
+        .sum();
     Ok(Some(tasks / settled))
 }
 
@@ -202,7 +293,11 @@ fn show(tenant: &str, plans: &[(&JobSpec, JobPlan)], cost: &Estimate) {
     let rows = plans.iter().map(|(job, plan)| {
         let range = match (plan.windows.first(), plan.windows.last()) {
             (Some(first), Some(last)) => {
-                let shown = |at: Timestamp| at.to_zoned(job.time_zone.clone()).strftime("%F %H:%M %:z").to_string();
+                let shown = |at: Timestamp| {
+                    at.to_zoned(job.time_zone.clone())
+                        .strftime("%F %H:%M %:z")
+                        .to_string()
+                };
                 format!("[{}, {})", shown(first.start()), shown(last.end()))
             }
             _ => "nothing due".to_owned(),
@@ -210,11 +305,21 @@ fn show(tenant: &str, plans: &[(&JobSpec, JobPlan)], cost: &Estimate) {
         let tasks = match (plan.unknown, plan.expected) {
             (0, _) => number(plan.tasks),
             (_, Some(expected)) => format!("{} + about {}", number(plan.tasks), number(expected)),
-            (unknown, None) => format!("{} + ? for {} windows", number(plan.tasks), number(unknown)),
+            (unknown, None) => {
+                format!("{} + ? for {} windows", number(plan.tasks), number(unknown))
+            }
         };
-        vec![job.dataset.to_string(), number(plan.windows.len() as u64), range, tasks]
+        vec![
+            job.dataset.to_string(),
+            number(plan.windows.len() as u64),
+            range,
+            tasks,
+        ]
     });
-    println!("{tenant}\n{}", table(&["dataset", "windows", "from, to", "tasks"], rows));
+    println!(
+        "{tenant}\n{}",
+        table(&["dataset", "windows", "from, to", "tasks"], rows)
+    );
     for (job, plan) in plans {
         for note in &plan.notes {
             println!("{}: {note}", job.name);
@@ -224,21 +329,40 @@ fn show(tenant: &str, plans: &[(&JobSpec, JobPlan)], cost: &Estimate) {
                 Some(parent) => format!("known once {parent} is exported"),
                 None => "known once the rooms are listed".to_owned(),
             };
-            println!("{}: the tasks of {} windows are {why}", job.name, plan.unknown);
+            println!(
+                "{}: the tasks of {} windows are {why}",
+                job.name, plan.unknown
+            );
         }
-        if let Some(coverage) = plan.coverage.as_ref().filter(|coverage| coverage.is_bounded()) {
+        if let Some(coverage) = plan
+            .coverage
+            .as_ref()
+            .filter(|coverage| coverage.is_bounded())
+        {
             println!(
                 "{}: bounds leave out {} of {} parents",
                 job.name,
-                number(coverage.below_min_participants + coverage.not_sampled + coverage.over_max_tasks),
+                number(
+                    coverage.below_min_participants
+                        + coverage.not_sampled
+                        + coverage.over_max_tasks
+                ),
                 number(coverage.parents)
             );
         }
     }
     let rows = cost.endpoints.iter().map(|load| {
-        vec![load.endpoint.to_owned(), number(load.calls), number(load.per_minute.into()), span(load.at_quota_s)]
+        vec![
+            load.endpoint.to_owned(),
+            number(load.calls),
+            number(load.per_minute.into()),
+            span(load.at_quota_s),
+        ]
     });
-    println!("\n{}", table(&["endpoint", "calls", "a minute", "at the quota"], rows));
+    println!(
+        "\n{}",
+        table(&["endpoint", "calls", "a minute", "at the quota"], rows)
+    );
     println!(
         "{} calls; at the quota about {}, with one poll an export and without retries.\n",
         number(cost.calls),

@@ -71,7 +71,9 @@ async fn show(style: Style, mut receiver: UnboundedReceiver<Progress>) {
             continue;
         }
         let dataset = note(&mut counts, &progress);
-        let Some(now) = counts.get(&dataset) else { continue };
+        let Some(now) = counts.get(&dataset) else {
+            continue;
+        };
         match style {
             Style::Bars => draw(&screen, &mut bars, dataset, now),
             Style::Plain if last_plain.elapsed() >= PLAIN_EVERY => {
@@ -108,7 +110,9 @@ fn note(counts: &mut BTreeMap<Dataset, Counts>, progress: &Progress) -> Dataset 
                 }
                 Ended::Deferred { .. } => now.deferred += 1,
                 Ended::Stopped => {}
-                Ended::Quarantined { .. } | Ended::Failed { .. } | Ended::Refused { .. } => now.troubled += 1,
+                Ended::Quarantined { .. } | Ended::Failed { .. } | Ended::Refused { .. } => {
+                    now.troubled += 1
+                }
             }
             *dataset
         }
@@ -121,7 +125,13 @@ fn note(counts: &mut BTreeMap<Dataset, Counts>, progress: &Progress) -> Dataset 
 }
 
 fn line(now: &Counts) -> String {
-    let mut line = format!("{}/{} exports, {} rows, {} days", now.ended, now.planned.max(now.ended), now.rows, now.partitions);
+    let mut line = format!(
+        "{}/{} exports, {} rows, {} days",
+        now.ended,
+        now.planned.max(now.ended),
+        now.rows,
+        now.partitions
+    );
     if now.deferred > 0 {
         line += &format!(", {} put off", now.deferred);
     }
@@ -131,7 +141,12 @@ fn line(now: &Counts) -> String {
     line
 }
 
-fn draw(screen: &MultiProgress, bars: &mut BTreeMap<Dataset, ProgressBar>, dataset: Dataset, now: &Counts) {
+fn draw(
+    screen: &MultiProgress,
+    bars: &mut BTreeMap<Dataset, ProgressBar>,
+    dataset: Dataset,
+    now: &Counts,
+) {
     let bar = bars.entry(dataset).or_insert_with(|| {
         let style = ProgressStyle::with_template("{prefix:26} {bar:24} {msg}")
             .expect("the template is a constant")

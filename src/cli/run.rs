@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args as ClapArgs;
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -65,28 +65,59 @@ pub async fn run(common: &Common, args: &RunArgs) -> Result<Code> {
 /// When this machine is at fault.
 pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
     if args.from >= args.to {
-        eprintln!("error: --from {} is not before --to {}; the range is half-open, so one day is --from D --to D+1", args.from, args.to);
+        eprintln!(
+            "error: --from {} is not before --to {}; the range is half-open, so one day is --from D --to D+1",
+            args.from, args.to
+        );
         return Ok(Code::Usage);
     }
-    let datasets = if args.dataset.is_empty() { Dataset::ALL.to_vec() } else { args.dataset.clone() };
-    let scope = Scope::Backfill { from: args.from, to: args.to, datasets, again: args.again };
+    let datasets = if args.dataset.is_empty() {
+        Dataset::ALL.to_vec()
+    } else {
+        args.dataset.clone()
+    };
+    let scope = Scope::Backfill {
+        from: args.from,
+        to: args.to,
+        datasets,
+        again: args.again,
+    };
     execute(common, &args.run, scope, "backfill").await
 }
 
 async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> Result<Code> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
-    if let Some(tenant) = args.tenant.as_ref().filter(|name| !config.tenants.contains_key(*name)) {
+    let Some(config) = super::load(common, args.json)? else {
+        return Ok(Code::Usage);
+    };
+    if let Some(tenant) = args
+        .tenant
+        .as_ref()
+        .filter(|name| !config.tenants.contains_key(*name))
+    {
         let names: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
-        eprintln!("error: there is no tenant `{tenant}`; there is {}", names.join(", "));
+        eprintln!(
+            "error: there is no tenant `{tenant}`; there is {}",
+            names.join(", ")
+        );
         return Ok(Code::Usage);
     }
     let clock = Clock::system();
     let app = App::open(config, clock.clone(), verb).await?;
     let limits = Limits {
-        deadline: args.deadline.map(|wait| clock.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)),
+        deadline: args.deadline.map(|wait| {
+            clock.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
+        }),
         ..app.limits()
     };
-    let summaries = execute_app(&app, args.tenant.as_deref(), &scope, &limits, Style::detect(args.json), verb).await?;
+    let summaries = execute_app(
+        &app,
+        args.tenant.as_deref(),
+        &scope,
+        &limits,
+        Style::detect(args.json),
+        verb,
+    )
+    .await?;
     if args.json {
         println!("{}", to_json(&summaries));
     } else {
@@ -99,8 +130,18 @@ async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> R
 ///
 /// # Errors
 /// When this machine is at fault.
-pub async fn execute_app(app: &App, tenant: Option<&str>, scope: &Scope, limits: &Limits, style: Style, verb: &str) -> Result<Vec<Summary>> {
-    let began = app.tenants.first().map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
+pub async fn execute_app(
+    app: &App,
+    tenant: Option<&str>,
+    scope: &Scope,
+    limits: &Limits,
+    style: Style,
+    verb: &str,
+) -> Result<Vec<Summary>> {
+    let began = app
+        .tenants
+        .first()
+        .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
     app.ledger.run_began(verb, began).await?;
     let stop = CancellationToken::new();
     let watcher = tokio::spawn(stop_on_signal(stop.clone()));
@@ -109,20 +150,41 @@ pub async fn execute_app(app: &App, tenant: Option<&str>, scope: &Scope, limits:
         .tenants
         .iter()
         .filter(|t| tenant.is_none_or(|name| name == t.name))
-        .map(|t| run::reconcile(std::sync::Arc::clone(t), &app.config.jobs, scope, limits, stop.clone(), sender.clone()));
+        .map(|t| {
+            run::reconcile(
+                std::sync::Arc::clone(t),
+                &app.config.jobs,
+                scope,
+                limits,
+                stop.clone(),
+                sender.clone(),
+            )
+        });
     let results = futures::future::join_all(runs).await;
     drop(sender);
     let _ = shown.await;
     watcher.abort();
     let summaries = results.into_iter().collect::<Result<Vec<_>>>()?;
-    let ended = app.tenants.first().map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
-    app.ledger.run_ended(began, ended, exit_of(&summaries).number(), &one_line(&summaries)).await?;
+    let ended = app
+        .tenants
+        .first()
+        .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
+    app.ledger
+        .run_ended(
+            began,
+            ended,
+            exit_of(&summaries).number(),
+            &one_line(&summaries),
+        )
+        .await?;
     Ok(summaries)
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
     if super::stop_signal().await.is_ok() {
-        eprintln!("stopping: nothing new is begun; a second signal ends at once, and the next run goes on from here");
+        eprintln!(
+            "stopping: nothing new is begun; a second signal ends at once, and the next run goes on from here"
+        );
         stop.cancel();
         if super::stop_signal().await.is_ok() {
             std::process::exit(130);
@@ -148,13 +210,19 @@ pub fn to_json(summaries: &[Summary]) -> String {
 
 fn one_line(summaries: &[Summary]) -> String {
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
-    for counts in summaries.iter().flat_map(|summary| summary.datasets.values()) {
+    for counts in summaries
+        .iter()
+        .flat_map(|summary| summary.datasets.values())
+    {
         *totals.entry("exports").or_default() += counts.finished;
         *totals.entry("rows").or_default() += counts.rows;
         *totals.entry("partitions published").or_default() += counts.published;
         *totals.entry("unchanged").or_default() += counts.unchanged;
     }
-    let parts: Vec<String> = totals.iter().map(|(what, n)| format!("{n} {what}")).collect();
+    let parts: Vec<String> = totals
+        .iter()
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
     parts.join(", ")
 }
 
@@ -167,7 +235,10 @@ pub fn print_summaries(summaries: &[Summary]) {
 
 fn print_summary(summary: &Summary) {
     if summary.datasets.is_empty() && summary.is_settled() {
-        println!("{}: nothing was due; everything is in the lake.", summary.tenant);
+        println!(
+            "{}: nothing was due; everything is in the lake.",
+            summary.tenant
+        );
     } else {
         let rows = summary.datasets.iter().map(|(dataset, counts)| {
             let troubled = counts.quarantined + counts.failed;
@@ -182,15 +253,33 @@ fn print_summary(summary: &Summary) {
                 number(counts.unchanged),
             ]
         });
-        let header = ["dataset", "exports", "rows", "empty", "rejects", "in trouble", "days published", "unchanged"];
+        let header = [
+            "dataset",
+            "exports",
+            "rows",
+            "empty",
+            "rejects",
+            "in trouble",
+            "days published",
+            "unchanged",
+        ];
         println!("{}\n{}", summary.tenant, table(&header, rows));
     }
     for (dataset, counts) in &summary.datasets {
-        if let Some(coverage) = counts.coverage.as_ref().filter(|coverage| coverage.planned < coverage.parents) {
+        if let Some(coverage) = counts
+            .coverage
+            .as_ref()
+            .filter(|coverage| coverage.planned < coverage.parents)
+        {
             println!("{dataset}: {}", left_out(coverage));
         }
     }
-    for cause in summary.stop_cause.iter().chain(summary.blocked.values()).chain(summary.storage_error.iter()) {
+    for cause in summary
+        .stop_cause
+        .iter()
+        .chain(summary.blocked.values())
+        .chain(summary.storage_error.iter())
+    {
         println!("error: {}", cause.message);
     }
     if summary.stopped {
@@ -201,13 +290,31 @@ fn print_summary(summary: &Summary) {
     }
     const SHOWN: usize = 10;
     for window in summary.unsettled.iter().take(SHOWN) {
-        let error = window.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-        let tasks: Vec<String> = window.tasks.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
-        let tasks = if tasks.is_empty() { String::new() } else { format!(" ({})", tasks.join(", ")) };
-        println!("not settled: {} [{}, {}) {}{tasks}{error}", window.dataset, window.start, window.end, window.state);
+        let error = window
+            .error
+            .as_deref()
+            .map(|error| format!(": {error}"))
+            .unwrap_or_default();
+        let tasks: Vec<String> = window
+            .tasks
+            .iter()
+            .map(|(phase, n)| format!("{n} {phase}"))
+            .collect();
+        let tasks = if tasks.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", tasks.join(", "))
+        };
+        println!(
+            "not settled: {} [{}, {}) {}{tasks}{error}",
+            window.dataset, window.start, window.end, window.state
+        );
     }
     if summary.unsettled.len() > SHOWN {
-        println!("… and {} windows more; `meetlake status` lists them", summary.unsettled.len() - SHOWN);
+        println!(
+            "… and {} windows more; `meetlake status` lists them",
+            summary.unsettled.len() - SHOWN
+        );
     }
 }
 
@@ -215,19 +322,37 @@ fn left_out(coverage: &crate::plan::fanout::Coverage) -> String {
     let reasons = [
         (coverage.no_id, "without a user or room id"),
         (coverage.not_ended, "not ended"),
-        (coverage.below_min_participants, "below the job's least number of participants"),
+        (
+            coverage.below_min_participants,
+            "below the job's least number of participants",
+        ),
         (coverage.not_sampled, "outside the job's sample"),
         (coverage.over_max_tasks, "over the job's tasks per run"),
     ];
-    let reasons: Vec<String> = reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{} {why}", number(*n))).collect();
-    format!("{} of {} parents exported; left out: {}", number(coverage.planned), number(coverage.parents), reasons.join(", "))
+    let reasons: Vec<String> = reasons
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, why)| format!("{} {why}", number(*n)))
+        .collect();
+    format!(
+        "{} of {} parents exported; left out: {}",
+        number(coverage.planned),
+        number(coverage.parents),
+        reasons.join(", ")
+    )
 }
 
 /// Totals of the lake for the end of `demo`: one line a dataset.
 #[must_use]
 pub fn lake_table(rows: &[crate::ledger::PartitionStatus]) -> String {
     let lines = rows.iter().map(|row| {
-        vec![row.dataset.to_string(), number(row.partitions), number(row.rows), bytes(row.size_bytes), format!("{} to {}", row.first_dt, row.last_dt)]
+        vec![
+            row.dataset.to_string(),
+            number(row.partitions),
+            number(row.rows),
+            bytes(row.size_bytes),
+            format!("{} to {}", row.first_dt, row.last_dt),
+        ]
     });
     table(&["dataset", "partitions", "rows", "size", "days"], lines)
 }

@@ -31,18 +31,27 @@ pub struct Args {
 /// # Errors
 /// When this machine is at fault.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    let Some(config) = super::load(common, false)? else { return Ok(Code::Usage) };
+    let Some(config) = super::load(common, false)? else {
+        return Ok(Code::Usage);
+    };
     let address = args.listen.unwrap_or(config.serve.listen);
     if args.listen.is_some() && !address.ip().is_loopback() {
-        eprintln!("error: the status page has no login; to listen on {address}, where others can reach it, say so in [serve] of the configuration");
+        eprintln!(
+            "error: the status page has no login; to listen on {address}, where others can reach it, say so in [serve] of the configuration"
+        );
         return Ok(Code::Usage);
     }
     let app = App::open(config, Clock::system(), "serve").await?;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("could not listen on {address}"))?;
     tracing::info!(address = %listener.local_addr()?, jobs = app.config.jobs.len(), tenants = app.tenants.len(), "serving");
     let stop = CancellationToken::new();
     let ready = Arc::new(AtomicBool::new(true));
-    let pages = Pages { ledger: app.ledger.clone(), ready: Arc::clone(&ready) };
+    let pages = Pages {
+        ledger: app.ledger.clone(),
+        ready: Arc::clone(&ready),
+    };
     // The pages outlive the work: until the last task has ended they say that it is stopping.
     let pages_stop = CancellationToken::new();
     let page_server = tokio::spawn(server::serve(listener, pages, pages_stop.clone()));
@@ -69,11 +78,18 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     stop.cancel();
     heartbeat.stop().await;
     while let Some(ended) = runs.join_next().await {
-        outcome = outcome.and(ended.context("a tenant's loop panicked").and_then(|result| result));
+        outcome = outcome.and(
+            ended
+                .context("a tenant's loop panicked")
+                .and_then(|result| result),
+        );
     }
     let _ = logger.await;
     pages_stop.cancel();
-    page_server.await.context("the status page panicked")?.context("the status page failed")?;
+    page_server
+        .await
+        .context("the status page panicked")?
+        .context("the status page failed")?;
     outcome.map(|()| Code::Done)
 }
 

@@ -55,10 +55,14 @@ pub(super) fn fault(text: &str) -> Result<Fault, String> {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn run(args: Args) -> Result<Code> {
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("could not listen on {}", args.listen))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("could not listen on {}", args.listen))?;
     let zone = TimeZone::get("Asia/Shanghai").context("the bundled zones hold Asia/Shanghai")?;
     let now = Timestamp::now();
-    let last_day = crate::window::date_of(&zone, now).yesterday().context("there is no yesterday")?;
+    let last_day = crate::window::date_of(&zone, now)
+        .yesterday()
+        .context("there is no yesterday")?;
     let options = Options {
         seed: args.seed,
         days: args.days,
@@ -94,7 +98,12 @@ fn announce(args: &Args, server: &Server) {
     println!("  base url     {}", server.base_url());
     println!("  app id       {}", options.app_id);
     println!("  app secret   {}", options.app_secret);
-    println!("  days         {} to {} ({})", server.first_day(), server.last_day(), options.time_zone);
+    println!(
+        "  days         {} to {} ({})",
+        server.first_day(),
+        server.last_day(),
+        options.time_zone
+    );
     println!("  quota        {calls_per_minute} calls a minute per export endpoint\n");
     println!("To export from it, put this into a meetlake.toml:\n");
     println!("  [tenants.simulated]");

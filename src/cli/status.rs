@@ -25,12 +25,17 @@ const SHOWN: u32 = 10;
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    let Some(config) = super::load(common, args.json)? else { return Ok(Code::Usage) };
+    let Some(config) = super::load(common, args.json)? else {
+        return Ok(Code::Usage);
+    };
     let Some(ledger) = Ledger::open_for_reading(&config.ledger_path).await? else {
         if args.json {
             println!("{}", json!({ "ledger": null }));
         } else {
-            println!("There is no ledger at {} yet: nothing was ever run.", config.ledger_path.display());
+            println!(
+                "There is no ledger at {} yet: nothing was ever run.",
+                config.ledger_path.display()
+            );
         }
         return Ok(Code::Done);
     };
@@ -51,12 +56,21 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
         for dataset in Dataset::ALL {
             let windows = ledger.windows(tenant, dataset, None).await?;
             let status = ledger.dataset_status(tenant, dataset).await?;
-            let published = partitions.iter().find(|row| row.tenant == *tenant && row.dataset == dataset);
+            let published = partitions
+                .iter()
+                .find(|row| row.tenant == *tenant && row.dataset == dataset);
             if windows.is_empty() && published.is_none() {
                 continue;
             }
-            let count = |state: WindowState| number(windows.iter().filter(|row| row.state == state).count() as u64);
-            let open: u64 = status.tasks.iter().filter(|(phase, _)| phase == "open" || phase == "spooled").map(|(_, n)| n).sum();
+            let count = |state: WindowState| {
+                number(windows.iter().filter(|row| row.state == state).count() as u64)
+            };
+            let open: u64 = status
+                .tasks
+                .iter()
+                .filter(|(phase, _)| phase == "open" || phase == "spooled")
+                .map(|(_, n)| n)
+                .sum();
             rows.push(vec![
                 dataset.to_string(),
                 count(WindowState::Settled),
@@ -71,7 +85,22 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
         if rows.is_empty() {
             println!("  nothing yet\n");
         } else {
-            println!("{}\n", table(&["dataset", "settled", "waiting", "stuck", "open tasks", "rows", "size", "days in the lake"], rows));
+            println!(
+                "{}\n",
+                table(
+                    &[
+                        "dataset",
+                        "settled",
+                        "waiting",
+                        "stuck",
+                        "open tasks",
+                        "rows",
+                        "size",
+                        "days in the lake"
+                    ],
+                    rows
+                )
+            );
         }
     }
     let attention = ledger.attention(SHOWN + 1).await?;
@@ -80,7 +109,10 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
     } else {
         println!("Needs attention:");
         for task in attention.iter().take(SHOWN as usize) {
-            println!("  {} {} window from {}: {} after {} attempts: {}", task.tenant, task.dataset, task.window_start, task.phase, task.attempts, task.error);
+            println!(
+                "  {} {} window from {}: {} after {} attempts: {}",
+                task.tenant, task.dataset, task.window_start, task.phase, task.attempts, task.error
+            );
         }
         if attention.len() > SHOWN as usize {
             println!("  … and more; `meetlake status --json` has them all");
@@ -91,18 +123,31 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
             (Some(ended), Some(code)) => format!("ended {ended} with exit code {code}"),
             _ => "has not ended, or was killed".to_owned(),
         };
-        println!("Last run: `{}` began {} and {end}.", run.verb, run.started_at);
+        println!(
+            "Last run: `{}` began {} and {end}.",
+            run.verb, run.started_at
+        );
     }
     Ok(())
 }
 
 fn waiting(windows: &[WindowRow]) -> u64 {
-    windows.iter().filter(|row| matches!(row.state, WindowState::Due | WindowState::Planned)).count() as u64
+    windows
+        .iter()
+        .filter(|row| matches!(row.state, WindowState::Due | WindowState::Planned))
+        .count() as u64
 }
 
 fn days(row: &PartitionStatus) -> String {
-    let partial = if row.partial > 0 { format!(", {} partial", row.partial) } else { String::new() };
-    format!("{} to {} ({}{partial})", row.first_dt, row.last_dt, row.partitions)
+    let partial = if row.partial > 0 {
+        format!(", {} partial", row.partial)
+    } else {
+        String::new()
+    };
+    format!(
+        "{} to {} ({}{partial})",
+        row.first_dt, row.last_dt, row.partitions
+    )
 }
 
 async fn as_json(ledger: &Ledger, tenants: &[&str]) -> Result<serde_json::Value> {
@@ -122,8 +167,11 @@ async fn as_json(ledger: &Ledger, tenants: &[&str]) -> Result<serde_json::Value>
                     })
                 })
                 .collect();
-            let tasks: serde_json::Map<String, serde_json::Value> =
-                status.tasks.iter().map(|(phase, n)| (phase.clone(), json!(n))).collect();
+            let tasks: serde_json::Map<String, serde_json::Value> = status
+                .tasks
+                .iter()
+                .map(|(phase, n)| (phase.clone(), json!(n)))
+                .collect();
             datasets.push(json!({
                 "tenant": tenant, "dataset": dataset, "windows": windows, "tasks": tasks,
                 "submits": status.submits, "polls": status.polls,
@@ -164,5 +212,7 @@ async fn as_json(ledger: &Ledger, tenants: &[&str]) -> Result<serde_json::Value>
             })
         })
         .collect();
-    Ok(json!({ "datasets": datasets, "partitions": partitions, "attention": attention, "runs": runs }))
+    Ok(
+        json!({ "datasets": datasets, "partitions": partitions, "attention": attention, "runs": runs }),
+    )
 }

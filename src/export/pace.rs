@@ -28,7 +28,12 @@ impl Pace {
     /// How long after its submit an export of this kind is first asked for.
     #[must_use]
     pub fn first_poll(&self, dataset: Dataset) -> Duration {
-        Duration::from_secs_f64(self.seconds().get(&dataset).copied().unwrap_or(FIRST_GUESS_S))
+        Duration::from_secs_f64(
+            self.seconds()
+                .get(&dataset)
+                .copied()
+                .unwrap_or(FIRST_GUESS_S),
+        )
     }
 
     /// Learns from a first poll that was made after `waited`.
@@ -39,7 +44,11 @@ impl Pace {
         if waited < *present * SAME {
             return;
         }
-        let wanted = if was_done { *present * SHORTER } else { waited * LONGER };
+        let wanted = if was_done {
+            *present * SHORTER
+        } else {
+            waited * LONGER
+        };
         *present = wanted.clamp(SHORTEST_S, LONGEST_S);
     }
 
@@ -52,13 +61,17 @@ impl Pace {
     /// Takes up what an earlier run learned; text that cannot be read is ignored, because it only costs a few polls.
     pub fn restore(&self, json: &str) {
         if let Ok(learned) = serde_json::from_str::<BTreeMap<Dataset, f64>>(json) {
-            let sound = learned.into_iter().filter(|(_, s)| (SHORTEST_S..=LONGEST_S).contains(s));
+            let sound = learned
+                .into_iter()
+                .filter(|(_, s)| (SHORTEST_S..=LONGEST_S).contains(s));
             self.seconds().extend(sound);
         }
     }
 
     fn seconds(&self) -> MutexGuard<'_, BTreeMap<Dataset, f64>> {
-        self.0.lock().expect("nothing panics while holding the waiting times")
+        self.0
+            .lock()
+            .expect("nothing panics while holding the waiting times")
     }
 }
 
@@ -76,8 +89,12 @@ mod tests {
         for batch in 0..600 {
             let waited = pace.first_poll(KIND);
             for _ in 0..20 {
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let takes = Duration::from_millis(least * 1000 + (noise >> 33) % ((most - least) * 1000 + 1));
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let takes = Duration::from_millis(
+                    least * 1000 + (noise >> 33) % ((most - least) * 1000 + 1),
+                );
                 pace.observed(KIND, waited, takes <= waited);
                 if batch >= 300 {
                     exports += 1;
@@ -115,6 +132,9 @@ mod tests {
         later.restore("{\"meeting_list\": 1e9}");
         later.restore("nonsense");
         assert_eq!(later.first_poll(KIND), pace.first_poll(KIND));
-        assert_eq!(later.first_poll(Dataset::MeetingList), Duration::from_secs_f64(FIRST_GUESS_S));
+        assert_eq!(
+            later.first_poll(Dataset::MeetingList),
+            Duration::from_secs_f64(FIRST_GUESS_S)
+        );
     }
 }

@@ -244,7 +244,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn next_run_at(&self, tenant: &str, blocked: &[Dataset]) -> Result<Option<Timestamp>, Error> {
+    pub async fn next_run_at(
+        &self,
+        tenant: &str,
+        blocked: &[Dataset],
+    ) -> Result<Option<Timestamp>, Error> {
         let rows = sqlx::query("SELECT dataset, MIN(run_at) FROM task WHERE tenant = $1 AND phase = 'open' GROUP BY dataset")
             .bind(tenant)
             .fetch_all(&self.read)
@@ -252,7 +256,11 @@ impl Ledger {
             .map_err(sql("find the next task"))?;
         let next = rows
             .iter()
-            .filter(|row| !blocked.iter().any(|dataset| dataset.as_str() == row.get::<String, _>(0)))
+            .filter(|row| {
+                !blocked
+                    .iter()
+                    .any(|dataset| dataset.as_str() == row.get::<String, _>(0))
+            })
             .map(|row| row.get::<i64, _>(1))
             .min();
         next.map(instant).transpose()
@@ -272,6 +280,31 @@ impl Ledger {
                 .bind(of.map_or("", Dataset::as_str)),
         )
         .await
+    }
+
+    /// What the spool still has to hold: of every task that is not over, its key, its generation and the hash of its bytes.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn spool_contents(&self) -> Result<Vec<(TaskKey, u32, Option<String>)>, Error> {
+        sqlx::query("SELECT key, generation, machine FROM task WHERE phase IN ('open', 'spooled')")
+            .fetch_all(&self.read)
+            .await
+            .map_err(sql("list what is in the spool"))?
+            .iter()
+            .map(|row| {
+                let machine: State = from_json("export state", &row.get::<String, _>(2))?;
+                let sha256 = match machine {
+                    State::Fetched { sha256, .. } => Some(sha256),
+                    _ => None,
+                };
+                Ok((
+                    TaskKey::from_stored(row.get::<String, _>(0)),
+                    u32::try_from(row.get::<i64, _>(1)).unwrap_or(1),
+                    sha256,
+                ))
+            })
+            .collect()
     }
 
     /// All tasks of a window.

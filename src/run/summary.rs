@@ -91,7 +91,9 @@ impl Unsettled {
         for task in tasks {
             *counted.entry(task.phase.as_str()).or_insert(0) += 1;
         }
-        let failed = tasks.iter().find(|task| task.error.is_some() && task.phase != Phase::Published);
+        let failed = tasks
+            .iter()
+            .find(|task| task.error.is_some() && task.phase != Phase::Published);
         Self {
             dataset: row.dataset,
             start: row.window.start(),
@@ -99,7 +101,9 @@ impl Unsettled {
             state: row.state.as_str(),
             tasks: counted,
             error: failed.and_then(|task| task.error.clone()),
-            cause: failed.and_then(|task| task.error_kind.as_deref()).map(cause_kind),
+            cause: failed
+                .and_then(|task| task.error_kind.as_deref())
+                .map(cause_kind),
         }
     }
 
@@ -204,12 +208,21 @@ impl Summary {
     pub(super) fn count_published(&mut self, dataset: Dataset, published: &[Published]) {
         let counts = self.datasets.entry(dataset).or_default();
         for partition in published {
-            if partition.unchanged { counts.unchanged += 1 } else { counts.published += 1 }
+            if partition.unchanged {
+                counts.unchanged += 1
+            } else {
+                counts.published += 1
+            }
         }
     }
 
     pub(super) fn cover(&mut self, dataset: Dataset, coverage: &Coverage) {
-        let sum = self.datasets.entry(dataset).or_default().coverage.get_or_insert_with(Coverage::default);
+        let sum = self
+            .datasets
+            .entry(dataset)
+            .or_default()
+            .coverage
+            .get_or_insert_with(Coverage::default);
         sum.add(coverage);
     }
 
@@ -225,7 +238,10 @@ impl Summary {
         if self.is_settled() {
             return Code::Done;
         }
-        let achieved = self.datasets.values().any(|counts| counts.published + counts.unchanged > 0);
+        let achieved = self
+            .datasets
+            .values()
+            .any(|counts| counts.published + counts.unchanged > 0);
         if achieved {
             return Code::NotSettled;
         }
@@ -247,8 +263,12 @@ impl Summary {
         if self.out_of_time {
             return Some(CauseKind::Quota);
         }
-        let mut kinds: Vec<CauseKind> =
-            self.blocked.values().map(|cause| cause.kind).chain(self.unsettled.iter().filter_map(|window| window.cause)).collect();
+        let mut kinds: Vec<CauseKind> = self
+            .blocked
+            .values()
+            .map(|cause| cause.kind)
+            .chain(self.unsettled.iter().filter_map(|window| window.cause))
+            .collect();
         kinds.sort_unstable();
         kinds.dedup();
         if kinds.len() == 1 { kinds.pop() } else { None }

@@ -410,7 +410,11 @@ mod tests {
             ("submitted", &Effect::Poll(id()), at(9))
         );
         let step = MACHINE
-            .step(step.state, Event::FileReady(FileToken("token".into())), at(9))
+            .step(
+                step.state,
+                Event::FileReady(FileToken("token".into())),
+                at(9),
+            )
             .expect("legal");
         assert_eq!(
             (step.state.name(), &step.effect),
