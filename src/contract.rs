@@ -9,6 +9,7 @@ mod participant_quality_list;
 mod reports;
 mod resource_reservation_list;
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -188,6 +189,7 @@ pub struct Contract {
     /// The time or date column that decides in which `dt` a row lies; `None` for `top_user`, whose day is its window's.
     pub partition_column: Option<&'static str>,
     schema: SchemaRef,
+    by_header: HashMap<String, usize>,
 }
 
 impl Contract {
@@ -220,11 +222,17 @@ impl Contract {
             .map(|column| Field::new(&column.name, column.data_type(), true))
             .chain(lineage_fields())
             .collect();
+        let by_header = columns
+            .iter()
+            .enumerate()
+            .flat_map(|(index, column)| column.headers.iter().map(move |h| (fold(h), index)))
+            .collect();
         Self {
             dataset,
             columns,
             partition_column,
             schema: Arc::new(Schema::new(fields)),
+            by_header,
         }
     }
 
@@ -241,6 +249,21 @@ impl Contract {
             .iter()
             .filter(|column| column.key != Key::No)
             .map(|column| column.name.as_str())
+    }
+
+    /// Index of the column that a sheet carries under `header`, compared after [`fold`].
+    #[must_use]
+    pub fn column_of_header(&self, header: &str) -> Option<usize> {
+        self.by_header.get(&fold(header)).copied()
+    }
+
+    /// Indexes of the columns without which a row of a sheet is no row: required by the key and not known from the task.
+    pub fn required_in_sheet(&self) -> impl Iterator<Item = usize> {
+        self.columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.key == Key::Required && column.source == Source::Sheet)
+            .map(|(index, _)| index)
     }
 
     /// The column called `name`.

@@ -82,19 +82,19 @@ pub(super) fn columns() -> Vec<Column> {
         Column::new(
             "device_count",
             Kind::Integer,
-            &["累计入会设备数", "number of devices"],
+            &["累计入会设备数"],
             "devices that joined",
         ),
         Column::new(
             "is_external",
             Kind::Bool,
-            &["外部会议", "external meeting"],
+            &["外部会议"],
             "whether outsiders took part",
         ),
         Column::new(
             "meeting_type",
             Kind::Text,
-            &["会议类型", "meeting type"],
+            &["会议类型"],
             "kind of meeting, as Feishu writes it",
         ),
         Column::new(

@@ -1,0 +1,169 @@
+//! Bytes become a table: the sheets of an exported workbook, or the list of a report, row by row into a [`RowSink`].
+//!
+//! Takes bytes, a contract (to recognise header rows) and limits; knows nothing of files, networks and tasks, and gives cells no type of
+//! its own: that is `normalize`. A workbook is hostile until proven: [`container`] checks the zip and [`markup`] every part in it, with
+//! bounded memory, before calamine sees a byte (what calamine does with hostile input was measured: reliability notes, section 3).
+
+mod container;
+mod markup;
+mod report;
+mod sheet;
+
+use crate::contract::Contract;
+use crate::table::RowSink;
+
+pub use report::report;
+
+/// What a workbook may cost. A workbook beyond a limit is refused, never cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the file.
+    pub container_bytes: u64,
+    /// Parts in the zip.
+    pub entries: usize,
+    /// One part, inflated.
+    pub entry_bytes: u64,
+    /// All parts together, inflated.
+    pub total_bytes: u64,
+    /// How many times its compressed size a part may have, once it is larger than 1 MiB.
+    pub ratio: u64,
+    /// Shared strings.
+    pub shared_strings: u64,
+    /// Cell formats; Excel itself stops at 65,490.
+    pub formats: u64,
+    /// Rows of a sheet, as numbered.
+    pub rows: u32,
+    /// Columns of a sheet, as numbered.
+    pub columns: u32,
+    /// Cells of all sheets, empty ones too.
+    pub cells: u64,
+    /// UTF-8 bytes of one run of text; Excel's cells hold 32,767 characters.
+    pub text_bytes: usize,
+    /// UTF-8 bytes of all text cells; below the 2 GiB that one Arrow string column can hold.
+    pub total_text_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            container_bytes: 256 << 20,
+            entries: 1_000,
+            entry_bytes: 2 << 30,
+            total_bytes: 4 << 30,
+            ratio: 200,
+            shared_strings: 5_000_000,
+            formats: 100_000,
+            rows: 1_048_576,
+            columns: 512,
+            cells: 50_000_000,
+            text_bytes: 1 << 20,
+            total_text_bytes: 1 << 30,
+        }
+    }
+}
+
+/// What was read; the rows went to the sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Sheets whose header was recognised, in the order of the workbook; never empty for a workbook.
+    pub sheets: Vec<SheetRead>,
+    /// Sheets that were looked at and left.
+    pub ignored: Vec<IgnoredSheet>,
+}
+
+/// A sheet whose rows were handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SheetRead {
+    /// Its name.
+    pub name: String,
+    /// Rows below the header that hold at least one cell.
+    pub rows: u64,
+}
+
+/// A sheet without a header of the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoredSheet {
+    /// Its name.
+    pub name: String,
+    /// Why it was left.
+    pub reason: String,
+}
+
+/// Why bytes are no table. None of it is cured by asking for the same bytes again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No bytes at all.
+    #[error("the file is empty (0 bytes)")]
+    Empty,
+    /// Something else than a workbook.
+    #[error("the file is no workbook: {0}")]
+    NotAWorkbook(String),
+    /// A zip that is damaged, or built in a way no spreadsheet program does.
+    #[error("the workbook's container is refused: {0}")]
+    Container(String),
+    /// More than the limits allow.
+    #[error("the workbook is larger than allowed: {0}")]
+    TooLarge(String),
+    /// XML that readers would understand differently, or not at all.
+    #[error("the workbook's part `{part}` is refused: {reason}")]
+    Part {
+        /// Path in the zip.
+        part: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A sheet that cannot be read to its end.
+    #[error("sheet `{sheet}` cannot be read: {reason}")]
+    Sheet {
+        /// Name of the sheet.
+        sheet: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No sheet has a row that names the key columns.
+    #[error("no sheet has the header of {dataset}: {missing} not found{found}")]
+    NoHeader {
+        /// The contract's dataset.
+        dataset: &'static str,
+        /// The key columns that the best candidate lacks, with a header each.
+        missing: String,
+        /// What the best candidate has, ready to append; empty if nothing resembled a header.
+        found: String,
+    },
+    /// Two columns of one header row name the same column.
+    #[error("sheet `{sheet}` names the column `{column}` twice, in {first} and {second}")]
+    DuplicateHeader {
+        /// Name of the sheet.
+        sheet: String,
+        /// Name in the contract.
+        column: String,
+        /// The first cell.
+        first: String,
+        /// The second cell.
+        second: String,
+    },
+    /// A report's answer that is not what its page documents.
+    #[error("the report's answer is refused: {0}")]
+    Report(String),
+}
+
+/// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`. On an error the sink has seen an unknown part
+/// of the rows, and must be dropped.
+///
+/// # Errors
+/// The bytes are no workbook, the workbook is damaged, dangerous or larger than `limits`, or no sheet has the contract's header.
+pub fn workbook(
+    bytes: &[u8],
+    contract: &Contract,
+    limits: &Limits,
+    sink: &mut dyn RowSink,
+) -> Result<Summary, Error> {
+    container::check(bytes, limits)?;
+    // calamine still panics where arithmetic overflows or a path is odd; what it was fed is forgotten then.
+    let read = std::panic::AssertUnwindSafe(|| sheet::read_all(bytes, contract, limits, sink));
+    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        Err(Error::Container(
+            "the reader gave up in the middle of it".into(),
+        ))
+    })
+}

@@ -1,0 +1,455 @@
+//! The markup of one part, seen byte by byte before any reader builds something from it.
+//!
+//! ```text
+//!   Text ──'<'──► Tag ──'>' outside of quotes──► Text
+//! ```
+//! It looks for what makes calamine 0.38 abort, overflow, or silently give another value: counts that lie, references that wrap, string
+//! indexes that are no number (read as 0), values with markup inside (cut short), DTDs, foreign encodings. Takes chunks of any size in
+//! constant memory; does not know what the cells mean.
+
+use super::{Error, Limits};
+
+/// A longer tag has no place in a workbook.
+const MAX_TAG: usize = 64 << 10;
+
+/// What all parts together have and claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Shared strings that are there.
+    strings: u64,
+    /// Shared strings that the table claims to have.
+    claimed_strings: u64,
+    /// Cell formats.
+    formats: u64,
+    sheet_data: u32,
+    worksheet_starts: u32,
+    worksheet_ends: u32,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, part: &Self) {
+        self.strings += part.strings;
+        self.claimed_strings = self.claimed_strings.max(part.claimed_strings);
+        self.formats += part.formats;
+    }
+
+    /// A table that claims more strings than it has makes a reader reserve memory for all of them.
+    pub(super) fn check_string_references(&self) -> Result<(), Error> {
+        if self.claimed_strings > self.strings {
+            let (claimed, strings) = (self.claimed_strings, self.strings);
+            return Err(Error::Part {
+                part: "sharedStrings.xml".into(),
+                reason: format!("it claims {claimed} strings and has {strings}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a `<v>` may hold, by the type of its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    /// Index of a shared string.
+    Index,
+    /// Number, boolean or error: plain characters.
+    Plain,
+    /// Anything.
+    Text,
+}
+
+/// Reads one part.
+#[derive(Debug)]
+pub(super) struct Scanner<'a> {
+    part: &'a str,
+    limits: &'a Limits,
+    tally: Tally,
+    /// The tag being read, without its `<`.
+    tag: Vec<u8>,
+    in_tag: bool,
+    quote: Option<u8>,
+    /// Bytes since the last tag.
+    text: usize,
+    seen: usize,
+    /// The type of the cell that is open.
+    cell: Value,
+    /// The `<v>` that is open, and whether its text may go on.
+    value: Option<Value>,
+    value_bytes: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(part: &'a str, limits: &'a Limits) -> Self {
+        Self {
+            part,
+            limits,
+            tally: Tally::default(),
+            tag: Vec::with_capacity(256),
+            in_tag: false,
+            quote: None,
+            text: 0,
+            seen: 0,
+            cell: Value::Plain,
+            value: None,
+            value_bytes: 0,
+        }
+    }
+
+    /// Takes the next bytes of the part.
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.check_encoding(chunk)?;
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            rest = if self.in_tag {
+                self.take_tag(rest)?
+            } else {
+                self.take_text(rest)?
+            };
+        }
+        Ok(())
+    }
+
+    /// Ends the part and gives what it has.
+    pub(super) fn finish(self) -> Result<Tally, Error> {
+        if self.in_tag {
+            return self.refuse("it ends in the middle of a tag");
+        }
+        let tally = &self.tally;
+        if tally.worksheet_starts == 0 && tally.sheet_data == 0 {
+            return Ok(self.tally);
+        }
+        if tally.sheet_data != 1 || tally.worksheet_starts != 1 || tally.worksheet_ends != 1 {
+            return self.refuse("a sheet needs one <worksheet>, closed, with one <sheetData>");
+        }
+        Ok(self.tally)
+    }
+
+    /// Other encodings than UTF-8 hide their tags from this scanner, and from some readers.
+    fn check_encoding(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let first = self.seen == 0;
+        self.seen += chunk.len();
+        if first && (chunk.starts_with(&[0xff, 0xfe]) || chunk.starts_with(&[0xfe, 0xff])) {
+            return self.refuse("it is UTF-16");
+        }
+        if chunk.contains(&0) {
+            return self.refuse("it holds a NUL byte, perhaps it is UTF-16");
+        }
+        Ok(())
+    }
+
+    fn take_text<'c>(&mut self, rest: &'c [u8]) -> Result<&'c [u8], Error> {
+        let end = rest.iter().position(|&b| b == b'<');
+        let text = &rest[..end.unwrap_or(rest.len())];
+        self.text += text.len();
+        if self.text > self.limits.text_bytes {
+            let most = self.limits.text_bytes;
+            return self.refuse(format!("it has a text of more than {most} bytes"));
+        }
+        self.check_value(text)?;
+        let Some(end) = end else { return Ok(&[]) };
+        self.in_tag = true;
+        self.text = 0;
+        Ok(&rest[end + 1..])
+    }
+
+    fn check_value(&mut self, text: &[u8]) -> Result<(), Error> {
+        self.value_bytes += text.len();
+        match self.value {
+            Some(Value::Index) if !text.iter().all(u8::is_ascii_digit) => {
+                self.refuse("a cell's string index is no number")
+            }
+            Some(Value::Plain) if text.contains(&b'&') => {
+                self.refuse("a cell's number holds an entity")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_tag<'c>(&mut self, rest: &'c [u8]) -> Result<&'c [u8], Error> {
+        for (index, &byte) in rest.iter().enumerate() {
+            if byte == b'>' && self.quote.is_none() && self.is_whole() {
+                self.finish_tag()?;
+                return Ok(&rest[index + 1..]);
+            }
+            self.follow_quotes(byte);
+            self.tag.push(byte);
+            if self.tag.len() > MAX_TAG {
+                return self.refuse("it has a tag of more than 64 KiB");
+            }
+        }
+        Ok(&[])
+    }
+
+    fn follow_quotes(&mut self, byte: u8) {
+        match self.quote {
+            Some(quote) if quote == byte => self.quote = None,
+            None if (byte == b'"' || byte == b'\'') && !matches!(self.tag.first(), Some(b'!' | b'?')) => {
+                self.quote = Some(byte);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a `>` here ends the tag; comments, character data and instructions end with more than that.
+    fn is_whole(&self) -> bool {
+        let tag = self.tag.as_slice();
+        if tag.starts_with(b"!--") {
+            tag.len() >= 5 && tag.ends_with(b"--")
+        } else if tag.starts_with(b"![CDATA[") {
+            tag.ends_with(b"]]")
+        } else if tag.starts_with(b"?") {
+            tag.len() >= 2 && tag.ends_with(b"?")
+        } else {
+            true
+        }
+    }
+
+    fn finish_tag(&mut self) -> Result<(), Error> {
+        let tag = std::mem::take(&mut self.tag);
+        let outcome = self.judge(&tag);
+        self.tag = tag;
+        self.tag.clear();
+        self.in_tag = false;
+        outcome
+    }
+
+    fn judge(&mut self, tag: &[u8]) -> Result<(), Error> {
+        match tag.first() {
+            Some(b'!') if tag.starts_with(b"!--") || tag.starts_with(b"![CDATA[") => {
+                self.check_no_value("a comment or character data")
+            }
+            Some(b'!') => self.refuse("it declares a document type"),
+            Some(b'?') => self.judge_declaration(tag),
+            Some(b'/') => self.judge_end(local_name(&tag[1..])),
+            _ => self.judge_start(tag),
+        }
+    }
+
+    fn judge_declaration(&mut self, tag: &[u8]) -> Result<(), Error> {
+        self.check_no_value("an instruction")?;
+        let encoding = attribute(tag, b"encoding").unwrap_or(b"UTF-8");
+        if encoding.eq_ignore_ascii_case(b"UTF-8") || encoding.eq_ignore_ascii_case(b"US-ASCII") {
+            return Ok(());
+        }
+        self.refuse("it is not in UTF-8")
+    }
+
+    fn judge_end(&mut self, name: &[u8]) -> Result<(), Error> {
+        match (name, self.value.take()) {
+            (b"v", Some(Value::Index)) if self.value_bytes == 0 => {
+                self.refuse("a cell's string index is empty")
+            }
+            (b"v", _) | (_, None) => {
+                self.tally.worksheet_ends += u32::from(name == b"worksheet");
+                Ok(())
+            }
+            (_, Some(_)) => self.refuse("a cell's value is not closed"),
+        }
+    }
+
+    fn judge_start(&mut self, tag: &[u8]) -> Result<(), Error> {
+        self.check_no_value("another element")?;
+        let is_closed = tag.ends_with(b"/");
+        match local_name(tag) {
+            b"c" => {
+                self.cell = value_of(attribute(tag, b"t"));
+                self.check_reference(attribute(tag, b"r"), true)?;
+            }
+            b"v" if !is_closed => {
+                self.value = Some(self.cell);
+                self.value_bytes = 0;
+            }
+            b"row" => self.check_reference(attribute(tag, b"r"), false)?,
+            b"dimension" => self.check_dimension(attribute(tag, b"ref"))?,
+            b"sheetData" => self.tally.sheet_data += 1,
+            b"worksheet" => {
+                self.tally.worksheet_starts += 1;
+                self.tally.worksheet_ends += u32::from(is_closed);
+            }
+            b"si" => self.tally.strings += 1,
+            b"sst" => self.tally.claimed_strings = claimed(attribute(tag, b"uniqueCount")),
+            b"xf" => self.tally.formats += 1,
+            b"Relationship" => self.check_relationship(tag)?,
+            _ => {}
+        }
+        self.check_counts()
+    }
+
+    /// Readers take only the first piece of a value that has something in it.
+    fn check_no_value(&self, what: &str) -> Result<(), Error> {
+        match self.value {
+            Some(_) => self.refuse(format!("a cell's value has {what} inside")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_counts(&self) -> Result<(), Error> {
+        let limits = self.limits;
+        let most = limits.shared_strings;
+        if self.tally.strings > most || self.tally.claimed_strings > most {
+            return self.refuse(format!("it has (or claims) more than {most} strings"));
+        }
+        if self.tally.formats > limits.formats {
+            return self.refuse(format!("it has more than {} cell formats", limits.formats));
+        }
+        Ok(())
+    }
+
+    /// Up to three letters (needed for a cell, absent for a row) and up to seven digits: longer ones wrap around in a reader.
+    fn check_reference(&self, reference: Option<&[u8]>, is_cell: bool) -> Result<(), Error> {
+        match reference {
+            Some(reference) if !is_reference(reference, is_cell) => self.refuse(format!(
+                "`{}` is no place in a sheet",
+                String::from_utf8_lossy(&reference[..reference.len().min(20)])
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_dimension(&self, reference: Option<&[u8]>) -> Result<(), Error> {
+        reference
+            .into_iter()
+            .flat_map(|reference| reference.split(|&b| b == b':'))
+            .try_for_each(|corner| self.check_reference(Some(corner), true))
+    }
+
+    /// A sheet in a part that is not scanned would pass unseen.
+    fn check_relationship(&self, tag: &[u8]) -> Result<(), Error> {
+        let is_sheet = attribute(tag, b"Type").is_some_and(|kind| kind.ends_with(b"/worksheet"));
+        let target = attribute(tag, b"Target").unwrap_or_default();
+        if is_sheet && !target.to_ascii_lowercase().ends_with(b".xml") {
+            return self.refuse("a sheet is not in an .xml part");
+        }
+        Ok(())
+    }
+
+    fn refuse<T>(&self, reason: impl Into<String>) -> Result<T, Error> {
+        Err(Error::Part {
+            part: self.part.to_owned(),
+            reason: reason.into(),
+        })
+    }
+}
+
+fn value_of(cell_type: Option<&[u8]>) -> Value {
+    match cell_type {
+        Some(b"s") => Value::Index,
+        Some(b"n" | b"b" | b"e") | None => Value::Plain,
+        Some(_) => Value::Text,
+    }
+}
+
+fn is_reference(reference: &[u8], is_cell: bool) -> bool {
+    let letters = reference.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let digits = &reference[letters..];
+    letters <= 3
+        && (letters > 0) == is_cell
+        && (1..=7).contains(&digits.len())
+        && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// A count as a reader would take it; one that is no number is ignored by readers.
+fn claimed(count: Option<&[u8]>) -> u64 {
+    let digits = count.unwrap_or(b"0");
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    // Only too many digits are left to fail.
+    str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// The element's name without its prefix.
+fn local_name(tag: &[u8]) -> &[u8] {
+    let end = tag
+        .iter()
+        .position(|b| b.is_ascii_whitespace() || *b == b'/')
+        .unwrap_or(tag.len());
+    let name = &tag[..end];
+    name.iter().position(|&b| b == b':').map_or(name, |colon| &name[colon + 1..])
+}
+
+/// The value of an attribute, as written, without its quotes.
+fn attribute<'t>(tag: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let mut rest = &tag[tag.iter().position(u8::is_ascii_whitespace)?..];
+    loop {
+        rest = rest.trim_ascii_start();
+        let equals = rest.iter().position(|&b| b == b'=')?;
+        let key = rest[..equals].trim_ascii();
+        rest = rest[equals + 1..].trim_ascii_start();
+        let (&quote, after) = rest.split_first()?;
+        let end = after.iter().position(|&b| b == quote)?;
+        if key == name {
+            return Some(&after[..end]);
+        }
+        rest = &after[end + 1..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(xml: &str, chunk: usize) -> Result<Tally, Error> {
+        let limits = Limits::default();
+        let mut scanner = Scanner::new("part.xml", &limits);
+        xml.as_bytes().chunks(chunk).try_for_each(|c| scanner.push(c))?;
+        scanner.finish()
+    }
+
+    fn sheet(cells: &str) -> String {
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><worksheet><sheetData><row r=\"1\">{cells}</row></sheetData></worksheet>")
+    }
+
+    #[test]
+    fn chunks_of_any_size_give_the_same() {
+        let xml = sheet("<c r=\"A1\" t='s'><v>0</v></c><c r=\"B1\" t=\"str\"><v>a&gt;b</v></c><!-- > <c> --><x:c a=\">\"/>");
+        let whole = scan(&xml, 1 << 20);
+        assert!(whole.is_ok(), "{whole:?}");
+        for chunk in 1..40 {
+            assert_eq!(scan(&xml, chunk), whole);
+        }
+    }
+
+    #[test]
+    fn what_readers_would_misread_is_refused() {
+        for (cells, reason) in [
+            ("<c r=\"A1\" t=\"s\"><v>-1</v></c>", "string index is no number"),
+            ("<c r=\"A1\" t=\"s\"><v></v></c>", "string index is empty"),
+            ("<c r=\"A1\" t=\"s\"><v>1<!-- --></v></c>", "comment"),
+            ("<c r=\"A1\"><v>&#49;</v></c>", "entity"),
+            ("<c r=\"A1\"><v>1<b/></v></c>", "another element"),
+            ("<c r=\"A1\"><v>1</c>", "not closed"),
+            ("<c r=\"A4294967297\"/>", "no place"),
+            ("<c r=\"ABCDEFGHIJKL1\"/>", "no place"),
+            ("<c r=\"1\"/>", "no place"),
+            ("</row><row r=\"12345678901\">", "no place"),
+            ("<!DOCTYPE x>", "document type"),
+            ("</row></sheetData><sheetData><row>", "one <sheetData>"),
+            ("\0", "NUL"),
+        ] {
+            let error = scan(&sheet(cells), 7).expect_err(cells).to_string();
+            assert!(error.contains(reason), "{cells}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_lies_about_its_strings_is_refused() {
+        for (count, outcome) in [("1", true), ("2", false), ("99999999999999999999999", false)] {
+            let xml = format!("<sst count=\"9\" uniqueCount=\"{count}\"><si><t>a</t></si></sst>");
+            let mut total = Tally::default();
+            let checked = scan(&xml, 5).and_then(|part| {
+                total.add(&part);
+                total.check_string_references()
+            });
+            assert_eq!(checked.is_ok(), outcome, "{count}");
+        }
+    }
+
+    #[test]
+    fn foreign_encodings_are_refused() {
+        assert!(scan("<?xml version=\"1.0\" encoding=\"GBK\"?><a/>", 9).is_err());
+        assert!(scan("<?xml version=\"1.0\" encoding='utf-8'?><a/>", 9).is_ok());
+        let utf16: Vec<u8> = "<a/>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let limits = Limits::default();
+        assert!(Scanner::new("p", &limits).push(&utf16).is_err());
+    }
+}

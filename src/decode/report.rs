@@ -1,0 +1,106 @@
+//! The answer of a report: its JSON envelope, and the list in it as a table whose header is the field names.
+//!
+//! Takes the raw body, which has been archived as it came. Numbers arrive as strings or as numbers; whole numbers stay digits, so that no
+//! id passes through a floating-point number.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::{Error, SheetRead, Summary};
+use crate::contract::Contract;
+use crate::dataset::Dataset;
+use crate::table::{Cell, Header, HeaderColumn, RowSink};
+
+/// Reads `data.meeting_report.daily_report[]` or `data.top_user_report[]` into `sink`; rows are numbered from 0. A list that is absent from
+/// an otherwise whole answer is an empty one, as Feishu leaves empty lists out elsewhere.
+///
+/// # Errors
+/// The body is no JSON, its code is not 0, it has no `data`, or the list is none or holds something else than objects.
+pub fn report(body: &[u8], contract: &Contract, sink: &mut dyn RowSink) -> Result<Summary, Error> {
+    let path: &[&str] = match contract.dataset {
+        Dataset::DailyReport => &["data", "meeting_report", "daily_report"],
+        Dataset::TopUser => &["data", "top_user_report"],
+        other => return Err(refuse(format!("{other} is no report"))),
+    };
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|error| refuse(format!("it is no JSON (line {}, column {})", error.line(), error.column())))?;
+    let rows = list(&body, path)?;
+    let header = header_of(path, &rows, contract);
+    sink.sheet(&header);
+    let mut cells = Vec::with_capacity(header.columns.len());
+    for (index, row) in (0..).zip(&rows) {
+        cells.clear();
+        cells.extend(header.columns.iter().map(|column| cell(row.get(&column.text))));
+        sink.row(index, &cells);
+    }
+    Ok(Summary {
+        sheets: vec![SheetRead {
+            name: header.sheet,
+            rows: rows.len() as u64,
+        }],
+        ignored: Vec::new(),
+    })
+}
+
+fn refuse(reason: impl Into<String>) -> Error {
+    Error::Report(reason.into())
+}
+
+/// The objects at the end of `path`; the objects on the way must be there, the list itself may be absent.
+fn list<'b>(body: &'b Value, path: &[&str]) -> Result<Vec<&'b Map<String, Value>>, Error> {
+    match body.get("code").and_then(Value::as_i64) {
+        Some(0) => {}
+        Some(code) => return Err(refuse(format!("its code is {code}"))),
+        None => return Err(refuse("it has no code")),
+    }
+    let (last, way) = path.split_last().expect("a path has a list at its end");
+    let mut inner = body;
+    for step in way {
+        let next = inner.get(step).filter(|value| value.is_object());
+        inner = next.ok_or_else(|| refuse(format!("it has no object `{step}`")))?;
+    }
+    let rows = match inner.get(last) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(rows)) => rows,
+        Some(_) => return Err(refuse(format!("`{last}` is no list"))),
+    };
+    let objects = rows.iter().map(Value::as_object);
+    objects
+        .collect::<Option<_>>()
+        .ok_or_else(|| refuse(format!("`{last}` holds something else than objects")))
+}
+
+/// All field names, in the order in which they first appear.
+fn header_of(path: &[&str], rows: &[&Map<String, Value>], contract: &Contract) -> Header {
+    let mut columns: Vec<HeaderColumn> = Vec::new();
+    for key in rows.iter().flat_map(|row| row.keys()) {
+        if columns.iter().all(|column| column.text != *key) {
+            columns.push(HeaderColumn {
+                text: key.clone(),
+                // Field names are exact; folding is for people's headers.
+                column: contract
+                    .columns
+                    .iter()
+                    .position(|column| column.headers.contains(key)),
+            });
+        }
+    }
+    Header {
+        sheet: path.join("."),
+        row: None,
+        columns,
+    }
+}
+
+fn cell(value: Option<&Value>) -> Cell<'_> {
+    match value {
+        None | Some(Value::Null) => Cell::Empty,
+        Some(Value::String(text)) => Cell::Text(Cow::Borrowed(text)),
+        Some(Value::Bool(value)) => Cell::Bool(*value),
+        Some(Value::Number(number)) if number.is_f64() => {
+            Cell::Number(number.as_f64().unwrap_or(f64::NAN))
+        }
+        Some(other) => Cell::Text(Cow::Owned(other.to_string())),
+    }
+}

@@ -1,0 +1,514 @@
+//! A table becomes a record batch of its contract: typed, sorted by natural key, stamped with where it came from.
+//!
+//! ```text
+//!   decode ──header, rows──► Normalizer ──finish──► Normalized { batch, findings }  or  Quarantine { reason, findings }
+//! ```
+//! Columns are found by name. What does not fit is never dropped: a cell that does not parse becomes null, its text goes to `_extra`, and
+//! it is counted; a row without its key is left out and named; a workbook with too many such cells is refused whole. Pure: knows nothing
+//! of files, tasks in flight or partitions, and rejects name places and reasons, never values.
+
+pub mod cell;
+mod column;
+mod findings;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, Int32Array, Int64Builder, MapBuilder, RecordBatch, StringArray, StringBuilder,
+    UInt32Array,
+};
+use arrow::compute::take_record_batch;
+use arrow::row::{RowConverter, SortField};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::contract::{self, Contract, Kind, Source};
+use crate::dataset::Dataset;
+use crate::job::DurationUnit;
+use crate::table::{Cell, Header, RowSink, cell_name, column_name};
+use crate::task::{ExportId, Lineage, TaskKey};
+use crate::window::{self, Window};
+
+pub use cell::Fault;
+use column::{Appended, Column};
+pub use findings::{Findings, Quarantine, Reason, Reject};
+
+/// More rows than any export has; far below what 64 digits a row fit into one string column.
+const MAX_ROWS: u32 = 16_000_000;
+/// All keys and values of `_extra` together; half of what an Arrow string column can hold.
+const MAX_EXTRA_BYTES: usize = 1 << 30;
+
+/// What normalising needs beside the table.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The columns to produce.
+    pub contract: &'static Contract,
+    /// Zone of date-times that name none: the job's.
+    pub time_zone: TimeZone,
+    /// Zone in which a daily report's bucket has its date, unless it starts at a UTC midnight.
+    pub tenant_zone: TimeZone,
+    /// Values of the columns that come from the task.
+    pub lineage: Lineage,
+    /// Where the rows came from.
+    pub stamp: Stamp,
+    /// Which buckets of a daily report are wanted; `None` for all.
+    pub buckets: Option<Buckets>,
+    /// Unit of `get_top_user`'s durations.
+    pub top_user_duration: DurationUnit,
+    /// Whether a key column that comes from the task must have a value; not so in `convert`.
+    pub keys_from_task_required: bool,
+}
+
+/// The lineage columns' values, the same for all rows of a source; what is not known is null.
+#[derive(Clone, Debug, Default)]
+pub struct Stamp {
+    /// The task.
+    pub task_key: Option<TaskKey>,
+    /// The export task at Feishu.
+    pub export_id: Option<ExportId>,
+    /// SHA-256 of the source bytes, 64 hex digits.
+    pub source_sha256: String,
+    /// The task's window.
+    pub window: Option<Window>,
+    /// When the bytes were received.
+    pub extracted_at: Option<Timestamp>,
+}
+
+/// The days of a daily report that a task stands for.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    /// What was asked for: buckets that do not lie fully inside are incomplete.
+    pub query: Window,
+    /// The dates of the task's window: other buckets belong to other tasks.
+    pub dates: Vec<Date>,
+}
+
+/// A table, typed.
+#[derive(Clone, Debug)]
+pub struct Normalized {
+    /// The rows in the contract's schema, ascending by natural key (nulls first), then by source row.
+    pub batch: RecordBatch,
+    /// What did not fit, and what was and was not there.
+    pub findings: Findings,
+}
+
+/// Takes the rows of one workbook or report, and gives their batch at the end.
+#[derive(Debug)]
+pub struct Normalizer<'c> {
+    context: &'c Context,
+    columns: Vec<Column>,
+    sheet: Sheet,
+    source_row: Int64Builder,
+    extra: MapBuilder<StringBuilder, StringBuilder>,
+    extra_bytes: usize,
+    /// Positions of the cells of the current row that go to `_extra`.
+    leftover: Vec<usize>,
+    rows: u32,
+    /// Rows that stay; the others lack a key.
+    kept: Vec<u32>,
+    extra_columns: BTreeSet<String>,
+    overflow: Option<&'static str>,
+    findings: Findings,
+}
+
+/// How the current sheet's columns map to the contract's.
+#[derive(Debug, Default)]
+struct Sheet {
+    name: String,
+    is_list: bool,
+    /// For each column of the contract, where the sheet has it.
+    positions: Vec<Option<usize>>,
+    /// For each column of the sheet, its key in `_extra`.
+    keys: Vec<String>,
+    /// Columns that no contract knows.
+    unknown: Vec<Unknown>,
+}
+
+/// A column of a sheet that no contract knows.
+#[derive(Debug)]
+struct Unknown {
+    position: usize,
+    /// Whether it is among the findings; one without a header gets there with its first cell.
+    is_noted: bool,
+}
+
+impl<'c> Normalizer<'c> {
+    /// A normalizer without rows.
+    #[must_use]
+    pub fn new(context: &'c Context) -> Self {
+        let columns = context.contract.columns.iter().map(Column::new).collect();
+        Self {
+            context,
+            columns,
+            sheet: Sheet::default(),
+            source_row: Int64Builder::with_capacity(64),
+            extra: MapBuilder::with_capacity(
+                None,
+                StringBuilder::with_capacity(0, 0),
+                StringBuilder::with_capacity(0, 0),
+                64,
+            ),
+            extra_bytes: 0,
+            leftover: Vec::new(),
+            rows: 0,
+            kept: Vec::new(),
+            extra_columns: BTreeSet::new(),
+            overflow: None,
+            findings: Findings::default(),
+        }
+    }
+
+    /// Ends the table.
+    ///
+    /// # Errors
+    /// The table as a whole does not fit its contract: see [`Reason`].
+    pub fn finish(mut self) -> Result<Normalized, Box<Quarantine>> {
+        self.sum_up();
+        if let Some(reason) = self.verdict() {
+            return Err(Box::new(Quarantine {
+                reason,
+                findings: self.findings,
+            }));
+        }
+        let (findings, context) = (std::mem::take(&mut self.findings), self.context);
+        let (kept, rows) = (std::mem::take(&mut self.kept), self.rows);
+        let batch = RecordBatch::try_new(context.contract.schema(), self.arrays())
+            .expect("the columns are built from the contract that the schema is built from");
+        Ok(Normalized {
+            batch: sorted(&batch, context.contract, kept, rows),
+            findings,
+        })
+    }
+
+    fn sum_up(&mut self) {
+        let sheet_columns = || {
+            let columns = self.context.contract.columns.iter().zip(&self.columns);
+            columns.filter(|(column, _)| column.source == Source::Sheet)
+        };
+        let names = |wanted: &dyn Fn(&Column) -> bool| {
+            sheet_columns()
+                .filter(|(_, state)| wanted(state))
+                .map(|(column, _)| column.name.clone())
+                .collect()
+        };
+        // An empty list has no fields at all, which says nothing.
+        let says_something = !self.sheet.is_list || self.findings.rows_read > 0;
+        let missing = names(&|state| !state.has_header && says_something);
+        let blank = names(&|state| state.has_header && state.values == 0 && !self.kept.is_empty());
+        self.findings.missing_columns = missing;
+        self.findings.blank_columns = blank;
+        self.findings.extra_columns = std::mem::take(&mut self.extra_columns).into_iter().collect();
+        self.findings.rows_out = self.kept.len() as u64;
+    }
+
+    fn verdict(&self) -> Option<Reason> {
+        if let Some(what) = self.overflow {
+            return Some(Reason::TooLarge { what });
+        }
+        if let Some(column) = self.missing_from_task() {
+            return Some(Reason::MissingLineage { column });
+        }
+        let columns = self.context.contract.columns.iter().zip(&self.columns);
+        let refused = columns
+            .filter(|(_, state)| is_too_many(state.rejected, state.values + state.rejected))
+            .max_by_key(|(_, state)| state.rejected);
+        if let Some((column, state)) = refused {
+            return Some(Reason::RejectedCells {
+                column: column.name.clone(),
+                rejected: state.rejected,
+                filled: state.values + state.rejected,
+            });
+        }
+        let (quarantined, rows) = (self.findings.rows_quarantined, u64::from(self.rows));
+        is_too_many(quarantined, rows).then_some(Reason::RowsWithoutKey { quarantined, rows })
+    }
+
+    fn missing_from_task(&self) -> Option<String> {
+        if !self.context.keys_from_task_required {
+            return None;
+        }
+        let mut columns = self.context.contract.columns.iter();
+        columns
+            .find(|column| {
+                column.source == Source::Task
+                    && column.key == contract::Key::Required
+                    && !column::is_known(&self.context.lineage, &column.name)
+            })
+            .map(|column| column.name.clone())
+    }
+
+    fn arrays(mut self) -> Vec<ArrayRef> {
+        let rows = self.rows as usize;
+        let stamp = &self.context.stamp;
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len() + 9);
+        for (column, state) in self.context.contract.columns.iter().zip(&mut self.columns) {
+            arrays.push(match column.source {
+                Source::Task => column::from_task(column, &self.context.lineage, rows),
+                Source::Sheet | Source::Derived => state.finish(),
+            });
+        }
+        let text = |value: Option<&str>| -> ArrayRef {
+            Arc::new(StringArray::from_iter(std::iter::repeat_n(value, rows)))
+        };
+        let time = |value: Option<Timestamp>| column::constant_time(value, rows);
+        let window = stamp.window;
+        arrays.extend([
+            text(stamp.task_key.as_ref().map(TaskKey::as_str)),
+            text(stamp.export_id.as_ref().map(|id| id.0.as_str())),
+            text(Some(&stamp.source_sha256)),
+            Arc::new(self.source_row.finish()),
+            time(window.map(|w| w.start())),
+            time(window.map(|w| w.end())),
+            time(stamp.extracted_at),
+            Arc::new(Int32Array::from_value(contract::VERSION, rows)),
+            Arc::new(self.extra.finish()),
+        ]);
+        arrays
+    }
+
+    /// Whether a daily report's row is somebody else's, or incomplete.
+    fn is_outside(&self, date_unix: Option<i64>) -> bool {
+        let (Some(buckets), Some(start)) = (&self.context.buckets, date_unix) else {
+            return false;
+        };
+        let bucket = Timestamp::from_second(start).ok().and_then(|from| {
+            let to = Timestamp::from_second(start.checked_add(86_400)?).ok()?;
+            Window::new(from, to)
+        });
+        let date = window::bucket_date(&self.context.tenant_zone, start);
+        !bucket.is_some_and(|bucket| buckets.query.covers(&bucket))
+            || !date.is_some_and(|date| buckets.dates.contains(&date))
+    }
+
+    /// Start of a daily report's bucket; `None` in other datasets and where the cell is no number (which its own column then reports).
+    fn date_unix(&self, cells: &[Cell<'_>]) -> Option<i64> {
+        if self.context.contract.dataset != Dataset::DailyReport {
+            return None;
+        }
+        let columns = &self.context.contract.columns;
+        let index = columns.iter().position(|column| column.name == "date_unix")?;
+        let cell = cells.get(self.sheet.positions[index]?)?;
+        cell::integer(cell).ok().flatten()
+    }
+
+    fn append_row(&mut self, number: u32, cells: &[Cell<'_>], date_unix: Option<i64>) {
+        let columns = &self.context.contract.columns;
+        let mut has_key = true;
+        for index in 0..columns.len() {
+            let has_value = match columns[index].source {
+                Source::Task => continue,
+                Source::Sheet => self.append_cell(index, number, cells),
+                Source::Derived => self.append_derived(index, number, date_unix),
+            };
+            if !has_value && columns[index].key == contract::Key::Required {
+                has_key = false;
+                self.reject(index, number, Fault::MissingKey);
+            }
+        }
+        self.append_extra(cells);
+        self.source_row.append_value(i64::from(number));
+        if has_key {
+            self.kept.push(self.rows);
+        } else {
+            self.findings.rows_quarantined += 1;
+        }
+        self.rows += 1;
+    }
+
+    /// Appends the cell of a column of the sheet; whether it has a value.
+    fn append_cell(&mut self, index: usize, number: u32, cells: &[Cell<'_>]) -> bool {
+        let position = self.sheet.positions[index];
+        let cell = position.and_then(|p| cells.get(p)).unwrap_or(&Cell::Empty);
+        let state = &mut self.columns[index];
+        match state.append(cell, self.context) {
+            Ok(Appended::Null) => false,
+            Ok(Appended::Value) => {
+                state.values += 1;
+                true
+            }
+            Ok(Appended::Unknown) => {
+                state.values += 1;
+                self.findings.unknown_values += 1;
+                self.leftover.extend(position);
+                true
+            }
+            Err(fault) => {
+                state.rejected += 1;
+                self.findings.cells_rejected += 1;
+                self.leftover.extend(position);
+                self.reject(index, number, fault);
+                false
+            }
+        }
+    }
+
+    /// Appends `rank` or a report's `date`; whether it has a value.
+    fn append_derived(&mut self, index: usize, number: u32, date_unix: Option<i64>) -> bool {
+        let state = &mut self.columns[index];
+        let value = match self.context.contract.columns[index].kind {
+            Kind::Date => date_unix
+                .and_then(|start| window::bucket_date(&self.context.tenant_zone, start))
+                .map(column::days_since_1970),
+            _ => i32::try_from(number).ok().map(|index| index + 1),
+        };
+        state.append_day_or_rank(value);
+        value.is_some()
+    }
+
+    fn reject(&mut self, index: usize, number: u32, fault: Fault) {
+        let column = &self.context.contract.columns[index];
+        let position = self.sheet.positions[index];
+        let cell = match position {
+            Some(p) if self.sheet.is_list => format!("[{number}].{}", self.sheet.keys[p]),
+            None if self.sheet.is_list => format!("[{number}]"),
+            Some(p) => cell_name(number.saturating_sub(1), u32::try_from(p).unwrap_or(u32::MAX)),
+            None => format!("row {number}"),
+        };
+        self.findings.note(Reject {
+            sheet: self.sheet.name.clone(),
+            cell,
+            column: column.name.clone(),
+            reason: fault,
+        });
+    }
+
+    /// Appends the row's `_extra`: unknown columns and cells that did not parse, by header, sorted.
+    fn append_extra(&mut self, cells: &[Cell<'_>]) {
+        self.keep_unknown(cells);
+        let sheet = &self.sheet;
+        self.leftover.sort_unstable_by(|a, b| sheet.keys[*a].cmp(&sheet.keys[*b]));
+        let (keys, values) = self.extra.entries();
+        for position in &self.leftover {
+            let value = cell::shown(&cells[*position]);
+            self.extra_bytes += value.len().max(sheet.keys[*position].len());
+            if self.extra_bytes > MAX_EXTRA_BYTES {
+                self.overflow = Some("text of unknown columns");
+                break;
+            }
+            keys.append_value(&sheet.keys[*position]);
+            values.append_value(value);
+        }
+        let is_some = !self.leftover.is_empty();
+        self.extra.append(is_some).expect("keys and values grow together");
+        self.leftover.clear();
+    }
+
+    fn keep_unknown(&mut self, cells: &[Cell<'_>]) {
+        // Cells to the right of the header have no name but their column's.
+        for position in self.sheet.keys.len()..cells.len() {
+            self.sheet.push_unknown(position, "");
+        }
+        for unknown in &mut self.sheet.unknown {
+            let position = unknown.position;
+            if cells.get(position).is_none_or(Cell::is_empty) {
+                continue;
+            }
+            self.leftover.push(position);
+            if !std::mem::replace(&mut unknown.is_noted, true) {
+                self.extra_columns.insert(self.sheet.keys[position].clone());
+            }
+        }
+    }
+}
+
+impl RowSink for Normalizer<'_> {
+    fn sheet(&mut self, header: &Header) {
+        self.sheet = Sheet::new(header, self.context.contract);
+        for (state, position) in self.columns.iter_mut().zip(&self.sheet.positions) {
+            state.has_header |= position.is_some();
+        }
+        let noted = self.sheet.unknown.iter().filter(|unknown| unknown.is_noted);
+        self.extra_columns
+            .extend(noted.map(|unknown| self.sheet.keys[unknown.position].clone()));
+    }
+
+    fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
+        self.findings.rows_read += 1;
+        if cells.iter().all(is_blank) {
+            self.findings.rows_blank += 1;
+            return;
+        }
+        let date_unix = self.date_unix(cells);
+        if self.is_outside(date_unix) {
+            self.findings.rows_outside += 1;
+            return;
+        }
+        if self.rows == MAX_ROWS {
+            self.overflow = Some("rows");
+        }
+        if self.overflow.is_none() {
+            self.append_row(number, cells, date_unix);
+        }
+    }
+}
+
+impl Sheet {
+    fn new(header: &Header, contract: &Contract) -> Self {
+        let mut sheet = Self {
+            name: header.sheet.clone(),
+            is_list: header.row.is_none(),
+            positions: vec![None; contract.columns.len()],
+            keys: Vec::with_capacity(header.columns.len()),
+            unknown: Vec::new(),
+        };
+        for (position, column) in header.columns.iter().enumerate() {
+            match column.column {
+                Some(index) => {
+                    sheet.positions[index] = Some(position);
+                    sheet.keys.push(column.text.clone());
+                }
+                None => sheet.push_unknown(position, &column.text),
+            }
+        }
+        sheet
+    }
+
+    /// Adds the next column under its header's text, made unique, because a map's keys are; or under its letters.
+    fn push_unknown(&mut self, position: usize, text: &str) {
+        let letters = column_name(u32::try_from(position).unwrap_or(u32::MAX));
+        let key = match text {
+            "" => format!("column {letters}"),
+            text if self.keys.iter().any(|key| key == text) => format!("{text} (column {letters})"),
+            text => text.to_owned(),
+        };
+        self.keys.push(key);
+        self.unknown.push(Unknown {
+            position,
+            is_noted: !text.is_empty(),
+        });
+    }
+}
+
+/// More than 5 %. One or two stray cells do not condemn a small table, a column that fails throughout does.
+fn is_too_many(rejected: u64, of: u64) -> bool {
+    rejected * 20 > of && (rejected >= 3 || rejected == of)
+}
+
+fn is_blank(cell: &Cell<'_>) -> bool {
+    match cell {
+        Cell::Empty => true,
+        Cell::Text(text) => text.trim().is_empty(),
+        _ => false,
+    }
+}
+
+/// The rows `kept` of `batch`, in the order of the natural key, then of the source.
+fn sorted(batch: &RecordBatch, contract: &Contract, mut kept: Vec<u32>, rows: u32) -> RecordBatch {
+    let keys: Vec<ArrayRef> = contract
+        .key_columns()
+        .filter_map(|name| batch.column_by_name(name).cloned())
+        .collect();
+    let fields = keys
+        .iter()
+        .map(|key| SortField::new(key.data_type().clone()));
+    let keys = RowConverter::new(fields.collect())
+        .and_then(|converter| converter.convert_columns(&keys))
+        .expect("key columns are plain types");
+    kept.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+    if kept.len() == rows as usize && kept.is_sorted() {
+        return batch.clone();
+    }
+    take_record_batch(batch, &UInt32Array::from(kept)).expect("all indexes are rows of the batch")
+}

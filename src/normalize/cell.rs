@@ -1,0 +1,509 @@
+//! One cell becomes one value: a pure function per kind of column.
+//!
+//! Takes a [`Cell`] and gives the value, nothing, or a [`Fault`]; it never guesses. Typed cells tolerate blanks around their text, and an
+//! empty cell, `-`, `--`, `–` and `—` are nothing; text stays as it came. What a number means without its unit or format is not known
+//! here, so such numbers are faults.
+
+use std::borrow::Cow;
+
+use jiff::civil::{Date, DateTime, Time, date};
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::contract::{EnumValue, fold};
+use crate::table::Cell;
+
+/// Integers beyond this are not exact in a spreadsheet's numbers: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+/// Elapsed time cells beyond this hold a date: 366 days.
+const LONGEST_ELAPSED_DAYS: f64 = 366.0;
+const DAY_MS: i64 = 86_400_000;
+
+/// Why a cell, or the row around it, does not fit its column. Never holds the cell's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// No known way to write a date-time.
+    #[error("is no date-time")]
+    NotATime,
+    /// A number without a date format could be anything.
+    #[error("is a plain number where a date-time is due")]
+    PlainNumberAsTime,
+    /// A date, offset or duration that does not exist or that no meeting has.
+    #[error("is out of range")]
+    OutOfRange,
+    /// No `HH:MM:SS`.
+    #[error("is no duration like 01:02:03")]
+    NotADuration,
+    /// Not a whole number.
+    #[error("is no whole number")]
+    NotAnInteger,
+    /// A count below zero.
+    #[error("is below zero")]
+    Negative,
+    /// Neither yes nor no.
+    #[error("is neither yes nor no")]
+    NotABool,
+    /// No number with a unit.
+    #[error("is no measurement")]
+    NotAMeasurement,
+    /// A number without its unit.
+    #[error("is a number without its unit")]
+    NoUnit,
+    /// A number that cannot be an id, or has lost digits.
+    #[error("is a number that cannot be an exact id")]
+    InexactId,
+    /// A kind of cell that ids are never written as.
+    #[error("is no id")]
+    NotAnId,
+    /// NaN or infinite.
+    #[error("is not finite")]
+    NotFinite,
+    /// `#N/A` and its like.
+    #[error("holds a formula's error")]
+    FormulaError,
+    /// The row has no value in a column of its key.
+    #[error("is empty, and no row can be without it")]
+    MissingKey,
+}
+
+type Read<T> = Result<Option<T>, Fault>;
+
+/// The text of a cell that is not text, or text as it came: what `_extra` keeps.
+#[must_use]
+pub fn shown<'c>(cell: &'c Cell<'_>) -> Cow<'c, str> {
+    match cell {
+        Cell::Empty => Cow::Borrowed(""),
+        Cell::Text(text) => Cow::Borrowed(text),
+        Cell::Number(number) => Cow::Owned(number.to_string()),
+        Cell::Bool(true) => Cow::Borrowed("TRUE"),
+        Cell::Bool(false) => Cow::Borrowed("FALSE"),
+        Cell::Date { days, is_1904 } => match civil_of(*days, *is_1904) {
+            Some(civil) => Cow::Owned(civil.to_string()),
+            None => Cow::Owned(days.to_string()),
+        },
+        Cell::Elapsed { days } => match seconds_of(*days) {
+            Ok(s) => Cow::Owned(format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)),
+            Err(_) => Cow::Owned(days.to_string()),
+        },
+        Cell::Error(error) => Cow::Borrowed(error),
+    }
+}
+
+/// Text as it came; only an empty cell is nothing.
+///
+/// # Errors
+/// A formula's error, and a number that is none.
+pub fn text<'c>(cell: &'c Cell<'_>) -> Read<Cow<'c, str>> {
+    match cell {
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Number(number) if !number.is_finite() => Err(Fault::NotFinite),
+        cell if cell.is_empty() => Ok(None),
+        cell => Ok(Some(shown(cell))),
+    }
+}
+
+/// An id: text without the blanks around it, or the digits of a whole number that a spreadsheet holds exactly.
+///
+/// # Errors
+/// A number that is fractional or beyond 2^53, because its digits are lost; dates, booleans and errors.
+pub fn id<'c>(cell: &'c Cell<'_>) -> Read<Cow<'c, str>> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Text(text) => Ok(filled(text).map(Cow::Borrowed)),
+        Cell::Number(number) if number.fract() == 0.0 && number.abs() <= EXACT => {
+            Ok(Some(Cow::Owned(format!("{number:.0}"))))
+        }
+        Cell::Number(number) if !number.is_finite() => Err(Fault::NotFinite),
+        Cell::Number(_) => Err(Fault::InexactId),
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAnId),
+    }
+}
+
+/// An instant: `2022.07.21 11:01:40 (GMT+08:00)`, the same with `-` or `/`, ISO 8601, or a date cell. Without a zone of its own it is a
+/// civil time of `zone`; one that a daylight-saving change skips moves forward by the gap, one that it repeats is the earlier.
+///
+/// ```
+/// use jiff::tz::TimeZone;
+/// use meetlake::{normalize::cell, table::Cell};
+///
+/// let text = Cell::Text("2022.07.21 11:01:40 (GMT+08:00)".into());
+/// let time = cell::time(&text, &TimeZone::UTC).unwrap().unwrap();
+/// assert_eq!(time.to_string(), "2022-07-21T03:01:40Z");
+/// ```
+///
+/// # Errors
+/// Anything else, dates that do not exist (Excel's 1900-02-29 too), a date without a time, and plain numbers.
+pub fn time(cell: &Cell<'_>, zone: &TimeZone) -> Read<Timestamp> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Text(text) => match filled(text) {
+            Some(text) => parse_time(text, zone).map(Some),
+            None => Ok(None),
+        },
+        Cell::Date { days, is_1904 } => {
+            let civil = civil_of(*days, *is_1904).ok_or(Fault::OutOfRange)?;
+            instant(civil, None, zone).map(Some)
+        }
+        Cell::Number(_) => Err(Fault::PlainNumberAsTime),
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Bool(_) | Cell::Elapsed { .. } => Err(Fault::NotATime),
+    }
+}
+
+/// Whole seconds: `01:02:03`, `1:02:03`, `25:00:00`, or a date or elapsed-time cell (a fraction of days).
+///
+/// # Errors
+/// Anything else; a plain number too, because nobody says whether it means seconds or days.
+pub fn duration_s(cell: &Cell<'_>) -> Read<i64> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Text(text) => match filled(text) {
+            Some(text) => parse_duration(text).map(Some),
+            None => Ok(None),
+        },
+        Cell::Date { days, .. } | Cell::Elapsed { days } => seconds_of(*days).map(Some),
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Number(_) | Cell::Bool(_) => Err(Fault::NotADuration),
+    }
+}
+
+/// A count: digits, also grouped by commas (`1,024`), or a number cell that is whole.
+///
+/// # Errors
+/// Fractions, signs, numbers below zero or beyond 2^53.
+pub fn integer(cell: &Cell<'_>) -> Read<i64> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Text(text) => match filled(text) {
+            Some(text) => parse_integer(text).map(Some),
+            None => Ok(None),
+        },
+        Cell::Number(number) => whole(*number).map(Some),
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAnInteger),
+    }
+}
+
+/// 是/否, yes/no, true/false, 1/0 or a boolean cell.
+///
+/// # Errors
+/// Anything else.
+pub fn boolean(cell: &Cell<'_>) -> Read<bool> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Bool(value) => Ok(Some(*value)),
+        Cell::Number(1.0) => Ok(Some(true)),
+        Cell::Number(0.0) => Ok(Some(false)),
+        Cell::Text(text) => match filled(text) {
+            Some(text) => parse_bool(text).map(Some),
+            None => Ok(None),
+        },
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Number(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotABool),
+    }
+}
+
+/// kbps: `50kbps`, `1.2Mbps`, `800bps`, `0`.
+///
+/// # Errors
+/// No unit of this kind, signs, exponents.
+pub fn kbps(cell: &Cell<'_>) -> Read<f64> {
+    measurement(cell, &[("kbps", 1.0), ("mbps", 1e3), ("gbps", 1e6), ("bps", 1e-3)])
+}
+
+/// Milliseconds: `5ms`, `1.2s`, `0`.
+///
+/// # Errors
+/// As [`kbps`].
+pub fn milliseconds(cell: &Cell<'_>) -> Read<f64> {
+    measurement(cell, &[("ms", 1.0), ("s", 1e3)])
+}
+
+/// Percent: `2%` is 2.0. A number cell is a fault: formatted as percent, Excel stores 2 % as 0.02.
+///
+/// # Errors
+/// As [`kbps`].
+pub fn percent(cell: &Cell<'_>) -> Read<f64> {
+    measurement(cell, &[("%", 1.0), ("％", 1.0)])
+}
+
+/// Index of the value that the cell's text means, compared after folding; `Ok(Some(None))` for a text that is none of them.
+///
+/// # Errors
+/// A formula's error, and numbers that are not finite.
+pub fn enumeration(cell: &Cell<'_>, values: &[EnumValue]) -> Read<Option<usize>> {
+    let text = text(cell)?;
+    let Some(text) = text.as_deref().and_then(filled) else {
+        return Ok(None);
+    };
+    let exact = values.iter().position(|value| value.texts.contains(&text));
+    Ok(Some(exact.or_else(|| {
+        let folded = fold(text);
+        let means = |known: &&str| fold(known) == folded;
+        values.iter().position(|value| value.texts.iter().any(|t| means(&t)))
+    })))
+}
+
+/// The text without blanks around it, unless it says that there is nothing.
+fn filled(text: &str) -> Option<&str> {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    (!matches!(text, "" | "-" | "--" | "–" | "—")).then_some(text)
+}
+
+fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, Fault> {
+    let mut rest = Reader(text.as_bytes());
+    let civil = parse_civil(&mut rest).ok_or(Fault::NotATime)?;
+    let suffix = &text[text.len() - rest.0.len()..];
+    let offset = parse_offset(suffix)?;
+    instant(civil.ok_or(Fault::OutOfRange)?, offset, zone)
+}
+
+fn instant(civil: DateTime, offset: Option<Offset>, zone: &TimeZone) -> Result<Timestamp, Fault> {
+    let instant = match offset {
+        Some(offset) => offset.to_timestamp(civil),
+        None => zone.to_ambiguous_timestamp(civil).compatible(),
+    };
+    instant.map_err(|_| Fault::OutOfRange)
+}
+
+/// Reads a civil date-time and leaves what follows it. `None`: another shape; `Some(None)`: the shape, but no such time.
+fn parse_civil(rest: &mut Reader<'_>) -> Option<Option<DateTime>> {
+    let year = i16::try_from(rest.number(4, 4)?).ok()?;
+    let separator = *rest.0.first().filter(|b| b".-/".contains(b))?;
+    rest.eat(separator)?;
+    let month = rest.small(1, 2)?;
+    rest.eat(separator)?;
+    let day = rest.small(1, 2)?;
+    rest.eat(b'T').or_else(|| rest.blanks())?;
+    let hour = rest.small(1, 2)?;
+    rest.eat(b':')?;
+    let minute = rest.small(2, 2)?;
+    let second = match rest.eat(b':') {
+        Some(()) => rest.small(2, 2)?,
+        None => 0,
+    };
+    let nanosecond = match rest.eat(b'.') {
+        Some(()) => rest.fraction()?,
+        None => 0,
+    };
+    let date = Date::new(year, month, day).ok();
+    let time = Time::new(hour, minute, second, nanosecond).ok();
+    Some(date.zip(time).map(|(date, time)| date.to_datetime(time)))
+}
+
+/// ` (GMT+08:00)`, `(UTC)`, `Z`, `+08:00`, `（GMT+8）`; nothing is no offset.
+fn parse_offset(suffix: &str) -> Result<Option<Offset>, Fault> {
+    let mut name = suffix.trim();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    for (open, close) in [('(', ')'), ('（', '）')] {
+        if let Some(inner) = name.strip_prefix(open) {
+            name = inner.strip_suffix(close).ok_or(Fault::NotATime)?.trim();
+        }
+    }
+    if name == "Z" {
+        return Ok(Some(Offset::UTC));
+    }
+    let offset = ["GMT", "UTC"].iter().find_map(|zone| name.strip_prefix(zone));
+    match offset.map_or(name, str::trim) {
+        "" => Ok(Some(Offset::UTC)),
+        offset => parse_hours(offset).map(Some),
+    }
+}
+
+fn parse_hours(offset: &str) -> Result<Offset, Fault> {
+    let mut rest = Reader(offset.as_bytes());
+    let sign = match rest.eat(b'+').map_or_else(|| rest.eat(b'-').map(|()| -1), |()| Some(1)) {
+        Some(sign) => sign,
+        None => return Err(Fault::NotATime),
+    };
+    let hours = rest.number(1, 2).ok_or(Fault::NotATime)?;
+    let has_colon = rest.eat(b':').is_some();
+    let minutes = match rest.number(2, 2) {
+        Some(minutes) => minutes,
+        None if has_colon => return Err(Fault::NotATime),
+        None => 0,
+    };
+    if !rest.0.is_empty() {
+        return Err(Fault::NotATime);
+    }
+    // The widest offset in use is +14:00.
+    if hours > 14 || minutes > 59 {
+        return Err(Fault::OutOfRange);
+    }
+    let seconds = i32::try_from(hours * 3600 + minutes * 60).map_err(|_| Fault::OutOfRange)?;
+    Offset::from_seconds(sign * seconds).map_err(|_| Fault::OutOfRange)
+}
+
+fn parse_duration(text: &str) -> Result<i64, Fault> {
+    let mut rest = Reader(text.as_bytes());
+    let mut parts = || {
+        let hours = rest.number(1, 5)?;
+        rest.eat(b':')?;
+        let minutes = rest.number(2, 2)?;
+        rest.eat(b':')?;
+        let seconds = rest.number(2, 2)?;
+        rest.0.is_empty().then_some((hours, minutes, seconds))
+    };
+    let (hours, minutes, seconds) = parts().ok_or(Fault::NotADuration)?;
+    if minutes > 59 || seconds > 59 {
+        return Err(Fault::OutOfRange);
+    }
+    Ok(i64::from(hours * 3600 + minutes * 60 + seconds))
+}
+
+fn parse_integer(text: &str) -> Result<i64, Fault> {
+    let digits = text.as_bytes();
+    if digits.iter().all(u8::is_ascii_digit) {
+        return text.parse().map_err(|_| Fault::OutOfRange);
+    }
+    if text.strip_prefix('-').is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit())) {
+        return Err(Fault::Negative);
+    }
+    let mut groups = text.split(',');
+    let is_number = |group: &str| group.bytes().all(|b| b.is_ascii_digit());
+    let is_grouped = groups.next().is_some_and(|g| (1..=3).contains(&g.len()) && is_number(g))
+        && groups.all(|g| g.len() == 3 && is_number(g));
+    if !is_grouped {
+        return Err(Fault::NotAnInteger);
+    }
+    text.replace(',', "").parse().map_err(|_| Fault::OutOfRange)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+fn whole(number: f64) -> Result<i64, Fault> {
+    match number {
+        n if !n.is_finite() => Err(Fault::NotFinite),
+        n if n.fract() != 0.0 => Err(Fault::NotAnInteger),
+        n if n < 0.0 => Err(Fault::Negative),
+        n if n > EXACT => Err(Fault::OutOfRange),
+        n => Ok(n as i64),
+    }
+}
+
+fn parse_bool(text: &str) -> Result<bool, Fault> {
+    const YES: [&str; 4] = ["是", "yes", "true", "1"];
+    const NO: [&str; 4] = ["否", "no", "false", "0"];
+    if YES.iter().any(|yes| text.eq_ignore_ascii_case(yes)) {
+        Ok(true)
+    } else if NO.iter().any(|no| text.eq_ignore_ascii_case(no)) {
+        Ok(false)
+    } else {
+        Err(Fault::NotABool)
+    }
+}
+
+/// A number and one of `units`, with their factors; zero needs no unit.
+fn measurement(cell: &Cell<'_>, units: &[(&str, f64)]) -> Read<f64> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Text(text) => match filled(text) {
+            Some(text) => parse_measurement(text, units).map(Some),
+            None => Ok(None),
+        },
+        Cell::Number(0.0) => Ok(Some(0.0)),
+        Cell::Number(number) if !number.is_finite() => Err(Fault::NotFinite),
+        Cell::Number(_) => Err(Fault::NoUnit),
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAMeasurement),
+    }
+}
+
+fn parse_measurement(text: &str, units: &[(&str, f64)]) -> Result<f64, Fault> {
+    let end = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (digits, unit) = text.split_at(end);
+    if !digits.starts_with(|c: char| c.is_ascii_digit()) || digits.ends_with('.') {
+        return Err(Fault::NotAMeasurement);
+    }
+    let number: f64 = digits.parse().map_err(|_| Fault::NotAMeasurement)?;
+    let unit = unit.trim_start();
+    let factor = match units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
+        Some((_, factor)) => *factor,
+        None if unit.is_empty() && number == 0.0 => 1.0,
+        None if unit.is_empty() => return Err(Fault::NoUnit),
+        None => return Err(Fault::NotAMeasurement),
+    };
+    // A division keeps `800bps` at 0.8, which a multiplication by 0.001 may not.
+    let value = if factor < 1.0 { number / (1.0 / factor) } else { number * factor };
+    value.is_finite().then_some(value).ok_or(Fault::NotFinite)
+}
+
+/// The civil time of a date cell, to the millisecond, which is what Excel keeps; `None` before the first day, for the 1900-02-29 that
+/// never was, and after 9999.
+fn civil_of(days: f64, is_1904: bool) -> Option<DateTime> {
+    let (ms, last) = (milliseconds_of(days)?, if is_1904 { 2_957_003 } else { 2_958_465 });
+    let (day, ms_of_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
+    let epoch = match day {
+        d if d < 1 || d > last => return None,
+        _ if is_1904 => date(1904, 1, 1),
+        60 => return None,
+        d if d < 60 => date(1899, 12, 31),
+        _ => date(1899, 12, 30),
+    };
+    let midnight = epoch.at(0, 0, 0, 0);
+    let since = SignedDuration::from_hours(day * 24) + SignedDuration::from_millis(ms_of_day);
+    midnight.checked_add(since).ok()
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "checked to be far within i64")]
+#[allow(clippy::cast_precision_loss, reason = "a day's milliseconds are exact")]
+fn milliseconds_of(days: f64) -> Option<i64> {
+    let ms = (days * DAY_MS as f64).round();
+    (ms.abs() < EXACT).then_some(ms as i64)
+}
+
+/// Whole seconds of a number of days, rounded, because 1/86400 is not exact.
+fn seconds_of(days: f64) -> Result<i64, Fault> {
+    if !days.is_finite() {
+        return Err(Fault::NotFinite);
+    }
+    if !(0.0..LONGEST_ELAPSED_DAYS).contains(&days) {
+        return Err(Fault::OutOfRange);
+    }
+    let ms = milliseconds_of(days).ok_or(Fault::OutOfRange)?;
+    Ok((ms + 500) / 1000)
+}
+
+/// Reads ASCII from the left.
+struct Reader<'t>(&'t [u8]);
+
+impl Reader<'_> {
+    fn eat(&mut self, byte: u8) -> Option<()> {
+        self.0 = self.0.strip_prefix(&[byte])?;
+        Some(())
+    }
+
+    /// One blank or more.
+    fn blanks(&mut self) -> Option<()> {
+        self.eat(b' ')?;
+        self.0 = self.0.trim_ascii_start();
+        Some(())
+    }
+
+    /// A number of `least` to `most` digits, at most nine.
+    fn number(&mut self, least: usize, most: usize) -> Option<u32> {
+        let digits = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
+        let (number, rest) = self.0.split_at(digits.min(most));
+        if digits < least {
+            return None;
+        }
+        self.0 = rest;
+        Some(number.iter().fold(0, |n, b| n * 10 + u32::from(b - b'0')))
+    }
+
+    fn small(&mut self, least: usize, most: usize) -> Option<i8> {
+        self.number(least, most).and_then(|n| i8::try_from(n).ok())
+    }
+
+    /// Up to nine digits as nanoseconds.
+    fn fraction(&mut self) -> Option<i32> {
+        let before = self.0.len();
+        let number = self.number(1, 9)?;
+        let digits = u32::try_from(before - self.0.len()).ok()?;
+        i32::try_from(number * 10u32.pow(9 - digits)).ok()
+    }
+}
