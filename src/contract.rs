@@ -279,8 +279,8 @@ fn timestamp() -> DataType {
 
 fn lineage_fields() -> Vec<Field> {
     let entries = Fields::from(vec![
-        Field::new("keys", DataType::Utf8, false),
-        Field::new("values", DataType::Utf8, true),
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
     ]);
     let map = DataType::Map(
         Arc::new(Field::new("entries", DataType::Struct(entries), false)),

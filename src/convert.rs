@@ -96,7 +96,10 @@ pub enum Error {
 /// new output, and an old one is as it was.
 pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     let path = || conversion.input.clone();
-    let bytes = read(&conversion.input).map_err(|source| Error::Input { path: path(), source })?;
+    let bytes = read(&conversion.input).map_err(|source| Error::Input {
+        path: path(),
+        source,
+    })?;
     let context = context(conversion, &bytes);
     let contract = context.contract;
     let mut normalizer = Normalizer::new(&context);
@@ -105,9 +108,15 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     } else {
         decode::workbook(&bytes, contract, &Limits::default(), &mut normalizer)
     };
-    let summary = summary.map_err(|source| Error::Decode { path: path(), source })?;
+    let summary = summary.map_err(|source| Error::Decode {
+        path: path(),
+        source,
+    })?;
     let table = normalizer.finish();
-    let table = table.map_err(|source| Error::Quarantined { path: path(), source })?;
+    let table = table.map_err(|source| Error::Quarantined {
+        path: path(),
+        source,
+    })?;
     write(&table.batch, &context, &conversion.output).map_err(|source| Error::Output {
         path: conversion.output.clone(),
         source,
@@ -174,7 +183,10 @@ fn properties(context: &Context) -> Result<WriterProperties, ParquetError> {
     let footer = [
         ("meetlake.dataset", context.contract.dataset.to_string()),
         ("meetlake.contract_version", contract::VERSION.to_string()),
-        ("meetlake.source_sha256", context.stamp.source_sha256.clone()),
+        (
+            "meetlake.source_sha256",
+            context.stamp.source_sha256.clone(),
+        ),
     ];
     let footer = footer.map(|(key, value)| KeyValue::new(key.to_owned(), value));
     Ok(WriterProperties::builder()

@@ -199,7 +199,9 @@ impl<'c> Normalizer<'c> {
         let blank = names(&|state| state.has_header && state.values == 0 && !self.kept.is_empty());
         self.findings.missing_columns = missing;
         self.findings.blank_columns = blank;
-        self.findings.extra_columns = std::mem::take(&mut self.extra_columns).into_iter().collect();
+        self.findings.extra_columns = std::mem::take(&mut self.extra_columns)
+            .into_iter()
+            .collect();
         self.findings.rows_out = self.kept.len() as u64;
     }
 
@@ -288,7 +290,9 @@ impl<'c> Normalizer<'c> {
             return None;
         }
         let columns = &self.context.contract.columns;
-        let index = columns.iter().position(|column| column.name == "date_unix")?;
+        let index = columns
+            .iter()
+            .position(|column| column.name == "date_unix")?;
         let cell = cells.get(self.sheet.positions[index]?)?;
         cell::integer(cell).ok().flatten()
     }
@@ -363,7 +367,10 @@ impl<'c> Normalizer<'c> {
         let cell = match position {
             Some(p) if self.sheet.is_list => format!("[{number}].{}", self.sheet.keys[p]),
             None if self.sheet.is_list => format!("[{number}]"),
-            Some(p) => cell_name(number.saturating_sub(1), u32::try_from(p).unwrap_or(u32::MAX)),
+            Some(p) => cell_name(
+                number.saturating_sub(1),
+                u32::try_from(p).unwrap_or(u32::MAX),
+            ),
             None => format!("row {number}"),
         };
         self.findings.note(Reject {
@@ -378,7 +385,8 @@ impl<'c> Normalizer<'c> {
     fn append_extra(&mut self, cells: &[Cell<'_>]) {
         self.keep_unknown(cells);
         let sheet = &self.sheet;
-        self.leftover.sort_unstable_by(|a, b| sheet.keys[*a].cmp(&sheet.keys[*b]));
+        self.leftover
+            .sort_unstable_by(|a, b| sheet.keys[*a].cmp(&sheet.keys[*b]));
         let (keys, values) = self.extra.entries();
         for position in &self.leftover {
             let value = cell::shown(&cells[*position]);
@@ -391,7 +399,9 @@ impl<'c> Normalizer<'c> {
             values.append_value(value);
         }
         let is_some = !self.leftover.is_empty();
-        self.extra.append(is_some).expect("keys and values grow together");
+        self.extra
+            .append(is_some)
+            .expect("keys and values grow together");
         self.leftover.clear();
     }
 

@@ -67,7 +67,11 @@ pub fn run(args: &Args) -> u8 {
     match outcome {
         Ok(report) => {
             print_report(args, &report);
-            if report.findings.rows_quarantined > 0 { 7 } else { 0 }
+            if report.findings.rows_quarantined > 0 {
+                7
+            } else {
+                0
+            }
         }
         Err(error) => {
             print_problem(args, &error.to_string(), findings_of(&error));
@@ -144,14 +148,18 @@ fn order(value: &str) -> Result<TopUserOrder, String> {
     let all = [TopUserOrder::MeetingCount, TopUserOrder::MeetingDuration];
     all.into_iter()
         .find(|order| order.as_str() == value)
-        .ok_or_else(|| format!("`--set order_by={value}` is neither meeting_count nor meeting_duration"))
+        .ok_or_else(|| {
+            format!("`--set order_by={value}` is neither meeting_count nor meeting_duration")
+        })
 }
 
 fn user_id_type(value: &str) -> Result<UserIdType, String> {
     let all = [UserIdType::OpenId, UserIdType::UnionId, UserIdType::UserId];
     all.into_iter()
         .find(|kind| kind.as_str() == value)
-        .ok_or_else(|| format!("`--set user_id_type={value}` is none of open_id, union_id, user_id"))
+        .ok_or_else(|| {
+            format!("`--set user_id_type={value}` is none of open_id, union_id, user_id")
+        })
 }
 
 fn unknown_key(key: &str) -> String {
@@ -180,7 +188,11 @@ fn print_report(args: &Args, report: &Report) {
         return;
     }
     let (rows, dataset) = (report.findings.rows_out, args.dataset);
-    println!("{}: {rows} rows of {dataset} from {}", args.out.display(), report.sheets.join(", "));
+    println!(
+        "{}: {rows} rows of {dataset} from {}",
+        args.out.display(),
+        report.sheets.join(", ")
+    );
     for (sheet, reason) in &report.ignored_sheets {
         println!("  sheet {sheet} was left: {reason}");
     }
@@ -196,12 +208,27 @@ fn describe(findings: &Findings) -> String {
         }
     };
     line("blank rows skipped", findings.rows_blank.to_string());
-    line("rows left out, without their key", findings.rows_quarantined.to_string());
-    line("cells that do not fit, kept in _extra", findings.cells_rejected.to_string());
-    line("values unknown to an enumeration, kept in _extra", findings.unknown_values.to_string());
-    line("unknown columns, kept in _extra", findings.extra_columns.join(", "));
+    line(
+        "rows left out, without their key",
+        findings.rows_quarantined.to_string(),
+    );
+    line(
+        "cells that do not fit, kept in _extra",
+        findings.cells_rejected.to_string(),
+    );
+    line(
+        "values unknown to an enumeration, kept in _extra",
+        findings.unknown_values.to_string(),
+    );
+    line(
+        "unknown columns, kept in _extra",
+        findings.extra_columns.join(", "),
+    );
     line("missing columns", findings.missing_columns.join(", "));
-    line("columns without any value", findings.blank_columns.join(", "));
+    line(
+        "columns without any value",
+        findings.blank_columns.join(", "),
+    );
     for reject in findings.rejects.iter().take(PRINTED) {
         let place = format!("{}!{} ({})", reject.sheet, reject.cell, reject.column);
         line(&place, reject.reason.to_string());
@@ -221,7 +248,11 @@ mod tests {
     #[test]
     fn settings_fill_the_lineage() {
         let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
-        let settings = ["meeting_no=123", "join_time=2026-10-12T06:00:00Z", "meeting_start_time=2026.10.12 14:00:00"];
+        let settings = [
+            "meeting_no=123",
+            "join_time=2026-10-12T06:00:00Z",
+            "meeting_start_time=2026.10.12 14:00:00",
+        ];
         let lineage = lineage(&settings.map(str::to_owned), &zone).expect("good settings");
         assert_eq!(lineage.meeting_no.as_deref(), Some("123"));
         assert_eq!(lineage.join_time, lineage.meeting_start_time);

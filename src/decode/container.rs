@@ -50,7 +50,9 @@ fn sniff(bytes: &[u8]) -> Result<(), Error> {
         _ if bytes.starts_with(ZIP) => return Ok(()),
         _ if bytes.starts_with(b"PK") && bytes.len() < ZIP.len() => "a cut-off zip",
         _ if bytes.starts_with(b"PK\x05\x06") => "a zip without any file in it",
-        _ if bytes.starts_with(OLE) => "an OLE file, which is an old .xls or a password-protected workbook",
+        _ if bytes.starts_with(OLE) => {
+            "an OLE file, which is an old .xls or a password-protected workbook"
+        }
         _ if bytes.starts_with(&[0x1f, 0x8b]) => "gzip; unpack it first",
         [b'{' | b'[', ..] => return Err(Error::NotAWorkbook(describe_json(start))),
         [b'<', ..] => "HTML or XML, perhaps an error page",

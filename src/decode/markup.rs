@@ -182,7 +182,9 @@ impl<'a> Scanner<'a> {
     fn follow_quotes(&mut self, byte: u8) {
         match self.quote {
             Some(quote) if quote == byte => self.quote = None,
-            None if (byte == b'"' || byte == b'\'') && !matches!(self.tag.first(), Some(b'!' | b'?')) => {
+            None if (byte == b'"' || byte == b'\'')
+                && !matches!(self.tag.first(), Some(b'!' | b'?')) =>
+            {
                 self.quote = Some(byte);
             }
             _ => {}
@@ -339,7 +341,10 @@ fn value_of(cell_type: Option<&[u8]>) -> Value {
 }
 
 fn is_reference(reference: &[u8], is_cell: bool) -> bool {
-    let letters = reference.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let letters = reference
+        .iter()
+        .take_while(|b| b.is_ascii_alphabetic())
+        .count();
     let digits = &reference[letters..];
     letters <= 3
         && (letters > 0) == is_cell
@@ -354,7 +359,10 @@ fn claimed(count: Option<&[u8]>) -> u64 {
         return 0;
     }
     // Only too many digits are left to fail.
-    str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(u64::MAX)
+    str::from_utf8(digits)
+        .ok()
+        .and_then(|d| d.parse().ok())
+        .unwrap_or(u64::MAX)
 }
 
 /// The element's name without its prefix.
@@ -364,7 +372,9 @@ fn local_name(tag: &[u8]) -> &[u8] {
         .position(|b| b.is_ascii_whitespace() || *b == b'/')
         .unwrap_or(tag.len());
     let name = &tag[..end];
-    name.iter().position(|&b| b == b':').map_or(name, |colon| &name[colon + 1..])
+    name.iter()
+        .position(|&b| b == b':')
+        .map_or(name, |colon| &name[colon + 1..])
 }
 
 /// The value of an attribute, as written, without its quotes.
@@ -391,17 +401,23 @@ mod tests {
     fn scan(xml: &str, chunk: usize) -> Result<Tally, Error> {
         let limits = Limits::default();
         let mut scanner = Scanner::new("part.xml", &limits);
-        xml.as_bytes().chunks(chunk).try_for_each(|c| scanner.push(c))?;
+        xml.as_bytes()
+            .chunks(chunk)
+            .try_for_each(|c| scanner.push(c))?;
         scanner.finish()
     }
 
     fn sheet(cells: &str) -> String {
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><worksheet><sheetData><row r=\"1\">{cells}</row></sheetData></worksheet>")
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><worksheet><sheetData><row r=\"1\">{cells}</row></sheetData></worksheet>"
+        )
     }
 
     #[test]
     fn chunks_of_any_size_give_the_same() {
-        let xml = sheet("<c r=\"A1\" t='s'><v>0</v></c><c r=\"B1\" t=\"str\"><v>a&gt;b</v></c><!-- > <c> --><x:c a=\">\"/>");
+        let xml = sheet(
+            "<c r=\"A1\" t='s'><v>0</v></c><c r=\"B1\" t=\"str\"><v>a&gt;b</v></c><!-- > <c> --><x:c a=\">\"/>",
+        );
         let whole = scan(&xml, 1 << 20);
         assert!(whole.is_ok(), "{whole:?}");
         for chunk in 1..40 {
@@ -412,7 +428,10 @@ mod tests {
     #[test]
     fn what_readers_would_misread_is_refused() {
         for (cells, reason) in [
-            ("<c r=\"A1\" t=\"s\"><v>-1</v></c>", "string index is no number"),
+            (
+                "<c r=\"A1\" t=\"s\"><v>-1</v></c>",
+                "string index is no number",
+            ),
             ("<c r=\"A1\" t=\"s\"><v></v></c>", "string index is empty"),
             ("<c r=\"A1\" t=\"s\"><v>1<!-- --></v></c>", "comment"),
             ("<c r=\"A1\"><v>&#49;</v></c>", "entity"),
@@ -433,7 +452,11 @@ mod tests {
 
     #[test]
     fn a_table_that_lies_about_its_strings_is_refused() {
-        for (count, outcome) in [("1", true), ("2", false), ("99999999999999999999999", false)] {
+        for (count, outcome) in [
+            ("1", true),
+            ("2", false),
+            ("99999999999999999999999", false),
+        ] {
             let xml = format!("<sst count=\"9\" uniqueCount=\"{count}\"><si><t>a</t></si></sst>");
             let mut total = Tally::default();
             let checked = scan(&xml, 5).and_then(|part| {

@@ -23,15 +23,25 @@ pub fn report(body: &[u8], contract: &Contract, sink: &mut dyn RowSink) -> Resul
         Dataset::TopUser => &["data", "top_user_report"],
         other => return Err(refuse(format!("{other} is no report"))),
     };
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| refuse(format!("it is no JSON (line {}, column {})", error.line(), error.column())))?;
+    let body: Value = serde_json::from_slice(body).map_err(|error| {
+        refuse(format!(
+            "it is no JSON (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })?;
     let rows = list(&body, path)?;
     let header = header_of(path, &rows, contract);
     sink.sheet(&header);
     let mut cells = Vec::with_capacity(header.columns.len());
     for (index, row) in (0..).zip(&rows) {
         cells.clear();
-        cells.extend(header.columns.iter().map(|column| cell(row.get(&column.text))));
+        cells.extend(
+            header
+                .columns
+                .iter()
+                .map(|column| cell(row.get(&column.text))),
+        );
         sink.row(index, &cells);
     }
     Ok(Summary {

@@ -47,6 +47,7 @@ pub(super) fn read_all(
             spent: &mut spent,
             ahead: None,
             last: None,
+            is_over: false,
         };
         let outcome = read_sheet(&mut rows, contract, sink, &mut best)?;
         drop(rows);
@@ -174,8 +175,13 @@ impl Candidate {
             .collect();
         let mut found = String::new();
         if self.recognised > 0 {
-            let texts: Vec<String> = self.texts.iter().map(|t| t.chars().take(40).collect()).collect();
-            write!(found, "; sheet `{}` has {}", self.sheet, texts.join(", ")).expect("writing to a string");
+            let texts: Vec<String> = self
+                .texts
+                .iter()
+                .map(|t| t.chars().take(40).collect())
+                .collect();
+            write!(found, "; sheet `{}` has {}", self.sheet, texts.join(", "))
+                .expect("writing to a string");
         }
         Error::NoHeader {
             dataset: contract.dataset.as_str(),
@@ -203,6 +209,8 @@ struct Rows<'s, 'a> {
     ahead: Option<(u32, u32, Cell<'s>)>,
     /// Where the last cell was, to notice one that comes twice.
     last: Option<(u32, u32)>,
+    /// calamine reads on behind the end if asked again.
+    is_over: bool,
 }
 
 impl<'s> Rows<'s, '_> {
@@ -229,10 +237,11 @@ impl<'s> Rows<'s, '_> {
 
     /// The next cell that holds something.
     fn next_cell(&mut self) -> Result<Option<(u32, u32, Cell<'s>)>, Error> {
-        loop {
+        while !self.is_over {
             let next = self.cells.next_cell();
             let Some(cell) = next.map_err(|error| refuse(self.sheet, error.to_string()))? else {
-                return Ok(None);
+                self.is_over = true;
+                break;
             };
             let (row, column) = cell.get_position();
             self.check_place(row, column)?;
@@ -243,15 +252,22 @@ impl<'s> Rows<'s, '_> {
             self.check_cost(row, column, &cell)?;
             return Ok(Some((row, column, cell)));
         }
+        Ok(None)
     }
 
     fn check_place(&mut self, row: u32, column: u32) -> Result<(), Error> {
         if row >= GRID.0 || column >= GRID.1 {
-            return Err(refuse(self.sheet, format!("row {row}, column {column} is outside of any sheet")));
+            return Err(refuse(
+                self.sheet,
+                format!("row {row}, column {column} is outside of any sheet"),
+            ));
         }
         if self.last.replace((row, column)) >= Some((row, column)) {
             let name = cell_name(row, column);
-            return Err(refuse(self.sheet, format!("cell {name} comes twice or out of order")));
+            return Err(refuse(
+                self.sheet,
+                format!("cell {name} comes twice or out of order"),
+            ));
         }
         self.spent.cells += 1;
         self.check(self.spent.cells, self.limits.cells, "cells")
@@ -260,7 +276,9 @@ impl<'s> Rows<'s, '_> {
     fn check_cost(&mut self, row: u32, column: u32, cell: &Cell<'_>) -> Result<(), Error> {
         self.check(u64::from(row) + 1, self.limits.rows.into(), "rows")?;
         self.check(u64::from(column) + 1, self.limits.columns.into(), "columns")?;
-        let Cell::Text(text) = cell else { return Ok(()) };
+        let Cell::Text(text) = cell else {
+            return Ok(());
+        };
         let most = self.limits.text_bytes as u64;
         self.check(text.len() as u64, most, "bytes of text in a cell")?;
         self.spent.text_bytes += text.len() as u64;
@@ -277,7 +295,6 @@ impl<'s> Rows<'s, '_> {
         }
         Ok(())
     }
-
 }
 
 fn refuse(sheet: &str, reason: String) -> Error {

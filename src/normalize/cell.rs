@@ -211,7 +211,10 @@ pub fn boolean(cell: &Cell<'_>) -> Read<bool> {
 /// # Errors
 /// No unit of this kind, signs, exponents.
 pub fn kbps(cell: &Cell<'_>) -> Read<f64> {
-    measurement(cell, &[("kbps", 1.0), ("mbps", 1e3), ("gbps", 1e6), ("bps", 1e-3)])
+    measurement(
+        cell,
+        &[("kbps", 1.0), ("mbps", 1e3), ("gbps", 1e6), ("bps", 1e-3)],
+    )
 }
 
 /// Milliseconds: `5ms`, `1.2s`, `0`.
@@ -243,7 +246,9 @@ pub fn enumeration(cell: &Cell<'_>, values: &[EnumValue]) -> Read<Option<usize>>
     Ok(Some(exact.or_else(|| {
         let folded = fold(text);
         let means = |known: &&str| fold(known) == folded;
-        values.iter().position(|value| value.texts.iter().any(|t| means(&t)))
+        values
+            .iter()
+            .position(|value| value.texts.iter().any(|t| means(&t)))
     })))
 }
 
@@ -308,7 +313,9 @@ fn parse_offset(suffix: &str) -> Result<Option<Offset>, Fault> {
     if name == "Z" {
         return Ok(Some(Offset::UTC));
     }
-    let offset = ["GMT", "UTC"].iter().find_map(|zone| name.strip_prefix(zone));
+    let offset = ["GMT", "UTC"]
+        .iter()
+        .find_map(|zone| name.strip_prefix(zone));
     match offset.map_or(name, str::trim) {
         "" => Ok(Some(Offset::UTC)),
         offset => parse_hours(offset).map(Some),
@@ -317,7 +324,10 @@ fn parse_offset(suffix: &str) -> Result<Option<Offset>, Fault> {
 
 fn parse_hours(offset: &str) -> Result<Offset, Fault> {
     let mut rest = Reader(offset.as_bytes());
-    let sign = match rest.eat(b'+').map_or_else(|| rest.eat(b'-').map(|()| -1), |()| Some(1)) {
+    let sign = match rest
+        .eat(b'+')
+        .map_or_else(|| rest.eat(b'-').map(|()| -1), |()| Some(1))
+    {
         Some(sign) => sign,
         None => return Err(Fault::NotATime),
     };
@@ -361,12 +371,17 @@ fn parse_integer(text: &str) -> Result<i64, Fault> {
     if digits.iter().all(u8::is_ascii_digit) {
         return text.parse().map_err(|_| Fault::OutOfRange);
     }
-    if text.strip_prefix('-').is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit())) {
+    if text
+        .strip_prefix('-')
+        .is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()))
+    {
         return Err(Fault::Negative);
     }
     let mut groups = text.split(',');
     let is_number = |group: &str| group.bytes().all(|b| b.is_ascii_digit());
-    let is_grouped = groups.next().is_some_and(|g| (1..=3).contains(&g.len()) && is_number(g))
+    let is_grouped = groups
+        .next()
+        .is_some_and(|g| (1..=3).contains(&g.len()) && is_number(g))
         && groups.all(|g| g.len() == 3 && is_number(g));
     if !is_grouped {
         return Err(Fault::NotAnInteger);
@@ -414,28 +429,41 @@ fn measurement(cell: &Cell<'_>, units: &[(&str, f64)]) -> Read<f64> {
 }
 
 fn parse_measurement(text: &str, units: &[(&str, f64)]) -> Result<f64, Fault> {
-    let end = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let end = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b'.')
+        .count();
     let (digits, unit) = text.split_at(end);
     if !digits.starts_with(|c: char| c.is_ascii_digit()) || digits.ends_with('.') {
         return Err(Fault::NotAMeasurement);
     }
     let number: f64 = digits.parse().map_err(|_| Fault::NotAMeasurement)?;
     let unit = unit.trim_start();
-    let factor = match units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
+    let factor = match units
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+    {
         Some((_, factor)) => *factor,
         None if unit.is_empty() && number == 0.0 => 1.0,
         None if unit.is_empty() => return Err(Fault::NoUnit),
         None => return Err(Fault::NotAMeasurement),
     };
     // A division keeps `800bps` at 0.8, which a multiplication by 0.001 may not.
-    let value = if factor < 1.0 { number / (1.0 / factor) } else { number * factor };
+    let value = if factor < 1.0 {
+        number / (1.0 / factor)
+    } else {
+        number * factor
+    };
     value.is_finite().then_some(value).ok_or(Fault::NotFinite)
 }
 
 /// The civil time of a date cell, to the millisecond, which is what Excel keeps; `None` before the first day, for the 1900-02-29 that
 /// never was, and after 9999.
 fn civil_of(days: f64, is_1904: bool) -> Option<DateTime> {
-    let (ms, last) = (milliseconds_of(days)?, if is_1904 { 2_957_003 } else { 2_958_465 });
+    let (ms, last) = (
+        milliseconds_of(days)?,
+        if is_1904 { 2_957_003 } else { 2_958_465 },
+    );
     let (day, ms_of_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
     let epoch = match day {
         d if d < 1 || d > last => return None,
@@ -449,7 +477,10 @@ fn civil_of(days: f64, is_1904: bool) -> Option<DateTime> {
     midnight.checked_add(since).ok()
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "checked to be far within i64")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "checked to be far within i64"
+)]
 #[allow(clippy::cast_precision_loss, reason = "a day's milliseconds are exact")]
 fn milliseconds_of(days: f64) -> Option<i64> {
     let ms = (days * DAY_MS as f64).round();

@@ -137,7 +137,11 @@ impl Column {
                 unreachable!("ranks and dates are derived, never read from a cell")
             }
         };
-        Ok(if has_value { Appended::Value } else { Appended::Null })
+        Ok(if has_value {
+            Appended::Value
+        } else {
+            Appended::Null
+        })
     }
 
     /// Appends to a derived column.
@@ -233,7 +237,9 @@ pub(super) fn from_task(column: &contract::Column, lineage: &Lineage, rows: usiz
             dictionary(std::iter::repeat_n(key, rows).collect(), values)
         }
         _ => match text_of(lineage, &column.name) {
-            Some(text) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))),
+            Some(text) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                text, rows,
+            ))),
             None => new_null_array(&DataType::Utf8, rows),
         },
     }
