@@ -107,7 +107,7 @@ pub enum Key {
 /// One column of a contract.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Name in the lake: English snake_case with the unit.
+    /// Name in the lake: English `snake_case` with the unit.
     pub name: String,
     /// Type.
     pub kind: Kind,
@@ -136,7 +136,7 @@ impl Column {
         }
     }
 
-    fn from_task(mut self) -> Self {
+    fn of_task(mut self) -> Self {
         self.source = Source::Task;
         self
     }

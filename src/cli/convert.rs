@@ -34,13 +34,13 @@ const KEYS: [&str; 9] = [
 /// Arguments of `convert`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// What the file is: daily_report, top_user, meeting_list, participant_list, participant_quality_list or resource_reservation_list
+    /// What the file holds, such as `meeting_list`
     #[arg(long, value_name = "NAME")]
     pub dataset: Dataset,
     /// Zone of date-times that name none
     #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai")]
     pub time_zone: String,
-    /// A value that only the export task knows, such as meeting_no=123456789; may be repeated
+    /// A value that only the export task knows, such as `meeting_no=123456789`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
     /// The Parquet file to write
@@ -264,5 +264,74 @@ mod tests {
         assert!(error.contains("did you mean `meeting_no`"), "{error}");
         let error = lineage(&["join_time=noon".to_owned()], &TimeZone::UTC).expect_err("no time");
         assert!(error.contains("is no date-time"), "{error}");
+    }
+
+    #[test]
+    fn exit_codes_say_what_went_wrong() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
+        let html = folder.path().join("error.xlsx");
+        std::fs::write(&html, "<html>expired</html>").expect("a file");
+        let good = PathBuf::from(format!("{fixtures}observed_meeting_list.xlsx"));
+        let output = folder.path().join("out.parquet");
+        let nowhere = folder.path().join("no/such/folder/out.parquet");
+        let absent = folder.path().join("absent.xlsx");
+        for (input, dataset, zone, out, code) in [
+            (&good, Dataset::MeetingList, "Asia/Shanghai", &output, 0),
+            (&good, Dataset::MeetingList, "Asia/Shangai", &output, 2),
+            (&absent, Dataset::MeetingList, "UTC", &output, 2),
+            (
+                &folder.path().to_path_buf(),
+                Dataset::MeetingList,
+                "UTC",
+                &output,
+                1,
+            ),
+            (&good, Dataset::ParticipantList, "UTC", &output, 7),
+            (&html, Dataset::MeetingList, "UTC", &output, 7),
+            (&good, Dataset::MeetingList, "UTC", &nowhere, 8),
+        ] {
+            let args = Args {
+                dataset,
+                time_zone: zone.into(),
+                settings: Vec::new(),
+                out: out.clone(),
+                input: input.clone(),
+                json: false,
+            };
+            assert_eq!(run(&args), code, "{}", input.display());
+        }
+    }
+
+    #[test]
+    fn a_report_converts_and_a_row_without_its_key_is_code_7() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (input, out) = (
+            folder.path().join("in.json"),
+            folder.path().join("out.parquet"),
+        );
+        let row = r#"{"date":"1609113600","meeting_count":"3"}"#;
+        for (rows, code) in [
+            (vec![row], 0),
+            (
+                [vec![row; 30], vec![r#"{"meeting_count":"3"}"#]].concat(),
+                7,
+            ),
+        ] {
+            let list = rows.join(",");
+            let body =
+                format!(r#"{{"code":0,"data":{{"meeting_report":{{"daily_report":[{list}]}}}}}}"#);
+            std::fs::write(&input, body).expect("a file");
+            let args = Args {
+                dataset: Dataset::DailyReport,
+                time_zone: "Asia/Shanghai".into(),
+                settings: Vec::new(),
+                out: out.clone(),
+                input: input.clone(),
+                json: true,
+            };
+            assert_eq!(run(&args), code);
+            assert!(out.exists());
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{Column, Kind};
 pub(super) fn columns() -> Vec<Column> {
     vec![
         Column::new("meeting_no", Kind::Id, &[], "9-digit number of the meeting")
-            .from_task()
+            .of_task()
             .required(),
         Column::new(
             "meeting_start_time",
@@ -13,9 +13,9 @@ pub(super) fn columns() -> Vec<Column> {
             &[],
             "start of the meeting",
         )
-        .from_task()
+        .of_task()
         .required(),
-        Column::new("meeting_end_time", Kind::Time, &[], "end of the meeting").from_task(),
+        Column::new("meeting_end_time", Kind::Time, &[], "end of the meeting").of_task(),
         Column::new(
             "participant_name",
             Kind::Text,

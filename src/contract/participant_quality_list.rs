@@ -53,7 +53,7 @@ const METRICS: [(&str, Kind, &str, &[&str], &str); 5] = [
 pub(super) fn columns() -> Vec<Column> {
     let mut columns = vec![
         Column::new("meeting_no", Kind::Id, &[], "9-digit number of the meeting")
-            .from_task()
+            .of_task()
             .required(),
         Column::new(
             "meeting_start_time",
@@ -61,17 +61,17 @@ pub(super) fn columns() -> Vec<Column> {
             &[],
             "start of the meeting",
         )
-        .from_task()
+        .of_task()
         .required(),
         Column::new("user_id", Kind::Id, &[], "the participant's user id")
-            .from_task()
+            .of_task()
             .personal()
             .key(),
         Column::new("room_id", Kind::Id, &[], "the participating room")
-            .from_task()
+            .of_task()
             .key(),
         Column::new("join_time", Kind::Time, &[], "when the participant joined")
-            .from_task()
+            .of_task()
             .required(),
         Column::new("time", Kind::Time, &["时间", "time"], "the minute").required(),
     ];

@@ -104,7 +104,7 @@ pub(super) fn top_user() -> Vec<Column> {
             &[],
             "ranking that was asked for",
         )
-        .from_task()
+        .of_task()
         .required(),
         Column::new(
             "rank",
@@ -121,7 +121,7 @@ pub(super) fn top_user() -> Vec<Column> {
             &[],
             "kind of `user_id`",
         )
-        .from_task(),
+        .of_task(),
         Column::new("user_name", Kind::Text, &["name"], "name").personal(),
         Column::new(
             "user_type",

@@ -117,7 +117,7 @@ pub(super) fn columns() -> Vec<Column> {
             &[],
             "the level that owns the room",
         )
-        .from_task()
+        .of_task()
         .key(),
         Column::new(
             "room_id",
@@ -125,7 +125,7 @@ pub(super) fn columns() -> Vec<Column> {
             &[],
             "the room; only where a job exports room by room",
         )
-        .from_task()
+        .of_task()
         .key(),
         Column::new(
             "room_name",

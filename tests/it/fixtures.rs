@@ -203,7 +203,7 @@ fn a_converted_file_has_the_same_cells_and_says_what_it_is() {
             sha256.and_then(|pair| pair.value.as_ref()),
             Some(&report.source_sha256)
         );
-        let schema = reader.schema().clone();
+        let schema = std::sync::Arc::clone(reader.schema());
         let batches = reader
             .build()
             .expect("a reader")
