@@ -9,9 +9,12 @@
 
 pub mod cell;
 mod column;
+mod context;
 mod findings;
+mod sheet;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -21,72 +24,26 @@ use arrow::array::{
 use arrow::compute::take_record_batch;
 use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::contract::{self, Contract, Kind, Source};
 use crate::dataset::Dataset;
-use crate::job::DurationUnit;
-use crate::table::{Cell, Header, RowSink, cell_name, column_name};
-use crate::task::{ExportId, Lineage, TaskKey};
+use crate::table::{Cell, Header, RowSink, cell_name};
+use crate::task::TaskKey;
 use crate::window::{self, Window};
 
 pub use cell::Fault;
 use column::{Appended, Column};
+pub use context::{Buckets, Context, Stamp};
 pub use findings::{Findings, Quarantine, Reason, Reject};
+use sheet::Sheet;
 
 /// More rows than any export has; far below what 64 digits a row fit into one string column.
 const MAX_ROWS: u32 = 16_000_000;
 /// All keys and values of `_extra` together; half of what an Arrow string column can hold.
 const MAX_EXTRA_BYTES: usize = 1 << 30;
 
-/// What normalising needs beside the table.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The columns to produce.
-    pub contract: &'static Contract,
-    /// Zone of date-times that name none: the job's.
-    pub time_zone: TimeZone,
-    /// Zone in which a daily report's bucket has its date, unless it starts at a UTC midnight.
-    pub tenant_zone: TimeZone,
-    /// Values of the columns that come from the task.
-    pub lineage: Lineage,
-    /// Where the rows came from.
-    pub stamp: Stamp,
-    /// Which buckets of a daily report are wanted; `None` for all.
-    pub buckets: Option<Buckets>,
-    /// Unit of `get_top_user`'s durations.
-    pub top_user_duration: DurationUnit,
-    /// Whether a key column that comes from the task must have a value; not so in `convert`.
-    pub keys_from_task_required: bool,
-}
-
-/// The lineage columns' values, the same for all rows of a source; what is not known is null.
-#[derive(Clone, Debug, Default)]
-pub struct Stamp {
-    /// The task.
-    pub task_key: Option<TaskKey>,
-    /// The export task at Feishu.
-    pub export_id: Option<ExportId>,
-    /// SHA-256 of the source bytes, 64 hex digits.
-    pub source_sha256: String,
-    /// The task's window.
-    pub window: Option<Window>,
-    /// When the bytes were received.
-    pub extracted_at: Option<Timestamp>,
-}
-
-/// The days of a daily report that a task stands for.
-#[derive(Clone, Debug)]
-pub struct Buckets {
-    /// What was asked for: buckets that do not lie fully inside are incomplete.
-    pub query: Window,
-    /// The dates of the task's window: other buckets belong to other tasks.
-    pub dates: Vec<Date>,
-}
-
 /// A table, typed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Normalized {
     /// The rows in the contract's schema, ascending by natural key (nulls first), then by source row.
     pub batch: RecordBatch,
@@ -95,7 +52,6 @@ pub struct Normalized {
 }
 
 /// Takes the rows of one workbook or report, and gives their batch at the end.
-#[derive(Debug)]
 pub struct Normalizer<'c> {
     context: &'c Context,
     columns: Vec<Column>,
@@ -111,27 +67,6 @@ pub struct Normalizer<'c> {
     extra_columns: BTreeSet<String>,
     overflow: Option<&'static str>,
     findings: Findings,
-}
-
-/// How the current sheet's columns map to the contract's.
-#[derive(Debug, Default)]
-struct Sheet {
-    name: String,
-    is_list: bool,
-    /// For each column of the contract, where the sheet has it.
-    positions: Vec<Option<usize>>,
-    /// For each column of the sheet, its key in `_extra`.
-    keys: Vec<String>,
-    /// Columns that no contract knows.
-    unknown: Vec<Unknown>,
-}
-
-/// A column of a sheet that no contract knows.
-#[derive(Debug)]
-struct Unknown {
-    position: usize,
-    /// Whether it is among the findings; one without a header gets there with its first cell.
-    is_noted: bool,
 }
 
 impl<'c> Normalizer<'c> {
@@ -454,40 +389,22 @@ impl RowSink for Normalizer<'_> {
     }
 }
 
-impl Sheet {
-    fn new(header: &Header, contract: &Contract) -> Self {
-        let mut sheet = Self {
-            name: header.sheet.clone(),
-            is_list: header.row.is_none(),
-            positions: vec![None; contract.columns.len()],
-            keys: Vec::with_capacity(header.columns.len()),
-            unknown: Vec::new(),
-        };
-        for (position, column) in header.columns.iter().enumerate() {
-            match column.column {
-                Some(index) => {
-                    sheet.positions[index] = Some(position);
-                    sheet.keys.push(column.text.clone());
-                }
-                None => sheet.push_unknown(position, &column.text),
-            }
-        }
-        sheet
+// Neither shows the rows: they are people's.
+impl fmt::Debug for Normalizer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Normalizer");
+        shown
+            .field("findings", &self.findings)
+            .finish_non_exhaustive()
     }
+}
 
-    /// Adds the next column under its header's text, made unique, because a map's keys are; or under its letters.
-    fn push_unknown(&mut self, position: usize, text: &str) {
-        let letters = column_name(u32::try_from(position).unwrap_or(u32::MAX));
-        let key = match text {
-            "" => format!("column {letters}"),
-            text if self.keys.iter().any(|key| key == text) => format!("{text} (column {letters})"),
-            text => text.to_owned(),
-        };
-        self.keys.push(key);
-        self.unknown.push(Unknown {
-            position,
-            is_noted: !text.is_empty(),
-        });
+impl fmt::Debug for Normalized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Normalized");
+        shown
+            .field("findings", &self.findings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -526,10 +443,12 @@ fn sorted(batch: &RecordBatch, contract: &Contract, mut kept: Vec<u32>, rows: u3
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::DurationUnit;
     use crate::table::HeaderColumn;
-    use crate::task::TopUserOrder;
+    use crate::task::{Lineage, TopUserOrder};
     use arrow::array::AsArray;
     use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
+    use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
     fn context(dataset: Dataset) -> Context {

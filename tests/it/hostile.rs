@@ -568,3 +568,27 @@ fn a_workbook_of_something_else_says_what_it_lacks() {
         "{error}"
     );
 }
+
+#[test]
+fn a_fixture_cut_anywhere_or_with_a_flipped_byte_is_never_read_differently() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/observed_meeting_list.xlsx"
+    );
+    let whole = std::fs::read(path).expect("a fixture");
+    let rows = read(&whole).expect("a good workbook").batch;
+    for length in (0..whole.len()).step_by(97) {
+        assert!(read(&whole[..length]).is_err(), "cut to {length} bytes");
+    }
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(31) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        match read(&flipped) {
+            // Bytes that carry nothing, such as a part's date.
+            Ok(table) => assert_eq!(table.batch, rows, "byte {at}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused * 10 > whole.len() / 31 * 8, "{refused} refused");
+}
