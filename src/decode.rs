@@ -1,7 +1,7 @@
 //! Bytes become a table: the sheets of an exported workbook, or the list of a report, row by row into a [`RowSink`].
 //!
 //! Takes bytes, a contract (to recognise header rows) and limits; knows nothing of files, networks and tasks, and gives cells no type of
-//! its own: that is `normalize`. A workbook is hostile until proven: [`container`] checks the zip and [`markup`] every part in it, with
+//! its own: that is `normalize`. A workbook is hostile until proven: `container` checks the zip and `markup` every part in it, with
 //! bounded memory, before calamine sees a byte (what calamine does with hostile input was measured: reliability notes, section 3).
 
 mod container;

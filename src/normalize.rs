@@ -9,9 +9,12 @@
 
 pub mod cell;
 mod column;
+mod context;
 mod findings;
+mod sheet;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -21,72 +24,26 @@ use arrow::array::{
 use arrow::compute::take_record_batch;
 use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::contract::{self, Contract, Kind, Source};
 use crate::dataset::Dataset;
-use crate::job::DurationUnit;
-use crate::table::{Cell, Header, RowSink, cell_name, column_name};
-use crate::task::{ExportId, Lineage, TaskKey};
+use crate::table::{Cell, Header, RowSink, cell_name};
+use crate::task::TaskKey;
 use crate::window::{self, Window};
 
 pub use cell::Fault;
 use column::{Appended, Column};
+pub use context::{Buckets, Context, Stamp};
 pub use findings::{Findings, Quarantine, Reason, Reject};
+use sheet::Sheet;
 
 /// More rows than any export has; far below what 64 digits a row fit into one string column.
 const MAX_ROWS: u32 = 16_000_000;
 /// All keys and values of `_extra` together; half of what an Arrow string column can hold.
 const MAX_EXTRA_BYTES: usize = 1 << 30;
 
-/// What normalising needs beside the table.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The columns to produce.
-    pub contract: &'static Contract,
-    /// Zone of date-times that name none: the job's.
-    pub time_zone: TimeZone,
-    /// Zone in which a daily report's bucket has its date, unless it starts at a UTC midnight.
-    pub tenant_zone: TimeZone,
-    /// Values of the columns that come from the task.
-    pub lineage: Lineage,
-    /// Where the rows came from.
-    pub stamp: Stamp,
-    /// Which buckets of a daily report are wanted; `None` for all.
-    pub buckets: Option<Buckets>,
-    /// Unit of `get_top_user`'s durations.
-    pub top_user_duration: DurationUnit,
-    /// Whether a key column that comes from the task must have a value; not so in `convert`.
-    pub keys_from_task_required: bool,
-}
-
-/// The lineage columns' values, the same for all rows of a source; what is not known is null.
-#[derive(Clone, Debug, Default)]
-pub struct Stamp {
-    /// The task.
-    pub task_key: Option<TaskKey>,
-    /// The export task at Feishu.
-    pub export_id: Option<ExportId>,
-    /// SHA-256 of the source bytes, 64 hex digits.
-    pub source_sha256: String,
-    /// The task's window.
-    pub window: Option<Window>,
-    /// When the bytes were received.
-    pub extracted_at: Option<Timestamp>,
-}
-
-/// The days of a daily report that a task stands for.
-#[derive(Clone, Debug)]
-pub struct Buckets {
-    /// What was asked for: buckets that do not lie fully inside are incomplete.
-    pub query: Window,
-    /// The dates of the task's window: other buckets belong to other tasks.
-    pub dates: Vec<Date>,
-}
-
 /// A table, typed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Normalized {
     /// The rows in the contract's schema, ascending by natural key (nulls first), then by source row.
     pub batch: RecordBatch,
@@ -95,7 +52,6 @@ pub struct Normalized {
 }
 
 /// Takes the rows of one workbook or report, and gives their batch at the end.
-#[derive(Debug)]
 pub struct Normalizer<'c> {
     context: &'c Context,
     columns: Vec<Column>,
@@ -111,27 +67,6 @@ pub struct Normalizer<'c> {
     extra_columns: BTreeSet<String>,
     overflow: Option<&'static str>,
     findings: Findings,
-}
-
-/// How the current sheet's columns map to the contract's.
-#[derive(Debug, Default)]
-struct Sheet {
-    name: String,
-    is_list: bool,
-    /// For each column of the contract, where the sheet has it.
-    positions: Vec<Option<usize>>,
-    /// For each column of the sheet, its key in `_extra`.
-    keys: Vec<String>,
-    /// Columns that no contract knows.
-    unknown: Vec<Unknown>,
-}
-
-/// A column of a sheet that no contract knows.
-#[derive(Debug)]
-struct Unknown {
-    position: usize,
-    /// Whether it is among the findings; one without a header gets there with its first cell.
-    is_noted: bool,
 }
 
 impl<'c> Normalizer<'c> {
@@ -454,40 +389,22 @@ impl RowSink for Normalizer<'_> {
     }
 }
 
-impl Sheet {
-    fn new(header: &Header, contract: &Contract) -> Self {
-        let mut sheet = Self {
-            name: header.sheet.clone(),
-            is_list: header.row.is_none(),
-            positions: vec![None; contract.columns.len()],
-            keys: Vec::with_capacity(header.columns.len()),
-            unknown: Vec::new(),
-        };
-        for (position, column) in header.columns.iter().enumerate() {
-            match column.column {
-                Some(index) => {
-                    sheet.positions[index] = Some(position);
-                    sheet.keys.push(column.text.clone());
-                }
-                None => sheet.push_unknown(position, &column.text),
-            }
-        }
-        sheet
+// Neither shows the rows: they are people's.
+impl fmt::Debug for Normalizer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Normalizer");
+        shown
+            .field("findings", &self.findings)
+            .finish_non_exhaustive()
     }
+}
 
-    /// Adds the next column under its header's text, made unique, because a map's keys are; or under its letters.
-    fn push_unknown(&mut self, position: usize, text: &str) {
-        let letters = column_name(u32::try_from(position).unwrap_or(u32::MAX));
-        let key = match text {
-            "" => format!("column {letters}"),
-            text if self.keys.iter().any(|key| key == text) => format!("{text} (column {letters})"),
-            text => text.to_owned(),
-        };
-        self.keys.push(key);
-        self.unknown.push(Unknown {
-            position,
-            is_noted: !text.is_empty(),
-        });
+impl fmt::Debug for Normalized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Normalized");
+        shown
+            .field("findings", &self.findings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -521,4 +438,313 @@ fn sorted(batch: &RecordBatch, contract: &Contract, mut kept: Vec<u32>, rows: u3
         return batch.clone();
     }
     take_record_batch(batch, &UInt32Array::from(kept)).expect("all indexes are rows of the batch")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::DurationUnit;
+    use crate::table::HeaderColumn;
+    use crate::task::{Lineage, TopUserOrder};
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    fn context(dataset: Dataset) -> Context {
+        Context {
+            contract: Contract::of(dataset),
+            time_zone: TimeZone::UTC,
+            tenant_zone: TimeZone::get("Asia/Shanghai").expect("a zone"),
+            lineage: Lineage::default(),
+            stamp: Stamp::default(),
+            buckets: None,
+            top_user_duration: DurationUnit::Minutes,
+            keys_from_task_required: false,
+        }
+    }
+
+    fn header(contract: &Contract, row: Option<u32>, texts: &[&str]) -> Header {
+        let columns = texts.iter().map(|text| HeaderColumn {
+            text: (*text).to_owned(),
+            column: contract.column_of_header(text),
+        });
+        Header {
+            sheet: "S".into(),
+            row,
+            columns: columns.collect(),
+        }
+    }
+
+    /// Normalises rows of texts below a header in row 1, or a list.
+    fn run(
+        context: &Context,
+        header_row: Option<u32>,
+        texts: &[&str],
+        rows: &[Vec<&str>],
+    ) -> Result<Normalized, Box<Quarantine>> {
+        let mut normalizer = Normalizer::new(context);
+        normalizer.sheet(&header(context.contract, header_row, texts));
+        for (number, row) in (header_row.map_or(0, |row| row + 1)..).zip(rows) {
+            let cells: Vec<_> = row.iter().map(|text| Cell::Text((*text).into())).collect();
+            normalizer.row(number, &cells);
+        }
+        normalizer.finish()
+    }
+
+    fn meetings(texts: &[&str], rows: &[Vec<&str>]) -> Result<Normalized, Box<Quarantine>> {
+        run(&context(Dataset::MeetingList), Some(1), texts, rows)
+    }
+
+    fn extra(batch: &RecordBatch, row: usize) -> Vec<(String, String)> {
+        let entries = batch[contract::lineage::EXTRA].as_map().value(row);
+        let text = |column: usize| entries.column(column).as_string::<i32>().clone();
+        let (keys, values) = (text(0), text(1));
+        let owned = |text: Option<&str>| text.expect("not null").to_owned();
+        keys.iter()
+            .map(owned)
+            .zip(values.iter().map(owned))
+            .collect()
+    }
+
+    const START: &str = "2026.10.12 06:10:42";
+
+    #[test]
+    fn rows_are_sorted_by_key_and_then_by_source() {
+        let later = "2026.10.12 07:00:00";
+        let rows = [
+            vec!["2", START, "a"],
+            vec!["1", later, "b"],
+            vec!["1", START, "c"],
+            vec!["1", START, "d"],
+        ];
+        let table = meetings(&["会议ID", "会议开始时间", "会议主题"], &rows).expect("a table");
+        let topics: Vec<_> = table.batch["topic"]
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect();
+        assert_eq!(topics, ["c", "d", "b", "a"]);
+        let source = table.batch["_source_row"].as_primitive::<Int64Type>();
+        assert_eq!(source.values(), &[4, 5, 3, 2]);
+    }
+
+    #[test]
+    fn what_no_column_takes_is_kept_by_header() {
+        let texts = ["会议ID", "会议开始时间", "z", "会议时长", "z", ""];
+        let rows = [
+            vec!["1", START, "x", "soon", "y", "v", "beyond"],
+            vec!["2", START, "", "00:00:01"],
+            vec!["3", START, "", "00:00:01"],
+        ];
+        let table = meetings(&texts, &rows).expect("one cell of three");
+        let expected = [
+            ("column F", "v"),
+            ("column G", "beyond"),
+            ("z", "x"),
+            ("z (column E)", "y"),
+            ("会议时长", "soon"),
+        ];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(extra(&table.batch, 0), expected);
+        assert!(table.batch[contract::lineage::EXTRA].is_null(1));
+        assert_eq!(
+            table.findings.extra_columns,
+            ["column F", "column G", "z", "z (column E)"]
+        );
+        let reject = &table.findings.rejects[0];
+        assert_eq!(
+            (reject.cell.as_str(), reject.column.as_str()),
+            ("D2", "duration_s")
+        );
+    }
+
+    #[test]
+    fn a_row_without_its_key_is_left_out_and_named() {
+        let mut rows = vec![vec!["1", START]; 60];
+        rows[4] = vec![" ", START];
+        rows[9] = vec!["", " "];
+        rows[20] = vec!["1", "-"];
+        let table = meetings(&["会议ID", "会议开始时间"], &rows).expect("two of sixty");
+        let findings = &table.findings;
+        assert_eq!((findings.rows_read, findings.rows_out), (60, 57));
+        assert_eq!((findings.rows_quarantined, findings.rows_blank), (2, 1));
+        let cells: Vec<_> = findings
+            .rejects
+            .iter()
+            .map(|r| (r.cell.as_str(), r.reason))
+            .collect();
+        assert_eq!(
+            cells,
+            [("A6", Fault::MissingKey), ("B22", Fault::MissingKey)]
+        );
+        assert_eq!(table.batch.num_rows(), 57);
+    }
+
+    #[test]
+    fn a_column_that_fails_too_often_refuses_the_table() {
+        let texts = ["会议ID", "会议开始时间", "会议时长"];
+        let table = |bad: usize, of: usize| {
+            let rows: Vec<_> = (0..of)
+                .map(|row| vec!["1", START, if row < bad { "?" } else { "0:00:01" }])
+                .collect();
+            meetings(&texts, &rows)
+        };
+        for (bad, of, refused) in [
+            (1, 10, false),
+            (2, 10, false),
+            (3, 10, true),
+            (1, 1, true),
+            (2, 2, true),
+            (5, 100, false),
+            (6, 100, true),
+        ] {
+            assert_eq!(table(bad, of).is_err(), refused, "{bad} of {of}");
+        }
+        let quarantine = table(10, 10).expect_err("all of them");
+        assert_eq!(
+            quarantine.to_string(),
+            "10 of 10 cells of the column `duration_s` do not fit"
+        );
+        assert_eq!(quarantine.findings.rejects.len(), 10);
+    }
+
+    #[test]
+    fn rows_without_keys_refuse_a_table_too() {
+        let rows = vec![vec!["", "", "total"]; 5];
+        let refused =
+            meetings(&["会议ID", "会议开始时间", "会议主题"], &rows).expect_err("no keys");
+        assert_eq!(
+            refused.reason,
+            Reason::RowsWithoutKey {
+                quarantined: 5,
+                rows: 5
+            }
+        );
+    }
+
+    #[test]
+    fn unknown_values_become_other_and_keep_their_text() {
+        let texts = ["会议室名称", "会议开始时间", "会议室预定状态"];
+        let context = context(Dataset::ResourceReservationList);
+        let rows = [vec!["r", START, "预定成功"], vec!["s", START, "火星"]];
+        let table = run(&context, Some(1), &texts, &rows).expect("a table");
+        let status = table.batch["reservation_status"].as_dictionary::<Int32Type>();
+        let names = status.values().as_string::<i32>();
+        let read: Vec<_> = status
+            .keys()
+            .iter()
+            .flatten()
+            .map(|k| names.value(k as usize))
+            .collect();
+        assert_eq!(read, ["reserved", "other"]);
+        assert_eq!(
+            extra(&table.batch, 1),
+            [("会议室预定状态".to_owned(), "火星".to_owned())]
+        );
+        assert_eq!(
+            (table.findings.unknown_values, table.findings.cells_rejected),
+            (1, 0)
+        );
+    }
+
+    #[test]
+    fn columns_that_are_missing_or_blank_are_named() {
+        let rows = [vec!["1", START, "", "-"]];
+        let table =
+            meetings(&["会议ID", "会议开始时间", "用户ID", "会议时长"], &rows).expect("a table");
+        assert_eq!(
+            table.findings.blank_columns,
+            ["organizer_user_id", "duration_s"]
+        );
+        assert!(table.findings.missing_columns.contains(&"topic".to_owned()));
+    }
+
+    #[test]
+    fn a_key_that_only_the_task_knows_is_demanded_of_the_task() {
+        let mut context = context(Dataset::ParticipantQualityList);
+        context.keys_from_task_required = true;
+        context.lineage.meeting_no = Some("1".into());
+        let refused = run(&context, Some(1), &["时间"], &[]).expect_err("no start");
+        assert_eq!(
+            refused.reason,
+            Reason::MissingLineage {
+                column: "meeting_start_time".into()
+            }
+        );
+    }
+
+    #[test]
+    fn daily_reports_keep_whole_buckets_of_their_own_days() {
+        let mut context = context(Dataset::DailyReport);
+        let at = |text: &str| text.parse::<Timestamp>().expect("an instant");
+        let query = Window::new(at("2020-12-26T16:00:00Z"), at("2020-12-29T16:00:00Z"));
+        context.buckets = Some(Buckets {
+            query: query.expect("a window"),
+            dates: vec![jiff::civil::date(2020, 12, 28)],
+        });
+        // The UTC days 26 to 29: the first is cut, the second and the last are not asked for.
+        let days = ["1608940800", "1609027200", "1609113600", "1609200000"];
+        let rows: Vec<_> = days.iter().map(|day| vec![*day, "7"]).collect();
+        let table = run(&context, None, &["date", "meeting_count"], &rows).expect("a table");
+        assert_eq!(
+            (table.findings.rows_out, table.findings.rows_outside),
+            (1, 3)
+        );
+        let date = table.batch["date"].as_primitive::<Date32Type>();
+        assert_eq!(date.value(0), 18_624);
+        assert_eq!(
+            table.batch["_source_row"]
+                .as_primitive::<Int64Type>()
+                .values(),
+            &[2]
+        );
+    }
+
+    #[test]
+    fn top_users_are_ranked_by_position_in_minutes() {
+        let mut context = context(Dataset::TopUser);
+        context.lineage.order_by = Some(TopUserOrder::MeetingDuration);
+        context.top_user_duration = DurationUnit::Seconds;
+        let texts = [
+            "id",
+            "name",
+            "user_type",
+            "meeting_count",
+            "meeting_duration",
+        ];
+        let rows = [
+            vec!["ou_2", "b", "2", "3", "7200"],
+            vec!["ou_1", "a", "9", "3", "61"],
+        ];
+        let table = run(&context, None, &texts, &rows).expect("a table");
+        let ranks = table.batch["rank"].as_primitive::<Int32Type>();
+        assert_eq!(ranks.values(), &[1, 2]);
+        let minutes = table.batch["meeting_duration_min"].as_primitive::<Int64Type>();
+        assert_eq!(minutes.values(), &[120, 1]);
+        let order = table.batch["order_by"].as_dictionary::<Int32Type>();
+        assert_eq!(order.keys().values(), &[1, 1]);
+        assert_eq!(table.findings.unknown_values, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_row_is_lost(rows in prop::collection::vec((0usize..4, 0usize..4, 0usize..3), 0..60)) {
+            let ids = ["", "-", "1", "22"];
+            let starts = ["", "noon", START, "2026/1/2 3:04"];
+            let counts = ["", "5", "many"];
+            let rows: Vec<_> = rows.iter().map(|(i, s, c)| vec![ids[*i], starts[*s], counts[*c]]).collect();
+            let outcome = meetings(&["会议ID", "会议开始时间", "参会人数"], &rows);
+            let findings = match &outcome {
+                Ok(table) => &table.findings,
+                Err(quarantine) => &quarantine.findings,
+            };
+            let sum = findings.rows_out + findings.rows_blank + findings.rows_quarantined + findings.rows_outside;
+            prop_assert_eq!(findings.rows_read, rows.len() as u64);
+            prop_assert_eq!(sum, findings.rows_read);
+            if let Ok(table) = &outcome {
+                prop_assert_eq!(table.batch.num_rows() as u64, findings.rows_out);
+            }
+        }
+    }
 }

@@ -70,9 +70,9 @@ pub(super) struct Scanner<'a> {
     /// Bytes since the last tag.
     text: usize,
     seen: usize,
-    /// The type of the cell that is open.
-    cell: Value,
-    /// The `<v>` that is open, and whether its text may go on.
+    /// What the cell that is open may hold.
+    cell: Option<Value>,
+    /// What the `<v>` that is open may hold.
     value: Option<Value>,
     value_bytes: usize,
 }
@@ -88,7 +88,7 @@ impl<'a> Scanner<'a> {
             quote: None,
             text: 0,
             seen: 0,
-            cell: Value::Plain,
+            cell: None,
             value: None,
             value_bytes: 0,
         }
@@ -238,14 +238,15 @@ impl<'a> Scanner<'a> {
     fn judge_end(&mut self, name: &[u8]) -> Result<(), Error> {
         match (name, self.value.take()) {
             (b"v", Some(Value::Index)) if self.value_bytes == 0 => {
-                self.refuse("a cell's string index is empty")
+                return self.refuse("a cell's string index is empty");
             }
-            (b"v", _) | (_, None) => {
-                self.tally.worksheet_ends += u32::from(name == b"worksheet");
-                Ok(())
-            }
-            (_, Some(_)) => self.refuse("a cell's value is not closed"),
+            (b"v", _) => {}
+            (_, Some(_)) => return self.refuse("a cell's value is not closed"),
+            (b"c", None) => self.cell = None,
+            (b"worksheet", None) => self.tally.worksheet_ends += 1,
+            (_, None) => {}
         }
+        Ok(())
     }
 
     fn judge_start(&mut self, tag: &[u8]) -> Result<(), Error> {
@@ -253,11 +254,11 @@ impl<'a> Scanner<'a> {
         let is_closed = tag.ends_with(b"/");
         match local_name(tag) {
             b"c" => {
-                self.cell = value_of(attribute(tag, b"t"));
+                self.cell = (!is_closed).then(|| value_of(attribute(tag, b"t")));
                 self.check_reference(attribute(tag, b"r"), true)?;
             }
             b"v" if !is_closed => {
-                self.value = Some(self.cell);
+                self.value = self.cell;
                 self.value_bytes = 0;
             }
             b"row" => self.check_reference(attribute(tag, b"r"), false)?,
@@ -448,6 +449,12 @@ mod tests {
             let error = scan(&sheet(cells), 7).expect_err(cells).to_string();
             assert!(error.contains(reason), "{cells}: {error}");
         }
+    }
+
+    #[test]
+    fn values_outside_of_cells_are_somebody_elses() {
+        assert!(scan("<c:chart><c:v>R&amp;D<b/></c:v></c:chart>", 9).is_ok());
+        assert!(scan(&sheet("<c r=\"A1\"/><ext><v>&amp;</v></ext>"), 9).is_ok());
     }
 
     #[test]

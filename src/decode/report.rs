@@ -114,3 +114,73 @@ fn cell(value: Option<&Value>) -> Cell<'_> {
         Some(other) => Cell::Text(Cow::Owned(other.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes down what it is given.
+    #[derive(Default)]
+    struct Notes {
+        header: Vec<String>,
+        rows: Vec<(u32, String)>,
+    }
+
+    impl RowSink for Notes {
+        fn sheet(&mut self, header: &Header) {
+            self.header = header.columns.iter().map(|c| c.text.clone()).collect();
+        }
+
+        fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
+            self.rows.push((number, format!("{cells:?}")));
+        }
+    }
+
+    fn read(dataset: Dataset, body: &str) -> Result<Notes, Error> {
+        let mut notes = Notes::default();
+        report(body.as_bytes(), Contract::of(dataset), &mut notes)?;
+        Ok(notes)
+    }
+
+    #[test]
+    fn strings_and_numbers_are_both_digits() {
+        let body = r#"{"code":0,"data":{"meeting_report":{"daily_report":[
+            {"date":"1609113600","meeting_count":3},
+            {"date":1609200000,"new_field":[1],"meeting_count":null}]}}}"#;
+        let notes = read(Dataset::DailyReport, body).expect("a report");
+        assert_eq!(notes.header, ["date", "meeting_count", "new_field"]);
+        assert_eq!(
+            notes.rows[0],
+            (0, r#"[Text("1609113600"), Text("3"), Empty]"#.into())
+        );
+        assert_eq!(
+            notes.rows[1],
+            (1, r#"[Text("1609200000"), Empty, Text("[1]")]"#.into())
+        );
+    }
+
+    #[test]
+    fn an_absent_list_is_empty_but_an_absent_answer_is_an_error() {
+        for body in [
+            r#"{"code":0,"data":{}}"#,
+            r#"{"code":0,"data":{"top_user_report":null}}"#,
+            r#"{"code":0,"data":{"top_user_report":[]}}"#,
+        ] {
+            assert!(read(Dataset::TopUser, body).expect(body).rows.is_empty());
+        }
+        for (body, reason) in [
+            (r#"{"code":0}"#, "no object `data`"),
+            (r#"{"data":{}}"#, "no code"),
+            (r#"{"code":121003,"data":{}}"#, "code is 121003"),
+            (r#"{"code":0,"data":{"top_user_report":{}}}"#, "no list"),
+            (
+                r#"{"code":0,"data":{"top_user_report":[1]}}"#,
+                "else than objects",
+            ),
+            ("<html>", "no JSON"),
+        ] {
+            let error = read(Dataset::TopUser, body).err().expect(body).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

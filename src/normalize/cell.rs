@@ -211,10 +211,8 @@ pub fn boolean(cell: &Cell<'_>) -> Read<bool> {
 /// # Errors
 /// No unit of this kind, signs, exponents.
 pub fn kbps(cell: &Cell<'_>) -> Read<f64> {
-    measurement(
-        cell,
-        &[("kbps", 1.0), ("mbps", 1e3), ("gbps", 1e6), ("bps", 1e-3)],
-    )
+    const UNITS: &[(&str, i32)] = &[("kbps", 0), ("mbps", 3), ("gbps", 6), ("bps", -3)];
+    measurement(cell, UNITS)
 }
 
 /// Milliseconds: `5ms`, `1.2s`, `0`.
@@ -222,7 +220,7 @@ pub fn kbps(cell: &Cell<'_>) -> Read<f64> {
 /// # Errors
 /// As [`kbps`].
 pub fn milliseconds(cell: &Cell<'_>) -> Read<f64> {
-    measurement(cell, &[("ms", 1.0), ("s", 1e3)])
+    measurement(cell, &[("ms", 0), ("s", 3)])
 }
 
 /// Percent: `2%` is 2.0. A number cell is a fault: formatted as percent, Excel stores 2 % as 0.02.
@@ -230,7 +228,7 @@ pub fn milliseconds(cell: &Cell<'_>) -> Read<f64> {
 /// # Errors
 /// As [`kbps`].
 pub fn percent(cell: &Cell<'_>) -> Read<f64> {
-    measurement(cell, &[("%", 1.0), ("％", 1.0)])
+    measurement(cell, &[("%", 0), ("％", 0)])
 }
 
 /// Index of the value that the cell's text means, compared after folding; `Ok(Some(None))` for a text that is none of them.
@@ -411,8 +409,8 @@ fn parse_bool(text: &str) -> Result<bool, Fault> {
     }
 }
 
-/// A number and one of `units`, with their factors; zero needs no unit.
-fn measurement(cell: &Cell<'_>, units: &[(&str, f64)]) -> Read<f64> {
+/// A number and one of `units`, with their powers of ten; zero needs no unit.
+fn measurement(cell: &Cell<'_>, units: &[(&str, i32)]) -> Read<f64> {
     match cell {
         Cell::Empty => Ok(None),
         Cell::Text(text) => match filled(text) {
@@ -427,32 +425,26 @@ fn measurement(cell: &Cell<'_>, units: &[(&str, f64)]) -> Read<f64> {
     }
 }
 
-fn parse_measurement(text: &str, units: &[(&str, f64)]) -> Result<f64, Fault> {
-    let end = text
-        .bytes()
-        .take_while(|b| b.is_ascii_digit() || *b == b'.')
-        .count();
-    let (digits, unit) = text.split_at(end);
+fn parse_measurement(text: &str, units: &[(&str, i32)]) -> Result<f64, Fault> {
+    let is_digit = |b: &u8| b.is_ascii_digit() || *b == b'.';
+    let (digits, unit) = text.split_at(text.bytes().take_while(is_digit).count());
     if !digits.starts_with(|c: char| c.is_ascii_digit()) || digits.ends_with('.') {
         return Err(Fault::NotAMeasurement);
     }
     let number: f64 = digits.parse().map_err(|_| Fault::NotAMeasurement)?;
     let unit = unit.trim_start();
-    let factor = match units
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-    {
-        Some((_, factor)) => *factor,
-        None if unit.is_empty() && number == 0.0 => 1.0,
+    let power = match units.iter().find(|u| u.0.eq_ignore_ascii_case(unit)) {
+        Some((_, power)) => *power,
+        None if unit.is_empty() && number == 0.0 => 0,
         None if unit.is_empty() => return Err(Fault::NoUnit),
         None => return Err(Fault::NotAMeasurement),
     };
-    // A division keeps `800bps` at 0.8, which a multiplication by 0.001 may not.
-    let value = if factor < 1.0 {
-        number / (1.0 / factor)
-    } else {
-        number * factor
+    let shifted = match power {
+        0 => Ok(number),
+        // As text, because 1.1 * 1000.0 is not 1100.
+        power => format!("{digits}e{power}").parse(),
     };
+    let value = shifted.map_err(|_| Fault::NotAMeasurement)?;
     value.is_finite().then_some(value).ok_or(Fault::NotFinite)
 }
 
@@ -464,22 +456,22 @@ fn civil_of(days: f64, is_1904: bool) -> Option<DateTime> {
         if is_1904 { 2_957_003 } else { 2_958_465 },
     );
     let (day, ms_of_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
-    let epoch = match day {
+    // Which day of its system 1970-01-01 is.
+    let unix_epoch = match day {
         d if d < 1 || d > last => return None,
-        _ if is_1904 => date(1904, 1, 1),
+        _ if is_1904 => 24_107,
         60 => return None,
-        d if d < 60 => date(1899, 12, 31),
-        _ => date(1899, 12, 30),
+        d if d < 60 => 25_568,
+        _ => 25_569,
     };
-    let midnight = epoch.at(0, 0, 0, 0);
-    let since = SignedDuration::from_hours(day * 24) + SignedDuration::from_millis(ms_of_day);
-    midnight.checked_add(since).ok()
+    let since = SignedDuration::from_hours((day - unix_epoch) * 24);
+    let civil = date(1970, 1, 1).at(0, 0, 0, 0).checked_add(since);
+    let time_of_day = SignedDuration::from_millis(ms_of_day);
+    civil
+        .and_then(|midnight| midnight.checked_add(time_of_day))
+        .ok()
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "checked to be far within i64"
-)]
 fn milliseconds_of(days: f64) -> Option<i64> {
     let ms = (days * DAY_MS as f64).round();
     (ms.abs() < EXACT).then_some(ms as i64)
@@ -534,5 +526,330 @@ impl Reader<'_> {
         let number = self.number(1, 9)?;
         let digits = u32::try_from(before - self.0.len()).ok()?;
         i32::try_from(number * 10u32.pow(9 - digits)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shanghai() -> TimeZone {
+        TimeZone::get("Asia/Shanghai").expect("a zone of the bundled database")
+    }
+
+    fn t(text: &str) -> Cell<'_> {
+        Cell::Text(text.into())
+    }
+
+    fn date_cell(days: f64, is_1904: bool) -> Cell<'static> {
+        Cell::Date { days, is_1904 }
+    }
+
+    #[test]
+    fn date_times_are_read_in_all_their_spellings() {
+        for text in [
+            "2022.07.21 11:01:40 (GMT+08:00)",
+            "2022-07-21 11:01:40 (GMT+08:00)",
+            "2022/7/21 11:01:40 （GMT+8）",
+            " 2022.07.21  11:01:40 ",
+            "2022.07.21 11:01:40",
+            "2022.07.21 03:01:40 (UTC)",
+            "2022.07.21 3:01:40 (GMT)",
+            "2022.07.20 22:01:40 (GMT-05:00)",
+            "2022.07.21 08:31:40 (UTC+05:30)",
+            "2022-07-21T11:01:40+08:00",
+            "2022-07-21T11:01:40.000+0800",
+            "2022-07-21T03:01:40Z",
+        ] {
+            let read = time(&t(text), &shanghai()).expect(text).expect(text);
+            assert_eq!(read.to_string(), "2022-07-21T03:01:40Z", "{text}");
+        }
+        let minutes = time(&t("2022.07.21 11:30 (GMT+08:00)"), &TimeZone::UTC);
+        let minutes = minutes.expect("a time").expect("a value");
+        assert_eq!(minutes.to_string(), "2022-07-21T03:30:00Z");
+    }
+
+    #[test]
+    fn what_is_no_date_time_is_a_fault() {
+        for (text, fault) in [
+            ("2022.07.21", Fault::NotATime),
+            ("21.07.2022 11:01:40", Fault::NotATime),
+            ("2022.07-21 11:01:40", Fault::NotATime),
+            ("2022.07.21 11:01:40 PM", Fault::NotATime),
+            ("2022.07.21 11:01:40 (GMT+08:00", Fault::NotATime),
+            ("2022.07.21 11:01:40 (CST)", Fault::NotATime),
+            ("1657767600", Fault::NotATime),
+            ("２０２２.07.21 11:01:40", Fault::NotATime),
+            ("2022.02.30 11:01:40", Fault::OutOfRange),
+            ("2022.07.21 24:00:00", Fault::OutOfRange),
+            ("2022.07.21 11:01:60", Fault::OutOfRange),
+            ("2022.07.21 11:01:40 (GMT+15:00)", Fault::OutOfRange),
+        ] {
+            assert_eq!(time(&t(text), &shanghai()), Err(fault), "{text}");
+        }
+        let number = time(&Cell::Number(44_763.4), &shanghai());
+        assert_eq!(number, Err(Fault::PlainNumberAsTime));
+        let error = time(&Cell::Error("#N/A"), &shanghai());
+        assert_eq!(error, Err(Fault::FormulaError));
+    }
+
+    #[test]
+    fn nothing_is_nothing_in_every_typed_column() {
+        for text in ["", " ", "-", " -- ", "—", "–", "\u{a0}"] {
+            assert_eq!(time(&t(text), &TimeZone::UTC), Ok(None));
+            assert_eq!(duration_s(&t(text)), Ok(None));
+            assert_eq!(integer(&t(text)), Ok(None));
+            assert_eq!(boolean(&t(text)), Ok(None));
+            assert_eq!(kbps(&t(text)), Ok(None));
+            assert_eq!(id(&t(text)), Ok(None));
+            assert_eq!(enumeration(&t(text), &[]), Ok(None));
+        }
+        assert_eq!(super::text(&t("")), Ok(None));
+        assert_eq!(super::text(&t(" - ")), Ok(Some(" - ".into())));
+    }
+
+    #[test]
+    fn a_gap_moves_forward_and_a_fold_is_the_earlier() {
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        for (civil, instant) in [
+            ("2026.03.29 02:30:00", "2026-03-29T01:30:00Z"),
+            ("2026.10.25 02:30:00", "2026-10-25T00:30:00Z"),
+        ] {
+            let read = time(&t(civil), &berlin).expect(civil).expect(civil);
+            assert_eq!(read.to_string(), instant);
+        }
+    }
+
+    #[test]
+    fn date_cells_follow_their_epoch() {
+        for (days, is_1904, instant) in [
+            (46_307.25, false, Some("2026-10-12T06:00:00Z")),
+            (46_307.25 - 1_462.0, true, Some("2026-10-12T06:00:00Z")),
+            (59.0, false, Some("1900-02-28T00:00:00Z")),
+            (61.0, false, Some("1900-03-01T00:00:00Z")),
+            (60.0, false, None),
+            (60.9, false, None),
+            (0.5, false, None),
+            (-5.0, false, None),
+            (1e300, false, None),
+            (f64::NAN, false, None),
+            (2_958_463.5, false, Some("9999-12-29T12:00:00Z")),
+            (2_958_465.0, false, None),
+            (2_958_466.0, false, None),
+        ] {
+            let read = time(&date_cell(days, is_1904), &TimeZone::UTC);
+            let read = read.map(|time| time.map(|time| time.to_string()));
+            let expected = instant.map(|i| Some(i.to_owned()));
+            assert_eq!(read, expected.ok_or(Fault::OutOfRange), "{days}");
+        }
+    }
+
+    #[test]
+    fn durations_count_seconds() {
+        for (text, seconds) in [
+            ("00:00:59", 59),
+            ("1:00:00", 3_600),
+            ("25:00:01", 90_001),
+            ("100:00:00", 360_000),
+        ] {
+            assert_eq!(duration_s(&t(text)), Ok(Some(seconds)), "{text}");
+        }
+        for (text, fault) in [
+            ("01:00", Fault::NotADuration),
+            ("3600", Fault::NotADuration),
+            ("-01:00:00", Fault::NotADuration),
+            ("01:00:00.5", Fault::NotADuration),
+            ("00:60:00", Fault::OutOfRange),
+        ] {
+            assert_eq!(duration_s(&t(text)), Err(fault), "{text}");
+        }
+        let elapsed = |days| duration_s(&Cell::Elapsed { days });
+        assert_eq!(elapsed(25.0 / 24.0), Ok(Some(90_000)));
+        assert_eq!(elapsed(f64::NAN), Err(Fault::NotFinite));
+        let time_of_day = duration_s(&date_cell(1.0 / 86_400.0, false));
+        assert_eq!(time_of_day, Ok(Some(1)));
+        let real_date = duration_s(&date_cell(46_307.0, false));
+        assert_eq!(real_date, Err(Fault::OutOfRange));
+        let number = duration_s(&Cell::Number(0.5));
+        assert_eq!(number, Err(Fault::NotADuration));
+    }
+
+    #[test]
+    fn counts_are_whole_and_not_negative() {
+        for (text, number) in [
+            ("110", 110),
+            ("1,024", 1_024),
+            ("12,345,678", 12_345_678),
+            (" 2 ", 2),
+            ("007", 7),
+        ] {
+            assert_eq!(integer(&t(text)), Ok(Some(number)), "{text}");
+        }
+        for (text, fault) in [
+            ("1.0", Fault::NotAnInteger),
+            ("1,02", Fault::NotAnInteger),
+            ("1,0240", Fault::NotAnInteger),
+            (",024", Fault::NotAnInteger),
+            ("+3", Fault::NotAnInteger),
+            ("-3", Fault::Negative),
+            ("99999999999999999999", Fault::OutOfRange),
+        ] {
+            assert_eq!(integer(&t(text)), Err(fault), "{text}");
+        }
+        assert_eq!(integer(&Cell::Number(110.0)), Ok(Some(110)));
+        for (number, fault) in [
+            (1.5, Fault::NotAnInteger),
+            (-1.0, Fault::Negative),
+            (1e17, Fault::OutOfRange),
+            (f64::INFINITY, Fault::NotFinite),
+            (f64::NAN, Fault::NotFinite),
+        ] {
+            assert_eq!(integer(&Cell::Number(number)), Err(fault), "{number}");
+        }
+    }
+
+    #[test]
+    fn ids_keep_their_digits() {
+        assert_eq!(id(&t(" 0123456789 ")), Ok(Some("0123456789".into())));
+        let number = |number| id(&Cell::Number(number)).map(|id| id.map(Cow::into_owned));
+        assert_eq!(number(190_924_711.0), Ok(Some("190924711".into())));
+        assert_eq!(number(6.937e18), Err(Fault::InexactId));
+        assert_eq!(number(0.5), Err(Fault::InexactId));
+        assert_eq!(number(f64::NAN), Err(Fault::NotFinite));
+        assert_eq!(id(&Cell::Bool(true)), Err(Fault::NotAnId));
+    }
+
+    #[test]
+    fn yes_and_no_are_read_in_two_languages() {
+        for text in ["是", "yes", "Yes", "TRUE", "1", " 是 "] {
+            assert_eq!(boolean(&t(text)), Ok(Some(true)), "{text}");
+        }
+        for text in ["否", "no", "false", "0"] {
+            assert_eq!(boolean(&t(text)), Ok(Some(false)), "{text}");
+        }
+        assert_eq!(boolean(&t("y")), Err(Fault::NotABool));
+        assert_eq!(boolean(&Cell::Number(1.0)), Ok(Some(true)));
+        assert_eq!(boolean(&Cell::Number(2.0)), Err(Fault::NotABool));
+    }
+
+    #[test]
+    fn measurements_carry_their_unit() {
+        for (text, value) in [
+            ("50kbps", 50.0),
+            ("1.2Mbps", 1_200.0),
+            ("1.1Mbps", 1_100.0),
+            ("800 bps", 0.8),
+            ("0", 0.0),
+        ] {
+            assert_eq!(kbps(&t(text)), Ok(Some(value)), "{text}");
+        }
+        assert_eq!(milliseconds(&t("5ms")), Ok(Some(5.0)));
+        assert_eq!(milliseconds(&t("1.2 s")), Ok(Some(1_200.0)));
+        assert_eq!(percent(&t("0.8%")), Ok(Some(0.8)));
+        assert_eq!(percent(&t("2 ％")), Ok(Some(2.0)));
+        for (text, fault) in [
+            ("50", Fault::NoUnit),
+            ("50ms", Fault::NotAMeasurement),
+            ("-5kbps", Fault::NotAMeasurement),
+            ("NaN", Fault::NotAMeasurement),
+            ("1e5kbps", Fault::NotAMeasurement),
+            ("5.kbps", Fault::NotAMeasurement),
+            ("1.2.3kbps", Fault::NotAMeasurement),
+        ] {
+            assert_eq!(kbps(&t(text)), Err(fault), "{text}");
+        }
+        assert_eq!(percent(&Cell::Number(0.02)), Err(Fault::NoUnit));
+    }
+
+    #[test]
+    fn enumerations_compare_folded() {
+        const VALUES: &[EnumValue] = &[
+            EnumValue {
+                value: "released_manually",
+                texts: &["已释放（手动释放）"],
+            },
+            EnumValue {
+                value: "touch_panel",
+                texts: &["触屏板", "触屏版", "touch screen"],
+            },
+        ];
+        for (text, index) in [
+            ("已释放(手动释放)", Some(0)),
+            ("触屏版", Some(1)),
+            (" Touch Screen", Some(1)),
+            ("触屏", None),
+        ] {
+            assert_eq!(enumeration(&t(text), VALUES), Ok(Some(index)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_text_is_shown_as_a_person_would_see_it() {
+        assert_eq!(shown(&date_cell(46_307.25, false)), "2026-10-12T06:00:00");
+        assert_eq!(shown(&Cell::Elapsed { days: 1.5 }), "36:00:00");
+        assert_eq!(shown(&Cell::Number(6.937e18)), "6937000000000000000");
+        assert_eq!(shown(&Cell::Bool(true)), "TRUE");
+    }
+
+    proptest! {
+        #[test]
+        fn written_instants_read_back(second in -2_000_000_000i64..4_000_000_000, quarter_hours in -48i32..=56) {
+            let instant = Timestamp::from_second(second).expect("in range");
+            let civil = Offset::from_seconds(quarter_hours * 900).expect("in range").to_datetime(instant);
+            let (sign, minutes) = (if quarter_hours < 0 { '-' } else { '+' }, quarter_hours.abs() * 15);
+            let (hours, minutes) = (minutes / 60, minutes % 60);
+            let written = format!("{} (GMT{sign}{hours:02}:{minutes:02})", civil.strftime("%Y.%m.%d %H:%M:%S"));
+            prop_assert_eq!(time(&t(&written), &TimeZone::UTC), Ok(Some(instant)));
+        }
+
+        #[test]
+        fn civil_times_read_back_in_the_zone(second in 700_000_000i64..4_000_000_000) {
+            // Shanghai has had no gap or fold since 1991.
+            let instant = Timestamp::from_second(second).expect("in range");
+            let written = shanghai().to_datetime(instant).strftime("%Y-%m-%d %H:%M:%S").to_string();
+            prop_assert_eq!(time(&t(&written), &shanghai()), Ok(Some(instant)));
+        }
+
+        #[test]
+        fn serials_read_back(second in -2_000_000_000i64..4_000_000_000) {
+            // 1970-01-01 is day 25,569 of the 1900 system; both are past 1904-01-02.
+            let days = second as f64 / 86_400.0 + 25_569.0;
+            let instant = Timestamp::from_second(second).expect("in range");
+            prop_assert_eq!(time(&date_cell(days, false), &TimeZone::UTC), Ok(Some(instant)));
+            prop_assert_eq!(time(&date_cell(days - 1_462.0, true), &TimeZone::UTC), Ok(Some(instant)));
+        }
+
+        #[test]
+        fn durations_read_back(seconds in 0i64..31_000_000) {
+            let written = format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+            prop_assert_eq!(duration_s(&t(&written)), Ok(Some(seconds)));
+            let days = seconds as f64 / 86_400.0;
+            prop_assert_eq!(duration_s(&Cell::Elapsed { days }), Ok(Some(seconds)));
+        }
+
+        #[test]
+        fn numbers_read_back(number in 0i64..1 << 53) {
+            let written = number.to_string();
+            prop_assert_eq!(integer(&t(&written)), Ok(Some(number)));
+            prop_assert_eq!(integer(&Cell::Number(number as f64)), Ok(Some(number)));
+            let cell = Cell::Number(number as f64);
+            prop_assert_eq!(id(&cell), Ok(Some(written.into())));
+        }
+
+        #[test]
+        fn measurements_read_back(thousandths in 0u32..10_000_000) {
+            let number = f64::from(thousandths) / 1000.0;
+            prop_assert_eq!(kbps(&t(&format!("{number}kbps"))), Ok(Some(number)));
+            prop_assert_eq!(percent(&t(&format!("{number}%"))), Ok(Some(number)));
+            prop_assert_eq!(kbps(&t(&format!("{number}Mbps"))), Ok(Some(f64::from(thousandths))));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,40}|[0-9.:/ ()+GMTUCZkmbps%,-]{0,40}") {
+            let cell = t(&text);
+            let _ = (time(&cell, &shanghai()), duration_s(&cell), integer(&cell), boolean(&cell));
+            let _ = (id(&cell), kbps(&cell), milliseconds(&cell), percent(&cell), super::text(&cell));
+        }
     }
 }

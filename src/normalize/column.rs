@@ -32,7 +32,6 @@ pub(super) enum Appended {
 }
 
 /// One column while it grows.
-#[derive(Debug)]
 pub(super) struct Column {
     kind: Kind,
     is_required: bool,
@@ -46,7 +45,6 @@ pub(super) struct Column {
     pub(super) rejected: u64,
 }
 
-#[derive(Debug)]
 enum Builder {
     Text(StringBuilder),
     Time(TimestampMicrosecondBuilder),

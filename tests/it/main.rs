@@ -1,0 +1,4 @@
+//! The one integration binary; a module a story.
+
+mod fixtures;
+mod hostile;
