@@ -120,8 +120,8 @@ impl Exporter {
                     Ok(event) => event,
                     Err(error) => {
                         message = error.to_string();
-                        failure = Some(error.kind());
-                        failed_event(effect, error.kind())
+                        failure = Some(kind_of(&error));
+                        failed_event(effect, kind_of(&error))
                     }
                 },
             };
@@ -217,7 +217,7 @@ impl Exporter {
             .map_err(|error| Error::GaveUp {
                 state: Box::new(State::Planned),
                 why: GaveUp::CallFailed,
-                kind: Some(error.kind()),
+                kind: Some(kind_of(&error)),
                 message: error.to_string(),
             })?;
         let now: Timestamp = self.clock.now();
@@ -232,6 +232,15 @@ impl Exporter {
         };
         self.ledger.advance(task, &state, false, false, now).await?;
         Ok(state)
+    }
+}
+
+/// What a failed call asks for. A token that is refused though it was renewed a moment ago passes (seen in the wild); the secret is not wrong.
+fn kind_of(error: &client::Error) -> ErrorKind {
+    if error.is_stale_token() {
+        ErrorKind::Retry
+    } else {
+        error.kind()
     }
 }
 

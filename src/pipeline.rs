@@ -36,7 +36,7 @@ use crate::publish::{
 };
 use crate::run::summary::{Cause, CauseKind};
 use crate::spool::Spool;
-use crate::task::machine::{GaveUp, State};
+use crate::task::machine::{Event, GaveUp, Machine, State};
 use crate::task::{Request, TaskKey};
 use crate::window::{Window, date_of};
 
@@ -116,6 +116,8 @@ pub struct Published {
 
 /// Attempts of one generation of a task.
 const MOST_ATTEMPTS: u32 = 5;
+/// Downloads that cannot be read until the workbook is quarantined: a cut connection is not the data's fault, the same damage three times is.
+const MOST_DAMAGED: u32 = 3;
 /// Wait before the second attempt; doubled for each further one.
 const FIRST_DELAY: Duration = Duration::from_secs(60);
 /// Longest wait between attempts.
@@ -155,6 +157,9 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
     drop(permit);
     match normalized {
         Ok(normalized) => spool_rows(tenant, task, &fetched, &normalized).await,
+        Err(broken) if broken.is_damaged && task.attempts + 1 < MOST_DAMAGED => {
+            fetch_again(tenant, job, task, fetched, &broken).await
+        }
         Err(broken) => quarantine(tenant, task, &fetched, &broken).await,
     }
 }
@@ -212,6 +217,8 @@ fn query_window(start: i64, end: i64) -> Option<Window> {
 struct Broken {
     reason: String,
     findings: Findings,
+    /// Whether the bytes themselves are unreadable, and not what they say.
+    is_damaged: bool,
 }
 
 fn decode_and_normalize(
@@ -226,17 +233,40 @@ fn decode_and_normalize(
         decode::workbook(original, context.contract, limits, &mut normalizer)
     };
     read.map_err(|error| {
+        let is_damaged = matches!(
+            error,
+            decode::Error::Empty | decode::Error::NotAWorkbook(_) | decode::Error::Container(_)
+        );
         Box::new(Broken {
             reason: error.to_string(),
             findings: Findings::default(),
+            is_damaged,
         })
     })?;
     normalizer.finish().map_err(|quarantine| {
         Box::new(Broken {
             reason: quarantine.reason.to_string(),
             findings: quarantine.findings,
+            is_damaged: false,
         })
     })
+}
+
+/// Puts a task whose download cannot be read off; the next attempt fetches the same export's file once more.
+async fn fetch_again(
+    tenant: &Tenant,
+    job: &JobSpec,
+    task: &TaskRow,
+    fetched: State,
+    broken: &Broken,
+) -> Result<Ended> {
+    let machine = Machine {
+        first_poll: Duration::ZERO,
+        deadline: job.deadline,
+    };
+    let step = machine.step(fetched, Event::BadDownload, tenant.clock.now())?;
+    let message = format!("the download cannot be read: {}", broken.reason);
+    put_off(tenant, task, step.state, "data", &message).await
 }
 
 /// Puts the rows into the spool, by the partition they fall into, and records them with what their children need.
@@ -391,7 +421,11 @@ async fn gave_up(tenant: &Tenant, task: &TaskRow, error: export::Error) -> Resul
 const fn word_of(why: GaveUp, kind: Option<ErrorKind>) -> &'static str {
     match (why, kind) {
         (
-            GaveUp::ExportFailed | GaveUp::DeadlinePassed | GaveUp::Forgotten | GaveUp::FileGone,
+            GaveUp::ExportFailed
+            | GaveUp::DeadlinePassed
+            | GaveUp::Forgotten
+            | GaveUp::FileGone
+            | GaveUp::Damaged,
             _,
         ) => "export",
         (_, Some(kind)) => kind.as_str(),

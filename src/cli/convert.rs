@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::convert::{self, Conversion, Error, Report};
 use crate::dataset::Dataset;
+use crate::exit::Code;
 use crate::normalize::{Findings, cell};
 use crate::table::Cell;
 use crate::task::{Lineage, TopUserOrder, UserIdType};
@@ -56,21 +57,21 @@ pub struct Args {
 
 /// Runs the command and gives its exit code.
 #[must_use]
-pub fn run(args: &Args) -> u8 {
+pub fn run(args: &Args) -> Code {
     let outcome = match conversion(args) {
         Ok(conversion) => convert::file(&conversion),
         Err(problem) => {
             print_problem(args, &problem, None);
-            return 2;
+            return Code::Usage;
         }
     };
     match outcome {
         Ok(report) => {
             print_report(args, &report);
             if report.findings.rows_quarantined > 0 {
-                7
+                Code::Contract
             } else {
-                0
+                Code::Done
             }
         }
         Err(error) => {
@@ -80,13 +81,13 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
-fn exit_code(error: &Error) -> u8 {
+fn exit_code(error: &Error) -> Code {
     match error {
-        Error::Input { source, .. } if source.kind() == ErrorKind::NotFound => 2,
-        Error::Input { source, .. } if source.kind() == ErrorKind::FileTooLarge => 7,
-        Error::Input { .. } => 1,
-        Error::Decode { .. } | Error::Quarantined { .. } => 7,
-        Error::Output { .. } => 8,
+        Error::Input { source, .. } if source.kind() == ErrorKind::NotFound => Code::Usage,
+        Error::Input { source, .. } if source.kind() == ErrorKind::FileTooLarge => Code::Contract,
+        Error::Input { .. } => Code::Unexpected,
+        Error::Decode { .. } | Error::Quarantined { .. } => Code::Contract,
+        Error::Output { .. } => Code::Storage,
     }
 }
 
@@ -299,7 +300,7 @@ mod tests {
                 input: input.clone(),
                 json: false,
             };
-            assert_eq!(run(&args), code, "{}", input.display());
+            assert_eq!(run(&args).number(), code, "{}", input.display());
         }
     }
 
@@ -330,7 +331,7 @@ mod tests {
                 input: input.clone(),
                 json: true,
             };
-            assert_eq!(run(&args), code);
+            assert_eq!(run(&args).number(), code);
             assert!(out.exists());
         }
     }

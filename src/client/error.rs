@@ -382,7 +382,8 @@ impl Error {
     }
 
     /// Whether a new token may help: the one that was sent is expired or was revoked.
-    pub(super) fn is_stale_token(&self) -> bool {
+    #[must_use]
+    pub fn is_stale_token(&self) -> bool {
         matches!(self.0.code, Some(99991663 | 99991668 | 99991677))
     }
 }

@@ -238,6 +238,10 @@ impl Summary {
         if self.is_settled() {
             return Code::Done;
         }
+        // Whatever else was achieved: somebody must grant something before the rest can come.
+        if self.sole_cause() == Some(CauseKind::Access) {
+            return Code::Credentials;
+        }
         let achieved = self
             .datasets
             .values()

@@ -158,6 +158,8 @@ pub enum GaveUp {
     Forgotten,
     /// The file could not be fetched, nor a second link to it.
     FileGone,
+    /// What was downloaded cannot be read.
+    Damaged,
     /// The spool lost the bytes.
     OriginalLost,
 }
@@ -360,7 +362,29 @@ impl Machine {
             (state @ Ready { .. }, Event::CallFailed) => give_up(state, GaveUp::CallFailed),
 
             (state @ Fetched { .. }, Event::Resumed) => step(state, Effect::Decode, now),
-            (Fetched { .. }, Event::OriginalLost) => give_up(Planned, GaveUp::OriginalLost),
+            // What was downloaded cannot be read: perhaps it was cut short, so it is fetched once more before anybody blames the data.
+            (
+                Fetched {
+                    export_id: Some(export_id),
+                    submitted_at,
+                    ..
+                },
+                Event::BadDownload,
+            ) => {
+                let (polls, relinked) = (1, true);
+                give_up(
+                    Submitted {
+                        export_id,
+                        submitted_at,
+                        polls,
+                        relinked,
+                    },
+                    GaveUp::Damaged,
+                )
+            }
+            (Fetched { .. }, Event::OriginalLost | Event::BadDownload) => {
+                give_up(Planned, GaveUp::OriginalLost)
+            }
 
             (state, event) => Err(IllegalTransition {
                 state: state.name(),

@@ -204,7 +204,10 @@ impl Exports {
             has_misleading_message: draw
                 .label("misleading")
                 .chance(options.knobs.misleading_fail_msg),
-            file_token: format!("{}==", self.draw.label("file").at(life).at(index).alphanumeric(70)),
+            file_token: format!(
+                "{}==",
+                self.draw.label("file").at(life).at(index).alphanumeric(70)
+            ),
             polls: AtomicU64::new(0),
             was_seen_finished: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
@@ -212,7 +215,12 @@ impl Exports {
         // 19 digits that differ: the first ones count, the last ones look drawn.
         let task_id = (7_100_000_000_000_000_000
             + index * 1_000_000_000
-            + self.draw.label("id").at(life).at(index).below(1_000_000_000))
+            + self
+                .draw
+                .label("id")
+                .at(life)
+                .at(index)
+                .below(1_000_000_000))
         .to_string();
         lock(&self.by_token).insert(task.file_token.clone(), Arc::clone(&task));
         lock(&self.by_id).insert(task_id.clone(), task);
