@@ -9,11 +9,12 @@
 
 mod parents;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use arrow::array::RecordBatch;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -27,17 +28,17 @@ use crate::decode;
 use crate::export::{self, Exporter};
 use crate::job::JobSpec;
 use crate::ledger::{
-    Intent, Ledger, PartitionRow, Phase, PublishedPartition, SpooledResult, TaskRow, WindowRow,
-    WindowState,
+    Intent, Ledger, Phase, PublishedPartition, SpooledResult, TaskRow, WindowRow, WindowState,
 };
 use crate::normalize::{self, Findings, Normalized, Normalizer};
-use crate::publish::{
-    self, InputEntry, PartitionId, PartitionPlan, Previous, Publisher, Quarantined,
-};
+use crate::plan::fanout::Coverage;
+use crate::publish::manifest::{self, Input, Outcome, Revision};
+use crate::publish::{self, PartitionId, PartitionPlan, Publisher, SpooledTask};
 use crate::run::summary::{Cause, CauseKind};
 use crate::spool::Spool;
+use crate::store::{self, Lake, Version};
 use crate::task::machine::{Event, GaveUp, Machine, State};
-use crate::task::{Request, TaskKey};
+use crate::task::{ExportId, Request, TaskKey, TaskSpec};
 use crate::window::{Window, date_of};
 
 /// Everything that the tasks of one tenant are done with.
@@ -55,7 +56,9 @@ pub struct Tenant {
     pub ledger: Ledger,
     /// Where results wait.
     pub spool: Spool,
-    /// Puts partitions into the lake.
+    /// Where partitions go.
+    pub lake: Lake,
+    /// Puts them there.
     pub publisher: Publisher,
     /// Gets bytes from Feishu.
     pub exporter: Exporter,
@@ -149,7 +152,7 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
     let normalized = {
         let (limits, context) = (
             tenant.workbook_limits.clone(),
-            context_of(tenant, job, task, &fetched),
+            context_of(tenant, job, &task.spec, Source::of(&fetched)),
         );
         tokio::task::spawn_blocking(move || decode_and_normalize(&original, &limits, &context))
             .await?
@@ -164,21 +167,37 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
     }
 }
 
+/// Where a task's rows came from.
+struct Source {
+    export_id: Option<ExportId>,
+    sha256: String,
+    extracted_at: Option<Timestamp>,
+}
+
+impl Source {
+    fn of(fetched: &State) -> Self {
+        let (sha256, extracted_at) = match fetched {
+            State::Fetched {
+                sha256,
+                extracted_at,
+                ..
+            } => (sha256.clone(), Some(*extracted_at)),
+            _ => (String::new(), None),
+        };
+        Self {
+            export_id: fetched.export_id().cloned(),
+            sha256,
+            extracted_at,
+        }
+    }
+}
+
 fn context_of(
     tenant: &Tenant,
     job: &JobSpec,
-    task: &TaskRow,
-    fetched: &State,
+    spec: &TaskSpec,
+    source: Source,
 ) -> normalize::Context {
-    let spec = &task.spec;
-    let (sha256, extracted_at) = match fetched {
-        State::Fetched {
-            sha256,
-            extracted_at,
-            ..
-        } => (sha256.clone(), Some(*extracted_at)),
-        _ => (String::new(), None),
-    };
     let buckets = match &spec.request {
         Request::DailyReport { start, end, .. } => {
             query_window(*start, *end).map(|query| normalize::Buckets {
@@ -195,15 +214,31 @@ fn context_of(
         lineage: spec.lineage.clone(),
         stamp: normalize::Stamp {
             task_key: Some(spec.key.clone()),
-            export_id: fetched.export_id().cloned(),
-            source_sha256: sha256,
+            export_id: source.export_id,
+            source_sha256: source.sha256,
             window: Some(spec.window),
-            extracted_at,
+            extracted_at: source.extracted_at,
         },
         buckets,
         top_user_duration: job.options.top_user_duration_unit,
         keys_from_task_required: true,
     }
+}
+
+/// The rows of a task by the partition they fall into.
+fn split(
+    tenant: &Tenant,
+    spec: &TaskSpec,
+    normalized: &Normalized,
+) -> Result<BTreeMap<Date, RecordBatch>> {
+    let home = date_of(&tenant.time_zone, spec.window.start());
+    let contract = Contract::of(spec.dataset());
+    Ok(publish::split_by_dt(
+        &normalized.batch,
+        contract,
+        &tenant.time_zone,
+        home,
+    )?)
 }
 
 fn query_window(start: i64, end: i64) -> Option<Window> {
@@ -277,13 +312,7 @@ async fn spool_rows(
     normalized: &Normalized,
 ) -> Result<Ended> {
     let dataset = task.spec.dataset();
-    let home = date_of(&tenant.time_zone, task.spec.window.start());
-    let by_date = publish::split_by_dt(
-        &normalized.batch,
-        Contract::of(dataset),
-        &tenant.time_zone,
-        home,
-    )?;
+    let by_date = split(tenant, &task.spec, normalized)?;
     if let Err(error) = tenant
         .spool
         .put_rows(&task.spec.key, task.generation, &by_date)
@@ -333,7 +362,7 @@ async fn quarantine(
     if let Some(original) = original {
         if let Err(error) = tenant
             .publisher
-            .quarantine(spec.dataset(), &tenant.name, sha256, original, &record)
+            .quarantine(spec.dataset(), &tenant.name, original, &record)
             .await
         {
             let message = format!("{message}; it could not be put into the lake: {error}");
@@ -486,12 +515,22 @@ pub async fn publish_windows(
         .spooled(&tenant.name, Some(job.dataset))
         .await?;
     tasks.retain(|task| windows.contains(&task.job_window));
-    pack_originals(tenant, &mut tasks).await?;
+    if let Err(error) = pack_originals(tenant, &mut tasks).await {
+        export_lost_again(tenant, &tasks, error).await?;
+        return Ok(Vec::new());
+    }
     let mut done = Vec::new();
     for dt in affected_partitions(tenant, job.dataset, windows, &tasks).await? {
-        if let Some(published) = publish_partition(tenant, job, dt, &tasks).await? {
-            each(published.clone());
-            done.push(published);
+        match publish_partition(tenant, job, dt, &tasks).await {
+            Ok(Some(published)) => {
+                each(published.clone());
+                done.push(published);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                export_lost_again(tenant, &tasks, error).await?;
+                return Ok(done);
+            }
         }
     }
     let keys: Vec<(TaskKey, u32)> = tasks
@@ -507,6 +546,30 @@ pub async fn publish_windows(
         forget(tenant, task);
     }
     Ok(done)
+}
+
+/// A spool that lost something costs its tasks an export more, and nothing else. Any other error is given back.
+async fn export_lost_again(tenant: &Tenant, round: &[TaskRow], error: anyhow::Error) -> Result<()> {
+    let lost: Vec<TaskKey> = match error.downcast_ref::<publish::Error>() {
+        Some(publish::Error::RowsLost(keys)) => keys.clone(),
+        Some(publish::Error::OriginalsLost(hashes)) => {
+            let is_lost = |task: &&TaskRow| {
+                sha256_of(task).is_some_and(|sha256| hashes.iter().any(|hash| hash == sha256))
+            };
+            round
+                .iter()
+                .filter(is_lost)
+                .map(|task| task.spec.key.clone())
+                .collect()
+        }
+        _ => return Err(error),
+    };
+    tracing::warn!(tasks = lost.len(), "{error:#}");
+    tenant
+        .ledger
+        .export_again(&lost, tenant.clock.now())
+        .await?;
+    Ok(())
 }
 
 /// Archives the originals of a round before any row of theirs is visible.
@@ -581,75 +644,85 @@ async fn windows_of_day(tenant: &Tenant, dataset: Dataset, dt: Date) -> Result<V
 /// Replaces one partition: what is there, less the rows of tasks that ran again or whose parent is gone, with the rows of this round.
 ///
 /// The order is the proof (see the design): intent, object, manifest, ledger. Stopped after any of them, the next round plans the same
-/// partition again from the spool, finds the object as the intent describes it, and goes on.
+/// partition again from the spool, merges to the same object, and goes on with what is missing.
 async fn publish_partition(
     tenant: &Tenant,
     job: &JobSpec,
     dt: Date,
     round: &[TaskRow],
 ) -> Result<Option<Published>> {
-    let dataset = job.dataset;
-    let known = tenant.ledger.partition(&tenant.name, dataset, dt).await?;
-    let Some(plan) = plan_partition(tenant, job, dt, round, known.as_ref()).await? else {
+    let Some(next) = plan_partition(tenant, job, dt, round).await? else {
         return Ok(None);
     };
-    let now = || tenant.clock.now();
-    let staged = tenant.publisher.stage(&plan).await?;
+    let (dataset, now) = (job.dataset, || tenant.clock.now());
+    let staged = tenant.publisher.stage(next.plan.clone()).await?;
+    let written = &staged.written;
+    let is_complete = next.reasons.is_empty();
     let published = Published {
         dt,
-        rows: staged.rows,
-        size_bytes: staged.bytes.len() as u64,
-        complete: plan.complete,
-        unchanged: false,
+        rows: written.rows,
+        size_bytes: written.size_bytes,
+        complete: is_complete,
+        unchanged: staged.unchanged,
     };
-    let inputs = plan
-        .inputs
-        .iter()
-        .map(|entry| {
-            Ok((
-                entry.task_key.clone(),
-                entry.generation,
-                serde_json::to_string(entry)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    if plan
-        .previous
-        .as_ref()
-        .is_some_and(|previous| previous.content_hash == staged.content_hash)
-    {
-        tenant
-            .ledger
-            .checked(&tenant.name, dataset, dt, plan.complete, &inputs, now())
-            .await?;
-        return Ok(Some(Published {
-            unchanged: true,
-            ..published
-        }));
+    let mut inputs = next.inputs;
+    for input in &mut inputs {
+        if let Some(rows) = staged.overridden.get(&input.task_key) {
+            input.overridden_rows = *rows;
+        }
     }
+    let recorded = recorded_inputs(&inputs)?;
+    if staged.unchanged {
+        let ledger = &tenant.ledger;
+        ledger
+            .checked(&tenant.name, dataset, dt, is_complete, &recorded, now())
+            .await?;
+        return Ok(Some(published));
+    }
+    let mut revision = Revision {
+        id: next.plan.id.clone(),
+        destination: job.destination.clone(),
+        number: next.number,
+        reasons: next.reasons,
+        rows: written.rows,
+        object: manifest::Object {
+            path: String::new(),
+            size_bytes: written.size_bytes,
+            sha256: written.sha256.clone(),
+            version: Version::default(),
+        },
+        content_hash: written.content_hash.clone(),
+        previous_sha256: next.previous_manifest,
+        inputs,
+        rejects: next.rejects,
+        blank_columns: next.blank_columns,
+        unknown_columns: next.unknown_columns,
+        coverage: next.coverage,
+    };
     let intent = Intent {
-        revision: plan.revision.into(),
-        content_hash: staged.content_hash.clone(),
-        object_sha256: staged.object_sha256.clone(),
-        size_bytes: published.size_bytes,
-        rows: staged.rows,
+        revision: revision.number.into(),
+        content_hash: written.content_hash.clone(),
+        object_sha256: written.sha256.clone(),
+        size_bytes: written.size_bytes,
+        rows: written.rows,
     };
     tenant
         .ledger
         .intend(&tenant.name, dataset, dt, &intent)
         .await?;
-    if !staged.on_lake {
-        tenant.publisher.put_object(&plan, &staged).await?;
-    }
-    let manifest_sha256 = tenant.publisher.put_manifest(&plan, &staged).await?;
+    revision.object = tenant
+        .publisher
+        .put_object(&job.destination, &next.plan.id, &staged)
+        .await?;
+    let record = put_manifest(tenant, revision).await?;
     let done = PublishedPartition {
-        revision: plan.revision.into(),
-        complete: plan.complete,
-        content_hash: staged.content_hash,
-        manifest_sha256,
-        rows: staged.rows,
-        size_bytes: published.size_bytes,
-        inputs,
+        revision: record.manifest.revision.into(),
+        complete: is_complete,
+        content_hash: written.content_hash.clone(),
+        manifest_sha256: record.sha256,
+        rows: written.rows,
+        size_bytes: written.size_bytes,
+        inputs: recorded,
     };
     tenant
         .ledger
@@ -658,127 +731,240 @@ async fn publish_partition(
     Ok(Some(published))
 }
 
+/// Puts the manifest under the next free number: another one under ours was left by a publish that died before the ledger heard of it.
+async fn put_manifest(tenant: &Tenant, mut revision: Revision) -> Result<manifest::Found> {
+    let now = tenant.clock.now();
+    match manifest::put(&tenant.lake, revision.clone(), now).await {
+        Err(publish::Error::Store(error)) if error.kind() == store::Kind::Conflict => {
+            let Some(latest) = manifest::latest(&tenant.lake, &revision.id).await? else {
+                return Err(error.into());
+            };
+            revision.number = latest.manifest.revision + 1;
+            revision.previous_sha256 = Some(latest.sha256);
+            Ok(manifest::put(&tenant.lake, revision, now).await?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// The next revision of a partition.
+struct Next {
+    plan: PartitionPlan,
+    number: u32,
+    previous_manifest: Option<String>,
+    /// Every task of the day, those without rows too.
+    inputs: Vec<Input>,
+    /// What keeps the day from being complete.
+    reasons: Vec<String>,
+    rejects: BTreeMap<String, u64>,
+    blank_columns: BTreeSet<String>,
+    unknown_columns: BTreeSet<String>,
+    coverage: Option<manifest::Coverage>,
+}
+
 /// What the next revision of a partition is made of; `None` if nothing is known of the day yet.
 async fn plan_partition(
     tenant: &Tenant,
     job: &JobSpec,
     dt: Date,
     round: &[TaskRow],
-    known: Option<&PartitionRow>,
-) -> Result<Option<PartitionPlan>> {
-    let dataset = job.dataset;
+) -> Result<Option<Next>> {
+    let (ledger, dataset) = (&tenant.ledger, job.dataset);
+    let known = ledger.partition(&tenant.name, dataset, dt).await?;
+    let known = known.filter(|row| row.revision > 0);
     let windows = windows_of_day(tenant, dataset, dt).await?;
-    let standing = standing_of(tenant, &windows, round).await?;
-    let published = known.filter(|row| row.revision > 0);
+    let in_round: HashSet<&TaskKey> = round.iter().map(|task| &task.spec.key).collect();
+    let mut day = Day::default();
+    for window in &windows {
+        day.is_due |= window.state == WindowState::Due;
+        let tasks = ledger
+            .tasks_of(&tenant.name, dataset, window.window)
+            .await?;
+        day.tasks.extend(tasks);
+    }
     let mut add = Vec::new();
     let mut inputs = Vec::new();
     for task in round {
         let has_rows = dts_of(task)?.contains(&dt);
-        let is_home = task.spec.window.dates(&tenant.time_zone).first() == Some(&dt);
         if has_rows {
-            add.push((task.spec.key.clone(), task.generation));
+            let (key, generation) = (task.spec.key.clone(), task.generation);
+            add.push(SpooledTask { key, generation });
         }
-        if has_rows || is_home {
-            inputs.push(entry_of(task)?);
+        if has_rows || is_home(tenant, task, dt) {
+            inputs.push(input_of(task));
         }
     }
-    if published.is_none() && inputs.is_empty() && !standing.is_complete {
+    let reasons = day.reasons(&in_round);
+    if known.is_none() && inputs.is_empty() && !reasons.is_empty() {
         return Ok(None);
     }
     let mut drop: HashSet<TaskKey> = round.iter().map(|task| task.spec.key.clone()).collect();
-    if standing.is_complete {
-        let withdrawn = tenant.ledger.withdrawn_inputs(&tenant.name).await?;
-        drop.extend(
-            withdrawn
-                .into_iter()
-                .filter(|(of, day, _)| *of == dataset && *day == dt)
-                .map(|(_, _, key)| key),
-        );
+    if reasons.is_empty() {
+        let withdrawn = ledger.withdrawn_inputs(&tenant.name).await?;
+        let here = withdrawn
+            .into_iter()
+            .filter(|(of, day, _)| *of == dataset && *day == dt);
+        drop.extend(here.map(|(_, _, key)| key));
     }
-    for (key, _, entry) in tenant.ledger.inputs(&tenant.name, dataset, dt).await? {
-        if !drop.contains(&key) {
-            inputs.push(
-                serde_json::from_str(&entry).context("the ledger holds an unreadable input")?,
-            );
+    for (key, _, entry) in ledger.inputs(&tenant.name, dataset, dt).await? {
+        if drop.contains(&key) {
+            continue;
         }
+        let input: Input =
+            serde_json::from_str(&entry).context("the ledger holds an unreadable input")?;
+        if input.overridden_rows > 0 {
+            add.push(restore(tenant, job, &input).await?);
+        }
+        inputs.push(input);
     }
-    inputs.sort_by(|a: &InputEntry, b| a.task_key.cmp(&b.task_key));
     let ranks = inputs
         .iter()
-        .map(|entry| (entry.task_key.clone(), entry.submitted_at.as_microsecond()))
+        .map(|input| (input.task_key.clone(), rank(input)))
         .collect();
-    let coverage = windows
-        .iter()
-        .filter_map(|row| serde_json::from_str(row.coverage.as_deref()?).ok())
-        .collect();
-    let previous = published.and_then(|row| {
-        Some(Previous {
-            revision: u32::try_from(row.revision).ok()?,
-            content_hash: row.content_hash.clone()?,
-            manifest_sha256: row.manifest_sha256.clone()?,
-        })
-    });
-    Ok(Some(PartitionPlan {
+    day.add_missing(tenant, dt, &mut inputs);
+    let plan = PartitionPlan {
         id: PartitionId {
             dataset,
             tenant: tenant.name.clone(),
             dt,
         },
         destination: job.destination.clone(),
-        revision: previous
-            .as_ref()
-            .map_or(1, |previous| previous.revision + 1),
-        previous,
+        previous_content_hash: known.as_ref().and_then(|row| row.content_hash.clone()),
         add,
         drop,
         ranks,
-        complete: standing.is_complete,
-        coverage,
+    };
+    let published = known.as_ref().map_or(0, |row| row.revision);
+    let mut next = Next {
+        plan,
+        number: u32::try_from(published).unwrap_or(u32::MAX - 1) + 1,
+        previous_manifest: known.and_then(|row| row.manifest_sha256),
         inputs,
-    }))
+        reasons,
+        rejects: BTreeMap::new(),
+        blank_columns: BTreeSet::new(),
+        unknown_columns: BTreeSet::new(),
+        coverage: coverage_of(job, &windows),
+    };
+    next.sum_up(&day);
+    Ok(Some(next))
 }
 
-/// How the tasks of a day's windows stand, the round's own rows counted as published.
-struct Standing {
-    is_complete: bool,
+/// The windows of a day, looked at together.
+#[derive(Default)]
+struct Day {
+    /// Whether a window of it has no tasks yet.
+    is_due: bool,
+    tasks: Vec<TaskRow>,
 }
 
-async fn standing_of(
-    tenant: &Tenant,
-    windows: &[WindowRow],
-    round: &[TaskRow],
-) -> Result<Standing> {
-    let in_round: HashSet<&TaskKey> = round.iter().map(|task| &task.spec.key).collect();
-    let mut is_complete = !windows.is_empty() && !round.iter().any(lacks_rows);
-    for row in windows {
-        is_complete &= row.state != WindowState::Due;
-        if !is_complete {
-            break;
+impl Day {
+    /// What keeps the day from being complete, once the tasks of this round are published.
+    fn reasons(&self, in_round: &HashSet<&TaskKey>) -> Vec<String> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for task in &self.tasks {
+            let reason = match task.phase {
+                Phase::Open => "not exported yet",
+                Phase::Spooled if !in_round.contains(&task.spec.key) => "not published yet",
+                Phase::Quarantined => "quarantined",
+                Phase::Failed => "failed",
+                _ if findings_of(task).rows_quarantined > 0 => "with rows that lack a key",
+                Phase::Spooled | Phase::Published | Phase::Withdrawn => continue,
+            };
+            *counts.entry(reason).or_default() += 1;
         }
-        let phases = tenant
-            .ledger
-            .phases_of(&row.tenant, row.dataset, row.window)
-            .await?;
-        let ends_well = |(phase, _): &(Phase, u64)| {
-            matches!(phase, Phase::Published | Phase::Withdrawn | Phase::Spooled)
-        };
-        is_complete = phases.iter().all(ends_well);
-        if is_complete && phases.iter().any(|(phase, _)| *phase == Phase::Spooled) {
-            let tasks = tenant
-                .ledger
-                .tasks_of(&row.tenant, row.dataset, row.window)
-                .await?;
-            is_complete = tasks
-                .iter()
-                .all(|task| task.phase != Phase::Spooled || in_round.contains(&task.spec.key));
+        let due = self
+            .is_due
+            .then(|| "a window of the day is not planned yet".to_owned());
+        due.into_iter()
+            .chain(
+                counts
+                    .iter()
+                    .map(|(reason, tasks)| format!("{tasks} tasks {reason}")),
+            )
+            .collect()
+    }
+
+    /// Adds the tasks of the day that brought no workbook, so that the manifest names what is not there.
+    fn add_missing(&self, tenant: &Tenant, dt: Date, inputs: &mut Vec<Input>) {
+        let there: HashSet<TaskKey> = inputs.iter().map(|input| input.task_key.clone()).collect();
+        for task in &self.tasks {
+            let is_missing = matches!(task.phase, Phase::Open | Phase::Quarantined | Phase::Failed);
+            if is_missing && is_home(tenant, task, dt) && !there.contains(&task.spec.key) {
+                inputs.push(input_of(task));
+            }
         }
     }
-    Ok(Standing { is_complete })
 }
 
-/// A task some of whose rows lack a key: the others are published, the day is not complete, and somebody must look.
-fn lacks_rows(task: &TaskRow) -> bool {
-    findings_of(task).rows_quarantined > 0
+impl Next {
+    /// Adds up what normalising found in all workbooks of the day.
+    fn sum_up(&mut self, day: &Day) {
+        let all: Vec<Findings> = day
+            .tasks
+            .iter()
+            .filter(|task| task.result.is_some())
+            .map(findings_of)
+            .collect();
+        for findings in &all {
+            for reject in &findings.rejects {
+                *self.rejects.entry(reject.column.clone()).or_default() += 1;
+            }
+            self.unknown_columns
+                .extend(findings.extra_columns.iter().cloned());
+        }
+        let mut filled = all.iter().filter(|findings| findings.rows_out > 0);
+        if let Some(first) = filled.next() {
+            self.blank_columns
+                .extend(first.blank_columns.iter().cloned());
+            for findings in filled {
+                self.blank_columns
+                    .retain(|column| findings.blank_columns.contains(column));
+            }
+        }
+    }
+}
+
+/// Brings back the rows of a task that another task's rows pushed out: the other may have changed or gone. They come from the archived original.
+async fn restore(tenant: &Tenant, job: &JobSpec, input: &Input) -> Result<SpooledTask> {
+    let (Some(pack), Some(sha256), Some(window)) =
+        (&input.pack, &input.source_sha256, input.window())
+    else {
+        anyhow::bail!("task {} has no archived original", input.task_key);
+    };
+    let mut pack = tenant.publisher.open_pack(&tenant.name, pack).await?;
+    let original = pack.original(sha256)?;
+    let spec = TaskSpec::new(
+        &tenant.name,
+        window,
+        input.request.clone(),
+        input.lineage.clone(),
+    );
+    let source = Source {
+        export_id: input.export_id.clone(),
+        sha256: sha256.clone(),
+        extracted_at: input.extracted_at,
+    };
+    let (limits, context) = (
+        tenant.workbook_limits.clone(),
+        context_of(tenant, job, &spec, source),
+    );
+    let work = move || decode_and_normalize(&original, &limits, &context);
+    let normalized = tokio::task::spawn_blocking(work).await?.map_err(|broken| {
+        anyhow::anyhow!(
+            "the archived original of task {} cannot be read: {}",
+            input.task_key,
+            broken.reason
+        )
+    })?;
+    let by_date = split(tenant, &spec, &normalized)?;
+    tenant
+        .spool
+        .put_rows(&input.task_key, input.generation, &by_date)?;
+    Ok(SpooledTask {
+        key: input.task_key.clone(),
+        generation: input.generation,
+    })
 }
 
 fn findings_of(task: &TaskRow) -> Findings {
@@ -805,7 +991,7 @@ async fn quarantine_rows(tenant: &Tenant, task: &TaskRow) -> Result<()> {
         let record = quarantined(task, &reason, &findings)?;
         tenant
             .publisher
-            .quarantine(task.spec.dataset(), &tenant.name, sha256, original, &record)
+            .quarantine(task.spec.dataset(), &tenant.name, original, &record)
             .await?;
     }
     tenant
@@ -822,16 +1008,17 @@ async fn quarantine_rows(tenant: &Tenant, task: &TaskRow) -> Result<()> {
     Ok(())
 }
 
-fn quarantined(task: &TaskRow, reason: &str, findings: &Findings) -> Result<Quarantined> {
+fn quarantined(task: &TaskRow, reason: &str, findings: &Findings) -> Result<serde_json::Value> {
     let spec = &task.spec;
-    Ok(Quarantined {
-        task_key: spec.key.clone(),
-        window_start: spec.window.start(),
-        window_end: spec.window.end(),
-        export_id: task.machine.export_id().cloned(),
-        reason: reason.to_owned(),
-        findings: serde_json::to_value(findings)?,
-    })
+    Ok(serde_json::json!({
+        "task_key": spec.key,
+        "dataset": spec.dataset(),
+        "window_start": spec.window.start(),
+        "window_end": spec.window.end(),
+        "export_id": task.machine.export_id(),
+        "reason": reason,
+        "findings": serde_json::to_value(findings)?,
+    }))
 }
 
 /// Removes what the lake now has; what cannot be removed is cleaned at the next start. Sheets without rows and reports stay until then, because
@@ -864,31 +1051,91 @@ fn dts_of(task: &TaskRow) -> Result<Vec<Date>> {
     })
 }
 
-fn entry_of(task: &TaskRow) -> Result<InputEntry> {
-    let State::Fetched {
-        export_id,
-        submitted_at,
-        sha256,
-        extracted_at,
-        ..
-    } = &task.machine
-    else {
-        anyhow::bail!("task {} is spooled and was never fetched", task.spec.key);
-    };
+/// Whether `dt` is the day that a task stands for: where it is listed although it brought no row.
+fn is_home(tenant: &Tenant, task: &TaskRow, dt: Date) -> bool {
+    date_of(&tenant.time_zone, task.spec.window.start()) == dt
+}
+
+fn rank(input: &Input) -> i64 {
+    input
+        .submitted_at
+        .map_or(i64::MIN, Timestamp::as_microsecond)
+}
+
+fn input_of(task: &TaskRow) -> Input {
     let spec = &task.spec;
-    Ok(InputEntry {
+    let fetched = match &task.machine {
+        State::Fetched {
+            submitted_at,
+            sha256,
+            extracted_at,
+            ..
+        } => Some((*submitted_at, sha256.clone(), *extracted_at)),
+        _ => None,
+    };
+    let outcome = match (task.phase, task.rows) {
+        (Phase::Open, _) => Outcome::Missing,
+        (Phase::Quarantined, _) => Outcome::Quarantined,
+        (Phase::Failed, _) => Outcome::Failed,
+        (_, Some(0)) => Outcome::Empty,
+        _ => Outcome::Published,
+    };
+    Input {
         task_key: spec.key.clone(),
         generation: task.generation,
         request: spec.request.clone(),
         lineage: spec.lineage.clone(),
         window_start: spec.window.start(),
         window_end: spec.window.end(),
-        export_id: export_id.clone(),
-        submitted_at: *submitted_at,
-        extracted_at: *extracted_at,
-        source_sha256: sha256.clone(),
+        export_id: task.machine.export_id().cloned(),
+        submitted_at: fetched.as_ref().map(|(submitted_at, _, _)| *submitted_at),
+        extracted_at: fetched.as_ref().map(|(_, _, extracted_at)| *extracted_at),
+        source_sha256: fetched.map(|(_, sha256, _)| sha256),
         pack: task.pack.clone(),
         rows: task.rows.unwrap_or(0),
+        overridden_rows: 0,
+        outcome,
+    }
+}
+
+/// What the ledger keeps of a partition's inputs: those whose workbook is in it.
+fn recorded_inputs(inputs: &[Input]) -> Result<Vec<(TaskKey, u32, String)>> {
+    inputs
+        .iter()
+        .filter(|input| matches!(input.outcome, Outcome::Published | Outcome::Empty))
+        .map(|input| {
+            Ok((
+                input.task_key.clone(),
+                input.generation,
+                serde_json::to_string(input)?,
+            ))
+        })
+        .collect()
+}
+
+/// What the fan-out of a day's windows left out; `None` for datasets without one.
+fn coverage_of(job: &JobSpec, windows: &[WindowRow]) -> Option<manifest::Coverage> {
+    let mut sum: Option<Coverage> = None;
+    for window in windows {
+        let coverage = window
+            .coverage
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        if let Some(coverage) = coverage {
+            sum.get_or_insert_with(Coverage::default).add(&coverage);
+        }
+    }
+    sum.map(|sum| manifest::Coverage {
+        parents: sum.parents,
+        planned: sum.planned,
+        left_out: manifest::LeftOut {
+            not_ended: sum.not_ended,
+            min_participants: sum.below_min_participants,
+            sampled: sum.not_sampled,
+            max_tasks: sum.over_max_tasks,
+            no_id: sum.no_id,
+        },
+        bounds: (&job.fan_out).into(),
     })
 }
 
@@ -896,7 +1143,15 @@ fn entry_of(task: &TaskRow) -> Result<InputEntry> {
 #[must_use]
 pub fn storage_cause(error: &anyhow::Error) -> Option<Cause> {
     let is_storage = error.chain().any(|cause| {
-        cause.downcast_ref::<crate::store::Error>().is_some()
+        matches!(
+            cause.downcast_ref::<publish::Error>(),
+            Some(
+                publish::Error::Store(_)
+                    | publish::Error::Spool(_)
+                    | publish::Error::Local { .. }
+                    | publish::Error::Object { .. }
+            )
+        ) || cause.downcast_ref::<store::Error>().is_some()
             || cause.downcast_ref::<crate::spool::Error>().is_some()
             || cause
                 .downcast_ref::<crate::ledger::Error>()

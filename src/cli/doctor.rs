@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::exit::Code;
 use crate::ledger::Ledger;
-use crate::store::Lake;
+use crate::publish::location;
 use crate::task::{ExportId, Request};
 
 /// Arguments of `meetlake doctor`.
@@ -96,16 +96,25 @@ async fn check_ledger(config: &Config) -> Check {
 }
 
 async fn check_lake(config: &Config) -> Check {
-    let found = match Lake::open(&config.lake.url, &config.lake.options) {
+    let found = match open::lake(config) {
         Err(error) => Err(error.to_string()),
-        Ok(lake) => lake
-            .probe()
-            .await
-            .map_err(|error| error.to_string())
-            .and_then(|probe| match probe.problem() {
-                Some(problem) => Err(problem),
-                None => Ok(probe.to_string()),
-            }),
+        Ok(lake) => {
+            let findings = lake.probe(&location::probe(Timestamp::now())).await;
+            let problems: Vec<String> = findings
+                .iter()
+                .filter_map(|finding| {
+                    Some(format!("{}: {}", finding.check, finding.problem.as_ref()?))
+                })
+                .collect();
+            if problems.is_empty() {
+                Ok(format!(
+                    "{} takes conditional writes, races included",
+                    lake.url()
+                ))
+            } else {
+                Err(problems.join("; "))
+            }
+        }
     };
     Check {
         about: "lake".into(),

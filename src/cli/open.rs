@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::pipeline::{self, Tenant};
 use crate::publish::Publisher;
 use crate::run::Limits;
 use crate::spool::{Keep, Spool};
-use crate::store::Lake;
+use crate::store::{self, Lake};
 
 /// An open configuration.
 #[derive(Debug)]
@@ -41,8 +42,8 @@ impl App {
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
         let spool = Spool::open(&config.spool_path)?;
         clean(&ledger, &spool).await?;
-        let lake = Lake::open(&config.lake.url, &config.lake.options)?;
-        let publisher = Publisher::new(lake, spool.clone(), clock.clone());
+        let lake = lake(&config)?;
+        let publisher = Publisher::new(lake.clone(), spool.clone());
         let decoders = Arc::new(Semaphore::new(
             std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         ));
@@ -70,6 +71,7 @@ impl App {
                 clock: clock.clone(),
                 ledger: ledger.clone(),
                 spool: spool.clone(),
+                lake: lake.clone(),
                 publisher: publisher.clone(),
                 exporter,
                 workbook_limits: workbook_limits(&config),
@@ -91,6 +93,20 @@ impl App {
             deadline: None,
         }
     }
+}
+
+/// The configured lake.
+///
+/// # Errors
+/// When its URL or options cannot be used.
+pub fn lake(config: &Config) -> Result<Lake, store::Error> {
+    let options = config
+        .lake
+        .options
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
+        .collect();
+    Lake::open(config.lake.url.as_str(), &options)
 }
 
 /// The client of one tenant.

@@ -468,6 +468,24 @@ impl Ledger {
         }
     }
 
+    /// Lets tasks begin anew whose results were lost on this machine.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn export_again(&self, tasks: &[TaskKey], now: Timestamp) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        for key in tasks {
+            sqlx::query("UPDATE task SET phase = 'open', machine = $1, run_at = $2, updated_at = $2 WHERE key = $3")
+                .bind(to_json(&State::Planned))
+                .bind(micros(now))
+                .bind(key.as_str().to_owned())
+                .execute(&mut *transaction)
+                .await
+                .map_err(sql("let a task begin anew"))?;
+        }
+        commit(transaction).await
+    }
+
     /// Records in which pack each original is.
     ///
     /// # Errors
