@@ -108,6 +108,8 @@ pub fn main() -> ExitCode {
         return Code::Usage.into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        // Decoding and merging are bounded by cores; more threads would only give the allocator more arenas to keep.
+        .max_blocking_threads(8)
         .enable_all()
         .build()
     {
@@ -253,10 +255,9 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     let mut numeric = vec![true; header.len()];
     for row in rows {
         for (index, cell) in row.iter().enumerate() {
-            if !cell.starts_with(|c: char| c.is_ascii_digit()) || cell.contains('-') {
-                if let Some(numeric) = numeric.get_mut(index) {
-                    *numeric = false;
-                }
+            let is_number = cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains('-');
+            if let Some(numeric) = numeric.get_mut(index) {
+                *numeric &= is_number;
             }
         }
         table.add_row(row);
@@ -275,7 +276,7 @@ pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

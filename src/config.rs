@@ -306,7 +306,7 @@ fn limits(section: Section<'_>) -> LimitsConfig {
     let defaults = LimitsConfig::default();
     let per_minute = |key| {
         section
-            .optional(key, |field| field.integer(1..=10_000))
+            .optional(key, |field| field.integer(1..=1_000_000))
             .and_then(|calls| u32::try_from(calls).ok())
     };
     let limits = LimitsConfig {

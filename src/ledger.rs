@@ -26,7 +26,7 @@ use sqlx::{AnyPool, Row};
 pub use partitions::{Intent, PartitionRow, PublishedPartition};
 pub use tasks::{OpenTask, Parent, Phase, SpooledResult, TaskRow};
 pub use views::{Attention, DatasetStatus, PartitionStatus, RunRecord};
-pub use windows::{NewWindow, ScheduleState, WindowRow, WindowState};
+pub use windows::{NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
 
 use crate::dataset::Dataset;
 
@@ -391,15 +391,15 @@ mod tests {
             state: WindowState::Due,
         };
         ledger
-            .insert_windows(
-                "meetings",
-                "acme",
-                Dataset::MeetingList,
-                &[new],
-                &[],
-                at(0),
-                None,
-            )
+            .insert_windows(&WindowBatch {
+                job: "meetings",
+                tenant: "acme",
+                dataset: Dataset::MeetingList,
+                new: &[new],
+                again: &[],
+                firing: at(0),
+                schedule: None,
+            })
             .await
             .expect("inserted");
         ledger

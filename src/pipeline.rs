@@ -359,22 +359,26 @@ async fn quarantine(
     );
     let original = tenant.spool.read_original(sha256)?;
     let record = quarantined(task, &broken.reason, &broken.findings)?;
-    if let Some(original) = original {
-        if let Err(error) = tenant
-            .publisher
-            .quarantine(spec.dataset(), &tenant.name, original, &record)
-            .await
-        {
-            let message = format!("{message}; it could not be put into the lake: {error}");
-            put_off(tenant, task, fetched.clone(), "storage", &message).await?;
-            return Ok(Ended::Refused {
-                cause: Cause {
-                    kind: CauseKind::Storage,
-                    word: "storage".into(),
-                    message,
-                },
-            });
+    let put_aside = match original {
+        Some(original) => {
+            let publisher = &tenant.publisher;
+            publisher
+                .quarantine(spec.dataset(), &tenant.name, original, &record)
+                .await
         }
+        None => Ok(()),
+    };
+    if let Err(error) = put_aside {
+        let message = format!("{message}; it could not be put into the lake: {error}");
+        put_off(tenant, task, fetched.clone(), "storage", &message).await?;
+        let (kind, word) = (CauseKind::Storage, "storage".to_owned());
+        return Ok(Ended::Refused {
+            cause: Cause {
+                kind,
+                word,
+                message,
+            },
+        });
     }
     tracing::error!(task.key = %spec.key, "{message}");
     tenant

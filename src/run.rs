@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dataset::Dataset;
 use crate::job::{JobSpec, OverlapPolicy};
-use crate::ledger::{NewWindow, OpenTask, Phase, ScheduleState, TaskRow, WindowRow, WindowState};
+use crate::ledger::{
+    NewWindow, OpenTask, Phase, ScheduleState, TaskRow, WindowBatch, WindowRow, WindowState,
+};
 use crate::pipeline::{self, Ended, Published, Tenant};
 use crate::plan;
 use crate::plan::fanout::{self, Known};
@@ -286,15 +288,15 @@ impl Run {
                     };
                     let ledger = &self.tenant.ledger;
                     ledger
-                        .insert_windows(
-                            &job.name,
-                            &self.tenant.name,
-                            job.dataset,
-                            &[],
-                            &[],
+                        .insert_windows(&WindowBatch {
+                            job: &job.name,
+                            tenant: &self.tenant.name,
+                            dataset: job.dataset,
+                            new: &[],
+                            again: &[],
                             firing,
-                            Some(skipped),
-                        )
+                            schedule: Some(skipped),
+                        })
                         .await?;
                 }
                 continue;
@@ -330,15 +332,15 @@ impl Run {
             &known,
         );
         ledger
-            .insert_windows(
-                &job.name,
+            .insert_windows(&WindowBatch {
+                job: &job.name,
                 tenant,
-                job.dataset,
-                &due.new,
-                &due.again,
+                dataset: job.dataset,
+                new: &due.new,
+                again: &due.again,
                 firing,
-                due.schedule,
-            )
+                schedule: due.schedule,
+            })
             .await?;
         let lost = due
             .new
@@ -391,7 +393,15 @@ impl Run {
             .map(|row| row.window)
             .collect();
         ledger
-            .insert_windows(&job.name, tenant, job.dataset, &new, &again, now, None)
+            .insert_windows(&WindowBatch {
+                job: &job.name,
+                tenant,
+                dataset: job.dataset,
+                new: &new,
+                again: &again,
+                firing: now,
+                schedule: None,
+            })
             .await?;
         if let Some(lost) = backfill.lost {
             self.warn(format!(

@@ -1,6 +1,7 @@
 //! What a run shows while it works: a live line a dataset on a terminal, plain lines elsewhere, nothing with `--json`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -133,10 +134,10 @@ fn line(now: &Counts) -> String {
         now.partitions
     );
     if now.deferred > 0 {
-        line += &format!(", {} put off", now.deferred);
+        let _ = write!(line, ", {} put off", now.deferred);
     }
     if now.troubled > 0 {
-        line += &format!(", {} in trouble", now.troubled);
+        let _ = write!(line, ", {} in trouble", now.troubled);
     }
     line
 }

@@ -74,6 +74,25 @@ pub struct NewWindow {
     pub state: WindowState,
 }
 
+/// What a job's schedule, or a backfill, asks for at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowBatch<'a> {
+    /// The job.
+    pub job: &'a str,
+    /// Whose data.
+    pub tenant: &'a str,
+    /// Which data.
+    pub dataset: Dataset,
+    /// Windows that should exist.
+    pub new: &'a [NewWindow],
+    /// Windows to be exported once more.
+    pub again: &'a [Window],
+    /// The firing that asks.
+    pub firing: Timestamp,
+    /// Where the schedule stands afterwards; `None` for a backfill.
+    pub schedule: Option<ScheduleState>,
+}
+
 /// A window as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowRow {
@@ -124,21 +143,21 @@ impl Ledger {
         .transpose()
     }
 
-    /// Inserts the windows that are not there yet, starts another generation of those in `again`, and moves the schedule, in one transaction.
-    /// Inserting a window twice changes nothing, except that one that was skipped becomes due when it is asked for as due.
+    /// Inserts the windows that are not there yet, starts another generation of those that are asked for again, and moves the schedule, in one
+    /// transaction. Inserting a window twice changes nothing, except that one that was skipped becomes due when it is asked for as due.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn insert_windows(
-        &self,
-        job: &str,
-        tenant: &str,
-        of: Dataset,
-        windows: &[NewWindow],
-        again: &[Window],
-        firing: Timestamp,
-        schedule: Option<ScheduleState>,
-    ) -> Result<(), Error> {
+    pub async fn insert_windows(&self, batch: &WindowBatch<'_>) -> Result<(), Error> {
+        let WindowBatch {
+            job,
+            tenant,
+            dataset: of,
+            new: windows,
+            again,
+            firing,
+            schedule,
+        } = *batch;
         let mut transaction = self.begin().await?;
         for new in windows {
             sqlx::query(

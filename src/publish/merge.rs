@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{
@@ -122,7 +123,10 @@ impl RowOrder {
 
     fn rows(&self, batch: &RecordBatch) -> Result<(Rows, Rows), ArrowError> {
         let columns = |indices: &[usize]| -> Vec<_> {
-            indices.iter().map(|&i| batch.column(i).clone()).collect()
+            indices
+                .iter()
+                .map(|&i| Arc::clone(batch.column(i)))
+                .collect()
         };
         Ok((
             self.key.convert_columns(&columns(&self.key_columns))?,
