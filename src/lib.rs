@@ -4,5 +4,8 @@ pub mod clock;
 pub mod contract;
 pub mod dataset;
 pub mod job;
+pub mod publish;
+pub mod spool;
+pub mod store;
 pub mod task;
 pub mod window;

@@ -1,0 +1,414 @@
+//! The lake's object store: a URL and options become a [`Lake`] that reads, lists and conditionally writes whole objects.
+//!
+//! `file://`, `s3://`, `gs://`, `az://` and `memory://`. Every write is one PUT, so a reader sees the old object or the new one. A store can
+//! answer "exists already" to its own successful write (it committed, then the connection broke and the request was sent again), so no
+//! refusal is believed before the object was read back and compared. The lake does not know what its objects are or where they belong;
+//! `publish::location` does.
+
+mod error;
+mod open;
+mod probe;
+
+use std::fmt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use crate::task::hex;
+
+pub use error::{Error, Kind};
+pub use open::file_url;
+pub use probe::Finding;
+
+/// An open lake; clones share its connections.
+#[derive(Clone)]
+pub struct Lake {
+    store: Arc<dyn ObjectStore>,
+    /// Where the lake's root lies in the store.
+    prefix: Path,
+    url: String,
+    /// Folder of a `file://` lake.
+    folder: Option<std::path::PathBuf>,
+    /// Values that must not show in an error, whatever a store puts into its answer.
+    secrets: Arc<[SecretString]>,
+}
+
+/// Which state of an object a reader saw; what a conditional write depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The entity tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// The generation (Google) or version id, where the store has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// An object and the state it was read in.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The whole content.
+    pub bytes: Bytes,
+    /// State at the time of reading.
+    pub version: Version,
+}
+
+/// An object that was copied to a local file.
+#[derive(Clone, Debug)]
+pub struct Downloaded {
+    /// Length, bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of the content.
+    pub sha256: String,
+    /// State at the time of reading.
+    pub version: Version,
+}
+
+impl Lake {
+    /// The lake's address, without anything secret.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The content of an object; `None` if there is no object.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn get(&self, path: &Path) -> Result<Option<Bytes>, Error> {
+        Ok(self.get_with_version(path).await?.map(|found| found.bytes))
+    }
+
+    /// The content of an object and the state it was read in; `None` if there is no object.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn get_with_version(&self, path: &Path) -> Result<Option<Stored>, Error> {
+        let failed = |error| self.error("read", path, error);
+        let Some(found) = found(self.store.get(&self.at(path)).await).map_err(failed)? else {
+            return Ok(None);
+        };
+        let version = version(&found.meta);
+        let bytes = found.bytes().await.map_err(failed)?;
+        Ok(Some(Stored { bytes, version }))
+    }
+
+    /// State and length of an object, bytes; `None` if there is no object.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn head(&self, path: &Path) -> Result<Option<(Version, u64)>, Error> {
+        let meta = found(self.store.head(&self.at(path)).await)
+            .map_err(|error| self.error("look at", path, error))?;
+        Ok(meta.map(|meta| (version(&meta), meta.size)))
+    }
+
+    /// Copies an object to the local file `to`, in bounded memory; `None` if there is no object.
+    ///
+    /// # Errors
+    /// If the store cannot be read, the file not written, or the content ends early.
+    pub async fn download(&self, path: &Path, to: &FilePath) -> Result<Option<Downloaded>, Error> {
+        let failed = |error| self.error("read", path, error);
+        let Some(object) = found(self.store.get(&self.at(path)).await).map_err(failed)? else {
+            return Ok(None);
+        };
+        let (version, expected_bytes) = (version(&object.meta), object.meta.size);
+        let local = |error: std::io::Error| self.error("copy", path, generic(error));
+        let mut file = tokio::fs::File::create(to).await.map_err(local)?;
+        let (mut hash, mut size_bytes) = (Sha256::new(), 0);
+        let mut chunks = object.into_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(failed)?;
+            hash.update(&chunk);
+            size_bytes += chunk.len() as u64;
+            file.write_all(&chunk).await.map_err(local)?;
+        }
+        file.flush().await.map_err(local)?;
+        if size_bytes != expected_bytes {
+            let short = format!("only {size_bytes} of {expected_bytes} bytes came");
+            return Err(self.refuse(Kind::Unreachable, "read", path, short));
+        }
+        Ok(Some(Downloaded {
+            size_bytes,
+            sha256: hex(&hash.finalize()),
+            version,
+        }))
+    }
+
+    /// Writes an object that must not exist yet. Run twice with the same bytes, it succeeds twice.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if there is another object; otherwise if the store cannot be written.
+    pub async fn put_create(&self, path: &Path, bytes: Bytes) -> Result<Version, Error> {
+        self.put(path, bytes, PutMode::Create).await
+    }
+
+    /// Replaces the object that was read in state `seen`. The local store has no conditional write: there the state is compared just
+    /// before, and exclusivity is the ledger's lock. Run twice with the same bytes, it succeeds twice.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the object is in another state and has other bytes; otherwise if the store cannot be written.
+    pub async fn put_if_unchanged(
+        &self,
+        path: &Path,
+        bytes: Bytes,
+        seen: &Version,
+    ) -> Result<Version, Error> {
+        if self.folder.is_none() {
+            let update = UpdateVersion {
+                e_tag: seen.etag.clone(),
+                version: seen.version.clone(),
+            };
+            return self.put(path, bytes, PutMode::Update(update)).await;
+        }
+        let Some(stored) = self.get_with_version(path).await? else {
+            let gone = "the object is gone".to_owned();
+            return Err(self.refuse(Kind::Conflict, "replace", path, gone));
+        };
+        if stored.version != *seen && stored.bytes != bytes {
+            let changed = "another process replaced it".to_owned();
+            return Err(self.refuse(Kind::Conflict, "replace", path, changed));
+        }
+        self.put(path, bytes, PutMode::Overwrite).await
+    }
+
+    /// Writes an object whatever was there; for records that mean nothing until another object names them.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub async fn put_overwrite(&self, path: &Path, bytes: Bytes) -> Result<Version, Error> {
+        self.put(path, bytes, PutMode::Overwrite).await
+    }
+
+    /// Paths of all objects below `folder`, sorted.
+    ///
+    /// # Errors
+    /// If the store cannot be listed.
+    pub async fn list(&self, folder: &Path) -> Result<Vec<Path>, Error> {
+        let found: Vec<_> = self
+            .store
+            .list(Some(&self.at(folder)))
+            .try_collect()
+            .await
+            .map_err(|error| self.error("list", folder, error))?;
+        let mut paths: Vec<Path> = found
+            .iter()
+            .filter_map(|meta| Some(meta.location.prefix_match(&self.prefix)?.collect()))
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Removes an object; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    pub async fn delete(&self, path: &Path) -> Result<(), Error> {
+        found(self.store.delete(&self.at(path)).await)
+            .map_err(|error| self.error("delete", path, error))?;
+        Ok(())
+    }
+
+    /// Removes what a killed writer of `path` left beside it in a local lake (`part-0.parquet#1`), which a reader that scans the folder
+    /// would trip over. Nothing else may be writing `path`. Leftovers that cannot be removed are left.
+    pub fn sweep(&self, path: &Path) {
+        let Some(folder) = &self.folder else { return };
+        let file = folder.join(path.as_ref());
+        let (Some(parent), Some(name)) = (file.parent(), path.filename()) else {
+            return;
+        };
+        let staging = format!("{name}#");
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&staging) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Writes an object; on an answer that may hide our own success, reads it back before deciding.
+    async fn put(&self, path: &Path, bytes: Bytes, mode: PutMode) -> Result<Version, Error> {
+        let action = match mode {
+            PutMode::Create => "create",
+            PutMode::Update(_) => "replace",
+            PutMode::Overwrite => "write",
+        };
+        let payload = PutPayload::from(bytes.clone());
+        let error = match self
+            .store
+            .put_opts(&self.at(path), payload, mode.into())
+            .await
+        {
+            Ok(put) => {
+                return Ok(Version {
+                    etag: put.e_tag,
+                    version: put.version,
+                });
+            }
+            Err(error) => self.error(action, path, error),
+        };
+        if error.may_hide_success()
+            && let Some(stored) = self.same_bytes(path, &bytes).await
+        {
+            return Ok(stored);
+        }
+        Err(error)
+    }
+
+    /// State of the object at `path` if its content is `bytes`.
+    async fn same_bytes(&self, path: &Path, bytes: &Bytes) -> Option<Version> {
+        let (_, size_bytes) = self.head(path).await.ok()??;
+        if size_bytes != bytes.len() as u64 {
+            return None;
+        }
+        let stored = self.get_with_version(path).await.ok()??;
+        (stored.bytes == *bytes).then_some(stored.version)
+    }
+
+    fn at(&self, path: &Path) -> Path {
+        self.prefix.parts().chain(path.parts()).collect()
+    }
+
+    fn error(&self, action: &'static str, path: &Path, error: object_store::Error) -> Error {
+        Error::from_store(action, path.as_ref(), &self.url, &error, &self.secrets)
+    }
+
+    fn refuse(&self, kind: Kind, action: &'static str, path: &Path, cause: String) -> Error {
+        Error::new(kind, action, path.as_ref(), &self.url, cause)
+    }
+}
+
+impl fmt::Debug for Lake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lake({})", self.url)
+    }
+}
+
+fn version(meta: &object_store::ObjectMeta) -> Version {
+    Version {
+        etag: meta.e_tag.clone(),
+        version: meta.version.clone(),
+    }
+}
+
+fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn generic(error: std::io::Error) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "local file",
+        source: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn memory(name: &str) -> Lake {
+        Lake::open(&format!("memory:///{name}"), &BTreeMap::new()).expect("a lake")
+    }
+
+    fn local() -> (tempfile::TempDir, Lake) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = file_url(folder.path()).expect("a url");
+        let lake = Lake::open(&url, &BTreeMap::new()).expect("a lake");
+        (folder, lake)
+    }
+
+    async fn behaves(lake: &Lake) {
+        let path = Path::from("a/tenant=x/one");
+        assert!(lake.get(&path).await.expect("get").is_none());
+        let first = lake.put_create(&path, "1".into()).await.expect("create");
+        // Our own bytes again: success, not a conflict.
+        lake.put_create(&path, "1".into()).await.expect("again");
+        let other = lake.put_create(&path, "2".into()).await;
+        assert_eq!(other.expect_err("refused").kind(), Kind::Conflict);
+        // A local tag holds the modification time; let it differ.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        lake.put_if_unchanged(&path, "22".into(), &first)
+            .await
+            .expect("replace");
+        lake.put_if_unchanged(&path, "22".into(), &first)
+            .await
+            .expect("the same replacement again");
+        let stale = lake.put_if_unchanged(&path, "333".into(), &first).await;
+        assert_eq!(stale.expect_err("refused").kind(), Kind::Conflict);
+        assert_eq!(lake.get(&path).await.expect("get").expect("it"), "22");
+        assert_eq!(
+            lake.list(&Path::from("a")).await.expect("list"),
+            [path.clone()]
+        );
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let copy = lake.download(&path, file.path()).await.expect("download");
+        assert_eq!(copy.expect("it").sha256, hex(&Sha256::digest(b"22")));
+        lake.delete(&path).await.expect("delete");
+        lake.delete(&path).await.expect("delete again");
+        assert!(lake.list(&Path::from("a")).await.expect("list").is_empty());
+        let problems = lake.probe(&Path::from("_doctor/x")).await;
+        assert!(problems.iter().all(|f| f.problem.is_none()), "{problems:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lake_in_memory_behaves() {
+        behaves(&memory("behaves/below")).await;
+    }
+
+    #[tokio::test]
+    async fn a_local_lake_behaves() {
+        behaves(&local().1).await;
+    }
+
+    #[tokio::test]
+    async fn two_opens_of_one_memory_url_see_each_other() {
+        let path = Path::from("x");
+        memory("shared")
+            .put_create(&path, "1".into())
+            .await
+            .expect("put");
+        assert!(memory("shared").get(&path).await.expect("get").is_some());
+        assert!(memory("other").get(&path).await.expect("get").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_folder_without_permission_is_named_as_refused() {
+        let (folder, lake) = local();
+        // Root may write anywhere, so a file stands where a folder is needed.
+        std::fs::write(folder.path().join("blocked"), "").expect("write");
+        let error = lake
+            .put_create(&Path::from("blocked/x"), "1".into())
+            .await
+            .expect_err("not a folder");
+        let text = error.to_string();
+        assert!(
+            text.contains("blocked/x") && text.contains("file://"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn leftovers_of_a_killed_writer_are_swept() {
+        let (folder, lake) = local();
+        let path = Path::from("d/part-0.parquet");
+        lake.put_create(&path, "1".into()).await.expect("put");
+        std::fs::write(folder.path().join("d/part-0.parquet#1"), "half").expect("write");
+        lake.sweep(&path);
+        let left = std::fs::read_dir(folder.path().join("d"))
+            .expect("list")
+            .count();
+        assert_eq!(left, 1);
+    }
+}

@@ -1,0 +1,200 @@
+//! What went wrong with the lake: on which object, why, and what to do; never with a secret in it.
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// The longest part of a store's own words that is shown, characters; some answer with a page of XML.
+const MAX_CAUSE_CHARS: usize = 400;
+
+/// A failed operation on the lake.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("could not {action} {path} in {url}: {cause}; {fix}", fix = self.kind.fix())]
+pub struct Error {
+    kind: Kind,
+    action: &'static str,
+    path: String,
+    url: String,
+    cause: String,
+}
+
+/// What a caller does about a failed operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// URL or options are wrong, or the bucket does not exist.
+    Misconfigured,
+    /// The store knows us and says no, or does not know us.
+    Refused,
+    /// No space left.
+    Full,
+    /// No answer, or one that says "later".
+    Unreachable,
+    /// The object is not in the state that the write depended on.
+    Conflict,
+    /// Anything else.
+    Other,
+}
+
+impl Kind {
+    const fn fix(self) -> &'static str {
+        match self {
+            Self::Misconfigured => "check the lake's url and options",
+            Self::Refused => {
+                "check the credentials and that they may read, write, list and delete below the lake's url"
+            }
+            Self::Full => "free some space or move the lake, then run again",
+            Self::Unreachable => "check endpoint, region and network, then run again",
+            Self::Conflict => "another process publishes to this lake; the next run plans again",
+            Self::Other => "run `meetlake doctor` to test the lake",
+        }
+    }
+}
+
+impl Error {
+    pub(super) fn new(
+        kind: Kind,
+        action: &'static str,
+        path: &str,
+        url: &str,
+        cause: String,
+    ) -> Self {
+        Self {
+            kind,
+            action,
+            path: path.to_owned(),
+            url: url.to_owned(),
+            cause,
+        }
+    }
+
+    pub(super) fn from_store(
+        action: &'static str,
+        path: &str,
+        url: &str,
+        error: &object_store::Error,
+        secrets: &[SecretString],
+    ) -> Self {
+        Self::new(kind_of(error), action, path, url, cause(error, secrets))
+    }
+
+    /// What a caller does about it.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// Whether the write may have happened although it was reported as failed.
+    pub(super) const fn may_hide_success(&self) -> bool {
+        matches!(self.kind, Kind::Conflict | Kind::Unreachable | Kind::Other)
+    }
+}
+
+fn kind_of(error: &object_store::Error) -> Kind {
+    use object_store::Error as E;
+    match error {
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => Kind::Refused,
+        E::AlreadyExists { .. } | E::Precondition { .. } => Kind::Conflict,
+        // Reading a missing object is no error here, so what is missing is the bucket.
+        E::NotFound { .. } | E::InvalidPath { .. } | E::UnknownConfigurationKey { .. } => {
+            Kind::Misconfigured
+        }
+        other => kind_of_cause(other),
+    }
+}
+
+fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Kind {
+    use std::io::ErrorKind as Io;
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                Io::StorageFull | Io::QuotaExceeded => return Kind::Full,
+                Io::PermissionDenied | Io::ReadOnlyFilesystem => return Kind::Refused,
+                _ => {}
+            }
+        }
+        if cause.is::<object_store::client::HttpError>() {
+            // Without any credentials a cloud's metadata service is asked, which answers only inside that cloud.
+            let asks_for_credentials = error.to_string().contains("169.254.169.254");
+            return if asks_for_credentials {
+                Kind::Refused
+            } else {
+                Kind::Unreachable
+            };
+        }
+        next = cause.source();
+    }
+    // The retrying client gives a status only in its text.
+    if error.to_string().contains("non-2xx status code: 5") {
+        return Kind::Unreachable;
+    }
+    Kind::Other
+}
+
+/// The words of the innermost layers, without query strings (they may carry a signature) and without `secrets`.
+fn cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
+    let mut text = without_queries(&error.to_string());
+    for secret in secrets {
+        text = text.replace(secret.expose_secret(), "***");
+    }
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(MAX_CAUSE_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn without_queries(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut in_query = false;
+    for c in text.chars() {
+        in_query = match c {
+            '?' => true,
+            ')' | '"' | '\'' | '>' | '<' => false,
+            c if c.is_whitespace() => false,
+            _ => in_query,
+        };
+        if !in_query {
+            kept.push(c);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
+        object_store::Error::Generic {
+            store: "test",
+            source: source.into(),
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let error = generic(std::io::Error::from_raw_os_error(28));
+        assert_eq!(kind_of(&error), Kind::Full);
+        let error = generic(std::io::Error::from_raw_os_error(13));
+        assert_eq!(kind_of(&error), Kind::Refused);
+    }
+
+    #[test]
+    fn secrets_and_query_strings_do_not_show() {
+        let error = generic("PUT https://x.blob/c/k?sig=abc%2F&se=1 said: key hunter22 is wrong");
+        let secrets = [SecretString::from("hunter22")];
+        let error = Error::from_store("write", "k", "az://c", &error, &secrets);
+        let text = format!("{error} {error:?}");
+        assert!(
+            !text.contains("hunter22") && !text.contains("sig="),
+            "{text}"
+        );
+        assert!(
+            text.contains("https://x.blob/c/k said: key *** is wrong"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,339 @@
+//! A URL and options become a lake: which store, with which credentials, checksums and deadlines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path as FilePath, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
+use secrecy::SecretString;
+use url::Url;
+
+use super::{Error, Kind, Lake};
+
+/// Time for one request, as the store's options write it: a pack of 64 MB passes at 2 Mbit/s.
+const REQUEST_TIMEOUT: &str = "300 seconds";
+/// Option values shorter than this are not looked for in error texts: hiding "1" would hide every one.
+const MIN_SECRET_CHARS: usize = 8;
+
+impl Lake {
+    /// Opens the lake at `url`. `options` are the store's own keys (`endpoint`, `region`, `access_key_id`, …); what they leave open is read from
+    /// the environment as the cloud's own tools name it. A local folder is made if it is missing; nothing else is written or asked here.
+    ///
+    /// # Errors
+    /// [`Kind::Misconfigured`] for an unknown scheme or option, credentials in the URL, or plain HTTP to another machine.
+    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let parsed = parse(url)?;
+        install_crypto();
+        let (store, secrets, folder) = build(&parsed, options)?;
+        let prefix = match folder {
+            Some(_) => Path::default(),
+            None => Path::from_url_path(parsed.path())
+                .map_err(|error| misconfigured(url, error.to_string()))?,
+        };
+        Ok(Self {
+            store,
+            prefix,
+            url: parsed.to_string().trim_end_matches('/').to_owned(),
+            folder,
+            secrets: secrets.into(),
+        })
+    }
+}
+
+/// The `file://` URL of a folder, which need not exist; a relative path counts from the working directory.
+///
+/// # Errors
+/// [`Kind::Misconfigured`] if the path has no URL.
+pub fn file_url(folder: &FilePath) -> Result<String, Error> {
+    let shown = folder.display().to_string();
+    let absolute =
+        std::path::absolute(folder).map_err(|error| misconfigured(&shown, error.to_string()))?;
+    Url::from_directory_path(&absolute)
+        .map(|url| url.to_string().trim_end_matches('/').to_owned())
+        .map_err(|()| misconfigured(&shown, "it has no file:// url".to_owned()))
+}
+
+type Built = (Arc<dyn ObjectStore>, Vec<SecretString>, Option<PathBuf>);
+
+fn build(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+    match url.scheme() {
+        "file" => local(url, options),
+        "memory" => memory(url, options),
+        "s3" => s3(url, options),
+        "gs" => gcs(url, options),
+        "az" => azure(url, options),
+        scheme => Err(misconfigured(
+            url.as_str(),
+            format!("`{scheme}://` is not supported; there are file, s3, gs, az and memory"),
+        )),
+    }
+}
+
+fn parse(url: &str) -> Result<Url, Error> {
+    // What does not parse, or has a secret in it, is not repeated.
+    let parsed =
+        Url::parse(url).map_err(|error| misconfigured("the lake's url", error.to_string()))?;
+    let has_user = !parsed.username().is_empty() || parsed.password().is_some();
+    if has_user || parsed.query().is_some() || parsed.fragment().is_some() {
+        let why = "it has a user, a query or a fragment; credentials belong into the options";
+        return Err(misconfigured("the lake's url", why.to_owned()));
+    }
+    Ok(parsed)
+}
+
+fn local(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+    no_options(url, options)?;
+    let folder = url
+        .to_file_path()
+        .map_err(|()| misconfigured(url.as_str(), "it is not an absolute path".to_owned()))?;
+    let failed = |error| Error::from_store("open", "", url.as_str(), &error, &[]);
+    std::fs::create_dir_all(&folder).map_err(|error| failed(super::generic(error)))?;
+    let store = LocalFileSystem::new_with_prefix(&folder).map_err(failed)?;
+    Ok((Arc::new(store.with_fsync(true)), Vec::new(), Some(folder)))
+}
+
+/// One store a process and URL, so that whoever opens it twice sees the same objects.
+fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+    static STORES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+    no_options(url, options)?;
+    let mut stores = STORES.lock().expect("nothing panics while holding the map");
+    let store = Arc::clone(stores.entry(url.to_string()).or_default());
+    Ok((store, Vec::new(), None))
+}
+
+fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+    use AmazonS3ConfigKey as Key;
+    let mut builder = AmazonS3Builder::from_env()
+        .with_retry(retry())
+        .with_config(Key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
+    for (key, value) in options {
+        builder = builder.with_config(option_key(url, key)?, value);
+    }
+    let endpoints = [Key::Endpoint, Key::S3Endpoint].map(|key| builder.get_config_value(&key));
+    let allow_http = allow_http(url, &endpoints)?;
+    let secrets = [Key::AccessKeyId, Key::SecretAccessKey, Key::Token]
+        .map(|key| builder.get_config_value(&key));
+    let store = builder
+        .with_bucket_name(bucket(url)?)
+        // Buckets with object lock refuse a PUT without a checksum.
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_allow_http(allow_http)
+        .build()
+        .map_err(|error| unusable(url, &error, options))?;
+    Ok((Arc::new(store), hidden(secrets, options), None))
+}
+
+fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+    use GoogleConfigKey as Key;
+    let mut builder = GoogleCloudStorageBuilder::from_env()
+        .with_retry(retry())
+        .with_config(Key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
+    for (key, value) in options {
+        builder = builder.with_config(option_key(url, key)?, value);
+    }
+    let allow_http = allow_http(url, &[builder.get_config_value(&Key::BaseUrl)])?;
+    let secrets =
+        [Key::ServiceAccountKey, Key::BearerToken].map(|key| builder.get_config_value(&key));
+    let store = builder
+        .with_bucket_name(bucket(url)?)
+        .with_config(
+            Key::Client(ClientConfigKey::AllowHttp),
+            allow_http.to_string(),
+        )
+        .build()
+        .map_err(|error| unusable(url, &error, options))?;
+    Ok((Arc::new(store), hidden(secrets, options), None))
+}
+
+fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+    use AzureConfigKey as Key;
+    let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_retry(retry())
+        .with_config(Key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
+    for (key, value) in options {
+        builder = builder.with_config(option_key(url, key)?, value);
+    }
+    let allow_http = allow_http(url, &[builder.get_config_value(&Key::Endpoint)])?;
+    let secrets = [Key::AccessKey, Key::ClientSecret, Key::SasKey, Key::Token]
+        .map(|key| builder.get_config_value(&key));
+    let store = builder
+        .with_container_name(bucket(url)?)
+        .with_allow_http(allow_http)
+        .build()
+        .map_err(|error| unusable(url, &error, options))?;
+    Ok((Arc::new(store), hidden(secrets, options), None))
+}
+
+fn bucket(url: &Url) -> Result<&str, Error> {
+    url.host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| misconfigured(url.as_str(), "it names no bucket".to_owned()))
+}
+
+/// Parses an option's key, because the builders ignore or misread what they do not know.
+fn option_key<K: FromStr>(url: &Url, key: &str) -> Result<K, Error> {
+    let cause = || format!("`{key}` is not an option of `{}://`", url.scheme());
+    key.parse()
+        .map_err(|_| misconfigured(url.as_str(), cause()))
+}
+
+fn no_options(url: &Url, options: &BTreeMap<String, String>) -> Result<(), Error> {
+    match options.keys().next() {
+        Some(key) => Err(misconfigured(
+            url.as_str(),
+            format!("`{}://` has no options, not even `{key}`", url.scheme()),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether requests may go over plain HTTP: to this machine only, where no one listens in between.
+fn allow_http(url: &Url, endpoints: &[Option<String>]) -> Result<bool, Error> {
+    let mut allowed = false;
+    for endpoint in endpoints.iter().flatten() {
+        let parsed = Url::parse(endpoint)
+            .map_err(|error| misconfigured(url.as_str(), format!("the endpoint: {error}")))?;
+        if parsed.scheme() != "http" {
+            continue;
+        }
+        if !is_loopback(&parsed) {
+            let why = "a plain http endpoint is allowed on this machine only; use https";
+            return Err(misconfigured(url.as_str(), why.to_owned()));
+        }
+        allowed = true;
+    }
+    Ok(allowed)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Retries of one request, in seconds; minutes are the ledger's.
+fn retry() -> RetryConfig {
+    RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(60),
+        ..RetryConfig::default()
+    }
+}
+
+/// The process-wide TLS provider; the HTTP client is built without one of its own, so that only `ring` is compiled.
+fn install_crypto() {
+    // An error says that one is installed already, which is what we want.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Values that must not show: known credentials, and whatever option sounds like one.
+fn hidden<const N: usize>(
+    known: [Option<String>; N],
+    options: &BTreeMap<String, String>,
+) -> Vec<SecretString> {
+    let sounds_secret = |key: &str| {
+        ["key", "secret", "token", "sas", "password"]
+            .iter()
+            .any(|word| key.to_ascii_lowercase().contains(word))
+    };
+    let named = options
+        .iter()
+        .filter(|(key, _)| sounds_secret(key))
+        .map(|(_, value)| value.clone());
+    known
+        .into_iter()
+        .flatten()
+        .chain(named)
+        .filter(|value| value.len() >= MIN_SECRET_CHARS)
+        .map(SecretString::from)
+        .collect()
+}
+
+fn unusable(url: &Url, error: &object_store::Error, options: &BTreeMap<String, String>) -> Error {
+    let secrets: Vec<_> = options
+        .values()
+        .filter(|value| value.len() >= MIN_SECRET_CHARS)
+        .map(|value| SecretString::from(value.as_str()))
+        .collect();
+    let opened = Error::from_store("open", "", url.as_str(), error, &secrets);
+    misconfigured(url.as_str(), opened.cause().to_owned())
+}
+
+fn misconfigured(url: &str, cause: String) -> Error {
+    Error::new(Kind::Misconfigured, "open", "the lake", url, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(url: &str, options: &[(&str, &str)]) -> String {
+        let options = options
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let error = Lake::open(url, &options).expect_err("refused");
+        assert_eq!(error.kind(), Kind::Misconfigured, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn wrong_urls_and_options_are_named_and_secrets_are_not_repeated() {
+        assert!(problem("ftp://x", &[]).contains("ftp"));
+        assert!(problem("not a url", &[]).contains("relative URL"));
+        assert!(!problem("s3://key:hunter22@bucket", &[]).contains("hunter22"));
+        assert!(!problem("az://c?sig=hunter22", &[]).contains("hunter22"));
+        assert!(problem("s3://b", &[("regoin", "x")]).contains("regoin"));
+        assert!(problem("file:///tmp", &[("region", "x")]).contains("region"));
+        let far = problem("s3://b", &[("endpoint", "http://10.0.0.1:9000")]);
+        assert!(far.contains("https"), "{far}");
+        let gcs = problem("gs://b", &[("service_account_key", "{hunter22-key")]);
+        assert!(!gcs.contains("hunter22"), "{gcs}");
+    }
+
+    #[test]
+    fn stores_open_without_asking_anyone() {
+        let options = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let keys = [
+            ("access_key_id", "AKIAEXAMPLE"),
+            ("secret_access_key", "hunter22hunter22"),
+            ("region", "eu-central-1"),
+        ];
+        let lake = Lake::open("s3://bucket/a/b/", &options(&keys)).expect("s3");
+        assert_eq!(lake.url(), "s3://bucket/a/b");
+        assert_eq!(format!("{lake:?}"), "Lake(s3://bucket/a/b)");
+        assert_eq!(lake.at(&Path::from("x/y")).as_ref(), "a/b/x/y");
+        let azure = [("account_name", "acme"), ("access_key", "aHVudGVyMjI=")];
+        Lake::open("az://container/x", &options(&azure)).expect("azure");
+    }
+
+    #[test]
+    fn folders_become_urls() {
+        assert_eq!(
+            file_url(FilePath::new("/a/b c")).expect("url"),
+            "file:///a/b%20c"
+        );
+        assert!(
+            file_url(FilePath::new("lake"))
+                .expect("url")
+                .ends_with("/lake")
+        );
+    }
+}
