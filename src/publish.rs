@@ -1,18 +1,391 @@
-//! Publishes one partition.
+//! Publishes one partition: the steps, in the order that makes a crash harmless.
+//!
+//! ```text
+//! pack ─► stage ─► (the ledger records the intent) ─► put_object ─► put_manifest ─► (the ledger records the revision)
+//! ```
+//! Takes spooled rows and originals and gives objects in the lake. Every step may run twice and may be the last one that ran:
+//!
+//! | step | run twice | died just after |
+//! |---|---|---|
+//! | [`Publisher::pack`] | same originals, same pack, same name: found | a pack that no manifest names yet; the next round finds or leaves it |
+//! | [`Publisher::stage`] | same file | a temporary file, removed at the next start |
+//! | [`Publisher::put_object`] | its own bytes are there: done | readers see the new object whole; [`Publisher::recover`] tells that it matches the intent, or staging again gives the same file |
+//! | [`manifest::put`] | its own record is there: done | [`manifest::latest`] is ahead of the ledger, which takes the revision over |
+//!
+//! The steps do not know the ledger; what is recorded between them, and that no other process publishes to a local lake, is the caller's.
 
 pub mod location;
+pub mod manifest;
 pub mod merge;
+pub mod pack;
 pub mod parquet;
 #[cfg(test)]
 pub(crate) mod rows;
+mod split;
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path as FilePath, PathBuf};
 
 use ::parquet::errors::ParquetError;
 use arrow::error::ArrowError;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::task::TaskKey;
-use crate::{spool, store};
+use self::manifest::Object;
+use self::merge::{Inputs, Overridden};
+use self::pack::Pack;
+use self::parquet::{FileWriter, Written};
+use crate::contract::Contract;
+use crate::dataset::Dataset;
+use crate::spool::{self, Spool, TempFile};
+use crate::store::{self, Lake, Version};
+use crate::task::{TaskKey, hex};
+
+pub use location::PartitionId;
+pub use split::split_by_dt;
+
+/// Publishes from one spool to one lake; clones share both.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    lake: Lake,
+    spool: Spool,
+}
+
+/// Where originals are archived: SHA-256 of the original to SHA-256 of the pack.
+pub type PackIndex = BTreeMap<String, String>;
+
+/// What a partition's next revision is made of.
+#[derive(Clone, Debug)]
+pub struct PartitionPlan {
+    /// Which partition.
+    pub id: PartitionId,
+    /// Folder below the lake's root that holds the dataset; empty for the root.
+    pub destination: String,
+    /// Content hash of the last published revision; `None` before the first.
+    pub previous_content_hash: Option<String>,
+    /// Tasks that have rows of this date in the spool. Their rows in the current object are replaced.
+    pub add: Vec<SpooledTask>,
+    /// Tasks whose rows in the current object go: a newer generation without rows of this date, or withdrawn.
+    pub drop: HashSet<TaskKey>,
+    /// When the workbook of each task of the partition was submitted, on any scale; of equal natural keys, the greater wins.
+    pub ranks: HashMap<TaskKey, i64>,
+}
+
+/// A task whose rows wait in the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpooledTask {
+    /// The task.
+    pub key: TaskKey,
+    /// Which of its generations.
+    pub generation: u32,
+}
+
+/// A partition's next object, written to a temporary file that goes away with this.
+#[derive(Debug)]
+pub struct Staged {
+    /// Rows, size and hashes of the new object.
+    pub written: Written,
+    /// Whether the published rows have the same content, so that object and lineage stay and nothing is put.
+    pub unchanged: bool,
+    /// Rows of this merge that a later task's rows with the same natural key pushed out. The current object never holds them again, so when
+    /// the winner comes again or is withdrawn, these tasks must be added again too (from their packs), or their rows stay lost.
+    pub overridden: Overridden,
+    file: TempFile,
+    /// State of the object that was merged with; `None` if there was none.
+    base: Option<Version>,
+}
+
+impl Staged {
+    /// What the ledger records before the object is put.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        Intent {
+            content_hash: self.written.content_hash.clone(),
+            sha256: self.written.sha256.clone(),
+            size_bytes: self.written.size_bytes,
+            rows: self.written.rows,
+        }
+    }
+}
+
+/// What is about to become a partition's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// Hash of the rows' values.
+    pub content_hash: String,
+    /// SHA-256 of the object.
+    pub sha256: String,
+    /// Length of the object, bytes.
+    pub size_bytes: u64,
+    /// Rows of the object.
+    pub rows: u64,
+}
+
+/// What became of an intent whose process died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// The object was put; the manifest is next.
+    Matches(Object),
+    /// The object is another one: plan the partition again.
+    Different,
+    /// There is no object: plan the partition again.
+    Missing,
+}
+
+impl Publisher {
+    /// Publishes from `spool` to `lake`.
+    #[must_use]
+    pub const fn new(lake: Lake, spool: Spool) -> Self {
+        Self { lake, spool }
+    }
+
+    /// Archives the originals (by SHA-256) of a tenant and says which pack holds each. The originals stay in the spool.
+    ///
+    /// # Errors
+    /// [`Error::OriginalsLost`] if the spool has lost some; otherwise if the lake cannot be written.
+    pub async fn pack(&self, tenant: &str, originals: &[String]) -> Result<PackIndex, Error> {
+        let sizes: Vec<_> = originals
+            .iter()
+            .map(|sha256| {
+                (
+                    sha256.clone(),
+                    self.spool.original_size(sha256).unwrap_or(0),
+                )
+            })
+            .collect();
+        let mut index = PackIndex::new();
+        for group in pack::groups(sizes, pack::PACK_BYTES) {
+            let spool = self.spool.clone();
+            let read = group.clone();
+            let (name, bytes) =
+                blocking(move || pack::build(&read_originals(&spool, &read)?)).await?;
+            self.lake
+                .put_create(&location::pack(tenant, &name)?, bytes)
+                .await?;
+            index.extend(group.into_iter().map(|sha256| (sha256, name.clone())));
+        }
+        Ok(index)
+    }
+
+    /// Opens a tenant's pack to read originals from it.
+    ///
+    /// # Errors
+    /// If the lake cannot be read, or the pack is gone or damaged.
+    pub async fn open_pack(&self, tenant: &str, sha256: &str) -> Result<Pack, Error> {
+        let path = location::pack(tenant, sha256)?;
+        let bytes = self.lake.get(&path).await?.ok_or_else(|| Error::Record {
+            path: path.to_string(),
+            problem: "it is gone".to_owned(),
+        })?;
+        blocking({
+            let sha256 = sha256.to_owned();
+            move || Pack::open(&sha256, bytes)
+        })
+        .await
+    }
+
+    /// Merges the current object with the plan's spooled rows into a temporary file.
+    ///
+    /// # Errors
+    /// [`Error::RowsLost`] if the spool has lost rows; [`Error::Object`] if the current object is gone or not ours; otherwise if lake or disk fail.
+    pub async fn stage(&self, plan: PartitionPlan) -> Result<Staged, Error> {
+        let path = location::object(&plan.destination, &plan.id)?;
+        let copy = self.spool.temp_file();
+        let base = self.lake.download(&path, copy.path()).await?;
+        if base.is_none() && plan.previous_content_hash.is_some() {
+            let problem = format!("{path} is gone although it was published");
+            return Err(Error::Object { problem });
+        }
+        let spool = self.spool.clone();
+        blocking(move || {
+            let version = base.map(|base| base.version);
+            stage(
+                &spool,
+                &plan,
+                version.is_some().then_some(copy.path()),
+                version,
+            )
+        })
+        .await
+    }
+
+    /// Makes the staged file the partition's object, by one PUT that depends on the object that was merged with.
+    ///
+    /// # Errors
+    /// [`store::Kind::Conflict`] if the object was replaced since it was read: plan again. Otherwise if lake or disk fail.
+    pub async fn put_object(
+        &self,
+        destination: &str,
+        id: &PartitionId,
+        staged: &Staged,
+    ) -> Result<Object, Error> {
+        let path = location::object(destination, id)?;
+        let file = staged.file.path().to_owned();
+        let bytes: Bytes = tokio::fs::read(&file)
+            .await
+            .map_err(Error::local("read", &file))?
+            .into();
+        self.lake.sweep(&path);
+        let version = match &staged.base {
+            Some(seen) => self.lake.put_if_unchanged(&path, bytes, seen).await?,
+            None => self.lake.put_create(&path, bytes).await?,
+        };
+        Ok(Object {
+            path: path.to_string(),
+            size_bytes: staged.written.size_bytes,
+            sha256: staged.written.sha256.clone(),
+            version,
+        })
+    }
+
+    /// Finds out whether the object of an intent was put before the process died.
+    ///
+    /// # Errors
+    /// If lake or disk fail.
+    pub async fn recover(
+        &self,
+        destination: &str,
+        id: &PartitionId,
+        intent: &Intent,
+    ) -> Result<Recovered, Error> {
+        let path = location::object(destination, id)?;
+        let copy = self.spool.temp_file();
+        let Some(found) = self.lake.download(&path, copy.path()).await? else {
+            return Ok(Recovered::Missing);
+        };
+        if found.sha256 != intent.sha256 {
+            return Ok(Recovered::Different);
+        }
+        Ok(Recovered::Matches(Object {
+            path: path.to_string(),
+            size_bytes: found.size_bytes,
+            sha256: found.sha256,
+            version: found.version,
+        }))
+    }
+
+    /// Puts aside a workbook that broke its contract, with the reason (positions and causes, never values). Run twice, it is there once.
+    ///
+    /// # Errors
+    /// If the lake cannot be written.
+    pub async fn quarantine(
+        &self,
+        dataset: Dataset,
+        tenant: &str,
+        original: Bytes,
+        reason: &serde_json::Value,
+    ) -> Result<(), Error> {
+        let sha256 = hex(&Sha256::digest(&original));
+        // Bytes that are no workbook keep apart from the reason's `.json`.
+        let extension = match pack::extension(&original) {
+            "xlsx" => "xlsx",
+            _ => "bin",
+        };
+        let workbook = location::quarantine(dataset, tenant, &sha256, extension)?;
+        let record = location::quarantine(dataset, tenant, &sha256, "json")?;
+        self.lake.put_create(&workbook, original).await?;
+        self.lake
+            .put_overwrite(&record, format!("{reason:#}\n").into())
+            .await?;
+        Ok(())
+    }
+}
+
+fn stage(
+    spool: &Spool,
+    plan: &PartitionPlan,
+    base: Option<&FilePath>,
+    version: Option<Version>,
+) -> Result<Staged, Error> {
+    let contract = Contract::of(plan.id.dataset);
+    let base_hash = match base {
+        Some(path) => Some(hash_of_base(path, contract)?),
+        None => None,
+    };
+    let mut replaced = plan.drop.clone();
+    replaced.extend(plan.add.iter().map(|task| task.key.clone()));
+    let inputs = Inputs {
+        contract,
+        base,
+        replaced: &replaced,
+        ranks: &plan.ranks,
+        spool,
+    };
+    let file = spool.temp_file();
+    let mut out = FileWriter::create(file.path(), contract)?;
+    let mut lost = Vec::new();
+    let spooled = plan.add.iter().filter_map(|task| {
+        match spool.read_rows(&task.key, task.generation, plan.id.dt) {
+            Ok(Some(rows)) => Some(Ok(rows)),
+            Ok(None) => {
+                lost.push(task.key.clone());
+                None
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    });
+    let overridden = merge::merge(&inputs, spooled, |batch| Ok(out.write(&batch)?))?;
+    if !lost.is_empty() {
+        return Err(Error::RowsLost(lost));
+    }
+    let written = out.finish()?;
+    // Both: an object whose manifest is missing still needs one.
+    let hash = Some(&written.content_hash);
+    let unchanged = base_hash.as_ref() == hash && plan.previous_content_hash.as_ref() == hash;
+    Ok(Staged {
+        written,
+        unchanged,
+        overridden,
+        file,
+        base: version,
+    })
+}
+
+fn hash_of_base(path: &FilePath, contract: &Contract) -> Result<String, Error> {
+    match parquet::content_hash_of(path, contract) {
+        Ok(Some(hash)) => Ok(hash),
+        Ok(None) => Err(Error::Object {
+            problem: format!("it is no {} of meetlake", contract.dataset),
+        }),
+        Err(error) => Err(Error::Object {
+            problem: error.to_string(),
+        }),
+    }
+}
+
+fn read_originals(spool: &Spool, hashes: &[String]) -> Result<Vec<(String, Bytes)>, Error> {
+    let (mut originals, mut lost) = (Vec::new(), Vec::new());
+    for sha256 in hashes {
+        match spool.read_original(sha256)? {
+            Some(bytes) => originals.push((sha256.clone(), bytes)),
+            None => lost.push(sha256.clone()),
+        }
+    }
+    if lost.is_empty() {
+        Ok(originals)
+    } else {
+        Err(Error::OriginalsLost(lost))
+    }
+}
+
+/// Runs `work` where blocking is allowed; a panic in it goes on here.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(cancelled) => Err(Error::Local {
+                action: "finish the work on",
+                path: PathBuf::from("the spool"),
+                source: cancelled.into(),
+            }),
+        },
+    }
+}
 
 /// A partition that could not be published; what was published before it stays as it was.
 #[derive(Debug, thiserror::Error)]
@@ -75,5 +448,296 @@ impl Error {
             path,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::manifest::{Input, Outcome, Revision};
+    use super::rows::{Row, batch, row};
+    use super::*;
+    use crate::task::{Lineage, Request, TopUserOrder, UserIdType};
+    use jiff::Timestamp;
+    use jiff::civil::{Date, date};
+    use std::collections::BTreeSet;
+
+    const DAY: Date = date(2026, 11, 19);
+
+    struct Fixture {
+        publisher: Publisher,
+        id: PartitionId,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new(lake: Option<&str>) -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let spool = Spool::open(folder.path().join("spool")).expect("a spool");
+            let local = store::file_url(&folder.path().join("lake")).expect("a url");
+            let url = lake.unwrap_or(&local);
+            let lake = Lake::open(url, &BTreeMap::new()).expect("a lake");
+            let id = PartitionId {
+                dataset: Dataset::TopUser,
+                tenant: "公司".into(),
+                dt: DAY,
+            };
+            Self {
+                publisher: Publisher::new(lake, spool),
+                id,
+                _folder: folder,
+            }
+        }
+
+        /// Spools one generation of a task, as the pipeline would.
+        fn spool(&self, task: &str, generation: u32, rows: &[Row]) -> SpooledTask {
+            let key = TaskKey::from_stored(task);
+            let by_date = BTreeMap::from([(DAY, batch(rows))]);
+            let spool = &self.publisher.spool;
+            spool.put_rows(&key, generation, &by_date).expect("spooled");
+            SpooledTask { key, generation }
+        }
+
+        fn plan(&self, previous: Option<&str>, add: &[SpooledTask]) -> PartitionPlan {
+            PartitionPlan {
+                id: self.id.clone(),
+                destination: String::new(),
+                previous_content_hash: previous.map(str::to_owned),
+                add: add.to_vec(),
+                drop: HashSet::new(),
+                ranks: HashMap::new(),
+            }
+        }
+
+        async fn stage(&self, previous: Option<&str>, add: &[SpooledTask]) -> Staged {
+            let staged = self.publisher.stage(self.plan(previous, add)).await;
+            staged.expect("staged")
+        }
+
+        async fn put(&self, staged: &Staged) -> Object {
+            let put = self.publisher.put_object("", &self.id, staged).await;
+            put.expect("put")
+        }
+
+        async fn object(&self) -> Bytes {
+            let path = location::object("", &self.id).expect("a path");
+            let object = self.publisher.lake.get(&path).await.expect("read");
+            object.expect("an object")
+        }
+
+        fn revision(&self, number: u32, staged: &Staged, object: Object) -> Revision {
+            Revision {
+                id: self.id.clone(),
+                destination: String::new(),
+                number,
+                reasons: vec![],
+                rows: staged.written.rows,
+                object,
+                content_hash: staged.written.content_hash.clone(),
+                previous_sha256: None,
+                inputs: vec![input()],
+                rejects: BTreeMap::new(),
+                blank_columns: BTreeSet::new(),
+                unknown_columns: BTreeSet::new(),
+                coverage: None,
+            }
+        }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_795_000_000).expect("an instant")
+    }
+
+    fn input() -> Input {
+        Input {
+            task_key: TaskKey::from_stored("t"),
+            generation: 1,
+            request: Request::TopUser {
+                start: 1,
+                end: 2,
+                order_by: TopUserOrder::MeetingCount,
+                limit: 1,
+                user_id_type: UserIdType::OpenId,
+                unit: None,
+            },
+            lineage: Lineage::default(),
+            window_start: Timestamp::UNIX_EPOCH,
+            window_end: now(),
+            export_id: None,
+            submitted_at: None,
+            extracted_at: None,
+            source_sha256: None,
+            pack: None,
+            rows: 1,
+            overridden_rows: 0,
+            outcome: Outcome::Published,
+        }
+    }
+
+    async fn publishes(fixture: Fixture) {
+        let original = fixture
+            .publisher
+            .spool
+            .put_original(b"PK workbook")
+            .expect("put");
+        let index = fixture
+            .publisher
+            .pack("公司", std::slice::from_ref(&original))
+            .await;
+        let index = index.expect("packed");
+        let again = fixture
+            .publisher
+            .pack("公司", std::slice::from_ref(&original))
+            .await;
+        assert_eq!(again.expect("packed"), index);
+        let pack = fixture.publisher.open_pack("公司", &index[&original]).await;
+        let read = pack.expect("a pack").original(&original).expect("it");
+        assert_eq!(read, "PK workbook");
+
+        let first = fixture.spool("t1", 1, &[row("a", 1, "t1", 1), row("a", 2, "t1", 2)]);
+        let staged = fixture.stage(None, &[first]).await;
+        assert!(!staged.unchanged);
+        let object = fixture.put(&staged).await;
+        let first_hash = staged.written.content_hash.clone();
+        let revision = fixture.revision(1, &staged, object);
+        manifest::put(&fixture.publisher.lake, revision, now())
+            .await
+            .expect("a manifest");
+
+        // A second generation with the same rows changes nothing.
+        let same = fixture.spool("t1", 2, &[row("a", 1, "t1", 1), row("a", 2, "t1", 2)]);
+        let staged = fixture.stage(Some(&first_hash), &[same]).await;
+        assert!(staged.unchanged);
+
+        // A third one lost a row, and another task brought one.
+        let newer = fixture.spool("t1", 3, &[row("a", 2, "t1", 1)]);
+        let other = fixture.spool("t2", 1, &[row("b", 1, "t2", 1)]);
+        let staged = fixture.stage(Some(&first_hash), &[newer, other]).await;
+        assert_eq!(staged.written.rows, 2);
+        fixture.put(&staged).await;
+        assert_eq!(
+            hex(&Sha256::digest(fixture.object().await)),
+            staged.written.sha256
+        );
+
+        // Both tasks are withdrawn: a settled day without rows is an object too.
+        let mut plan = fixture.plan(Some(&staged.written.content_hash), &[]);
+        plan.drop = ["t1", "t2"].map(TaskKey::from_stored).into();
+        let empty = fixture.publisher.stage(plan).await.expect("staged");
+        assert_eq!(empty.written.rows, 0);
+        fixture.put(&empty).await;
+
+        let reason = serde_json::json!({"cell": "F12"});
+        for _ in 0..2 {
+            let bytes = Bytes::from_static(b"PK broken");
+            let quarantined =
+                fixture
+                    .publisher
+                    .quarantine(Dataset::TopUser, "公司", bytes, &reason);
+            quarantined.await.expect("quarantined");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_partition_is_published_to_memory() {
+        publishes(Fixture::new(Some("memory:///publish/whole"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_partition_is_published_to_a_folder() {
+        publishes(Fixture::new(None)).await;
+    }
+
+    #[tokio::test]
+    async fn a_process_that_dies_after_any_step_leaves_the_same_content_to_the_next() {
+        let rows = [row("a", 1, "t1", 1), row("b", 1, "t1", 2)];
+        let mut contents = Vec::new();
+        for steps in 0..=3 {
+            let fixture = Fixture::new(None);
+            let old = fixture.spool("t0", 1, &[row("c", 1, "t0", 1)]);
+            let base = fixture.stage(None, &[old]).await;
+            let object = fixture.put(&base).await;
+            let lake = &fixture.publisher.lake;
+            let first = manifest::put(lake, fixture.revision(1, &base, object), now()).await;
+            let first = first.expect("a manifest");
+            let add = [fixture.spool("t1", 1, &rows)];
+            let previous = Some(base.written.content_hash.as_str());
+
+            // The process that dies: 0 before the stage, 1 after it, 2 after the PUT, 3 after the manifest.
+            if steps >= 1 {
+                let staged = fixture.stage(previous, &add).await;
+                let intent = staged.intent();
+                let recover = || fixture.publisher.recover("", &fixture.id, &intent);
+                assert_eq!(recover().await.expect("recovered"), Recovered::Different);
+                if steps >= 2 {
+                    let object = fixture.put(&staged).await;
+                    let found = recover().await.expect("recovered");
+                    assert_eq!(found, Recovered::Matches(object.clone()));
+                    if steps >= 3 {
+                        let revision = fixture.revision(2, &staged, object);
+                        manifest::put(lake, revision, now())
+                            .await
+                            .expect("a manifest");
+                    }
+                }
+            }
+
+            // The next one plans and stages again and goes all the way.
+            let staged = fixture.stage(previous, &add).await;
+            assert!(!staged.unchanged);
+            let object = fixture.put(&staged).await;
+            let revision = fixture.revision(2, &staged, object);
+            manifest::put(lake, revision, now())
+                .await
+                .expect("a manifest");
+            let last = manifest::latest(lake, &fixture.id)
+                .await
+                .expect("read")
+                .expect("one");
+            assert_eq!(last.manifest.revision, 2);
+            assert_ne!(last.sha256, first.sha256);
+            assert_eq!(
+                last.manifest.object.sha256,
+                hex(&Sha256::digest(fixture.object().await))
+            );
+            contents.push(fixture.object().await);
+        }
+        assert!(contents.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[tokio::test]
+    async fn a_publisher_with_a_stale_object_loses() {
+        for lake in [None, Some("memory:///publish/stale")] {
+            let fixture = Fixture::new(lake);
+            let a = fixture.spool("t1", 1, &[row("a", 1, "t1", 1)]);
+            let b = fixture.spool("t2", 1, &[row("b", 1, "t2", 1)]);
+            let first = fixture.stage(None, &[a]).await;
+            let second = fixture.stage(None, &[b]).await;
+            fixture.put(&first).await;
+            let refused = fixture.publisher.put_object("", &fixture.id, &second).await;
+            let refused = refused.expect_err("stale");
+            assert!(matches!(refused, Error::Store(e) if e.kind() == store::Kind::Conflict));
+        }
+    }
+
+    #[tokio::test]
+    async fn lost_rows_and_lost_objects_are_named_and_nothing_is_published() {
+        let fixture = Fixture::new(None);
+        let gone = SpooledTask {
+            key: TaskKey::from_stored("gone"),
+            generation: 1,
+        };
+        let here = fixture.spool("t1", 1, &[row("a", 1, "t1", 1)]);
+        let plan = fixture.plan(None, &[gone.clone(), here]);
+        let error = fixture.publisher.stage(plan).await.expect_err("lost");
+        assert!(matches!(error, Error::RowsLost(keys) if keys == [gone.key]));
+        let plan = fixture.plan(Some("00"), &[]);
+        let error = fixture.publisher.stage(plan).await.expect_err("no object");
+        assert!(error.to_string().contains("meetlake replay"), "{error}");
+        let error = fixture
+            .publisher
+            .pack("公司", &["00".into()])
+            .await
+            .expect_err("lost");
+        assert!(matches!(error, Error::OriginalsLost(_)));
     }
 }

@@ -1,0 +1,624 @@
+//! The record of one published revision of a partition: what is in it, where it came from, what is missing, and which record it follows.
+//!
+//! Records are numbered, created only if absent, and each holds the SHA-256 of the one before, so that a list of them is a history nobody
+//! rewrites. Long lists of inputs lie beside the record in content-named chunks. What is here is enough to rebuild the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use object_store::path::Path;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::location::{self, PartitionId};
+use crate::contract;
+use crate::dataset::Dataset;
+use crate::job::{FanOut, FanOutOrder};
+use crate::store::{Lake, Version};
+use crate::task::{ExportId, Lineage, Request, TaskKey, hex};
+use crate::window::Window;
+
+/// Version of the record's layout.
+const FORMAT: u32 = 1;
+/// Inputs in one chunk: some 700 kB of JSON.
+const CHUNK_INPUTS: usize = 1_000;
+
+/// One revision of a partition, as it lies in the lake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Layout of this record.
+    pub format: u32,
+    /// Whose columns.
+    pub dataset: Dataset,
+    /// Whose data.
+    pub tenant: String,
+    /// The civil date of the events.
+    pub dt: Date,
+    /// Folder below the lake's root that holds the dataset; empty for the root.
+    pub destination: String,
+    /// Counts from 1.
+    pub revision: u32,
+    /// Whether everything that was planned is in.
+    pub state: State,
+    /// Why the partition is partial; empty if it is complete.
+    pub reasons: Vec<String>,
+    /// Rows of the object.
+    pub rows: u64,
+    /// The partition's object.
+    pub object: Object,
+    /// Hash of the rows' values.
+    pub content_hash: String,
+    /// Version of the contract that the rows follow.
+    pub contract_version: i32,
+    /// SHA-256 of the record of the revision before; `None` for the first.
+    pub previous_sha256: Option<String>,
+    /// Counts over the inputs.
+    pub summary: Summary,
+    /// Chunks of the input list, in order.
+    pub inputs: Vec<Chunk>,
+    /// SHA-256 of the packs that hold the inputs' originals, sorted.
+    pub packs: Vec<String>,
+    /// What a fan-out left out; `None` for a dataset without parents.
+    pub coverage: Option<Coverage>,
+    /// When this record was made.
+    pub created_at: Timestamp,
+}
+
+/// Whether everything that was planned is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Every planned task brought its answer, and the answers are plausible.
+    Complete,
+    /// Something is missing or implausible; the reasons say what.
+    Partial,
+}
+
+/// The partition's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// Below the lake's root.
+    pub path: String,
+    /// Length, bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: String,
+    /// State in the store when it was published.
+    #[serde(default)]
+    pub version: Version,
+}
+
+/// Counts over the inputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// Planned tasks.
+    pub tasks: u64,
+    /// Rows that the tasks brought to this partition.
+    pub rows: u64,
+    /// Rows among them that a later task's rows with the same natural key replaced.
+    pub overridden_rows: u64,
+    /// Tasks that brought a workbook without rows.
+    pub empty: u64,
+    /// Tasks whose workbook is in quarantine.
+    pub quarantined: u64,
+    /// Tasks that failed for good.
+    pub failed: u64,
+    /// Tasks without an answer yet.
+    pub missing: u64,
+    /// Cells that did not parse, by column.
+    pub rejects: BTreeMap<String, u64>,
+    /// Columns in which not one row has a value.
+    pub blank_columns: BTreeSet<String>,
+    /// Headers that no contract knows.
+    pub unknown_columns: BTreeSet<String>,
+}
+
+/// A content-named part of the input list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chunk {
+    /// SHA-256 of the chunk, which is its name.
+    pub sha256: String,
+    /// Inputs in it.
+    pub inputs: u64,
+}
+
+/// One task of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The task.
+    pub task_key: TaskKey,
+    /// Which of its generations.
+    pub generation: u32,
+    /// What was asked for.
+    pub request: Request,
+    /// What the rows got from the task.
+    pub lineage: Lineage,
+    /// First instant of the task's window.
+    pub window_start: Timestamp,
+    /// First instant after it.
+    pub window_end: Timestamp,
+    /// Feishu's id of the export task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export_id: Option<ExportId>,
+    /// When the export was submitted; decides which task wins a natural key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_at: Option<Timestamp>,
+    /// When the bytes were received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extracted_at: Option<Timestamp>,
+    /// SHA-256 of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_sha256: Option<String>,
+    /// SHA-256 of the pack that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<String>,
+    /// Rows that the task brought to this partition.
+    pub rows: u64,
+    /// Rows among them that a later task's rows replaced. When that task comes again or is withdrawn, this one must be merged again too.
+    #[serde(default)]
+    pub overridden_rows: u64,
+    /// How the task ended.
+    pub outcome: Outcome,
+}
+
+impl Input {
+    /// The range of data that the task stands for.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        Window::new(self.window_start, self.window_end)
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its rows are in.
+    Published,
+    /// A workbook with a header and no rows.
+    Empty,
+    /// A workbook that broke its contract.
+    Quarantined,
+    /// No workbook, for good.
+    Failed,
+    /// No answer yet.
+    Missing,
+}
+
+/// What a fan-out over parent rows asked for and what it left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coverage {
+    /// Parent rows of the day.
+    pub parents: u64,
+    /// Parents for which a task was planned.
+    pub planned: u64,
+    /// Parents without one, by reason.
+    pub left_out: LeftOut,
+    /// The bounds in force.
+    pub bounds: Bounds,
+}
+
+/// Parents without a task, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Meetings with too few participants.
+    pub min_participants: u64,
+    /// Not in the sample.
+    pub sampled: u64,
+    /// Left for a later run.
+    pub max_tasks: u64,
+    /// Rows without the id that the request needs.
+    pub no_id: u64,
+}
+
+/// Bounds of a fan-out, as the job file has them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// Fewest participants of a meeting.
+    pub min_participants: Option<i64>,
+    /// Share of parents.
+    pub sample: Option<f64>,
+    /// Most tasks of one run.
+    pub max_tasks_per_run: Option<u32>,
+    /// Which parents come first: `newest` or `largest`.
+    pub order: String,
+}
+
+impl From<&FanOut> for Bounds {
+    fn from(fan_out: &FanOut) -> Self {
+        Self {
+            min_participants: fan_out.min_participants,
+            sample: fan_out.sample,
+            max_tasks_per_run: fan_out.max_tasks_per_run,
+            order: match fan_out.order {
+                FanOutOrder::Newest => "newest".to_owned(),
+                FanOutOrder::Largest => "largest".to_owned(),
+            },
+        }
+    }
+}
+
+/// What a revision says, before it is numbered into the lake.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// Which partition.
+    pub id: PartitionId,
+    /// Folder below the lake's root that holds the dataset.
+    pub destination: String,
+    /// Counts from 1.
+    pub number: u32,
+    /// Why the partition is partial; empty makes it complete.
+    pub reasons: Vec<String>,
+    /// Rows of the object.
+    pub rows: u64,
+    /// The partition's object.
+    pub object: Object,
+    /// Hash of the rows' values.
+    pub content_hash: String,
+    /// SHA-256 of the record of the revision before.
+    pub previous_sha256: Option<String>,
+    /// Every task of the partition.
+    pub inputs: Vec<Input>,
+    /// Cells that did not parse, by column.
+    pub rejects: BTreeMap<String, u64>,
+    /// Columns in which not one row has a value.
+    pub blank_columns: BTreeSet<String>,
+    /// Headers that no contract knows.
+    pub unknown_columns: BTreeSet<String>,
+    /// What a fan-out left out.
+    pub coverage: Option<Coverage>,
+}
+
+/// A record as it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The record.
+    pub manifest: Manifest,
+    /// SHA-256 of its bytes, which its successor repeats.
+    pub sha256: String,
+}
+
+/// The coverage record beside a manifest.
+#[derive(Serialize)]
+struct CoverageRecord<'a> {
+    dataset: Dataset,
+    tenant: &'a str,
+    dt: Date,
+    revision: u32,
+    #[serde(flatten)]
+    coverage: &'a Coverage,
+}
+
+/// Puts a revision's record into the lake: input chunks, then coverage, then the manifest, which alone makes the others count. Run twice,
+/// or again after a crash at any point, it finds or completes its own record.
+///
+/// # Errors
+/// [`crate::store::Kind::Conflict`] if the number is taken by another revision; otherwise if the lake cannot be written.
+pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<Found, Error> {
+    revision.inputs.sort_by(|a, b| a.task_key.cmp(&b.task_key));
+    let path = location::manifest(&revision.id, revision.number)?;
+    let chunks = put_chunks(lake, &revision).await?;
+    let manifest = build(&revision, chunks, now);
+    if let Some(found) = read(lake, &path).await?
+        && is_same(&found.manifest, &manifest)
+    {
+        return Ok(found);
+    }
+    put_coverage(lake, &revision).await?;
+    let bytes = to_json(&manifest);
+    let sha256 = hex(&Sha256::digest(&bytes));
+    lake.put_create(&path, bytes.into()).await?;
+    Ok(Found { manifest, sha256 })
+}
+
+/// The record of a partition's last revision; `None` if there is none.
+///
+/// # Errors
+/// If the lake cannot be read or the record is damaged.
+pub async fn latest(lake: &Lake, id: &PartitionId) -> Result<Option<Found>, Error> {
+    let paths = lake.list(&location::manifests(id)?).await?;
+    let last = paths
+        .iter()
+        .filter_map(|path| Some((location::revision(path)?, path)))
+        .max();
+    match last {
+        Some((_, path)) => read(lake, path).await,
+        None => Ok(None),
+    }
+}
+
+/// Records of the last revisions of all partitions, or of one dataset's; what a lost ledger is rebuilt from.
+///
+/// # Errors
+/// If the lake cannot be listed.
+pub async fn all_latest(lake: &Lake, dataset: Option<Dataset>) -> Result<Vec<Path>, Error> {
+    let mut last: BTreeMap<String, (u32, Path)> = BTreeMap::new();
+    for path in lake.list(&location::all_manifests(dataset)).await? {
+        let Some(revision) = location::revision(&path) else {
+            continue;
+        };
+        let folder = path
+            .as_ref()
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
+        let entry = last
+            .entry(folder.to_owned())
+            .or_insert_with(|| (revision, path.clone()));
+        if entry.0 < revision {
+            *entry = (revision, path);
+        }
+    }
+    Ok(last.into_values().map(|(_, path)| path).collect())
+}
+
+/// A record by its path; `None` if there is no object.
+///
+/// # Errors
+/// If the lake cannot be read or the record is damaged.
+pub async fn read(lake: &Lake, path: &Path) -> Result<Option<Found>, Error> {
+    let Some(bytes) = lake.get(path).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Found {
+        manifest: from_json(path, &bytes)?,
+        sha256: hex(&Sha256::digest(&bytes)),
+    }))
+}
+
+/// The input list of a revision, in the order of task keys.
+///
+/// # Errors
+/// If a chunk is missing or damaged.
+pub async fn inputs(lake: &Lake, manifest: &Manifest) -> Result<Vec<Input>, Error> {
+    let id = manifest.id();
+    let mut inputs = Vec::new();
+    for chunk in &manifest.inputs {
+        let path = location::inputs(&id, &chunk.sha256)?;
+        let damaged = |problem: &str| Error::Record {
+            path: path.to_string(),
+            problem: problem.to_owned(),
+        };
+        let bytes = lake
+            .get(&path)
+            .await?
+            .ok_or_else(|| damaged("it is gone"))?;
+        if hex(&Sha256::digest(&bytes)) != chunk.sha256 {
+            return Err(damaged("its content is not what its name says"));
+        }
+        inputs.extend(from_json::<Vec<Input>>(&path, &bytes)?);
+    }
+    Ok(inputs)
+}
+
+impl Manifest {
+    /// Which partition.
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        PartitionId {
+            dataset: self.dataset,
+            tenant: self.tenant.clone(),
+            dt: self.dt,
+        }
+    }
+}
+
+async fn put_chunks(lake: &Lake, revision: &Revision) -> Result<Vec<Chunk>, Error> {
+    let mut chunks = Vec::new();
+    for inputs in revision.inputs.chunks(CHUNK_INPUTS) {
+        let bytes = to_json(&inputs);
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let path = location::inputs(&revision.id, &sha256)?;
+        lake.put_create(&path, bytes.into()).await?;
+        chunks.push(Chunk {
+            sha256,
+            inputs: inputs.len() as u64,
+        });
+    }
+    Ok(chunks)
+}
+
+async fn put_coverage(lake: &Lake, revision: &Revision) -> Result<(), Error> {
+    let Some(coverage) = &revision.coverage else {
+        return Ok(());
+    };
+    let record = CoverageRecord {
+        dataset: revision.id.dataset,
+        tenant: &revision.id.tenant,
+        dt: revision.id.dt,
+        revision: revision.number,
+        coverage,
+    };
+    let path = location::coverage(&revision.id, revision.number)?;
+    // An attempt that died before its manifest may have left another count; without a manifest it never counted.
+    lake.put_overwrite(&path, to_json(&record).into()).await?;
+    Ok(())
+}
+
+fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
+    let is_complete = revision.reasons.is_empty();
+    let packs: BTreeSet<String> = revision
+        .inputs
+        .iter()
+        .filter_map(|input| input.pack.clone())
+        .collect();
+    Manifest {
+        format: FORMAT,
+        dataset: revision.id.dataset,
+        tenant: revision.id.tenant.clone(),
+        dt: revision.id.dt,
+        destination: revision.destination.clone(),
+        revision: revision.number,
+        state: if is_complete {
+            State::Complete
+        } else {
+            State::Partial
+        },
+        reasons: revision.reasons.clone(),
+        rows: revision.rows,
+        object: revision.object.clone(),
+        content_hash: revision.content_hash.clone(),
+        contract_version: contract::VERSION,
+        previous_sha256: revision.previous_sha256.clone(),
+        summary: summary(revision),
+        inputs,
+        packs: packs.into_iter().collect(),
+        coverage: revision.coverage.clone(),
+        created_at: now,
+    }
+}
+
+fn summary(revision: &Revision) -> Summary {
+    let inputs = &revision.inputs;
+    let ended = |outcome| {
+        inputs
+            .iter()
+            .filter(|input| input.outcome == outcome)
+            .count() as u64
+    };
+    Summary {
+        tasks: inputs.len() as u64,
+        rows: inputs.iter().map(|input| input.rows).sum(),
+        overridden_rows: inputs.iter().map(|input| input.overridden_rows).sum(),
+        empty: ended(Outcome::Empty),
+        quarantined: ended(Outcome::Quarantined),
+        failed: ended(Outcome::Failed),
+        missing: ended(Outcome::Missing),
+        rejects: revision.rejects.clone(),
+        blank_columns: revision.blank_columns.clone(),
+        unknown_columns: revision.unknown_columns.clone(),
+    }
+}
+
+/// Whether two records say the same; when they were made, and the tag that a repeated PUT got, may differ.
+fn is_same(one: &Manifest, other: &Manifest) -> bool {
+    let mut one = one.clone();
+    one.created_at = other.created_at;
+    one.object.version = other.object.version.clone();
+    one == *other
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(value).expect("records are plain values");
+    json.push(b'\n');
+    json
+}
+
+fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Record {
+        path: path.to_string(),
+        problem: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Kind;
+    use jiff::civil::date;
+
+    fn lake(name: &str) -> Lake {
+        Lake::open(&format!("memory:///manifest/{name}"), &BTreeMap::new()).expect("a lake")
+    }
+
+    fn now(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("an instant")
+    }
+
+    fn input(n: usize) -> Input {
+        Input {
+            task_key: TaskKey::from_stored(format!("{n:032}")),
+            generation: 1,
+            request: Request::MeetingList {
+                start: 1,
+                end: 2,
+                user_id_type: crate::task::UserIdType::UserId,
+            },
+            lineage: Lineage::default(),
+            window_start: now(1),
+            window_end: now(2),
+            export_id: Some(ExportId("7".into())),
+            submitted_at: Some(now(3)),
+            extracted_at: Some(now(4)),
+            source_sha256: Some("ab".into()),
+            pack: Some("cd".into()),
+            rows: 2,
+            overridden_rows: 0,
+            outcome: if n == 0 {
+                Outcome::Empty
+            } else {
+                Outcome::Published
+            },
+        }
+    }
+
+    fn revision(number: u32, inputs: usize) -> Revision {
+        Revision {
+            id: PartitionId {
+                dataset: Dataset::MeetingList,
+                tenant: "公司".into(),
+                dt: date(2026, 11, 19),
+            },
+            destination: String::new(),
+            number,
+            reasons: vec![],
+            rows: 3,
+            object: Object {
+                path: "p".into(),
+                size_bytes: 1,
+                sha256: "ef".into(),
+                version: Version::default(),
+            },
+            content_hash: "00".into(),
+            previous_sha256: None,
+            inputs: (0..inputs).rev().map(input).collect(),
+            rejects: BTreeMap::new(),
+            blank_columns: BTreeSet::new(),
+            unknown_columns: BTreeSet::new(),
+            coverage: Some(Coverage::default()),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_latest_record_is_found_with_all_its_inputs() {
+        let lake = lake("latest");
+        let id = revision(1, 0).id;
+        assert_eq!(latest(&lake, &id).await.expect("none"), None);
+        let first = put(&lake, revision(1, 1), now(10)).await.expect("put");
+        let mut second = revision(2, 2_500);
+        second.previous_sha256 = Some(first.sha256);
+        let second = put(&lake, second, now(11)).await.expect("put");
+        let found = latest(&lake, &id).await.expect("read").expect("a record");
+        assert_eq!(found, second);
+        assert_eq!(found.manifest.summary.tasks, 2_500);
+        assert_eq!(found.manifest.summary.empty, 1);
+        assert_eq!(found.manifest.packs, ["cd"]);
+        assert_eq!(found.manifest.inputs.len(), 3);
+        let read_back = inputs(&lake, &found.manifest).await.expect("inputs");
+        assert_eq!(read_back, (0..2_500).map(input).collect::<Vec<_>>());
+        let all = all_latest(&lake, None).await.expect("all");
+        assert_eq!(all, [location::manifest(&id, 2).expect("a path")]);
+    }
+
+    #[tokio::test]
+    async fn a_revision_is_put_once_and_never_replaced_by_another() {
+        let lake = lake("once");
+        let first = put(&lake, revision(1, 1), now(10)).await.expect("put");
+        let again = put(&lake, revision(1, 1), now(99)).await.expect("again");
+        assert_eq!(again, first);
+        let mut other = revision(1, 1);
+        other.content_hash = "11".into();
+        let refused = put(&lake, other, now(10)).await.expect_err("taken");
+        assert!(matches!(refused, Error::Store(error) if error.kind() == Kind::Conflict));
+    }
+}
