@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(lake.get(&path).await.expect("get").expect("it"), "22");
         assert_eq!(
             lake.list(&Path::from("a")).await.expect("list"),
-            [path.clone()]
+            std::slice::from_ref(&path)
         );
         let file = tempfile::NamedTempFile::new().expect("a file");
         let copy = lake.download(&path, file.path()).await.expect("download");
