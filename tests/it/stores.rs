@@ -1,6 +1,6 @@
 //! Publishing to real object stores, started by the tests themselves: a folder, an S3 server (moto), an Azure server (Azurite).
 //!
-//! The servers come from PyPI and npm, so their tests are ignored unless asked for:
+//! The servers come from `PyPI` and npm, so their tests are ignored unless asked for:
 //! `MEETLAKE_MOTO=/path/to/moto_server MEETLAKE_AZURITE=/path/to/azurite-blob cargo test --test it -- --ignored stores`
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
