@@ -676,7 +676,7 @@ async fn publish_partition(
         }
     }
     let recorded = recorded_inputs(&inputs)?;
-    if staged.unchanged {
+    if staged.unchanged && next.was_complete == is_complete {
         let ledger = &tenant.ledger;
         ledger
             .checked(&tenant.name, dataset, dt, is_complete, &recorded, now())
@@ -714,10 +714,20 @@ async fn publish_partition(
         .ledger
         .intend(&tenant.name, dataset, dt, &intent)
         .await?;
-    revision.object = tenant
-        .publisher
-        .put_object(&job.destination, &next.plan.id, &staged)
-        .await?;
+    // The same content under another state (what was missing came back empty): object and lineage stay, only the record is new.
+    let standing = match staged.unchanged {
+        true => manifest::latest(&tenant.lake, &next.plan.id).await?,
+        false => None,
+    };
+    revision.object = match standing {
+        Some(found) => found.manifest.object,
+        None => {
+            let publisher = &tenant.publisher;
+            publisher
+                .put_object(&job.destination, &next.plan.id, &staged)
+                .await?
+        }
+    };
     let record = put_manifest(tenant, revision).await?;
     let done = PublishedPartition {
         revision: record.manifest.revision.into(),
@@ -754,6 +764,8 @@ async fn put_manifest(tenant: &Tenant, mut revision: Revision) -> Result<manifes
 /// The next revision of a partition.
 struct Next {
     plan: PartitionPlan,
+    /// Whether the published revision lacks nothing.
+    was_complete: bool,
     number: u32,
     previous_manifest: Option<String>,
     /// Every task of the day, those without rows too.
@@ -841,6 +853,7 @@ async fn plan_partition(
     let published = known.as_ref().map_or(0, |row| row.revision);
     let mut next = Next {
         plan,
+        was_complete: known.as_ref().is_some_and(|row| row.complete),
         number: u32::try_from(published).unwrap_or(u32::MAX - 1) + 1,
         previous_manifest: known.and_then(|row| row.manifest_sha256),
         inputs,

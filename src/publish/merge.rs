@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array,
+};
 use arrow::compute::{
     concat_batches, filter_record_batch, interleave_record_batch, take_record_batch,
 };
@@ -32,9 +33,12 @@ use crate::spool::{Spool, SpooledRows};
 use crate::task::TaskKey;
 
 /// Memory that spooled batches may hold before they are sorted and put on disk, bytes; sorting needs about twice as much again.
-const RUN_BYTES: usize = 32 * 1024 * 1024;
+const RUN_BYTES: usize = 16 * 1024 * 1024;
 /// Rows read, merged and handed on at once.
 const BATCH_ROWS: usize = 8_192;
+
+/// Rows of a run on disk that are in memory at once; a busy day has dozens of runs.
+const SPILL_ROWS: usize = 1_024;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Error>>>;
 
@@ -125,7 +129,7 @@ impl RowOrder {
         let columns = |indices: &[usize]| -> Vec<_> {
             indices
                 .iter()
-                .map(|&i| Arc::clone(batch.column(i)))
+                .map(|&i| ArrayRef::clone(batch.column(i)))
                 .collect()
         };
         Ok((
@@ -178,8 +182,8 @@ fn spilled(run: &RecordBatch, spool: &Spool) -> Result<Batches, Error> {
     let temp = spool.temp_file();
     let file = File::create(temp.path()).map_err(Error::local("make", temp.path()))?;
     let mut writer = StreamWriter::try_new(BufWriter::new(file), &run.schema())?;
-    for start in (0..run.num_rows()).step_by(BATCH_ROWS) {
-        let rows = BATCH_ROWS.min(run.num_rows() - start);
+    for start in (0..run.num_rows()).step_by(SPILL_ROWS) {
+        let rows = SPILL_ROWS.min(run.num_rows() - start);
         writer.write(&run.slice(start, rows))?;
     }
     writer.finish()?;
@@ -314,7 +318,7 @@ impl<'a> Merge<'a> {
         Ok(None)
     }
 
-    /// The cursor with the smallest row. Sources are few (one for each 32 MB of spooled rows), so looking at all is enough.
+    /// The cursor with the smallest row. Sources are few (one for each 16 MB of spooled rows), so looking at all is enough.
     fn smallest(&self) -> Option<usize> {
         (0..self.cursors.len()).min_by(|&a, &b| self.cursors[a].cmp(&self.cursors[b]))
     }

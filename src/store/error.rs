@@ -133,9 +133,14 @@ fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Kind {
     Kind::Other
 }
 
-/// The words of the innermost layers, without query strings (they may carry a signature) and without `secrets`.
+/// What the store said, down to the innermost cause, without query strings (they may carry a signature) and without `secrets`.
 fn cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
-    let mut text = without_queries(&error.to_string());
+    let mut text = error.to_string();
+    let innermost = innermost(error).to_string();
+    if !text.contains(&innermost) {
+        text = format!("{text}: {innermost}");
+    }
+    text = without_queries(&text);
     for secret in secrets {
         text = text.replace(secret.expose_secret(), "***");
     }
@@ -144,6 +149,16 @@ fn cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
+}
+
+fn innermost<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost
 }
 
 fn without_queries(text: &str) -> String {

@@ -1,0 +1,275 @@
+//! Publishing to real object stores, started by the tests themselves: a folder, an S3 server (moto), an Azure server (Azurite).
+//!
+//! The servers come from `PyPI` and npm, so their tests are ignored unless asked for:
+//! `MEETLAKE_MOTO=/path/to/moto_server MEETLAKE_AZURITE=/path/to/azurite-blob cargo test --test it -- --ignored stores`
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use jiff::Timestamp;
+use jiff::civil::{Date, date};
+use meetlake::contract::{Contract, lineage};
+use meetlake::dataset::Dataset;
+use meetlake::publish::manifest::{self, Revision};
+use meetlake::publish::{
+    Error, PartitionId, PartitionPlan, Publisher, Recovered, SpooledTask, location,
+};
+use meetlake::spool::Spool;
+use meetlake::store::{self, Kind, Lake};
+use meetlake::task::TaskKey;
+
+const DAY: Date = date(2026, 11, 19);
+/// Azurite's documented account, the same everywhere.
+const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A server process that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    async fn start(command: &mut Command, port: u16) -> Self {
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self(quiet.spawn().expect("the server starts"));
+        for _ in 0..300 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
+            {
+                return server;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no server on port {port} within 30 seconds");
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn program(variable: &str, default: &str) -> Command {
+    Command::new(std::env::var(variable).unwrap_or_else(|_| default.to_owned()))
+}
+
+fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn meetings(task: &str, numbers: &[&str]) -> RecordBatch {
+    let schema = Contract::of(Dataset::MeetingList).schema();
+    let rows = numbers.len();
+    let start = TimestampMicrosecondArray::from(vec![1_795_046_400_000_000; rows]);
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            "meeting_no" => Arc::new(StringArray::from(numbers.to_vec())) as ArrayRef,
+            "start_time" => Arc::new(start.clone().with_timezone("UTC")),
+            lineage::TASK_KEY => Arc::new(StringArray::from(vec![task; rows])),
+            lineage::SOURCE_ROW => Arc::new((1..).take(rows).collect::<Int64Array>()),
+            _ => new_null_array(field.data_type(), rows),
+        });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("a batch")
+}
+
+fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> PartitionPlan {
+    PartitionPlan {
+        id: id.clone(),
+        destination: "eu".into(),
+        previous_content_hash: previous,
+        add: vec![add],
+        drop: HashSet::new(),
+        ranks: HashMap::new(),
+    }
+}
+
+fn spooled(spool: &Spool, task: &str, numbers: &[&str]) -> SpooledTask {
+    let key = TaskKey::from_stored(task);
+    let rows = BTreeMap::from([(DAY, meetings(task, numbers))]);
+    spool.put_rows(&key, 1, &rows).expect("spooled");
+    SpooledTask { key, generation: 1 }
+}
+
+/// Two revisions of a partition, a stale publisher, a recovery, a pack and a quarantined workbook.
+async fn publishes(lake: Lake) {
+    let probe = lake.probe(&location::probe(Timestamp::now())).await;
+    assert!(
+        probe.iter().all(|finding| finding.problem.is_none()),
+        "{probe:?}"
+    );
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let spool = Spool::open(folder.path()).expect("a spool");
+    let publisher = Publisher::new(lake.clone(), spool.clone());
+    let id = PartitionId {
+        dataset: Dataset::MeetingList,
+        tenant: "公司 a=b/c%".into(),
+        dt: DAY,
+    };
+    let first = plan(
+        &id,
+        None,
+        spooled(&spool, "t1", &["100000001", "100000002"]),
+    );
+    let first = publisher.stage(first).await.expect("staged");
+    let object = publisher.put_object("eu", &id, &first).await.expect("put");
+    let hash = Some(first.written.content_hash.clone());
+    let second = spooled(&spool, "t2", &["100000003"]);
+    let stale = publisher
+        .stage(plan(&id, hash.clone(), second.clone()))
+        .await
+        .expect("staged");
+    let second = publisher
+        .stage(plan(&id, hash.clone(), second))
+        .await
+        .expect("staged");
+    let third = spooled(&spool, "t3", &["100000004"]);
+    let third = publisher
+        .stage(plan(&id, hash, third))
+        .await
+        .expect("staged");
+    let newer = publisher.put_object("eu", &id, &second).await.expect("put");
+    assert_ne!(object.version, newer.version);
+    // The same bytes from the same state: our own write, told twice. Other bytes: a conflict.
+    publisher
+        .put_object("eu", &id, &stale)
+        .await
+        .expect("already there");
+    let refused = publisher
+        .put_object("eu", &id, &third)
+        .await
+        .expect_err("stale");
+    assert!(matches!(refused, Error::Store(error) if error.kind() == Kind::Conflict));
+    let recovered = publisher
+        .recover("eu", &id, &second.intent())
+        .await
+        .expect("recovered");
+    assert!(matches!(recovered, Recovered::Matches(found) if found.sha256 == newer.sha256));
+
+    let revision = Revision {
+        id: id.clone(),
+        destination: "eu".into(),
+        number: 1,
+        reasons: vec![],
+        rows: second.written.rows,
+        object: newer,
+        content_hash: second.written.content_hash.clone(),
+        previous_sha256: None,
+        inputs: vec![],
+        rejects: BTreeMap::new(),
+        blank_columns: BTreeSet::new(),
+        unknown_columns: BTreeSet::new(),
+        coverage: Some(manifest::Coverage::default()),
+    };
+    let put = manifest::put(&lake, revision, Timestamp::now())
+        .await
+        .expect("a manifest");
+    let latest = manifest::latest(&lake, &id).await.expect("listed");
+    assert_eq!(latest, Some(put));
+
+    let original = spool.put_original(b"PK workbook").expect("put");
+    let index = publisher
+        .pack(&id.tenant, std::slice::from_ref(&original))
+        .await
+        .expect("packed");
+    let mut pack = publisher
+        .open_pack(&id.tenant, &index[&original])
+        .await
+        .expect("a pack");
+    assert_eq!(pack.original(&original).expect("it"), "PK workbook");
+    let reason = serde_json::json!({"cell": "F12"});
+    let broken = publisher.quarantine(id.dataset, &id.tenant, "PK broken".into(), &reason);
+    broken.await.expect("quarantined");
+}
+
+#[tokio::test]
+async fn a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = store::file_url(&folder.path().join("a lake")).expect("a url");
+    publishes(Lake::open(&url, &BTreeMap::new()).expect("a lake")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs moto_server (PyPI: moto[server]); see the module's words"]
+async fn an_s3_server() {
+    let port = free_port();
+    let mut command = program("MEETLAKE_MOTO", "moto_server");
+    let _server = Server::start(command.args(["-p", &port.to_string()]), port).await;
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let options = options(&[
+        ("endpoint", &endpoint),
+        ("region", "us-east-1"),
+        ("access_key_id", "test-access-key"),
+        ("secret_access_key", "test-secret-key"),
+    ]);
+    let lake = Lake::open("s3://meetlake/some/lake", &options).expect("a lake");
+    // Without the bucket: named, not retried for ever.
+    let missing = lake
+        .put_create(&location::probe(Timestamp::now()), "1".into())
+        .await;
+    let missing = missing.expect_err("no bucket");
+    assert_eq!(missing.kind(), Kind::Misconfigured, "{missing}");
+    let created = reqwest::Client::new()
+        .put(format!("{endpoint}/meetlake"))
+        .send()
+        .await;
+    assert!(created.expect("an answer").status().is_success());
+    publishes(lake).await;
+}
+
+#[tokio::test]
+#[ignore = "needs azurite-blob (npm: azurite); see the module's words"]
+async fn an_azure_server() {
+    let port = free_port();
+    let mut command = program("MEETLAKE_AZURITE", "azurite-blob");
+    let arguments = [
+        "--inMemoryPersistence",
+        "--skipApiVersionCheck",
+        "--silent",
+        "--blobPort",
+    ];
+    let _server = Server::start(command.args(arguments).arg(port.to_string()), port).await;
+    let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
+    let options = options(&[
+        ("endpoint", &endpoint),
+        ("account_name", "devstoreaccount1"),
+        ("access_key", AZURITE_KEY),
+    ]);
+    create_container(&endpoint).await;
+    publishes(Lake::open("az://meetlake/some/lake", &options).expect("a lake")).await;
+}
+
+/// Creates the container with a request signed by hand, which the store's client cannot send.
+async fn create_container(endpoint: &str) {
+    let created = Command::new("python3")
+        .args(["-c", CREATE_CONTAINER, endpoint, AZURITE_KEY])
+        .status();
+    assert!(created.expect("python3").success());
+}
+
+/// Signs as <https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key> says.
+const CREATE_CONTAINER: &str = r#"
+import base64, email.utils, hashlib, hmac, sys, urllib.request
+endpoint, key = sys.argv[1], base64.b64decode(sys.argv[2])
+date = email.utils.formatdate(usegmt=True)
+headers = f"x-ms-date:{date}\nx-ms-version:2021-12-02\n"
+text = "PUT" + "\n" * 12 + headers + "/devstoreaccount1/devstoreaccount1/meetlake\nrestype:container"
+sign = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
+request = urllib.request.Request(endpoint + "/meetlake?restype=container", method="PUT", headers={
+    "x-ms-date": date, "x-ms-version": "2021-12-02", "Authorization": "SharedKey devstoreaccount1:" + sign})
+print(urllib.request.urlopen(request).status)
+"#;
