@@ -77,8 +77,11 @@ fn value(column: &dyn Array, row: usize) -> Value {
         DataType::Boolean => json!(column.as_boolean().value(row)),
         DataType::Timestamp(..) => {
             let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
-            assert_eq!(micros % 1_000_000, 0, "sheets know whole seconds");
-            json!(micros / 1_000_000)
+            if micros % 1_000_000 == 0 {
+                json!(micros / 1_000_000)
+            } else {
+                json!(micros as f64 / 1e6)
+            }
         }
         DataType::Date32 => {
             let days = column.as_primitive::<Date32Type>().value(row);
