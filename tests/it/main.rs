@@ -16,4 +16,5 @@ mod stores;
 mod truth;
 
 mod conservation;
+mod faults;
 mod knobs;
