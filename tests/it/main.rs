@@ -1,5 +1,19 @@
 //! The one integration binary; a module a story.
+//!
+//! ```text
+//! app    a simulated company, a configuration, and the program against it: the real binary, or its parts on a fast clock
+//! lake   reads what the program wrote, and checks that it is sound
+//! truth  compares a lake with the company, row by row
+//! ```
+//!
+//! Everything else tells one story each. A test has its own folder and its own ports.
 
+mod app;
 mod fixtures;
 mod hostile;
+mod lake;
 mod stores;
+mod truth;
+
+mod conservation;
+mod knobs;

@@ -1,0 +1,1 @@
+//! What the API leaves open makes no difference to the lake.

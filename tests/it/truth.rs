@@ -1,0 +1,328 @@
+//! Compares a lake with the company behind the simulator: every row that should be there, exactly once, and no other.
+//!
+//! The expected values are worked out here from the company itself, never by the program's own parsers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::{Timestamp, ToSpan};
+use meetlake::dataset::Dataset;
+use meetlake_simulator::Company;
+use meetlake_simulator::company::{Meeting, Participant, ReservationStatus};
+use serde_json::{Value, json};
+
+use crate::lake::{Row, rows};
+
+/// What the rows of a lake are compared with.
+pub(crate) struct Truth<'a> {
+    pub(crate) company: &'a Company,
+    /// Meetings that end later are not in the lake.
+    pub(crate) now: Timestamp,
+    /// Sheets name rooms, so that their quality is there too.
+    pub(crate) rooms_have_ids: bool,
+    /// Day buckets of the daily report begin in UTC.
+    pub(crate) utc_buckets: bool,
+}
+
+impl<'a> Truth<'a> {
+    /// The defaults of the simulator.
+    pub(crate) fn of(company: &'a Company, now: Timestamp) -> Self {
+        Self {
+            company,
+            now,
+            rooms_have_ids: false,
+            utc_buckets: true,
+        }
+    }
+
+    /// What differs, one line each; nothing if the lake is right.
+    pub(crate) fn differences(&self, lake: &Path) -> Vec<String> {
+        let datasets = [
+            Dataset::MeetingList,
+            Dataset::ParticipantList,
+            Dataset::ParticipantQualityList,
+            Dataset::ResourceReservationList,
+            Dataset::DailyReport,
+        ];
+        let mut lines = Vec::new();
+        for dataset in datasets {
+            lines.extend(self.differences_of(lake, dataset));
+        }
+        lines
+    }
+
+    /// What differs in one dataset.
+    pub(crate) fn differences_of(&self, lake: &Path, dataset: Dataset) -> Vec<String> {
+        let expected = self.expected(dataset);
+        let columns = columns(dataset);
+        let found = rows(lake, dataset)
+            .into_iter()
+            // Days after the company's last are empty, but for a report that says so.
+            .filter(|row| dataset != Dataset::DailyReport || self.is_within(row))
+            .map(|row| pick(&row, &columns))
+            .collect();
+        compare(dataset, expected, found)
+    }
+
+    fn is_within(&self, row: &Row) -> bool {
+        let (first, last) = (self.company.first_day(), self.company.last_day());
+        let dt = row["dt"].as_str().expect("a day");
+        (first.to_string().as_str()..=last.to_string().as_str()).contains(&dt)
+    }
+
+    fn expected(&self, dataset: Dataset) -> Vec<String> {
+        match dataset {
+            Dataset::MeetingList => self.meetings().map(|m| self.meeting(m)).collect(),
+            Dataset::ParticipantList => self.participants().map(|(m, p)| self.participant(m, p)).collect(),
+            Dataset::ParticipantQualityList => self
+                .participants()
+                .filter(|(_, p)| p.user_id().is_some() || self.rooms_have_ids && p.room_id().is_some())
+                .flat_map(|(m, p)| self.quality(m, p))
+                .collect(),
+            Dataset::ResourceReservationList => self.reservations(),
+            Dataset::DailyReport => self.daily_reports(),
+            Dataset::TopUser => Vec::new(),
+        }
+    }
+
+    fn meetings(&self) -> impl Iterator<Item = &'a Meeting> {
+        let now = self.now;
+        let meetings = self.company.meetings().iter().map(AsRef::as_ref);
+        meetings.filter(move |meeting: &&Meeting| meeting.end <= now)
+    }
+
+    fn participants(&self) -> impl Iterator<Item = (&'a Meeting, &'a Participant)> {
+        self.meetings()
+            .flat_map(|meeting| meeting.participants.iter().map(move |p| (meeting, p)))
+    }
+
+    fn dt(&self, instant: Timestamp) -> Value {
+        json!(instant.to_zoned(self.company.time_zone().clone()).date())
+    }
+
+    fn meeting(&self, meeting: &Meeting) -> String {
+        let organizer = &meeting.organizer;
+        let any = |used: fn(&Participant) -> bool| meeting.participants.iter().any(used);
+        json!([
+            self.dt(meeting.start),
+            meeting.meeting_no,
+            meeting.topic,
+            meeting.start.as_second(),
+            meeting.end.as_second(),
+            meeting.duration_s(),
+            meeting.participant_count(),
+            organizer.name,
+            text(&organizer.department),
+            organizer.user_id,
+            organizer.employee_no,
+            text(&organizer.email),
+            organizer.mobile,
+            any(|p| p.used_audio),
+            any(|p| p.used_video),
+            any(|p| p.used_screen_share),
+            meeting.was_recorded,
+            meeting.used_phone(),
+        ])
+        .to_string()
+    }
+
+    fn participant(&self, meeting: &Meeting, p: &Participant) -> String {
+        let employee = p.employee();
+        json!([
+            self.dt(meeting.start),
+            meeting.meeting_no,
+            meeting.start.as_second(),
+            meeting.end.as_second(),
+            p.name(),
+            p.user_id(),
+            employee.and_then(|employee| text(&employee.department)),
+            employee.map(|employee| &employee.employee_no),
+            p.device,
+            text(p.client_version),
+            text(&p.public_ip),
+            text(&p.internal_ip),
+            text(p.location),
+            text(p.network_type),
+            text(p.microphone),
+            text(p.camera),
+            p.uses_proxy,
+            p.used_audio,
+            p.used_video,
+            p.used_screen_share,
+            p.join_time.as_second(),
+            p.leave_time.as_second(),
+            p.time_in_meeting_s(),
+        ])
+        .to_string()
+    }
+
+    fn quality(&self, meeting: &Meeting, p: &Participant) -> Vec<String> {
+        let minutes = p.quality().into_iter();
+        minutes
+            .map(|minute| {
+                let mut row = vec![
+                    self.dt(meeting.start),
+                    json!(meeting.meeting_no),
+                    json!(meeting.start.as_second()),
+                    json!(p.user_id()),
+                    json!(p.room_id()),
+                    json!(p.join_time.as_second()),
+                    json!(minute.time.as_second()),
+                ];
+                row.extend(minute.cells.iter().map(|cell| figure(cell)));
+                Value::Array(row).to_string()
+            })
+            .collect()
+    }
+
+    fn reservations(&self) -> Vec<String> {
+        let bookings = self.company.reservations().iter();
+        bookings
+            .map(|booking| {
+                json!([
+                    self.dt(booking.start),
+                    booking.room.room_level_id,
+                    booking.room.name,
+                    booking.topic,
+                    booking.booker.name,
+                    text(&booking.booker.department),
+                    booking.invitee_count,
+                    booking.accepted_count,
+                    booking.start.as_second(),
+                    booking.end.as_second(),
+                    booking.end.as_second() - booking.start.as_second(),
+                    status(booking.status),
+                    booking.check_in_time.map(Timestamp::as_second),
+                    text(&booking.releaser_name),
+                    booking.release_time.map(Timestamp::as_second),
+                ])
+                .to_string()
+            })
+            .collect()
+    }
+
+    /// One row a day of the company, whatever zone the day begins in.
+    fn daily_reports(&self) -> Vec<String> {
+        let zone = if self.utc_buckets {
+            jiff::tz::TimeZone::UTC
+        } else {
+            self.company.time_zone().clone()
+        };
+        let days = self.company.first_day().series(1.day());
+        days.take_while(|date| *date <= self.company.last_day())
+            .map(|date| {
+                let start = date.to_zoned(zone.clone()).expect("a midnight").timestamp();
+                let end = start + jiff::SignedDuration::from_hours(24);
+                let in_bucket = || {
+                    self.meetings()
+                        .filter(move |m| start <= m.start && m.start < end)
+                };
+                json!([
+                    date,
+                    date,
+                    start.as_second(),
+                    in_bucket().count(),
+                    in_bucket().map(Meeting::duration_s).sum::<i64>(),
+                    in_bucket().map(Meeting::participant_count).sum::<u64>(),
+                ])
+                .to_string()
+            })
+            .collect()
+    }
+}
+
+/// The compared columns, in the order of the expected rows.
+fn columns(dataset: Dataset) -> Vec<String> {
+    let names: &[&str] = match dataset {
+        Dataset::MeetingList => &[
+            "dt", "meeting_no", "topic", "start_time", "end_time", "duration_s", "participant_count", "organizer_name",
+            "organizer_department", "organizer_user_id", "organizer_employee_no", "organizer_email", "organizer_mobile", "used_audio",
+            "used_video", "used_screen_share", "was_recorded", "used_phone",
+        ],
+        Dataset::ParticipantList => &[
+            "dt", "meeting_no", "meeting_start_time", "meeting_end_time", "participant_name", "user_id", "department", "employee_no",
+            "device", "client_version", "public_ip", "internal_ip", "location", "network_type", "microphone", "camera", "uses_proxy",
+            "used_audio", "used_video", "used_screen_share", "join_time", "leave_time", "time_in_meeting_s",
+        ],
+        Dataset::ParticipantQualityList => &[
+            "dt", "meeting_no", "meeting_start_time", "user_id", "room_id", "join_time", "time",
+        ],
+        Dataset::ResourceReservationList => &[
+            "dt", "room_level_id", "room_name", "topic", "booker_name", "booker_department", "invitee_count", "accepted_count",
+            "start_time", "end_time", "duration_s", "reservation_status", "check_in_time", "releaser_name", "release_time",
+        ],
+        Dataset::DailyReport => &[
+            "dt", "date", "date_unix", "meeting_count", "meeting_duration_s", "participant_count",
+        ],
+        Dataset::TopUser => &["dt", "order_by", "rank"],
+    };
+    let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    if dataset == Dataset::ParticipantQualityList {
+        for media in ["audio", "video", "share"] {
+            for direction in ["recv", "send"] {
+                for metric in ["bitrate_kbps", "latency_ms", "jitter_ms", "loss_avg_percent", "loss_max_percent"] {
+                    names.push(format!("{media}_{direction}_{metric}"));
+                }
+            }
+        }
+        for figure in ["client_cpu_min", "client_cpu_avg", "client_cpu_max", "system_cpu_max"] {
+            names.push(format!("{figure}_percent"));
+        }
+    }
+    names
+}
+
+fn pick(row: &Row, columns: &[String]) -> String {
+    let values = columns.iter().map(|name| {
+        row.get(name)
+            .cloned()
+            .unwrap_or_else(|| panic!("no column {name}"))
+    });
+    Value::Array(values.collect()).to_string()
+}
+
+/// An empty cell is no value.
+fn text(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// A figure of quality: `50kbps`, `1.2Mbps`, `5ms`, `0.8%`; `-` and nothing are no value.
+fn figure(cell: &str) -> Value {
+    let unit_at = cell
+        .find(|c: char| c != '.' && !c.is_ascii_digit())
+        .unwrap_or(cell.len());
+    let (digits, unit) = cell.split_at(unit_at);
+    let Ok(number) = digits.parse::<f64>() else {
+        return Value::Null;
+    };
+    json!(if unit == "Mbps" { (number * 1000.0).round() } else { number })
+}
+
+const fn status(status: ReservationStatus) -> &'static str {
+    match status {
+        ReservationStatus::PendingApproval => "pending_approval",
+        ReservationStatus::Reserved => "reserved",
+        ReservationStatus::ReleasedManually => "released_manually",
+        ReservationStatus::ReleasedAfterMeeting => "released_after_meeting",
+        ReservationStatus::ReleasedNoCheckIn => "released_no_check_in",
+        ReservationStatus::ReleasedBySensor => "released_by_sensor",
+    }
+}
+
+/// Rows that are missing, or there too often, or not in the truth at all; the first few of each dataset.
+fn compare(dataset: Dataset, expected: Vec<String>, found: Vec<String>) -> Vec<String> {
+    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
+    let (wanted, there) = (expected.len(), found.len());
+    for row in expected {
+        *balance.entry(row).or_default() -= 1;
+    }
+    for row in found {
+        *balance.entry(row).or_default() += 1;
+    }
+    balance.retain(|_, count| *count != 0);
+    let lines = balance.iter().take(6).map(|(row, count)| {
+        let what = if *count < 0 { "missing" } else { "not in the truth" };
+        format!("{dataset} ({wanted} expected, {there} found): {what} ({count:+}): {row}")
+    });
+    lines.collect()
+}
