@@ -43,7 +43,10 @@ fn a_run_of_the_binary_brings_every_row_once_and_the_next_changes_nothing() {
     let before = snapshot(&app.lake());
     let second = app.meetlake(&["run"]);
     assert_eq!(second.code, 0, "{second:?}");
-    assert_eq!(app.submits(), report.exports_submitted.values().sum::<u64>());
+    assert_eq!(
+        app.submits(),
+        report.exports_submitted.values().sum::<u64>()
+    );
     assert!(before == snapshot(&app.lake()), "the second run wrote");
 }
 
@@ -68,9 +71,16 @@ fn top_users_are_ranked_without_gaps_for_both_orders() {
             let of_day = rows
                 .iter()
                 .filter(|row| row["dt"] == dt.to_string() && row["order_by"] == order);
-            let mut ranks: Vec<i64> = of_day.clone().map(|row| row["rank"].as_i64().expect("a rank")).collect();
+            let mut ranks: Vec<i64> = of_day
+                .clone()
+                .map(|row| row["rank"].as_i64().expect("a rank"))
+                .collect();
             ranks.sort_unstable();
-            assert_eq!(ranks, (1..=ranks.len() as i64).collect::<Vec<_>>(), "{dt} {order}");
+            assert_eq!(
+                ranks,
+                (1..=ranks.len() as i64).collect::<Vec<_>>(),
+                "{dt} {order}"
+            );
             assert!(ranks.len() > 5, "{dt} {order}");
         }
     }
@@ -85,13 +95,22 @@ fn a_lost_row_is_noticed() {
             let file = object(app);
             let batch = lake::batches(&file);
             let batch = concat_batches(&batch[0].schema(), &batch).expect("one batch");
-            let mut writer =
-                ArrowWriter::try_new(fs::File::create(&file).expect("a file"), batch.schema(), None)
-                    .expect("a writer");
-            writer.write(&batch.slice(1, batch.num_rows() - 1)).expect("written");
+            let mut writer = ArrowWriter::try_new(
+                fs::File::create(&file).expect("a file"),
+                batch.schema(),
+                None,
+            )
+            .expect("a writer");
+            writer
+                .write(&batch.slice(1, batch.num_rows() - 1))
+                .expect("written");
             writer.close().expect("closed");
         },
-        &["missing", "the object is not that of the newest manifest", "rows, the manifest says"],
+        &[
+            "missing",
+            "the object is not that of the newest manifest",
+            "rows, the manifest says",
+        ],
     );
 }
 
@@ -159,5 +178,6 @@ fn object(app: &TestApp) -> PathBuf {
 fn manifest_folder(lake: &Path, app: &TestApp) -> PathBuf {
     let object = object(app);
     let partition = object.parent().expect("a folder");
-    lake.join("_manifest").join(partition.strip_prefix(lake).expect("below the lake"))
+    lake.join("_manifest")
+        .join(partition.strip_prefix(lake).expect("below the lake"))
 }

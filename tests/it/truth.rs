@@ -73,10 +73,15 @@ impl<'a> Truth<'a> {
     fn expected(&self, dataset: Dataset) -> Vec<String> {
         match dataset {
             Dataset::MeetingList => self.meetings().map(|m| self.meeting(m)).collect(),
-            Dataset::ParticipantList => self.participants().map(|(m, p)| self.participant(m, p)).collect(),
+            Dataset::ParticipantList => self
+                .participants()
+                .map(|(m, p)| self.participant(m, p))
+                .collect(),
             Dataset::ParticipantQualityList => self
                 .participants()
-                .filter(|(_, p)| p.user_id().is_some() || self.rooms_have_ids && p.room_id().is_some())
+                .filter(|(_, p)| {
+                    p.user_id().is_some() || self.rooms_have_ids && p.room_id().is_some()
+                })
                 .flat_map(|(m, p)| self.quality(m, p))
                 .collect(),
             Dataset::ResourceReservationList => self.reservations(),
@@ -235,24 +240,83 @@ impl<'a> Truth<'a> {
 fn columns(dataset: Dataset) -> Vec<String> {
     let names: &[&str] = match dataset {
         Dataset::MeetingList => &[
-            "dt", "meeting_no", "topic", "start_time", "end_time", "duration_s", "participant_count", "organizer_name",
-            "organizer_department", "organizer_user_id", "organizer_employee_no", "organizer_email", "organizer_mobile", "used_audio",
-            "used_video", "used_screen_share", "was_recorded", "used_phone",
+            "dt",
+            "meeting_no",
+            "topic",
+            "start_time",
+            "end_time",
+            "duration_s",
+            "participant_count",
+            "organizer_name",
+            "organizer_department",
+            "organizer_user_id",
+            "organizer_employee_no",
+            "organizer_email",
+            "organizer_mobile",
+            "used_audio",
+            "used_video",
+            "used_screen_share",
+            "was_recorded",
+            "used_phone",
         ],
         Dataset::ParticipantList => &[
-            "dt", "meeting_no", "meeting_start_time", "meeting_end_time", "participant_name", "user_id", "department", "employee_no",
-            "device", "client_version", "public_ip", "internal_ip", "location", "network_type", "microphone", "camera", "uses_proxy",
-            "used_audio", "used_video", "used_screen_share", "join_time", "leave_time", "time_in_meeting_s",
+            "dt",
+            "meeting_no",
+            "meeting_start_time",
+            "meeting_end_time",
+            "participant_name",
+            "user_id",
+            "department",
+            "employee_no",
+            "device",
+            "client_version",
+            "public_ip",
+            "internal_ip",
+            "location",
+            "network_type",
+            "microphone",
+            "camera",
+            "uses_proxy",
+            "used_audio",
+            "used_video",
+            "used_screen_share",
+            "join_time",
+            "leave_time",
+            "time_in_meeting_s",
         ],
         Dataset::ParticipantQualityList => &[
-            "dt", "meeting_no", "meeting_start_time", "user_id", "room_id", "join_time", "time",
+            "dt",
+            "meeting_no",
+            "meeting_start_time",
+            "user_id",
+            "room_id",
+            "join_time",
+            "time",
         ],
         Dataset::ResourceReservationList => &[
-            "dt", "room_level_id", "room_name", "topic", "booker_name", "booker_department", "invitee_count", "accepted_count",
-            "start_time", "end_time", "duration_s", "reservation_status", "check_in_time", "releaser_name", "release_time",
+            "dt",
+            "room_level_id",
+            "room_name",
+            "topic",
+            "booker_name",
+            "booker_department",
+            "invitee_count",
+            "accepted_count",
+            "start_time",
+            "end_time",
+            "duration_s",
+            "reservation_status",
+            "check_in_time",
+            "releaser_name",
+            "release_time",
         ],
         Dataset::DailyReport => &[
-            "dt", "date", "date_unix", "meeting_count", "meeting_duration_s", "participant_count",
+            "dt",
+            "date",
+            "date_unix",
+            "meeting_count",
+            "meeting_duration_s",
+            "participant_count",
         ],
         Dataset::TopUser => &["dt", "order_by", "rank"],
     };
@@ -260,12 +324,23 @@ fn columns(dataset: Dataset) -> Vec<String> {
     if dataset == Dataset::ParticipantQualityList {
         for media in ["audio", "video", "share"] {
             for direction in ["recv", "send"] {
-                for metric in ["bitrate_kbps", "latency_ms", "jitter_ms", "loss_avg_percent", "loss_max_percent"] {
+                for metric in [
+                    "bitrate_kbps",
+                    "latency_ms",
+                    "jitter_ms",
+                    "loss_avg_percent",
+                    "loss_max_percent",
+                ] {
                     names.push(format!("{media}_{direction}_{metric}"));
                 }
             }
         }
-        for figure in ["client_cpu_min", "client_cpu_avg", "client_cpu_max", "system_cpu_max"] {
+        for figure in [
+            "client_cpu_min",
+            "client_cpu_avg",
+            "client_cpu_max",
+            "system_cpu_max",
+        ] {
             names.push(format!("{figure}_percent"));
         }
     }
@@ -295,7 +370,11 @@ fn figure(cell: &str) -> Value {
     let Ok(number) = digits.parse::<f64>() else {
         return Value::Null;
     };
-    json!(if unit == "Mbps" { (number * 1000.0).round() } else { number })
+    json!(if unit == "Mbps" {
+        (number * 1000.0).round()
+    } else {
+        number
+    })
 }
 
 const fn status(status: ReservationStatus) -> &'static str {
@@ -321,7 +400,11 @@ fn compare(dataset: Dataset, expected: Vec<String>, found: Vec<String>) -> Vec<S
     }
     balance.retain(|_, count| *count != 0);
     let lines = balance.iter().take(6).map(|(row, count)| {
-        let what = if *count < 0 { "missing" } else { "not in the truth" };
+        let what = if *count < 0 {
+            "missing"
+        } else {
+            "not in the truth"
+        };
         format!("{dataset} ({wanted} expected, {there} found): {what} ({count:+}): {row}")
     });
     lines.collect()
