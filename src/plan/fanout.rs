@@ -154,7 +154,8 @@ fn generation(known: Option<&Known>) -> u32 {
 fn request(job: &JobSpec, parent: &Parent, end: Timestamp) -> Option<(Request, Lineage)> {
     let span = i64::try_from(job.dataset.max_span().as_secs()).unwrap_or(i64::MAX);
     let end_s = end.as_second();
-    // A meeting longer than the span is asked for by its last day.
+    // The participants of a meeting longer than the span are asked for by its last day, which was seen to work; quality names one stay by
+    // exact times, so it gets the meeting's own: a refusal is loud, a stay that is not found would be an empty sheet.
     let start_s = parent.start.as_second().max(end_s - span);
     let user_id_type = job.options.user_id_type;
     let meeting_no = parent.meeting_no.clone();
@@ -197,7 +198,7 @@ fn request(job: &JobSpec, parent: &Parent, end: Timestamp) -> Option<(Request, L
     let join_time = join_time.as_second();
     let request = Request::ParticipantQualityList {
         meeting_no,
-        start: start_s,
+        start: parent.start.as_second(),
         end: end_s,
         join_time,
         participant,
