@@ -561,7 +561,7 @@ app_secret_file = "nowhere"
         meetlake.toml:5:1: `url` is missing in [lake]
         meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `options`
         meetlake.toml:9:8: `path` must be text in quotes, not a number
-        meetlake.toml:12:22: `exports_per_minute` must be from 1 to 10000, not 0
+        meetlake.toml:12:22: `exports_per_minute` must be from 1 to 1000000, not 0
         meetlake.toml:13:17: `workbook_size` `256MB` is not a size; write a whole number and a unit: 64KiB, 256MiB, 2GiB
         meetlake.toml:16:10: `listen` is reachable by others, and the status page asks for no password; listen on 127.0.0.1, or add allow_public = true behind a proxy or inside a container
         meetlake.toml:19:8: `host` `larc` is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator
@@ -570,7 +570,6 @@ app_secret_file = "nowhere"
         meetlake.toml:22:13: `time_zone` `Asia/Shangai` is not a zone of the IANA database; did you mean `Asia/Shanghai`?
         meetlake.toml:23:8: `unit` must be from 0 to 3, not 4
         meetlake.toml:25:1: `app_id` is missing in [tenants.Beta]
-        meetlake.toml:25:1: `time_zone` is missing in [tenants.Beta]
         meetlake.toml:25:1: the name of a tenant must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64 characters
         meetlake.toml:26:8: `host` `http://example.com` must use https; http is for this machine only
         meetlake.toml:27:19: `app_secret_file` `nowhere` cannot be read: No such file or directory (os error 2)

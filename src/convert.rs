@@ -9,19 +9,16 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use jiff::tz::TimeZone;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::contract::{self, Contract};
+use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::decode::{self, Limits};
 use crate::job::DurationUnit;
 use crate::normalize::{Context, Findings, Normalizer, Quarantine, Stamp};
+use crate::publish;
 use crate::task::{Lineage, hex};
 
 /// What to convert into what.
@@ -171,26 +168,6 @@ fn write(batch: &RecordBatch, context: &Context, target: &Path) -> Result<(), Pa
 }
 
 fn write_to(batch: &RecordBatch, context: &Context, path: &Path) -> Result<(), ParquetError> {
-    let file = File::create_new(path)?;
-    let properties = properties(context)?;
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))?;
-    writer.write(batch)?;
-    writer.into_inner()?.sync_all()?;
-    Ok(())
-}
-
-fn properties(context: &Context) -> Result<WriterProperties, ParquetError> {
-    let footer = [
-        ("meetlake.dataset", context.contract.dataset.to_string()),
-        ("meetlake.contract_version", contract::VERSION.to_string()),
-        (
-            "meetlake.source_sha256",
-            context.stamp.source_sha256.clone(),
-        ),
-    ];
-    let footer = footer.map(|(key, value)| KeyValue::new(key.to_owned(), value));
-    Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_key_value_metadata(Some(footer.to_vec()))
-        .build())
+    publish::parquet::write_file(path, context.contract, [batch.clone()])?;
+    Ok(File::open(path)?.sync_all()?)
 }

@@ -542,7 +542,7 @@ impl Run {
         if !self.may_begin() || !self.to_publish.is_empty() {
             return Ok(!self.to_publish.is_empty() && self.summary.storage_error.is_none());
         }
-        let blocked = self.summary.blocked_datasets();
+        let blocked = self.idle_datasets();
         let Some(next) = self
             .tenant
             .ledger
@@ -583,12 +583,11 @@ impl Run {
             dataset: job.dataset,
             ended,
         });
-        let phases = self
-            .tenant
-            .ledger
-            .phases_of(&self.tenant.name, job.dataset, task.job_window)
+        let ledger = &self.tenant.ledger;
+        let is_open = ledger
+            .has_open(&self.tenant.name, job.dataset, task.job_window)
             .await?;
-        if !phases.iter().any(|(phase, _)| *phase == Phase::Open) {
+        if !is_open {
             self.to_publish.insert((job.dataset, task.job_window));
         }
         Ok(())
@@ -615,12 +614,11 @@ impl Run {
                     WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
                     // A run that was stopped between the last task and the publish.
                     WindowState::Planned => {
-                        let phases = self
-                            .tenant
-                            .ledger
-                            .phases_of(&row.tenant, row.dataset, row.window)
-                            .await?;
-                        if !phases.iter().any(|(phase, _)| *phase == Phase::Open) {
+                        let ledger = &self.tenant.ledger;
+                        if !ledger
+                            .has_open(&row.tenant, row.dataset, row.window)
+                            .await?
+                        {
                             self.to_publish.insert((row.dataset, row.window));
                         }
                     }
@@ -938,6 +936,14 @@ impl Run {
             .iter()
             .find(|job| job.dataset == dataset)
             .map(Arc::clone)
+    }
+
+    /// Datasets whose tasks do not run: blocked ones, and those whose job was removed.
+    fn idle_datasets(&self) -> Vec<Dataset> {
+        let is_idle = |dataset: &Dataset| {
+            self.summary.blocked.contains_key(dataset) || self.job(*dataset).is_none()
+        };
+        Dataset::ALL.into_iter().filter(is_idle).collect()
     }
 
     fn warn(&mut self, text: String) {

@@ -141,7 +141,7 @@ pub async fn run(args: Args) -> Result<Code> {
     if !summaries.iter().all(crate::run::Summary::is_settled) {
         print_summaries(&summaries);
     }
-    println!("{}", lake_table(&status));
+    println!("\n{}", lake_table(&status));
     let exports: u64 = summaries
         .iter()
         .flat_map(|summary| summary.datasets.values())
@@ -153,9 +153,12 @@ pub async fn run(args: Args) -> Result<Code> {
         began.elapsed().as_secs_f64()
     );
     println!("The lake is {}", out.join("lake").display());
-    println!("\nLook into it with DuckDB:\n\n  {}", duckdb_line(&out));
     println!(
-        "\nor with meetlake:\n\n  meetlake status --config {}",
+        "\nTo look into it, paste this into DuckDB:\n\n  {}",
+        duckdb_statement(&out)
+    );
+    println!(
+        "\nWhat meetlake itself knows of it:\n\n  meetlake status --config {}",
         shown(&out.join("meetlake.toml"))
     );
     Ok(exit)
@@ -203,14 +206,16 @@ fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
 }
 
-fn duckdb_line(out: &Path) -> String {
+/// A statement that a person can paste into DuckDB's prompt, wherever it was started.
+fn duckdb_statement(out: &Path) -> String {
     let glob = out
         .join("lake/meeting_list/**/*.parquet")
         .display()
         .to_string()
         .replace('\'', "''");
     format!(
-        "duckdb -c \"SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM read_parquet('{glob}', hive_partitioning = true) GROUP BY dt ORDER BY dt\""
+        "SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM read_parquet('{glob}', hive_partitioning = true) \
+         GROUP BY dt ORDER BY dt;"
     )
 }
 

@@ -1,11 +1,12 @@
 //! What a run shows while it works: a live line a dataset on a terminal, plain lines elsewhere, nothing with `--json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::civil::Date;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -46,7 +47,7 @@ struct Counts {
     rows: u64,
     deferred: u64,
     troubled: u64,
-    partitions: u64,
+    days: BTreeSet<Date>,
 }
 
 /// Starts showing; send [`Progress`] to the sender, drop it, then await the handle.
@@ -117,8 +118,12 @@ fn note(counts: &mut BTreeMap<Dataset, Counts>, progress: &Progress) -> Dataset 
             }
             *dataset
         }
-        Progress::Published { dataset, .. } => {
-            counts.entry(*dataset).or_default().partitions += 1;
+        Progress::Published { dataset, published } => {
+            counts
+                .entry(*dataset)
+                .or_default()
+                .days
+                .insert(published.dt);
             *dataset
         }
         Progress::Warning(_) => Dataset::MeetingList,
@@ -131,7 +136,7 @@ fn line(now: &Counts) -> String {
         now.ended,
         now.planned.max(now.ended),
         now.rows,
-        now.partitions
+        now.days.len()
     );
     if now.deferred > 0 {
         let _ = write!(line, ", {} put off", now.deferred);

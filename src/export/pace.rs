@@ -15,10 +15,10 @@ const SHORTEST_S: f64 = 2.0;
 const LONGEST_S: f64 = 120.0;
 /// A poll that came too early says: wait a fifth longer.
 const LONGER: f64 = 1.2;
-/// A poll that found the file says: perhaps a hundredth less would do.
-const SHORTER: f64 = 0.99;
+/// A poll that found the file says: perhaps half a hundredth less would do.
+const SHORTER: f64 = 0.995;
 /// An observation counts only if it was made with about the present waiting time: a burst of a hundred polls is one observation, not a hundred.
-const SAME: f64 = 0.98;
+const SAME: f64 = 0.99;
 
 /// The learned waiting times of one tenant; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,9 @@ impl Pace {
         let mut seconds = self.seconds();
         let present = seconds.entry(dataset).or_insert(FIRST_GUESS_S);
         let waited = waited.as_secs_f64();
-        if waited < *present * SAME {
+        let is_shorter = waited < *present * SAME;
+        let is_longer = waited * SAME > *present;
+        if is_shorter || was_done && is_longer {
             return;
         }
         let wanted = if was_done {

@@ -353,6 +353,24 @@ impl Ledger {
         .collect()
     }
 
+    /// Whether a window has tasks that are still to be exported; asked after every task, so it looks at one index entry.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn has_open(&self, tenant: &str, of: Dataset, window: Window) -> Result<bool, Error> {
+        let row = sqlx::query(
+            "SELECT key FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 AND job_end = $4 AND phase = 'open' LIMIT 1",
+        )
+        .bind(tenant)
+        .bind(of.as_str())
+        .bind(micros(window.start()))
+        .bind(micros(window.end()))
+        .fetch_optional(&self.read)
+        .await
+        .map_err(sql("look for open tasks"))?;
+        Ok(row.is_some())
+    }
+
     async fn tasks(
         &self,
         query: sqlx::query::Query<'_, Any, <Any as sqlx::Database>::Arguments>,

