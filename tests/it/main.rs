@@ -17,8 +17,13 @@ mod truth;
 
 mod configuration;
 mod conservation;
+mod coverage;
 mod demo;
+mod documents;
 mod faults;
 mod knobs;
+mod lake_on_s3;
 mod restart;
 mod serving;
+mod verbs;
+mod workbooks;

@@ -29,7 +29,7 @@ const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// A server process that ends with the test.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -39,7 +39,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start(command: &mut Command, port: u16) -> Self {
+    pub(crate) async fn start(command: &mut Command, port: u16) -> Self {
         let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(quiet.spawn().expect("the server starts"));
         for _ in 0..300 {
@@ -55,13 +55,13 @@ impl Server {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
 /// The server that a variable names.
-fn program(variable: &str) -> Option<Command> {
+pub(crate) fn program(variable: &str) -> Option<Command> {
     let path = std::env::var_os(variable);
     if path.is_none() {
         eprintln!("left out: {variable} is not set; tests/run sets it");

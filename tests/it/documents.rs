@@ -1,0 +1,143 @@
+//! Documents that are kept equal to the code: the data dictionary and the README's exit codes. And the vendor's own SDK against the simulator.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use arrow::datatypes::DataType;
+use meetlake::contract::{Contract, Key, Kind, Source};
+use meetlake::dataset::Dataset;
+use meetlake::exit::Code;
+use meetlake_simulator::{Options, Server, SimClock};
+use tokio::net::TcpListener;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn the_data_dictionary_is_that_of_the_contracts() {
+    let path = format!("{ROOT}/tests/data-dictionary.md");
+    let rendered = dictionary();
+    if std::env::var_os("UPDATE_DICTIONARY").is_some() {
+        fs::write(&path, &rendered).expect("written");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == rendered,
+        "tests/data-dictionary.md is not that of the contracts; run UPDATE_DICTIONARY=1 tests/run data_dictionary"
+    );
+}
+
+fn dictionary() -> String {
+    let mut text = String::from(
+        "# Data dictionary\n\nWritten from the contracts in `src/contract` by a test (`UPDATE_DICTIONARY=1 tests/run data_dictionary`).\n\n\
+         `tenant` and `dt`, the civil date of the event in the tenant's zone, are in the path. In *key*, **K** is part of the natural key, **K!** as\n\
+         well, and a row without it is quarantined. **P** marks personal data. Every column can be null.\n",
+    );
+    for dataset in Dataset::ALL {
+        let contract = Contract::of(dataset);
+        let _ = write!(
+            text,
+            "\n## {dataset}\n\n| column | type | key | | from | meaning |\n|---|---|---|---|---|---|\n"
+        );
+        for column in &contract.columns {
+            let from = match column.source {
+                Source::Sheet => column
+                    .headers
+                    .first()
+                    .map_or_else(String::new, |header| format!("`{header}`")),
+                Source::Task => "task".into(),
+                Source::Derived => "derived".into(),
+            };
+            let key = match column.key {
+                Key::No => "",
+                Key::Part => "K",
+                Key::Required => "K!",
+            };
+            let personal = if column.personal { "P" } else { "" };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {key} | {personal} | {from} | {} |",
+                column.name,
+                kind(column.kind, &column.data_type()),
+                column.doc
+            );
+        }
+    }
+    text.push_str(
+        "\n## In every dataset\n\nBehind the dataset's own columns, in this order:\n\n| column | type |\n|---|---|\n",
+    );
+    let own = Contract::of(Dataset::TopUser).columns.len();
+    for field in &Contract::of(Dataset::TopUser).schema().fields()[own..] {
+        let _ = writeln!(
+            text,
+            "| {} | {} |",
+            field.name(),
+            arrow_type(field.data_type())
+        );
+    }
+    text.push_str(
+        "\n`_extra` holds columns that no contract knows and cells that did not parse, by header; it is personal data.\n",
+    );
+    text
+}
+
+fn kind(kind: Kind, data_type: &DataType) -> String {
+    match kind {
+        Kind::Enum(values) => {
+            let values: Vec<String> = values.iter().map(|v| format!("`{}`", v.value)).collect();
+            format!("enum: {}, `other`", values.join(", "))
+        }
+        _ => arrow_type(data_type),
+    }
+}
+
+fn arrow_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 => "string".into(),
+        DataType::Timestamp(..) => "timestamp(µs, UTC)".into(),
+        DataType::Map(..) => "map(string, string)".into(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+#[test]
+fn the_readme_lists_the_exit_codes() {
+    let readme = fs::read_to_string(format!("{ROOT}/README.md")).expect("a README");
+    for row in Code::markdown().lines().skip(2) {
+        assert!(readme.contains(row), "the README lacks the row {row}");
+    }
+}
+
+#[test]
+fn the_vendors_sdk_talks_to_the_simulator() {
+    let Some(python) = std::env::var_os("MEETLAKE_TEST_PYTHON") else {
+        println!("skipped: MEETLAKE_TEST_PYTHON is not set; tests/run sets it");
+        return;
+    };
+    let has_sdk = Command::new(&python)
+        .args(["-c", "import lark_oapi"])
+        .output();
+    if !has_sdk.is_ok_and(|output| output.status.success()) {
+        println!("skipped: {} has no lark_oapi", python.display());
+        return;
+    }
+    let runtime = crate::app::runtime();
+    let server = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut options = Options::default();
+        options.clock = SimClock::new(options.clock.start(), 50.0);
+        Server::start(listener, options).expect("a simulator")
+    });
+    let output = Command::new(python)
+        .arg(format!("{ROOT}/tests/simulator/sdk_check.py"))
+        .arg(server.base_url())
+        .output()
+        .expect("python starts");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(server.report().unknown_parameters.is_empty());
+}
