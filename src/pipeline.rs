@@ -369,7 +369,7 @@ async fn quarantine(
     };
     if let Err(error) = put_aside {
         let message = format!("{message}; it could not be put into the lake: {error}");
-        put_off(tenant, task, fetched.clone(), "storage", &message).await?;
+        hold(tenant, task, fetched, "storage", &message).await?;
         let (kind, word) = (CauseKind::Storage, "storage".to_owned());
         return Ok(Ended::Refused {
             cause: Cause {
@@ -433,7 +433,7 @@ async fn gave_up(tenant: &Tenant, task: &TaskRow, error: export::Error) -> Resul
                     | ErrorKind::QuotaExhausted
                     | ErrorKind::Local,
                 ) => {
-                    put_off(tenant, task, *state, word, &cause.message).await?;
+                    hold(tenant, task, &state, word, &cause.message).await?;
                     Ok(Ended::Refused { cause })
                 }
                 Some(ErrorKind::BadRequest | ErrorKind::Other) => {
@@ -448,7 +448,7 @@ async fn gave_up(tenant: &Tenant, task: &TaskRow, error: export::Error) -> Resul
                 "could not keep the download of task {}: {error}",
                 task.spec.key
             );
-            put_off(tenant, task, task.machine.clone(), "storage", &message).await?;
+            hold(tenant, task, &task.machine, "storage", &message).await?;
             Ok(Ended::Refused {
                 cause: Cause {
                     kind: CauseKind::Storage,
@@ -477,6 +477,23 @@ const fn word_of(why: GaveUp, kind: Option<ErrorKind>) -> &'static str {
         (_, Some(kind)) => kind.as_str(),
         (GaveUp::CallFailed | GaveUp::OriginalLost, None) => "other",
     }
+}
+
+/// Keeps a task for the next run, which may begin with it at once: what was refused concerns more than this task, so this run begins nothing
+/// more of the kind, and whoever mended the cause should not wait.
+async fn hold(
+    tenant: &Tenant,
+    task: &TaskRow,
+    state: &State,
+    word: &str,
+    message: &str,
+) -> Result<()> {
+    let now = tenant.clock.now();
+    tenant
+        .ledger
+        .defer(task, state, now, word, message, now)
+        .await?;
+    Ok(())
 }
 
 async fn put_off(

@@ -26,9 +26,14 @@ pub(super) fn of_batch(dataset: Dataset, batch: &RecordBatch) -> Vec<Parent> {
         .collect()
 }
 
+/// A row's place among the rows of its workbook, whose sheets each count theirs from 1.
+fn position(row: usize) -> Option<i64> {
+    i64::try_from(row).ok()
+}
+
 fn meeting(columns: &Columns<'_>, row: usize) -> Option<Parent> {
     Some(Parent {
-        source_row: columns.integer(lineage::SOURCE_ROW, row)?,
+        source_row: position(row)?,
         meeting_no: columns.text("meeting_no", row)?,
         start: columns.time("start_time", row)?,
         end: columns.time("end_time", row),
@@ -42,7 +47,7 @@ fn meeting(columns: &Columns<'_>, row: usize) -> Option<Parent> {
 
 fn participant(columns: &Columns<'_>, row: usize) -> Option<Parent> {
     Some(Parent {
-        source_row: columns.integer(lineage::SOURCE_ROW, row)?,
+        source_row: position(row)?,
         meeting_no: columns.text("meeting_no", row)?,
         start: columns.time("meeting_start_time", row)?,
         end: columns.time("meeting_end_time", row),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Simulated seconds in a real one.
 pub(crate) const SPEED: f64 = 400.0;
+/// No run of the binary here takes longer.
+const LONGEST: Duration = Duration::from_secs(45);
 pub(crate) const TENANT: &str = "acme";
 pub(crate) const SECRET: &str = "simulator-secret";
 const ZONE: &str = "Asia/Shanghai";
@@ -392,13 +395,30 @@ pub(crate) fn binary() -> Command {
     command
 }
 
+/// Runs a command to its end, which must come within a minute.
 pub(crate) fn finish(command: &mut Command) -> Output {
-    let output = command.output().expect("the binary starts");
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the binary starts");
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            pipe.read_to_end(&mut text).expect("its output");
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let stdout = read(Box::new(child.stdout.take().expect("it is piped")));
+    let stderr = read(Box::new(child.stderr.take().expect("it is piped")));
+    let code = ended(&mut child, LONGEST);
+    let output = Output {
+        code: code.unwrap_or(-1),
+        stdout: stdout.join().expect("read"),
+        stderr: stderr.join().expect("read"),
+    };
+    assert!(
+        code.is_some(),
+        "{command:?} did not end by itself: {output:?}"
+    );
+    output
 }
 
 pub(crate) fn content_hashes(status: &Value) -> BTreeMap<(String, String), String> {
@@ -427,14 +447,22 @@ pub(crate) fn signal(child: &Child, name: &str) {
 /// Waits for a process to end; its code and how long it took.
 pub(crate) fn wait(child: &mut Child, at_most: Duration) -> (Option<i32>, Duration) {
     let began = Instant::now();
+    let code = ended(child, at_most);
+    assert!(began.elapsed() < at_most, "still running after {at_most:?}");
+    (code, began.elapsed())
+}
+
+/// The code of a process that ends in time; it is killed after that.
+fn ended(child: &mut Child, at_most: Duration) -> Option<i32> {
+    let began = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child of ours") {
-            return (status.code(), began.elapsed());
+            return status.code();
         }
         if began.elapsed() > at_most {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("still running after {at_most:?}");
+            return None;
         }
         std::thread::sleep(Duration::from_millis(20));
     }

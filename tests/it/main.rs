@@ -15,5 +15,10 @@ mod lake;
 mod stores;
 mod truth;
 
+mod configuration;
 mod conservation;
+mod demo;
+mod faults;
 mod knobs;
+mod restart;
+mod serving;

@@ -22,6 +22,8 @@ pub(crate) struct Truth<'a> {
     pub(crate) rooms_have_ids: bool,
     /// Day buckets of the daily report begin in UTC.
     pub(crate) utc_buckets: bool,
+    /// Sheets are in English, in which one status has no documented word.
+    pub(crate) english: bool,
 }
 
 impl<'a> Truth<'a> {
@@ -32,6 +34,7 @@ impl<'a> Truth<'a> {
             now,
             rooms_have_ids: false,
             utc_buckets: true,
+            english: false,
         }
     }
 
@@ -196,7 +199,7 @@ impl<'a> Truth<'a> {
                     booking.start.as_second(),
                     booking.end.as_second(),
                     booking.end.as_second() - booking.start.as_second(),
-                    status(booking.status),
+                    self.status(booking.status),
                     booking.check_in_time.map(Timestamp::as_second),
                     text(&booking.releaser_name),
                     booking.release_time.map(Timestamp::as_second),
@@ -204,6 +207,18 @@ impl<'a> Truth<'a> {
                 .to_string()
             })
             .collect()
+    }
+
+    const fn status(&self, status: ReservationStatus) -> &'static str {
+        match status {
+            ReservationStatus::PendingApproval => "pending_approval",
+            ReservationStatus::Reserved => "reserved",
+            ReservationStatus::ReleasedManually => "released_manually",
+            ReservationStatus::ReleasedAfterMeeting => "released_after_meeting",
+            ReservationStatus::ReleasedNoCheckIn => "released_no_check_in",
+            ReservationStatus::ReleasedBySensor if self.english => "other",
+            ReservationStatus::ReleasedBySensor => "released_by_sensor",
+        }
     }
 
     /// One row a day of the company, whatever zone the day begins in.
@@ -375,17 +390,6 @@ fn figure(cell: &str) -> Value {
     } else {
         number
     })
-}
-
-const fn status(status: ReservationStatus) -> &'static str {
-    match status {
-        ReservationStatus::PendingApproval => "pending_approval",
-        ReservationStatus::Reserved => "reserved",
-        ReservationStatus::ReleasedManually => "released_manually",
-        ReservationStatus::ReleasedAfterMeeting => "released_after_meeting",
-        ReservationStatus::ReleasedNoCheckIn => "released_no_check_in",
-        ReservationStatus::ReleasedBySensor => "released_by_sensor",
-    }
 }
 
 /// Rows that are missing, or there too often, or not in the truth at all; the first few of each dataset.

@@ -106,7 +106,7 @@ const RESERVATION_COLUMNS: [Column; 16] = [
         "check-in time of meeting room",
     ),
     Column("释放人", "释放人", "releaser"),
-    Column("释放时间", "释放时间", "releasing time"),
+    Column("释放时间", "释放时间", "release time"),
     Column("", "是否提前释放", "released early"),
 ];
 

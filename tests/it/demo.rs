@@ -1,0 +1,107 @@
+//! `meetlake demo`: continued when interrupted, unchanged when repeated, the same for the same seed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use jiff::civil::date;
+use meetlake_simulator::Company;
+use serde_json::Value;
+
+use crate::app::{Output, binary, content_hashes, finish, snapshot, zone};
+use crate::lake::unsound;
+use crate::truth::Truth;
+
+const DAYS: u32 = 3;
+const MEETINGS_PER_DAY: u32 = 4;
+
+fn demo(out: &Path, seed: &str, more: &[&str]) -> Command {
+    let (days, meetings) = (DAYS.to_string(), MEETINGS_PER_DAY.to_string());
+    let mut command = binary();
+    command
+        .args(["demo", "--days", &days, "--meetings-per-day", &meetings])
+        .args(["--seed", seed, "--out"])
+        .arg(out)
+        .args(more);
+    command
+}
+
+fn run(out: &Path, seed: &str, more: &[&str]) -> Output {
+    finish(&mut demo(out, seed, more))
+}
+
+fn hashes(out: &Path) -> BTreeMap<(String, String), String> {
+    let config = out.join("meetlake.toml");
+    let status = finish(binary().args(["status", "--json", "--config"]).arg(config));
+    content_hashes(&status.json())
+}
+
+/// Asserts that the demo's lake, whose tenant has a name of its own, holds the company.
+fn assert_conserved(out: &Path, seed: u64) {
+    let last_day = date(2026, 10, 18);
+    let company = Company::new(seed, last_day, DAYS, MEETINGS_PER_DAY, zone());
+    let truth = Truth::of(&company, jiff::Timestamp::MAX);
+    let lake = out.join("lake");
+    let wrong = [unsound(&lake), truth.differences(&lake)].concat();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_hashes_and_a_finished_demo_changes_nothing() {
+    let (one, two) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    for folder in [&one, &two] {
+        let output = run(folder.path(), "5", &[]);
+        assert_eq!(output.code, 0, "{output:?}");
+        assert!(output.stdout.contains("read_parquet"), "{output:?}");
+    }
+    assert_eq!(hashes(one.path()), hashes(two.path()));
+    assert_conserved(one.path(), 5);
+    let before = snapshot(&one.path().join("lake"));
+    let again = run(one.path(), "5", &["--json"]);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(before == snapshot(&one.path().join("lake")));
+    let submitted = &again.json()["simulator"]["exports_submitted"];
+    assert_eq!(submitted, &Value::Object(serde_json::Map::new()));
+}
+
+#[test]
+fn another_seed_or_length_in_the_same_folder_is_refused_with_a_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(folder.path(), "1", &[]).code, 0);
+    for output in [
+        run(folder.path(), "2", &[]),
+        finish(
+            binary()
+                .args(["demo", "--days", "2", "--out"])
+                .arg(folder.path()),
+        ),
+    ] {
+        assert_eq!(output.code, 2, "{output:?}");
+        assert!(output.stderr.contains("choose another --out"), "{output:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_demo_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for wait_ms in [300, 700, 1_100] {
+        let mut child = demo(folder.path(), "3", &[])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        let _ = child.kill();
+        child.wait().expect("a child of ours");
+    }
+    let output = run(folder.path(), "3", &[]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_conserved(folder.path(), 3);
+    let straight = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(straight.path(), "3", &[]).code, 0);
+    assert_eq!(hashes(folder.path()), hashes(straight.path()));
+}

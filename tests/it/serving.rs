@@ -1,0 +1,124 @@
+//! `meetlake serve`: it exports what is due at once, answers on its pages, ends when told to, and owns its ledger.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use meetlake::dataset::Dataset;
+use serde_json::Value;
+
+use crate::app::{Setup, TestApp, signal, wait};
+
+struct Serving<'a> {
+    app: &'a TestApp,
+    child: Child,
+    base: String,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl<'a> Serving<'a> {
+    fn start(app: &'a TestApp) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let child = app.spawn(&["serve", "--listen", &address]);
+        let base = format!("http://{address}");
+        let serving = Self { app, child, base };
+        serving.until(|| serving.get("/healthz").is_some(), "it answers");
+        serving
+    }
+
+    /// Status and body, if it answers.
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let url = format!("{}{path}", self.base);
+        self.app.block_on(async {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let response = reqwest::get(url).await.ok()?;
+            Some((response.status().as_u16(), response.text().await.ok()?))
+        })
+    }
+
+    fn until(&self, holds: impl Fn() -> bool, what: &str) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "not within 30 s: {what}"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn rows(&self, dataset: Dataset) -> u64 {
+        let (_, body) = self.get("/status.json").expect("it answers");
+        let status: Value = serde_json::from_str(&body).expect("JSON");
+        let datasets = status["datasets"].as_array().expect("datasets");
+        let of = datasets
+            .iter()
+            .find(|row| row["dataset"] == dataset.as_str());
+        of.and_then(|row| row["rows"].as_u64()).unwrap_or(0)
+    }
+}
+
+#[test]
+fn it_exports_what_is_due_answers_and_ends_politely() {
+    let app = Setup::real()
+        .only(&[Dataset::DailyReport, Dataset::MeetingList])
+        .start();
+    app.teach_pace();
+    let mut serving = Serving::start(&app);
+    assert_eq!(serving.get("/readyz").map(|answer| answer.0), Some(200));
+    serving.until(
+        || serving.rows(Dataset::MeetingList) >= 10,
+        "both days are in the lake",
+    );
+    let (status, page) = serving.get("/").expect("it answers");
+    assert_eq!(status, 200);
+    assert!(page.contains("meeting_list"), "{page}");
+    assert_eq!(serving.get("/nowhere").map(|answer| answer.0), Some(404));
+
+    let second = app.meetlake(&["run"]);
+    assert_eq!(second.code, 9, "{second:?}");
+    assert!(second.stderr.contains("`meetlake serve`"), "{second:?}");
+    let id = serving.child.id().to_string();
+    assert!(second.stderr.contains(&id), "{second:?}");
+    // Whoever only reads is not kept out.
+    assert_eq!(app.meetlake(&["status"]).code, 0);
+    assert_eq!(app.meetlake(&["plan"]).code, 0);
+
+    signal(&serving.child, "TERM");
+    let (code, took) = wait(&mut serving.child, Duration::from_secs(25));
+    assert_eq!(code, Some(0));
+    assert!(took <= Duration::from_secs(20), "{took:?}");
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+}
+
+#[test]
+fn it_is_told_to_end_in_the_middle_of_exports_and_loses_nothing() {
+    let app = Setup::real().start();
+    app.teach_pace();
+    let mut serving = Serving::start(&app);
+    std::thread::sleep(Duration::from_millis(1_500));
+    signal(&serving.child, "INT");
+    let (code, took) = wait(&mut serving.child, Duration::from_secs(25));
+    assert_eq!(code, Some(0));
+    assert!(took <= Duration::from_secs(20), "{took:?}");
+    let output = app.meetlake(&["run"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    app.assert_conserved();
+    assert_eq!(app.report().duplicate_submits, 0);
+}
+
+#[test]
+fn an_address_for_others_needs_the_configuration() {
+    let app = Setup::real().start();
+    let output = app.meetlake(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.code, 2, "{output:?}");
+}
