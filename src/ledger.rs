@@ -186,12 +186,7 @@ impl Ledger {
     /// When the database refuses, or another process has taken over.
     pub async fn set_meta(&self, name: &str, value: &str) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-            .bind(name)
-            .bind(value)
-            .execute(&mut *transaction)
-            .await
-            .map_err(sql("keep a value"))?;
+        put_meta(&mut transaction, name, value).await?;
         commit(transaction).await
     }
 
@@ -291,12 +286,22 @@ async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
         .execute(&mut *transaction)
         .await
         .map_err(sql("create its tables"))?;
-    sqlx::query("INSERT INTO meta (name, value) VALUES ('format', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-        .bind(FORMAT_VERSION.to_string())
-        .execute(&mut *transaction)
-        .await
-        .map_err(sql("record its format"))?;
+    put_meta(&mut transaction, "format", &FORMAT_VERSION.to_string()).await?;
     commit(transaction).await
+}
+
+async fn put_meta(
+    transaction: &mut sqlx::Transaction<'static, sqlx::Any>,
+    name: &str,
+    value: &str,
+) -> Result<(), Error> {
+    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name.to_owned())
+        .bind(value.to_owned())
+        .execute(&mut **transaction)
+        .await
+        .map_err(sql("keep a value"))?;
+    Ok(())
 }
 
 async fn take_fence(pool: &AnyPool) -> Result<i64, Error> {
@@ -312,11 +317,7 @@ async fn take_fence(pool: &AnyPool) -> Result<i64, Error> {
         .and_then(|row| row.get::<String, _>(0).parse::<i64>().ok())
         .unwrap_or(0)
         + 1;
-    sqlx::query("INSERT INTO meta (name, value) VALUES ('fence', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-        .bind(fence.to_string())
-        .execute(&mut *transaction)
-        .await
-        .map_err(sql("record its fence"))?;
+    put_meta(&mut transaction, "fence", &fence.to_string()).await?;
     commit(transaction).await?;
     Ok(fence)
 }

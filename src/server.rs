@@ -121,7 +121,7 @@ async fn status_page(State(pages): State<Pages>) -> Response {
             row.dataset,
             row.partitions,
             row.partial,
-            row.rows,
+            crate::cli::number(row.rows),
             crate::cli::bytes(row.size_bytes),
             escape(&row.first_dt),
             escape(&row.last_dt)
