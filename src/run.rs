@@ -572,6 +572,14 @@ impl Run {
         if next.duration_since(now) > SignedDuration::try_from(LONGEST_WAIT)? {
             return Ok(false);
         }
+        if self
+            .limits
+            .deadline
+            .is_some_and(|deadline| next >= deadline)
+        {
+            self.summary.out_of_time = true;
+            return Ok(false);
+        }
         tokio::select! {
             () = self.tenant.clock.sleep_until(next) => {}
             () = self.stop.cancelled() => self.stop_tasks(),
