@@ -24,7 +24,7 @@ use crate::ledger::{
 };
 use crate::pipeline::{self, Ended, Published, Tenant};
 use crate::plan;
-use crate::plan::fanout::{self, Known};
+use crate::plan::fanout::{self, Coverage, Known};
 use crate::schedule::Schedule;
 use crate::task::TaskKey;
 use crate::window::Window;
@@ -241,6 +241,23 @@ impl Run {
             .await?;
         if rearmed > 0 {
             tracing::info!(dataset = %job.dataset, tasks = rearmed, "failed tasks get another round of attempts");
+        }
+        self.reopen_what_was_over_the_bound(job).await
+    }
+
+    /// Opens the windows in which the job's bound of tasks per run left parents for this run.
+    async fn reopen_what_was_over_the_bound(&self, job: &JobSpec) -> Result<()> {
+        if job.dataset.parent().is_none() {
+            return Ok(());
+        }
+        let ledger = &self.tenant.ledger;
+        for row in ledger.windows(&self.tenant.name, job.dataset, None).await? {
+            let coverage = row.coverage.as_deref().unwrap_or("{}");
+            let coverage: Coverage = serde_json::from_str(coverage).unwrap_or_default();
+            let ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
+            if ended && coverage.over_max_tasks > 0 {
+                ledger.set_window_state(&row, WindowState::Due).await?;
+            }
         }
         Ok(())
     }

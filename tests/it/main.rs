@@ -15,6 +15,7 @@ mod lake;
 mod stores;
 mod truth;
 
+mod atomicity;
 mod configuration;
 mod conservation;
 mod coverage;

@@ -20,12 +20,12 @@ use crate::lake::{self, Row, below, read_json, sha256, unsound};
 type Current = Arc<Mutex<Bytes>>;
 
 /// One day of `meeting_list`, against a server whose every export is the current workbook.
-struct Office {
-    app: TestApp,
+pub(crate) struct Office {
+    pub(crate) app: TestApp,
     current: Current,
 }
 
-const HEADER: [&str; 5] = [
+pub(crate) const HEADER: [&str; 5] = [
     "会议ID",
     "会议主题",
     "会议开始时间",
@@ -36,7 +36,7 @@ const HEADER: [&str; 5] = [
 const TOPIC: &str = "  机密 ☎ 主题\n ";
 
 impl Office {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let mut setup = Setup::fast()
             .only(&[Dataset::MeetingList])
             .with(|options| options.days = 1);
@@ -60,7 +60,7 @@ impl Office {
     }
 
     /// Exports the day (once more) and gets this.
-    fn export(&self, workbook: &[u8]) -> Summary {
+    pub(crate) fn export(&self, workbook: &[u8]) -> Summary {
         *self.current.lock().expect("not poisoned") = Bytes::copy_from_slice(workbook);
         self.app.again()
     }
@@ -87,7 +87,7 @@ impl Office {
         fs::read(&files[0]).expect("an object")
     }
 
-    fn revisions(&self) -> usize {
+    pub(crate) fn revisions(&self) -> usize {
         let dt = self.app.first_day().to_string();
         lake::manifests(&self.app.lake(), Dataset::MeetingList, &dt).len()
     }
@@ -150,7 +150,7 @@ fn router(current: Current) -> Router {
 }
 
 /// A workbook with a row for each number; an empty number leaves the cell blank.
-fn workbook(header: &[&str], numbers: &[&str]) -> Vec<u8> {
+pub(crate) fn workbook(header: &[&str], numbers: &[&str]) -> Vec<u8> {
     let mut workbook = Workbook::new();
     let sheet = workbook.add_worksheet();
     for (column, text) in header.iter().enumerate() {
