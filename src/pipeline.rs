@@ -117,8 +117,8 @@ pub struct Published {
 
 /// Attempts of one generation of a task.
 const MOST_ATTEMPTS: u32 = 5;
-/// Downloads that cannot be read until the workbook is quarantined: a cut connection is not the data's fault, the same damage three times is.
-const MOST_DAMAGED: u32 = 3;
+/// Downloads that cannot be read until the workbook is quarantined: a cut connection is not the data's fault, the same damage four times is.
+const MOST_DAMAGED: u32 = 4;
 /// Wait before the second attempt; doubled for each further one.
 const FIRST_DELAY: Duration = Duration::from_secs(60);
 /// Longest wait between attempts.

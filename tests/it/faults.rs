@@ -53,7 +53,7 @@ fn dropped_connections_cost_at_most_the_submits_whose_answer_was_lost() {
 
 #[test]
 fn truncated_downloads_are_fetched_again_and_exported_once() {
-    let app = survives(&["truncated:0.3"]);
+    let app = survives(&["truncated:0.1"]);
     assert_eq!(app.report().duplicate_submits, 0);
 }
 

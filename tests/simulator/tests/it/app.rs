@@ -97,6 +97,8 @@ impl App {
     pub(crate) async fn start(options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(listener, options).unwrap();
+        // Fails only where another test was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut app = Self {
             server,
