@@ -91,6 +91,7 @@ enum Verb {
 /// Parses the arguments, runs the verb, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    end_quietly_on_closed_pipes();
     let cli = Cli::parse();
     // A person at a terminal reads the verb's own output; a server's output is its log.
     let default = if matches!(cli.verb, Verb::Serve(_)) {
@@ -120,12 +121,24 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", describe(&error));
         exit_for(&error)
     });
     // A decoder that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit.into()
+}
+
+/// A reader such as `head` may stop reading; that is no reason for a backtrace. (Restoring the signal's default would need `unsafe`.)
+fn end_quietly_on_closed_pipes() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
+            std::process::exit(141);
+        }
+        report(panic);
+    }));
 }
 
 async fn dispatch(cli: Cli) -> Result<Code> {
@@ -161,6 +174,17 @@ async fn dispatch(cli: Cli) -> Result<Code> {
     }
 }
 
+/// An error with its causes, each said once: some texts hold their cause already.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// The exit code of an error that ended a verb.
 fn exit_for(error: &anyhow::Error) -> Code {
     for cause in error.chain() {
@@ -168,6 +192,9 @@ fn exit_for(error: &anyhow::Error) -> Code {
             cause.downcast_ref()
         {
             return Code::LedgerLocked;
+        }
+        if let Some(ledger::Error::Unreadable { .. }) = cause.downcast_ref() {
+            return Code::Storage;
         }
         if cause
             .downcast_ref::<ledger::Error>()
@@ -208,16 +235,32 @@ pub fn load(common: &Common, json: bool) -> Result<Option<Config>> {
     }
 }
 
-/// Waits for an interrupt or a request to terminate.
-///
-/// # Errors
-/// When signals cannot be listened to.
-pub async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
+/// Requests to stop, from the moment this exists: an interrupt or a request to terminate.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen; make it before anything is announced that somebody may answer with a signal.
+    ///
+    /// # Errors
+    /// When signals cannot be listened to.
+    pub fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next request.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyPool, Connection as _, Row};
 
 pub use partitions::{Intent, PartitionRow, PublishedPartition};
 pub use tasks::{OpenTask, Parent, Phase, SpooledResult, TaskRow};
@@ -71,6 +71,16 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The file is no ledger, or damaged.
+    #[error(
+        "the ledger {path} cannot be read: {source}; move it away to begin a new one, the lake stays as it is"
+    )]
+    Unreadable {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
     },
     /// The database refused.
     #[error("the ledger could not {action}: {source}")]
@@ -231,6 +241,19 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
         .collect::<String>()
         .replace('+', "%20")
         .replace("%2F", "/");
+    let url = format!("sqlite://{encoded}?mode={mode}");
+    // One connection by itself first: a pool would try a file that is no database again and again for a minute.
+    let mut first = sqlx::AnyConnection::connect(&url)
+        .await
+        .map_err(sql("be opened"))?;
+    sqlx::query("PRAGMA schema_version")
+        .execute(&mut first)
+        .await
+        .map_err(|source| Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+    first.close().await.map_err(sql("be opened"))?;
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(60))
@@ -248,7 +271,7 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
                 Ok(())
             })
         })
-        .connect(&format!("sqlite://{encoded}?mode={mode}"))
+        .connect(&url)
         .await
         .map_err(sql("be opened"))
 }

@@ -70,6 +70,8 @@ pub struct PartitionPlan {
     pub drop: HashSet<TaskKey>,
     /// When the workbook of each task of the partition was submitted, on any scale; of equal natural keys, the greater wins.
     pub ranks: HashMap<TaskKey, i64>,
+    /// Whether the current object is not read, because it is gone or damaged and `add` holds every task of the partition.
+    pub from_scratch: bool,
 }
 
 /// A task whose rows wait in the spool.
@@ -194,7 +196,7 @@ impl Publisher {
         let path = location::object(&plan.destination, &plan.id)?;
         let copy = self.spool.temp_file();
         let base = self.lake.download(&path, copy.path()).await?;
-        if base.is_none() && plan.previous_content_hash.is_some() {
+        if base.is_none() && plan.previous_content_hash.is_some() && !plan.from_scratch {
             let problem = format!("{path} is gone although it was published");
             return Err(Error::Object { problem });
         }
@@ -204,7 +206,7 @@ impl Publisher {
             stage(
                 &spool,
                 &plan,
-                version.is_some().then_some(copy.path()),
+                (version.is_some() && !plan.from_scratch).then_some(copy.path()),
                 version,
             )
         })
@@ -406,9 +408,7 @@ pub enum Error {
     #[error("the spool has lost {} originals, the first of them {}; their tasks are exported again", .0.len(), .0[0])]
     OriginalsLost(Vec<String>),
     /// The partition's object is not one that this version wrote, or it is gone.
-    #[error(
-        "the current object cannot be merged with: {problem}; `meetlake replay` rebuilds the partition from the archived originals"
-    )]
+    #[error("the current object cannot be merged with: {problem}")]
     Object {
         /// What is wrong with it.
         problem: String,
@@ -505,6 +505,7 @@ mod tests {
                 add: add.to_vec(),
                 drop: HashSet::new(),
                 ranks: HashMap::new(),
+                from_scratch: false,
             }
         }
 
@@ -732,7 +733,12 @@ mod tests {
         assert!(matches!(error, Error::RowsLost(keys) if keys == [gone.key]));
         let plan = fixture.plan(Some("00"), &[]);
         let error = fixture.publisher.stage(plan).await.expect_err("no object");
-        assert!(error.to_string().contains("meetlake replay"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("is gone although it was published"),
+            "{error}"
+        );
         let error = fixture
             .publisher
             .pack("公司", &["00".into()])

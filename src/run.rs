@@ -90,7 +90,7 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(15 * 60);
 /// A run waits for a task that was put off for no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 /// Calls under way get this long after a stop was asked for: less than the 30 s that Kubernetes waits, with time left to publish.
-const GRACE: Duration = Duration::from_secs(12);
+const GRACE: Duration = Duration::from_secs(5);
 /// A server tries what was refused (a bucket, a secret, a scope) again after so many seconds.
 const TRY_AGAIN_S: i64 = 300;
 /// Runnable tasks read from the ledger at a time.
@@ -456,6 +456,7 @@ impl Run {
                 }
             }
             let clock = self.tenant.clock.clone();
+            let next_look = self.next_look();
             tokio::select! {
                 biased;
                 tick = tick(&mut ticks) => match tick {
@@ -477,14 +478,39 @@ impl Run {
                     self.abort_at = None;
                     self.tasks.abort_all();
                 }
-                () = clock.sleep(Duration::from_secs(60)) => {}
+                () = clock.sleep(next_look) => {}
             }
         }
     }
 
-    /// Lets waiting tasks end where they stand, and calls under way a little time.
+    /// How long the loop may sleep when nothing happens: a minute, or until the run's time is over.
+    fn next_look(&self) -> Duration {
+        let minute = Duration::from_secs(60);
+        let Some(deadline) = self.limits.deadline.filter(|_| !self.summary.out_of_time) else {
+            return minute;
+        };
+        let left = deadline.duration_since(self.tenant.clock.now());
+        Duration::try_from(left)
+            .unwrap_or(Duration::ZERO)
+            .min(minute)
+    }
+
+    /// The time given to the run is over.
+    fn end_of_time(&mut self) {
+        if !self.summary.out_of_time {
+            self.summary.out_of_time = true;
+            self.let_tasks_end();
+        }
+    }
+
+    /// Somebody asked to stop.
     fn stop_tasks(&mut self) {
         self.summary.stopped = true;
+        self.let_tasks_end();
+    }
+
+    /// Lets waiting tasks end where they stand, and calls under way a little time.
+    fn let_tasks_end(&mut self) {
         self.tenant.exporter.stop.cancel();
         self.abort_at = Some(tokio::time::Instant::now() + GRACE);
     }
@@ -496,7 +522,7 @@ impl Run {
             .deadline
             .is_some_and(|deadline| self.tenant.clock.now() >= deadline)
         {
-            self.summary.out_of_time = true;
+            self.end_of_time();
         }
         !self.summary.stopped && !self.summary.out_of_time && self.summary.stop_cause.is_none()
     }
@@ -577,7 +603,7 @@ impl Run {
             .deadline
             .is_some_and(|deadline| next >= deadline)
         {
-            self.summary.out_of_time = true;
+            self.end_of_time();
             return Ok(false);
         }
         tokio::select! {
@@ -782,7 +808,23 @@ impl Run {
         if self.rooms.is_some() {
             return Ok(true);
         }
-        match pipeline::list_rooms(&self.tenant).await? {
+        let (tenant, stop, deadline) = (
+            Arc::clone(&self.tenant),
+            self.stop.clone(),
+            self.limits.deadline,
+        );
+        let listed = tokio::select! {
+            listed = pipeline::list_rooms(&tenant) => listed?,
+            () = stop.cancelled() => {
+                self.stop_tasks();
+                return Ok(false);
+            }
+            () = tenant.clock.sleep_until(deadline.unwrap_or(Timestamp::MAX)), if deadline.is_some() => {
+                self.end_of_time();
+                return Ok(false);
+            }
+        };
+        match listed {
             Ok(rooms) => self.rooms = Some(rooms),
             Err(cause) => self.summary.block(Dataset::ResourceReservationList, cause),
         }

@@ -99,6 +99,11 @@ fn findings_of(error: &Error) -> Option<&Findings> {
 }
 
 fn conversion(args: &Args) -> Result<Conversion, String> {
+    if let (Ok(input), Ok(out)) = (args.input.canonicalize(), args.out.canonicalize())
+        && input == out
+    {
+        return Err("--out is the input itself, which would be overwritten".to_owned());
+    }
     let time_zone = TimeZone::get(&args.time_zone).map_err(|_| {
         let name = &args.time_zone;
         format!("`{name}` is no IANA time zone, such as Asia/Shanghai")

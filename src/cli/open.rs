@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -170,6 +171,11 @@ async fn restore_limits(
                 .await?
                 .unwrap_or_else(|| clock.now())
                 .min(clock.now());
+            if at.checked_add(SignedDuration::from_mins(1))? > clock.now() {
+                eprintln!(
+                    "note: the last run ended without a record of its calls; for up to a minute the quota counts as spent"
+                );
+            }
             Endpoint::ALL
                 .into_iter()
                 .for_each(|endpoint| client.limits().assume_full(endpoint, at));

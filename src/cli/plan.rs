@@ -53,6 +53,14 @@ struct JobPlan {
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from >= to
+    {
+        eprintln!(
+            "error: --from {from} is not before --to {to}; the range is half-open, so one day is --from D --to D+1"
+        );
+        return Ok(Code::Usage);
+    }
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::progress::{self, Style};
-use super::{Common, bytes, number, table};
+use super::{Common, StopSignals, bytes, number, table};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::exit::Code;
@@ -144,7 +144,7 @@ pub async fn execute_app(
         .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
     app.ledger.run_began(verb, began).await?;
     let stop = CancellationToken::new();
-    let watcher = tokio::spawn(stop_on_signal(stop.clone()));
+    let watcher = tokio::spawn(stop_on_signal(StopSignals::listen()?, stop.clone()));
     let (sender, shown) = progress::start(style);
     let runs = app
         .tenants
@@ -180,16 +180,14 @@ pub async fn execute_app(
     Ok(summaries)
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
-    if super::stop_signal().await.is_ok() {
-        eprintln!(
-            "stopping: nothing new is begun; a second signal ends at once, and the next run goes on from here"
-        );
-        stop.cancel();
-        if super::stop_signal().await.is_ok() {
-            std::process::exit(130);
-        }
-    }
+async fn stop_on_signal(mut signals: StopSignals, stop: CancellationToken) {
+    signals.next().await;
+    eprintln!(
+        "stopping: nothing new is begun; a second signal ends at once, and the next run goes on from here"
+    );
+    stop.cancel();
+    signals.next().await;
+    std::process::exit(130);
 }
 
 /// The exit code of all tenants: that of the only one, or 3 when any of several is not settled.
@@ -235,10 +233,7 @@ pub fn print_summaries(summaries: &[Summary]) {
 
 fn print_summary(summary: &Summary) {
     if summary.datasets.is_empty() && summary.is_settled() {
-        println!(
-            "{}: nothing was due; everything is in the lake.",
-            summary.tenant
-        );
+        println!("{}: nothing was due.", summary.tenant);
     } else {
         let rows = summary.datasets.iter().map(|(dataset, counts)| {
             let troubled = counts.quarantined + counts.failed;
@@ -289,12 +284,13 @@ fn print_summary(summary: &Summary) {
         println!("the time given to this run is over; run again to go on");
     }
     const SHOWN: usize = 10;
+    let mut told = std::collections::HashSet::new();
     for window in summary.unsettled.iter().take(SHOWN) {
-        let error = window
-            .error
-            .as_deref()
-            .map(|error| format!(": {error}"))
-            .unwrap_or_default();
+        let error = match window.error.as_deref() {
+            Some(error) if told.insert(error) => format!(": {error}"),
+            Some(_) => ": the same cause".to_owned(),
+            None => String::new(),
+        };
         let tasks: Vec<String> = window
             .tasks
             .iter()
@@ -318,7 +314,7 @@ fn print_summary(summary: &Summary) {
     }
 }
 
-fn left_out(coverage: &crate::plan::fanout::Coverage) -> String {
+pub(super) fn left_out(coverage: &crate::plan::fanout::Coverage) -> String {
     let reasons = [
         (coverage.no_id, "without a user or room id"),
         (coverage.not_ended, "not ended"),

@@ -10,8 +10,8 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Common;
 use super::open::App;
+use super::{Common, StopSignals};
 use crate::clock::Clock;
 use crate::exit::Code;
 use crate::run::{self, Progress};
@@ -41,6 +41,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         );
         return Ok(Code::Usage);
     }
+    let mut signals = StopSignals::listen().context("could not listen for signals")?;
     let app = App::open(config, Clock::system(), "serve").await?;
     let listener = TcpListener::bind(address)
         .await
@@ -70,7 +71,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     }
     drop(sender);
     let mut outcome = tokio::select! {
-        result = super::stop_signal() => result.context("could not listen for signals"),
+        () = signals.next() => Ok(()),
         Some(ended) = runs.join_next() => ended.context("a tenant's loop panicked").and_then(|result| result),
     };
     tracing::info!("stopping");

@@ -73,8 +73,9 @@ pub async fn run(args: Args) -> Result<Code> {
         ..Options::ending(last_day, args.speed)
     };
     let server = Server::start(listener, options)?;
+    let mut stop = super::StopSignals::listen()?;
     announce(&args, &server);
-    super::stop_signal().await?;
+    stop.next().await;
     if !args.json {
         println!("{}", serde_json::to_string_pretty(&server.report())?);
     }

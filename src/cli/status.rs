@@ -8,6 +8,7 @@ use super::{Common, bytes, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
 use crate::ledger::{Ledger, PartitionStatus, WindowRow, WindowState};
+use crate::plan::fanout::Coverage;
 
 /// Arguments of `meetlake status`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -53,6 +54,7 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
     for tenant in tenants {
         println!("{tenant}");
         let mut rows = Vec::new();
+        let mut left_out = Vec::new();
         for dataset in Dataset::ALL {
             let windows = ledger.windows(tenant, dataset, None).await?;
             let status = ledger.dataset_status(tenant, dataset).await?;
@@ -61,6 +63,10 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
                 .find(|row| row.tenant == *tenant && row.dataset == dataset);
             if windows.is_empty() && published.is_none() {
                 continue;
+            }
+            let coverage = coverage_of(&windows);
+            if coverage.planned < coverage.parents {
+                left_out.push(format!("{dataset}: {}", super::run::left_out(&coverage)));
             }
             let count = |state: WindowState| {
                 number(windows.iter().filter(|row| row.state == state).count() as u64)
@@ -102,6 +108,9 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
                 )
             );
         }
+        for line in left_out {
+            println!("{line}\n");
+        }
     }
     let attention = ledger.attention(SHOWN + 1).await?;
     if attention.is_empty() {
@@ -129,6 +138,19 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the fan-outs of all windows left out.
+fn coverage_of(windows: &[WindowRow]) -> Coverage {
+    let mut sum = Coverage::default();
+    for window in windows {
+        let coverage = window
+            .coverage
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        sum.add(&coverage.unwrap_or_default());
+    }
+    sum
 }
 
 fn waiting(windows: &[WindowRow]) -> u64 {

@@ -173,11 +173,18 @@ async fn publish_partition(
     dt: Date,
     round: &[TaskRow],
 ) -> Result<Option<Published>> {
-    let Some(next) = plan_partition(tenant, job, dt, round).await? else {
+    let Some(mut next) = plan_partition(tenant, job, dt, round).await? else {
         return Ok(None);
     };
     let (dataset, now) = (job.dataset, || tenant.clock.now());
-    let staged = tenant.publisher.stage(next.plan.clone()).await?;
+    let staged = match tenant.publisher.stage(next.plan.clone()).await {
+        Err(publish::Error::Object { problem }) => {
+            tracing::warn!(%dataset, %dt, "{problem}; the day is made anew from the archived originals");
+            rebuild(tenant, job, &mut next).await?;
+            tenant.publisher.stage(next.plan.clone()).await?
+        }
+        result => result?,
+    };
     let written = &staged.written;
     let is_complete = next.reasons.is_empty();
     let published = Published {
@@ -347,7 +354,7 @@ async fn plan_partition(
         let input: Input =
             serde_json::from_str(&entry).context("the ledger holds an unreadable input")?;
         if input.overridden_rows > 0 {
-            add.push(restore(tenant, job, &input).await?);
+            add.extend(restore(tenant, job, &input, dt).await?);
         }
         inputs.push(input);
     }
@@ -367,6 +374,7 @@ async fn plan_partition(
         add,
         drop,
         ranks,
+        from_scratch: false,
     };
     let published = known.as_ref().map_or(0, |row| row.revision);
     let mut next = Next {
@@ -461,7 +469,12 @@ impl Next {
 }
 
 /// Brings back the rows of a task that another task's rows pushed out: the other may have changed or gone. They come from the archived original.
-async fn restore(tenant: &Tenant, job: &JobSpec, input: &Input) -> Result<SpooledTask> {
+async fn restore(
+    tenant: &Tenant,
+    job: &JobSpec,
+    input: &Input,
+    dt: Date,
+) -> Result<Option<SpooledTask>> {
     let (Some(pack), Some(sha256), Some(window)) =
         (&input.pack, &input.source_sha256, input.window())
     else {
@@ -496,10 +509,27 @@ async fn restore(tenant: &Tenant, job: &JobSpec, input: &Input) -> Result<Spoole
     tenant
         .spool
         .put_rows(&input.task_key, input.generation, &by_date)?;
-    Ok(SpooledTask {
+    Ok(by_date.contains_key(&dt).then(|| SpooledTask {
         key: input.task_key.clone(),
         generation: input.generation,
-    })
+    }))
+}
+
+/// Adds every other task of a partition whose object is gone or damaged.
+async fn rebuild(tenant: &Tenant, job: &JobSpec, next: &mut Next) -> Result<()> {
+    let dt = next.plan.id.dt;
+    let in_plan: HashSet<TaskKey> = next.plan.add.iter().map(|task| task.key.clone()).collect();
+    for input in &next.inputs {
+        let has_rows = input.outcome == Outcome::Published && input.rows > 0;
+        if has_rows
+            && !next.plan.drop.contains(&input.task_key)
+            && !in_plan.contains(&input.task_key)
+        {
+            next.plan.add.extend(restore(tenant, job, input, dt).await?);
+        }
+    }
+    next.plan.from_scratch = true;
+    Ok(())
 }
 
 fn findings_of(task: &TaskRow) -> Findings {

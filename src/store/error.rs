@@ -7,7 +7,7 @@ const MAX_CAUSE_CHARS: usize = 400;
 
 /// A failed operation on the lake.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not {action} {path} in {url}: {cause}; {fix}", fix = self.kind.fix())]
+#[error("could not {action} {place}: {cause}; {fix}", place = place(path, url), fix = self.kind.fix())]
 pub struct Error {
     kind: Kind,
     action: &'static str,
@@ -104,6 +104,15 @@ fn kind_of(error: &object_store::Error) -> Kind {
     }
 }
 
+/// The object and the lake it is in, or the lake alone.
+fn place(path: &str, url: &str) -> String {
+    if path.is_empty() {
+        url.to_owned()
+    } else {
+        format!("{path} in {url}")
+    }
+}
+
 fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Kind {
     use std::io::ErrorKind as Io;
     let mut next = Some(error);
@@ -112,6 +121,7 @@ fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Kind {
             match io.kind() {
                 Io::StorageFull | Io::QuotaExceeded => return Kind::Full,
                 Io::PermissionDenied | Io::ReadOnlyFilesystem => return Kind::Refused,
+                Io::AlreadyExists | Io::NotADirectory => return Kind::Misconfigured,
                 _ => {}
             }
         }

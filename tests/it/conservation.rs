@@ -171,6 +171,20 @@ fn with_planted(plant: impl FnOnce(&TestApp), expected: &[&str]) {
     }
 }
 
+#[test]
+fn a_day_whose_object_is_gone_or_damaged_is_made_anew() {
+    let app = Setup::fast().start();
+    app.reconcile();
+    let hashes = app.content_hashes();
+    fs::remove_file(object(&app)).expect("removed");
+    let people = lake::files(&app.lake(), Dataset::ParticipantList).remove(0);
+    fs::write(&people, "garbage").expect("damaged");
+    // Participants of unchanged meetings are not exported again: theirs come from the archived originals.
+    app.again();
+    app.assert_conserved();
+    assert_eq!(app.content_hashes(), hashes);
+}
+
 fn object(app: &TestApp) -> PathBuf {
     lake::files(&app.lake(), Dataset::MeetingList).remove(0)
 }

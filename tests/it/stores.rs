@@ -99,6 +99,7 @@ fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> Partiti
         add: vec![add],
         drop: HashSet::new(),
         ranks: HashMap::new(),
+        from_scratch: false,
     }
 }
 
