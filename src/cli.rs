@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         // Decoding and merging are bounded by cores; more threads would only give the allocator more arenas to keep.
-        .max_blocking_threads(8)
+        .max_blocking_threads(3)
         .enable_all()
         .build()
     {

@@ -137,7 +137,7 @@ impl Ledger {
         }
         let lock = lock::Lock::take(path, verb)?;
         let write = pool(path, "rwc", 1).await?;
-        let read = pool(path, "rwc", 4).await?;
+        let read = pool(path, "rwc", 2).await?;
         migrate(path, &write).await?;
         let fence = take_fence(&write).await?;
         let writer = writer::Writer::start(path.to_owned(), write.clone(), fence);
