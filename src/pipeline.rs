@@ -7,6 +7,7 @@
 //!
 //! Both are idempotent at every arrow: what was recorded is not done again, what was not is done again with the same result.
 
+mod inputs;
 mod parents;
 mod partition;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, Phase, WindowRow, WindowState};
 use crate::plan::estimate::{Estimate, Quota, estimate};
 use crate::plan::fanout::{self, Coverage, Known};
 use crate::plan::{self};
-use crate::schedule::Schedule;
+use crate::run::due;
 use crate::window::Window;
 
 /// Arguments of `meetlake plan`.
@@ -145,21 +145,7 @@ async fn plan_job(
                 .collect()
         }
         None => {
-            let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
-                .with_context(|| format!("job {}", job.name))?;
-            let firing = schedule.previous_at_or_before(now).unwrap_or(now);
-            let state = match ledger {
-                Some(ledger) => ledger.schedule(&job.name, &tenant.name).await?,
-                None => None,
-            };
-            let due = plan::due(
-                job,
-                now,
-                firing,
-                |at| schedule.next_at_or_after(at),
-                state,
-                &known,
-            );
+            let due = due::ask(ledger, &tenant.name, job, now).await?.due;
             let lost = due
                 .new
                 .iter()

@@ -5,22 +5,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::inputs::{
+    Day, coverage_of, dts_of, findings_of, input_of, is_home, rank, recorded_inputs, sha256_of,
+};
 use super::{Published, Source, Tenant, context_of, decode_and_normalize, quarantined, split};
 use crate::dataset::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Intent, Phase, PublishedPartition, TaskRow, WindowRow, WindowState};
 use crate::normalize::Findings;
-use crate::plan::fanout::Coverage;
 use crate::publish::manifest::{self, Input, Outcome, Revision};
 use crate::publish::{self, PartitionId, PartitionPlan, SpooledTask};
 use crate::run::summary::{Cause, CauseKind};
 use crate::store::{self, Version};
 use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
-use crate::window::{Window, date_of};
+use crate::window::Window;
 
 /// Puts the spooled rows of `windows` into the lake: packs their originals, then replaces each partition they touch.
 ///
@@ -393,53 +394,6 @@ async fn plan_partition(
     Ok(Some(next))
 }
 
-/// The windows of a day, looked at together.
-#[derive(Default)]
-struct Day {
-    /// Whether a window of it has no tasks yet.
-    is_due: bool,
-    tasks: Vec<TaskRow>,
-}
-
-impl Day {
-    /// What keeps the day from being complete, once the tasks of this round are published.
-    fn reasons(&self, in_round: &HashSet<&TaskKey>) -> Vec<String> {
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for task in &self.tasks {
-            let reason = match task.phase {
-                Phase::Open => "not exported yet",
-                Phase::Spooled if !in_round.contains(&task.spec.key) => "not published yet",
-                Phase::Quarantined => "quarantined",
-                Phase::Failed => "failed",
-                _ if findings_of(task).rows_quarantined > 0 => "with rows that lack a key",
-                Phase::Spooled | Phase::Published | Phase::Withdrawn => continue,
-            };
-            *counts.entry(reason).or_default() += 1;
-        }
-        let due = self
-            .is_due
-            .then(|| "a window of the day is not planned yet".to_owned());
-        due.into_iter()
-            .chain(
-                counts
-                    .iter()
-                    .map(|(reason, tasks)| format!("{tasks} tasks {reason}")),
-            )
-            .collect()
-    }
-
-    /// Adds the tasks of the day that brought no workbook, so that the manifest names what is not there.
-    fn add_missing(&self, tenant: &Tenant, dt: Date, inputs: &mut Vec<Input>) {
-        let there: HashSet<TaskKey> = inputs.iter().map(|input| input.task_key.clone()).collect();
-        for task in &self.tasks {
-            let is_missing = matches!(task.phase, Phase::Open | Phase::Quarantined | Phase::Failed);
-            if is_missing && is_home(tenant, task, dt) && !there.contains(&task.spec.key) {
-                inputs.push(input_of(task));
-            }
-        }
-    }
-}
-
 impl Next {
     /// Adds up what normalising found in all workbooks of the day.
     fn sum_up(&mut self, day: &Day) {
@@ -532,13 +486,6 @@ async fn rebuild(tenant: &Tenant, job: &JobSpec, next: &mut Next) -> Result<()> 
     Ok(())
 }
 
-fn findings_of(task: &TaskRow) -> Findings {
-    task.result
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
-}
-
 /// Keeps the workbook whose rows lack a key, and marks its task.
 async fn quarantine_rows(tenant: &Tenant, task: &TaskRow) -> Result<()> {
     let findings = findings_of(task);
@@ -584,111 +531,6 @@ fn forget(tenant: &Tenant, task: &TaskRow) {
     if let Err(error) = rows.and(original) {
         tracing::warn!(task.key = %task.spec.key, %error, "could not clean the spool");
     }
-}
-
-fn sha256_of(task: &TaskRow) -> Option<&str> {
-    match &task.machine {
-        State::Fetched { sha256, .. } => Some(sha256),
-        _ => None,
-    }
-}
-
-fn dts_of(task: &TaskRow) -> Result<Vec<Date>> {
-    let dts = task.dts.as_deref().unwrap_or("[]");
-    serde_json::from_str(dts).with_context(|| {
-        format!(
-            "the ledger holds unreadable dates of task {}",
-            task.spec.key
-        )
-    })
-}
-
-/// Whether `dt` is the day that a task stands for: where it is listed although it brought no row.
-fn is_home(tenant: &Tenant, task: &TaskRow, dt: Date) -> bool {
-    date_of(&tenant.time_zone, task.spec.window.start()) == dt
-}
-
-fn rank(input: &Input) -> i64 {
-    input
-        .submitted_at
-        .map_or(i64::MIN, Timestamp::as_microsecond)
-}
-
-fn input_of(task: &TaskRow) -> Input {
-    let spec = &task.spec;
-    let fetched = match &task.machine {
-        State::Fetched {
-            submitted_at,
-            sha256,
-            extracted_at,
-            ..
-        } => Some((*submitted_at, sha256.clone(), *extracted_at)),
-        _ => None,
-    };
-    let outcome = match (task.phase, task.rows) {
-        (Phase::Open, _) => Outcome::Missing,
-        (Phase::Quarantined, _) => Outcome::Quarantined,
-        (Phase::Failed, _) => Outcome::Failed,
-        (_, Some(0)) => Outcome::Empty,
-        _ => Outcome::Published,
-    };
-    Input {
-        task_key: spec.key.clone(),
-        generation: task.generation,
-        request: spec.request.clone(),
-        lineage: spec.lineage.clone(),
-        window_start: spec.window.start(),
-        window_end: spec.window.end(),
-        export_id: task.machine.export_id().cloned(),
-        submitted_at: fetched.as_ref().map(|(submitted_at, _, _)| *submitted_at),
-        extracted_at: fetched.as_ref().map(|(_, _, extracted_at)| *extracted_at),
-        source_sha256: fetched.map(|(_, sha256, _)| sha256),
-        pack: task.pack.clone(),
-        rows: task.rows.unwrap_or(0),
-        overridden_rows: 0,
-        outcome,
-    }
-}
-
-/// What the ledger keeps of a partition's inputs: those whose workbook is in it.
-fn recorded_inputs(inputs: &[Input]) -> Result<Vec<(TaskKey, u32, String)>> {
-    inputs
-        .iter()
-        .filter(|input| matches!(input.outcome, Outcome::Published | Outcome::Empty))
-        .map(|input| {
-            Ok((
-                input.task_key.clone(),
-                input.generation,
-                serde_json::to_string(input)?,
-            ))
-        })
-        .collect()
-}
-
-/// What the fan-out of a day's windows left out; `None` for datasets without one.
-fn coverage_of(job: &JobSpec, windows: &[WindowRow]) -> Option<manifest::Coverage> {
-    let mut sum: Option<Coverage> = None;
-    for window in windows {
-        let coverage = window
-            .coverage
-            .as_deref()
-            .and_then(|text| serde_json::from_str(text).ok());
-        if let Some(coverage) = coverage {
-            sum.get_or_insert_with(Coverage::default).add(&coverage);
-        }
-    }
-    sum.map(|sum| manifest::Coverage {
-        parents: sum.parents,
-        planned: sum.planned,
-        left_out: manifest::LeftOut {
-            not_ended: sum.not_ended,
-            min_participants: sum.below_min_participants,
-            sampled: sum.not_sampled,
-            max_tasks: sum.over_max_tasks,
-            no_id: sum.no_id,
-        },
-        bounds: (&job.fan_out).into(),
-    })
 }
 
 /// The cause, if an error of publishing is the lake's or the disk's and not ours.

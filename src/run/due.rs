@@ -1,0 +1,281 @@
+//! Which windows should exist by now: what a job's schedule asks for, and a backfill's range.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Run, Scope, Summary, TRY_AGAIN_S, is_unsettled, with_parents};
+use crate::dataset::Dataset;
+use crate::job::{JobSpec, OverlapPolicy};
+use crate::ledger::{Ledger, NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
+use crate::plan::fanout::Coverage;
+use crate::plan::{self, Due};
+use crate::schedule::Schedule;
+use crate::task::TaskKey;
+use crate::window::Window;
+
+/// What a job's schedule asks for at one instant.
+#[derive(Debug)]
+pub struct Asked {
+    /// The newest firing.
+    pub firing: Timestamp,
+    /// The windows that the ledger knows.
+    pub known: Vec<WindowRow>,
+    /// The windows that should be there.
+    pub due: Due,
+}
+
+/// Asks a job's schedule what should be in the ledger at `now`; without a ledger, as if nothing ever ran.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn ask(
+    ledger: Option<&Ledger>,
+    tenant: &str,
+    job: &JobSpec,
+    now: Timestamp,
+) -> Result<Asked> {
+    let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
+        .with_context(|| format!("job {}", job.name))?;
+    let firing = schedule.previous_at_or_before(now).unwrap_or(now);
+    let (state, known) = match ledger {
+        Some(ledger) => (
+            ledger.schedule(&job.name, tenant).await?,
+            ledger.windows(tenant, job.dataset, None).await?,
+        ),
+        None => (None, Vec::new()),
+    };
+    let next = |at| schedule.next_at_or_after(at);
+    let due = plan::due(job, now, firing, next, state, &known);
+    Ok(Asked { firing, known, due })
+}
+
+impl Run {
+    pub(super) async fn insert_windows(&mut self, scope: &Scope) -> Result<()> {
+        for job in self.jobs.clone() {
+            match scope {
+                Scope::Due => {
+                    let now = self.tenant.clock.now();
+                    self.insert_due(&job, now).await?;
+                }
+                Scope::Backfill {
+                    from,
+                    to,
+                    datasets,
+                    again,
+                } => {
+                    if with_parents(datasets).contains(&job.dataset) {
+                        self.insert_backfill(
+                            &job,
+                            *from,
+                            *to,
+                            *again && datasets.contains(&job.dataset),
+                        )
+                        .await?;
+                    }
+                }
+            }
+            self.rearm(&job).await?;
+        }
+        Ok(())
+    }
+
+    async fn rearm(&self, job: &JobSpec) -> Result<()> {
+        let rearmed = self
+            .tenant
+            .ledger
+            .rearm_failed(&self.tenant.name, job.dataset, self.tenant.clock.now())
+            .await?;
+        if rearmed > 0 {
+            tracing::info!(dataset = %job.dataset, tasks = rearmed, "failed tasks get another round of attempts");
+        }
+        self.reopen_what_was_over_the_bound(job).await
+    }
+
+    /// Opens the windows in which the job's bound of tasks per run left parents for this run.
+    async fn reopen_what_was_over_the_bound(&self, job: &JobSpec) -> Result<()> {
+        if job.dataset.parent().is_none() {
+            return Ok(());
+        }
+        let ledger = &self.tenant.ledger;
+        for row in ledger.windows(&self.tenant.name, job.dataset, None).await? {
+            let coverage = row.coverage.as_deref().unwrap_or("{}");
+            let coverage: Coverage = serde_json::from_str(coverage).unwrap_or_default();
+            let ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
+            if ended && coverage.over_max_tasks > 0 {
+                ledger.set_window_state(&row, WindowState::Due).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts the windows of every job that fired since it was last looked at.
+    pub(super) async fn on_tick(&mut self) -> Result<()> {
+        let now = self.tenant.clock.now();
+        let refused = self.summary.stop_cause.is_some()
+            || self.summary.storage_error.is_some()
+            || !self.summary.blocked.is_empty();
+        if refused && self.refused_at.is_none() {
+            self.refused_at = Some(now);
+        }
+        if self
+            .refused_at
+            .is_some_and(|at| now.duration_since(at) >= SignedDuration::from_secs(TRY_AGAIN_S))
+        {
+            self.refused_at = None;
+            self.summary = Summary::new(&self.tenant.name);
+        }
+        for job in self.jobs.clone() {
+            let at = now.checked_sub(SignedDuration::try_from(jitter(&job))?)?;
+            let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
+                .with_context(|| format!("job {}", job.name))?;
+            let Some(firing) = schedule.previous_at_or_before(at) else {
+                continue;
+            };
+            let state = self
+                .tenant
+                .ledger
+                .schedule(&job.name, &self.tenant.name)
+                .await?;
+            if state.is_some_and(|state| state.last_firing >= firing) {
+                continue;
+            }
+            if job.overlap == OverlapPolicy::Skip && self.in_flight_of(job.dataset) {
+                if let Some(state) = state {
+                    tracing::warn!(
+                        job = job.name,
+                        "still running when it fired again; this firing is left to the next"
+                    );
+                    let skipped = ScheduleState {
+                        last_firing: firing,
+                        ..state
+                    };
+                    let ledger = &self.tenant.ledger;
+                    ledger
+                        .insert_windows(&WindowBatch {
+                            job: &job.name,
+                            tenant: &self.tenant.name,
+                            dataset: job.dataset,
+                            new: &[],
+                            again: &[],
+                            firing,
+                            schedule: Some(skipped),
+                        })
+                        .await?;
+                }
+                continue;
+            }
+            tracing::info!(job = job.name, tenant = self.tenant.name, firing = %firing, "job fired");
+            self.budgets.remove(&job.name);
+            self.rooms = None;
+            self.insert_due(&job, now).await?;
+            self.rearm(&job).await?;
+        }
+        (self.look_again, self.refill) = (true, true);
+        Ok(())
+    }
+
+    fn in_flight_of(&self, dataset: Dataset) -> bool {
+        self.queue.iter().any(|task| task.spec.dataset() == dataset)
+            || self.running.get(&dataset).is_some_and(|tasks| *tasks > 0)
+    }
+
+    async fn insert_due(&mut self, job: &JobSpec, now: Timestamp) -> Result<()> {
+        let (tenant, ledger) = (&self.tenant.name, &self.tenant.ledger);
+        let Asked { firing, known, due } = ask(Some(ledger), tenant, job, now).await?;
+        ledger
+            .insert_windows(&WindowBatch {
+                job: &job.name,
+                tenant,
+                dataset: job.dataset,
+                new: &due.new,
+                again: &due.again,
+                firing,
+                schedule: due.schedule,
+            })
+            .await?;
+        let lost = due
+            .new
+            .iter()
+            .filter(|new| new.state == WindowState::Lost)
+            .count();
+        if lost > 0 {
+            self.warn(format!("{}: {lost} windows lie beyond what Feishu still answers for and are recorded as lost", job.name));
+        }
+        for row in known.iter().filter(|row| {
+            is_unsettled(row, now) && plan::is_nearly_lost(job.dataset, &row.window, now)
+        }) {
+            self.warn(format!(
+                "{}: the window {} is not settled and will soon be older than Feishu keeps it",
+                job.name, row.window
+            ));
+        }
+        Ok(())
+    }
+
+    async fn insert_backfill(
+        &mut self,
+        job: &JobSpec,
+        from: Date,
+        to: Date,
+        again: bool,
+    ) -> Result<()> {
+        let (tenant, ledger, now) = (
+            &self.tenant.name,
+            &self.tenant.ledger,
+            self.tenant.clock.now(),
+        );
+        let backfill = plan::backfill(job, from, to, now);
+        let new: Vec<NewWindow> = backfill
+            .windows
+            .iter()
+            .map(|window| NewWindow {
+                window: *window,
+                due_at: plan::due_at(job, window),
+                state: WindowState::Due,
+            })
+            .collect();
+        let known = ledger.windows(tenant, job.dataset, None).await?;
+        let ended =
+            |row: &&WindowRow| matches!(row.state, WindowState::Settled | WindowState::Stuck);
+        let again: Vec<Window> = known
+            .iter()
+            .filter(ended)
+            .filter(|row| again && backfill.windows.contains(&row.window))
+            .map(|row| row.window)
+            .collect();
+        ledger
+            .insert_windows(&WindowBatch {
+                job: &job.name,
+                tenant,
+                dataset: job.dataset,
+                new: &new,
+                again: &again,
+                firing: now,
+                schedule: None,
+            })
+            .await?;
+        if let Some(lost) = backfill.lost {
+            self.warn(format!(
+                "{}: {lost} lies beyond the 90 days that Feishu answers for and is left out",
+                job.name
+            ));
+        }
+        if let Some(not_yet) = backfill.not_yet {
+            self.warn(format!(
+                "{}: windows from {} on are not over and settled yet and are left out",
+                job.name,
+                not_yet.start()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The job's own share of its jitter: the same at every firing, different for every job.
+fn jitter(job: &JobSpec) -> Duration {
+    let name = TaskKey::digest(&job.name);
+    job.jitter.mul_f64(f64::from(name) / f64::from(u32::MAX))
+}
