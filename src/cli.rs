@@ -91,6 +91,8 @@ enum Verb {
 /// Parses the arguments, runs the verb, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = crate::failpoint::set_up();
     end_quietly_on_closed_pipes();
     let cli = Cli::parse();
     // A person at a terminal reads the verb's own output; a server's output is its log.

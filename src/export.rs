@@ -86,7 +86,9 @@ impl Exporter {
         let mut step = machine.step(task.machine.clone(), Event::Resumed, self.clock.now())?;
         let mut recorded = task.machine.clone();
         loop {
-            if step.state != recorded || step.effect == Effect::Submit {
+            let is_late = planted!("planted-id-after-poll")
+                && matches!(step.state, State::Submitted { polls: 0, .. });
+            if (step.state != recorded || step.effect == Effect::Submit) && !is_late {
                 let submitted = step.effect == Effect::Submit;
                 let polled = matches!(step.state, State::Submitted { polls, .. } if polls > 0)
                     || matches!(step.state, State::Ready { .. });
@@ -94,6 +96,9 @@ impl Exporter {
                     .advance(task, &step.state, submitted, polled, self.clock.now())
                     .await?;
                 recorded = step.state.clone();
+                if let Effect::Poll(_) = step.effect {
+                    crash_point!("w03-id-recorded");
+                }
             }
             tokio::select! {
                 () = self.clock.sleep_until(step.wake_at) => {}
@@ -139,16 +144,18 @@ impl Exporter {
         message: &mut String,
     ) -> Result<Result<Event, client::Error>, Error> {
         match effect {
-            Effect::Submit => Ok(self
-                .client
-                .submit(&task.spec.request)
-                .await
-                .map(Event::Submitted)),
+            Effect::Submit => {
+                crash_point!("w01-submit-recorded");
+                let submitted = self.client.submit(&task.spec.request).await;
+                crash_point!("w02-submit-sent");
+                Ok(submitted.map(Event::Submitted))
+            }
             Effect::Poll(export_id) => {
                 let status = match self.client.poll(export_id).await {
                     Ok(status) => status,
                     Err(error) => return Ok(Err(error)),
                 };
+                crash_point!("w04-polled");
                 if let State::Submitted {
                     polls: 0,
                     relinked: false,
@@ -179,6 +186,7 @@ impl Exporter {
                 }))
             }
             Effect::Download(file_token) => {
+                crash_point!("w05-ready");
                 let temporary = self.spool.temp_file();
                 match self
                     .client
@@ -191,6 +199,7 @@ impl Exporter {
                 {
                     Ok(download) => {
                         self.spool.adopt(temporary, &download.sha256)?;
+                        crash_point!("w06-original-kept");
                         Ok(Ok(Event::Downloaded {
                             sha256: download.sha256,
                             size_bytes: download.size_bytes,

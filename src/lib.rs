@@ -17,7 +17,11 @@
 //! - orchestration: [`scheduler`] (when), [`run`] (what is due minus what is done), [`pipeline`] (one task, one partition)
 //! - stages, which never import one another: [`plan`], [`export`], [`decode`], [`normalize`], [`spool`], [`publish`]
 //! - adapters: [`client`] (Feishu), [`store`] (object storage), [`ledger`] (SQL)
+//! - in tests only: `failpoint`, places at which a process ends
 //! - ground, without I/O: [`job`], [`task`], [`dataset`], [`contract`], [`table`], [`window`], [`schedule`], [`clock`]
+
+#[macro_use]
+mod failpoint;
 
 pub mod cli;
 pub mod config;

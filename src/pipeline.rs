@@ -139,6 +139,7 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
     let State::Fetched { sha256, .. } = &fetched else {
         anyhow::bail!("an export ended without bytes")
     };
+    crash_point!("w07-fetched");
     // Before the bytes are read: what waits its turn must not wait in memory.
     let permit = tenant.decoders.acquire().await?;
     let original = match tenant.spool.read_original(sha256) {
@@ -319,6 +320,7 @@ async fn spool_rows(
     {
         return gave_up(tenant, task, error.into()).await;
     }
+    crash_point!("w08-rows-kept");
     let findings = &normalized.findings;
     for column in &findings.blank_columns {
         tracing::debug!(task.key = %task.spec.key, %dataset, column, "a column is blank throughout");
@@ -333,6 +335,7 @@ async fn spool_rows(
         .ledger
         .spool(task, fetched, result, tenant.clock.now())
         .await?;
+    crash_point!("w08-rows-recorded");
     Ok(Ended::Spooled {
         rows: findings.rows_out,
         rejects: findings.cells_rejected,

@@ -428,7 +428,7 @@ impl Run {
                 match row.state {
                     WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
                     // A run that was stopped between the last task and the publish.
-                    WindowState::Planned => {
+                    WindowState::Planned if !planted!("planted-reconcile-skipped") => {
                         let ledger = &self.tenant.ledger;
                         if !ledger
                             .has_open(&row.tenant, row.dataset, row.window)
@@ -687,6 +687,7 @@ impl Run {
         {
             if row.state == WindowState::Planned {
                 ledger.set_window_state(row, state).await?;
+                crash_point!("w11-window-settled");
             }
         }
         let Some(child) = Dataset::ALL

@@ -176,6 +176,7 @@ impl Spool {
             })?;
             let path = temp.join(format!("{dt}.{}.arrow", hex(&Sha256::digest(&ipc))));
             fs::write(&path, &ipc).map_err(failed("write the rows", &path))?;
+            crash_point!("w08-rows-half-written");
         }
         self.remove(task, generation)?;
         let rows = self.rows_path(task, generation);

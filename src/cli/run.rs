@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::open::App;
 use super::progress::{self, Style};
 use super::{Common, StopSignals, bytes, number, table};
-use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::exit::Code;
 use crate::run::{self, Limits, Scope, Summary};
@@ -101,7 +100,7 @@ async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> R
         );
         return Ok(Code::Usage);
     }
-    let clock = Clock::system();
+    let clock = crate::failpoint::clock();
     let app = App::open(config, clock.clone(), verb).await?;
     let limits = Limits {
         deadline: args.deadline.map(|wait| {

@@ -320,7 +320,9 @@ impl Sink {
         self.file
             .write_all(piece)
             .await
-            .map_err(|error| on_disk(reply, &error))
+            .map_err(|error| on_disk(reply, &error))?;
+        crash_point!("w06-mid-download");
+        Ok(())
     }
 
     async fn finish(mut self, reply: &Reply) -> Result<Download, Error> {

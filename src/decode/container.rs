@@ -142,6 +142,10 @@ fn check_part(
     loop {
         let read = part
             .read(&mut window)
+            .or_else(|error| match planted!("planted-crc-ignored") {
+                true => Ok(0),
+                false => Err(error),
+            })
             .map_err(|error| Error::Container(format!("part `{name}` is damaged ({error})")))?;
         if read == 0 {
             break;

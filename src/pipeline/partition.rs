@@ -64,6 +64,7 @@ pub async fn publish_windows(
         .ledger
         .tasks_published(&keys, tenant.clock.now())
         .await?;
+    crash_point!("w11-tasks-recorded");
     for task in &tasks {
         quarantine_rows(tenant, task).await?;
         forget(tenant, task);
@@ -107,6 +108,7 @@ async fn pack_originals(tenant: &Tenant, tasks: &mut [TaskRow]) -> Result<()> {
         return Ok(());
     }
     let packs = tenant.publisher.pack(&tenant.name, &originals).await?;
+    crash_point!("w08-pack-put");
     let mut recorded = Vec::new();
     for task in tasks.iter_mut().filter(|task| task.pack.is_none()) {
         task.pack = sha256_of(task)
@@ -240,6 +242,12 @@ async fn publish_partition(
         .ledger
         .intend(&tenant.name, dataset, dt, &intent)
         .await?;
+    if planted!("planted-manifest-first") {
+        put_manifest(tenant, revision.clone()).await?;
+    }
+    crash_point!("w08-intent-recorded");
+    // A process that was stopped here may have lost the ledger meanwhile, and a local lake has no conditional write.
+    tenant.ledger.check_owner().await?;
     // The same content under another state (what was missing came back empty): object and lineage stay, only the record is new.
     let standing = match staged.unchanged {
         true => manifest::latest(&tenant.lake, &next.plan.id).await?,
@@ -254,7 +262,10 @@ async fn publish_partition(
                 .await?
         }
     };
+    crash_point!("w09-object-put");
+    tenant.ledger.check_owner().await?;
     let record = put_manifest(tenant, revision).await?;
+    crash_point!("w10-manifest-put");
     let done = PublishedPartition {
         revision: record.manifest.revision.into(),
         complete: is_complete,
@@ -268,6 +279,7 @@ async fn publish_partition(
         .ledger
         .published(&tenant.name, dataset, dt, &done, now())
         .await?;
+    crash_point!("w11-partition-recorded");
     Ok(Some(published))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Tally`] counts while requests come in; [`Report`] is what it knows at an instant.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,8 @@ pub struct Report {
     pub exports_submitted: BTreeMap<&'static str, u64>,
     /// Accepted exports of a kind and parameters that had been accepted before.
     pub duplicate_submits: u64,
+    /// Those among them of which an export had been polled by then, so that whoever asked knew its id.
+    pub duplicates_of_polled: u64,
     /// How often each was accepted, by kind and parameters; at most 50 of them.
     pub duplicates: BTreeMap<String, u64>,
     /// Polls that were answered with a state.
@@ -76,6 +78,10 @@ struct State {
     windows: BTreeMap<Endpoint, VecDeque<i64>>,
     /// Accepted submits by hash of kind and parameters.
     submits: HashMap<u64, u64>,
+    /// The same hash by the id of each export.
+    exports: HashMap<String, u64>,
+    /// Hashes of which an export was polled.
+    polled: HashSet<u64>,
     polls_of_finished: u64,
 }
 
@@ -110,23 +116,28 @@ impl Tally {
         }
     }
 
-    /// Counts an accepted export.
-    pub(crate) fn submitted(&self, endpoint: Endpoint, parameters: &str) {
+    /// Counts an accepted export, which got `id`.
+    pub(crate) fn submitted(&self, endpoint: Endpoint, parameters: &str, id: &str) {
         let mut hasher = DefaultHasher::new();
         (endpoint, parameters).hash(&mut hasher);
+        let hash = hasher.finish();
         let mut state = self.lock();
+        state.exports.insert(id.to_owned(), hash);
         *state
             .report
             .exports_submitted
             .entry(endpoint.name())
             .or_default() += 1;
-        let times = state.submits.entry(hasher.finish()).or_default();
+        let times = state.submits.entry(hash).or_default();
         *times += 1;
         let times = *times;
         if times == 1 {
             return;
         }
         state.report.duplicate_submits += 1;
+        if state.polled.contains(&hash) {
+            state.report.duplicates_of_polled += 1;
+        }
         let key = format!("{} {parameters}", endpoint.name());
         if state.report.duplicates.len() < LISTED_DUPLICATES
             || state.report.duplicates.contains_key(&key)
@@ -135,9 +146,12 @@ impl Tally {
         }
     }
 
-    /// Counts an answered poll; `finished_after` when it was the first to see the export finished.
-    pub(crate) fn polled(&self, finished_after: Option<u64>) {
+    /// Counts an answered poll of the export `id`; `finished_after` when it was the first to see the export finished.
+    pub(crate) fn polled(&self, id: &str, finished_after: Option<u64>) {
         let mut state = self.lock();
+        if let Some(hash) = state.exports.get(id).copied() {
+            state.polled.insert(hash);
+        }
         state.report.polls += 1;
         if let Some(polls) = finished_after {
             state.report.finished_exports += 1;
@@ -203,11 +217,15 @@ mod tests {
     #[test]
     fn duplicates_are_counted_and_listed() {
         let tally = Tally::default();
-        for parameters in ["a", "b", "a", "a"] {
-            tally.submitted(Endpoint::MeetingList, parameters);
+        for (id, parameters) in ["a", "b", "a", "a"].into_iter().enumerate() {
+            if id == 3 {
+                tally.polled("2", None);
+            }
+            tally.submitted(Endpoint::MeetingList, parameters, &id.to_string());
         }
         let report = tally.report();
         assert_eq!(report.duplicate_submits, 2);
+        assert_eq!(report.duplicates_of_polled, 1);
         assert_eq!(
             report.duplicates,
             BTreeMap::from([("meeting_list a".to_owned(), 3)])

@@ -339,7 +339,7 @@ impl App {
             Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),
             Endpoint::Poll => {
                 let polled = self.exports.poll(&call.id, identity, options.clock.now())?;
-                self.tally.polled(polled.finished_after);
+                self.tally.polled(&call.id, polled.finished_after);
                 Reply::data(polled.state)
             }
             Endpoint::Download => self.download(call, &mut params, identity, cutter).await?,
@@ -362,7 +362,11 @@ impl App {
                     company,
                     options,
                 )?;
-                self.tally.submitted(call.endpoint, &params.canonical());
+                self.tally.submitted(
+                    call.endpoint,
+                    &params.canonical(),
+                    &submitted.task_id,
+                );
                 Reply::data(submitted)
             }
         };

@@ -1,0 +1,76 @@
+//! Places at which a test ends the process, and defects that a test plants: to prove that the first are survived and the second noticed.
+//!
+//! Both exist only with the feature `failpoints`, which no release is built with: without it the macros leave nothing behind, not even the
+//! names. With it, the environment variable `FAILPOINTS` switches them on, as the package `fail` reads it: `w02-submit-sent=3*off->return`
+//! aborts at the fourth passage. `MEETLAKE_TEST_CLOCK` (`<instant>@<speed>`) gives the binary the clock of a simulated company.
+//!
+//! | name | the process ends |
+//! |---|---|
+//! | `w01-submit-recorded` | when the ledger says that a submit is under way, before it is sent |
+//! | `w02-submit-sent` | when the submit was answered, before the export's id is recorded |
+//! | `w03-id-recorded` | when the id is recorded, before the first poll |
+//! | `w04-polled` | when a poll was answered, before its answer is recorded |
+//! | `w05-ready` | when the file's token is recorded, before the download |
+//! | `w06-mid-download` | when a first piece of a file is written |
+//! | `w06-original-kept` | when the original is in the spool, before the ledger says so |
+//! | `w07-fetched` | when the download is recorded, before it is decoded |
+//! | `w08-rows-half-written` | when the rows of a task are written, not yet under their name |
+//! | `w08-rows-kept` | when the rows are in the spool, before the ledger says so |
+//! | `w08-rows-recorded` | when the ledger says that the rows are in the spool |
+//! | `w08-pack-put` | when the originals are archived, before the ledger says so |
+//! | `w08-intent-recorded` | when the intent is recorded, before the object is put |
+//! | `w09-object-put` | when the object is put, before its manifest |
+//! | `w09-inputs-put` | when the manifest's lists are put, before the manifest |
+//! | `w10-manifest-put` | when the manifest is put, before the ledger says so |
+//! | `w11-partition-recorded` | when the partition is recorded, before its tasks are |
+//! | `w11-tasks-recorded` | when the tasks of a round are recorded, before the spool is cleaned |
+//! | `w11-window-settled` | when a window is settled, before its children are looked at |
+//!
+//! A collection of orphans (W12) has its own; a process that is stopped past its lock (W13) and a full disk (W14) need none.
+
+/// Ends the process here, if a test asked for it.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        if $crate::failpoint::is_on($name) {
+            std::process::abort();
+        }
+    };
+}
+
+/// Whether a test planted this defect.
+macro_rules! planted {
+    ($name:literal) => {{
+        #[cfg(feature = "failpoints")]
+        let is_on = $crate::failpoint::is_on($name);
+        #[cfg(not(feature = "failpoints"))]
+        let is_on = false;
+        is_on
+    }};
+}
+
+use crate::clock::Clock;
+
+/// Counts a passage and says whether the failpoint is on at it.
+#[cfg(feature = "failpoints")]
+pub(crate) fn is_on(name: &str) -> bool {
+    fail::eval(name, |_| ()).is_some()
+}
+
+/// Switches on what the environment names, for as long as the value lives.
+#[cfg(feature = "failpoints")]
+pub(crate) fn set_up() -> fail::FailScenario<'static> {
+    fail::FailScenario::setup()
+}
+
+/// The clock of the binary's runs: the machine's, unless a test gives another.
+#[must_use]
+pub(crate) fn clock() -> Clock {
+    #[cfg(feature = "failpoints")]
+    if let Ok(text) = std::env::var("MEETLAKE_TEST_CLOCK") {
+        let (now, speed) = text.split_once('@').expect("an instant and a speed");
+        let now = now.parse().expect("an instant");
+        return Clock::scaled(now, speed.parse().expect("a speed"));
+    }
+    Clock::system()
+}
