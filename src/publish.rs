@@ -39,7 +39,7 @@ use self::parquet::{FileWriter, Written};
 use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::spool::{self, Spool, TempFile};
-use crate::store::{self, Lake, Version};
+use crate::store::{self, Lake};
 use crate::task::{TaskKey, hex};
 
 pub use location::PartitionId;
@@ -72,6 +72,8 @@ pub struct PartitionPlan {
     pub ranks: HashMap<TaskKey, i64>,
     /// Whether the current object is not read, because it is gone or damaged and `add` holds every task of the partition.
     pub from_scratch: bool,
+    /// SHA-256 of each object that may be the current one, so that a read that came damaged or stale is not merged with; empty if none is known.
+    pub known_objects: Vec<String>,
 }
 
 /// A task whose rows wait in the spool.
@@ -94,8 +96,8 @@ pub struct Staged {
     /// the winner comes again or is withdrawn, these tasks must be added again too (from their packs), or their rows stay lost.
     pub overridden: Overridden,
     file: TempFile,
-    /// State of the object that was merged with; `None` if there was none.
-    base: Option<Version>,
+    /// The object that was merged with; `None` if there was none.
+    base: Option<Object>,
 }
 
 impl Staged {
@@ -108,6 +110,12 @@ impl Staged {
             size_bytes: self.written.size_bytes,
             rows: self.written.rows,
         }
+    }
+
+    /// The object that was there when the file was made, as it was read.
+    #[must_use]
+    pub const fn base(&self) -> Option<&Object> {
+        self.base.as_ref()
     }
 }
 
@@ -191,7 +199,8 @@ impl Publisher {
     /// Merges the current object with the plan's spooled rows into a temporary file.
     ///
     /// # Errors
-    /// [`Error::RowsLost`] if the spool has lost rows; [`Error::Object`] if the current object is gone or not ours; otherwise if lake or disk fail.
+    /// [`Error::RowsLost`] if the spool has lost rows; [`Error::Object`] if the current object is gone, not ours or none of the known ones;
+    /// otherwise if lake or disk fail.
     pub async fn stage(&self, plan: PartitionPlan) -> Result<Staged, Error> {
         let path = location::object(&plan.destination, &plan.id)?;
         let copy = self.spool.temp_file();
@@ -200,15 +209,24 @@ impl Publisher {
             let problem = format!("{path} is gone although it was published");
             return Err(Error::Object { problem });
         }
+        let base = base.map(|found| Object {
+            path: path.to_string(),
+            size_bytes: found.size_bytes,
+            sha256: found.sha256,
+            version: found.version,
+        });
+        if let Some(base) = &base
+            && !plan.from_scratch
+            && !plan.known_objects.is_empty()
+            && !plan.known_objects.contains(&base.sha256)
+        {
+            let problem = format!("{path} was read with other bytes than were published");
+            return Err(Error::Object { problem });
+        }
         let spool = self.spool.clone();
         blocking(move || {
-            let version = base.map(|base| base.version);
-            stage(
-                &spool,
-                &plan,
-                (version.is_some() && !plan.from_scratch).then_some(copy.path()),
-                version,
-            )
+            let merged_with = (base.is_some() && !plan.from_scratch).then_some(copy.path());
+            stage(&spool, &plan, merged_with, base.clone())
         })
         .await
     }
@@ -231,7 +249,11 @@ impl Publisher {
             .into();
         self.lake.sweep(&path);
         let version = match &staged.base {
-            Some(seen) => self.lake.put_if_unchanged(&path, bytes, seen).await?,
+            Some(seen) => {
+                self.lake
+                    .put_if_unchanged(&path, bytes, &seen.version)
+                    .await?
+            }
             None => self.lake.put_create(&path, bytes).await?,
         };
         Ok(Object {
@@ -299,7 +321,7 @@ fn stage(
     spool: &Spool,
     plan: &PartitionPlan,
     base: Option<&FilePath>,
-    version: Option<Version>,
+    base_object: Option<Object>,
 ) -> Result<Staged, Error> {
     let contract = Contract::of(plan.id.dataset);
     let base_hash = match base {
@@ -341,7 +363,7 @@ fn stage(
         unchanged,
         overridden,
         file,
-        base: version,
+        base: base_object,
     })
 }
 
@@ -506,6 +528,7 @@ mod tests {
                 drop: HashSet::new(),
                 ranks: HashMap::new(),
                 from_scratch: false,
+                known_objects: vec![],
             }
         }
 

@@ -2,8 +2,8 @@
 //!
 //! `file://`, `s3://`, `gs://`, `az://` and `memory://`. Every write is one PUT, so a reader sees the old object or the new one. A store can
 //! answer "exists already" to its own successful write (it committed, then the connection broke and the request was sent again), so no
-//! refusal is believed before the object was read back and compared. The lake does not know what its objects are or where they belong;
-//! `publish::location` does.
+//! refusal is believed before the object was read back and compared. A folder hides nothing behind a network: there a failed flush is a failed
+//! write, although the bytes can be read. The lake does not know what its objects are or where they belong; `publish::location` does.
 
 mod error;
 mod open;
@@ -12,6 +12,7 @@ mod probe;
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -27,6 +28,11 @@ use crate::task::hex;
 pub use error::{Error, Kind};
 pub use open::file_url;
 pub use probe::Finding;
+
+/// Attempts at a write that is refused although nothing stands in its way: another request on the same key was under way.
+const MOST_ATTEMPTS: u32 = 3;
+/// Wait before the second of them; doubled before the third.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// An open lake; clones share its connections.
 #[derive(Clone)]
@@ -235,32 +241,81 @@ impl Lake {
 
     /// Writes an object; on an answer that may hide our own success, reads it back before deciding.
     async fn put(&self, path: &Path, bytes: Bytes, mode: PutMode) -> Result<Version, Error> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.put_once(path, &bytes, &mode).await {
+                Ok(version) => return Ok(version),
+                Err(error) => error,
+            };
+            if self.may_hide_success(&error)
+                && !planted!("planted-read-back-ignored")
+                && let Some(stored) = self.same_bytes(path, &bytes).await
+            {
+                self.sync_folders(path)?;
+                return Ok(stored);
+            }
+            let is_spurious =
+                error.kind() == Kind::Conflict && !self.is_in_the_way(path, &mode).await;
+            if !is_spurious || attempt == MOST_ATTEMPTS {
+                return Err(error);
+            }
+            tokio::time::sleep(FIRST_WAIT * attempt).await;
+            attempt += 1;
+        }
+    }
+
+    async fn put_once(&self, path: &Path, bytes: &Bytes, mode: &PutMode) -> Result<Version, Error> {
         let action = match mode {
             PutMode::Create => "create",
             PutMode::Update(_) => "replace",
             PutMode::Overwrite => "write",
         };
-        let payload = PutPayload::from(bytes.clone());
-        let error = match self
-            .store
-            .put_opts(&self.at(path), payload, mode.into())
-            .await
-        {
-            Ok(put) => {
-                return Ok(Version {
-                    etag: put.e_tag,
-                    version: put.version,
-                });
-            }
-            Err(error) => self.error(action, path, error),
-        };
-        if error.may_hide_success()
-            && !planted!("planted-read-back-ignored")
-            && let Some(stored) = self.same_bytes(path, &bytes).await
-        {
-            return Ok(stored);
+        let (at, payload) = (self.at(path), PutPayload::from(bytes.clone()));
+        let put = self.store.put_opts(&at, payload, mode.clone().into()).await;
+        let put = put.map_err(|error| self.error(action, path, error))?;
+        Ok(Version {
+            etag: put.e_tag,
+            version: put.version,
+        })
+    }
+
+    /// Whether the write may have happened although it was reported as failed. In a folder only "exists already" can mean that: what failed
+    /// there after the file became visible is the flush that makes it last.
+    fn may_hide_success(&self, error: &Error) -> bool {
+        match self.folder {
+            Some(_) => error.kind() == Kind::Conflict,
+            None => error.may_hide_success(),
         }
-        Err(error)
+    }
+
+    /// Whether the state of the object explains that a conditional write was refused. If that cannot be asked, it does.
+    async fn is_in_the_way(&self, path: &Path, mode: &PutMode) -> bool {
+        match (self.head(path).await, mode) {
+            (Err(_), _) => true,
+            (Ok(found), PutMode::Create) => found.is_some(),
+            (Ok(found), PutMode::Update(seen)) => {
+                found.is_none_or(|(version, _)| version.etag != seen.e_tag)
+            }
+            (Ok(_), PutMode::Overwrite) => false,
+        }
+    }
+
+    /// Makes the names above an object of a local lake last: whoever wrote it may have died between the file and its folder.
+    fn sync_folders(&self, path: &Path) -> Result<(), Error> {
+        let Some(root) = &self.folder else {
+            return Ok(());
+        };
+        let failed = |error| self.error("keep", path, generic(error));
+        let file = root.join(path.as_ref());
+        for folder in file.ancestors().skip(1) {
+            std::fs::File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed)?;
+            if folder == root {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// State of the object at `path` if its content is `bytes`.

@@ -13,10 +13,12 @@ use super::inputs::{
 use super::{Published, Source, Tenant, context_of, decode_and_normalize, quarantined, split};
 use crate::dataset::Dataset;
 use crate::job::JobSpec;
-use crate::ledger::{Intent, Phase, PublishedPartition, TaskRow, WindowRow, WindowState};
+use crate::ledger::{
+    Intent, PartitionRow, Phase, PublishedPartition, TaskRow, WindowRow, WindowState,
+};
 use crate::normalize::Findings;
 use crate::publish::manifest::{self, Input, Outcome, Revision};
-use crate::publish::{self, PartitionId, PartitionPlan, SpooledTask};
+use crate::publish::{self, PartitionId, PartitionPlan, SpooledTask, location};
 use crate::run::summary::{Cause, CauseKind};
 use crate::store::{self, Version};
 use crate::task::machine::State;
@@ -180,14 +182,7 @@ async fn publish_partition(
         return Ok(None);
     };
     let (dataset, now) = (job.dataset, || tenant.clock.now());
-    let staged = match tenant.publisher.stage(next.plan.clone()).await {
-        Err(publish::Error::Object { problem }) => {
-            tracing::warn!(%dataset, %dt, "{problem}; the day is made anew from the archived originals");
-            rebuild(tenant, job, &mut next).await?;
-            tenant.publisher.stage(next.plan.clone()).await?
-        }
-        result => result?,
-    };
+    let staged = stage(tenant, job, &mut next).await?;
     let written = &staged.written;
     let is_complete = next.reasons.is_empty();
     let published = Published {
@@ -249,12 +244,8 @@ async fn publish_partition(
     // A process that was stopped here may have lost the ledger meanwhile, and a local lake has no conditional write.
     tenant.ledger.check_owner().await?;
     // The same content under another state (what was missing came back empty): object and lineage stay, only the record is new.
-    let standing = match staged.unchanged {
-        true => manifest::latest(&tenant.lake, &next.plan.id).await?,
-        false => None,
-    };
-    revision.object = match standing {
-        Some(found) => found.manifest.object,
+    revision.object = match staged.base().filter(|_| staged.unchanged) {
+        Some(standing) => standing.clone(),
         None => {
             let publisher = &tenant.publisher;
             publisher
@@ -283,20 +274,83 @@ async fn publish_partition(
     Ok(Some(published))
 }
 
-/// Puts the manifest under the next free number: another one under ours was left by a publish that died before the ledger heard of it.
-async fn put_manifest(tenant: &Tenant, mut revision: Revision) -> Result<manifest::Found> {
-    let now = tenant.clock.now();
-    match manifest::put(&tenant.lake, revision.clone(), now).await {
-        Err(publish::Error::Store(error)) if error.kind() == store::Kind::Conflict => {
-            let Some(latest) = manifest::latest(&tenant.lake, &revision.id).await? else {
-                return Err(error.into());
-            };
-            revision.number = latest.manifest.revision + 1;
-            revision.previous_sha256 = Some(latest.sha256);
-            Ok(manifest::put(&tenant.lake, revision, now).await?)
+/// Merges the partition. An object that is gone, damaged or unknown is read once more, because the store may have answered wrongly, and against
+/// what another publish may have put there; then the day is made anew from the archived originals.
+async fn stage(tenant: &Tenant, job: &JobSpec, next: &mut Next) -> Result<publish::Staged> {
+    let publisher = &tenant.publisher;
+    match publisher.stage(next.plan.clone()).await {
+        Err(publish::Error::Object { .. }) => {}
+        result => return Ok(result?),
+    }
+    let mut number = next.number;
+    while let Some(newer) = read_manifest(tenant, &next.plan.id, number).await? {
+        next.plan.known_objects.push(newer.manifest.object.sha256);
+        number += 1;
+    }
+    match publisher.stage(next.plan.clone()).await {
+        Err(publish::Error::Object { problem }) => {
+            let (dataset, dt) = (job.dataset, next.plan.id.dt);
+            tracing::warn!(%dataset, %dt, "{problem}; the day is made anew from the archived originals");
+            rebuild(tenant, job, next).await?;
+            Ok(publisher.stage(next.plan.clone()).await?)
         }
         result => Ok(result?),
     }
+}
+
+/// Puts the manifest under the next free number: others under ours were left by a publish that died before the ledger heard of it. They are
+/// read one after the other, by their keys, because a list may lack the newest.
+async fn put_manifest(tenant: &Tenant, mut revision: Revision) -> Result<manifest::Found> {
+    let now = tenant.clock.now();
+    loop {
+        match manifest::put(&tenant.lake, revision.clone(), now).await {
+            Err(publish::Error::Store(error)) if error.kind() == store::Kind::Conflict => {
+                let taken = read_manifest(tenant, &revision.id, revision.number).await?;
+                let Some(taken) = taken else {
+                    return Err(error.into());
+                };
+                revision.number += 1;
+                revision.previous_sha256 = Some(taken.sha256);
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+async fn read_manifest(
+    tenant: &Tenant,
+    id: &PartitionId,
+    number: u32,
+) -> Result<Option<manifest::Found>> {
+    let path = location::manifest(id, number).map_err(publish::Error::from)?;
+    Ok(manifest::read(&tenant.lake, &path).await?)
+}
+
+/// The objects that may be a partition's current one: that of the published revision, and that of a publish which died on its way.
+async fn known_objects(
+    tenant: &Tenant,
+    id: &PartitionId,
+    known: &PartitionRow,
+) -> Result<Vec<String>> {
+    let number = u32::try_from(known.revision).unwrap_or(u32::MAX);
+    let record = match read_manifest(tenant, id, number).await {
+        // Damaged on its way or in the lake: whether the object is whole is then for its own footer to say.
+        Err(error) if matches!(error.downcast_ref(), Some(publish::Error::Record { .. })) => None,
+        record => record?,
+    };
+    let published = record.filter(|record| Some(&record.sha256) == known.manifest_sha256.as_ref());
+    let Some(published) = published else {
+        tracing::warn!(partition = %id, "the manifest of revision {number} is not the one that was published");
+        return Ok(Vec::new());
+    };
+    let intended = known
+        .intent
+        .as_ref()
+        .map(|intent| intent.object_sha256.clone());
+    Ok([published.manifest.object.sha256]
+        .into_iter()
+        .chain(intended)
+        .collect())
 }
 
 /// The next revision of a partition.
@@ -376,18 +430,24 @@ async fn plan_partition(
         .map(|input| (input.task_key.clone(), rank(input)))
         .collect();
     day.add_missing(tenant, dt, &mut inputs);
+    let id = PartitionId {
+        dataset,
+        tenant: tenant.name.clone(),
+        dt,
+    };
+    let known_objects = match &known {
+        Some(known) => known_objects(tenant, &id, known).await?,
+        None => Vec::new(),
+    };
     let plan = PartitionPlan {
-        id: PartitionId {
-            dataset,
-            tenant: tenant.name.clone(),
-            dt,
-        },
+        id,
         destination: job.destination.clone(),
         previous_content_hash: known.as_ref().and_then(|row| row.content_hash.clone()),
         add,
         drop,
         ranks,
         from_scratch: false,
+        known_objects,
     };
     let published = known.as_ref().map_or(0, |row| row.revision);
     let mut next = Next {
@@ -556,6 +616,7 @@ pub fn storage_cause(error: &anyhow::Error) -> Option<Cause> {
                     | publish::Error::Spool(_)
                     | publish::Error::Local { .. }
                     | publish::Error::Object { .. }
+                    | publish::Error::Record { .. }
             )
         ) || cause.downcast_ref::<store::Error>().is_some()
             || cause.downcast_ref::<crate::spool::Error>().is_some()

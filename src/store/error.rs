@@ -137,7 +137,11 @@ fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Kind {
         next = cause.source();
     }
     // The retrying client gives a status only in its text.
-    if error.to_string().contains("non-2xx status code: 5") {
+    let text = error.to_string();
+    if ["5", "429", "408"]
+        .iter()
+        .any(|status| text.contains(&format!("non-2xx status code: {status}")))
+    {
         return Kind::Unreachable;
     }
     Kind::Other

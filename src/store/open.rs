@@ -97,7 +97,9 @@ fn local(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> 
     let failed = |error| Error::from_store("open", "", url.as_str(), &error, &[]);
     std::fs::create_dir_all(&folder).map_err(|error| failed(super::generic(error)))?;
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(failed)?;
-    Ok((Arc::new(store.with_fsync(true)), Vec::new(), Some(folder)))
+    // With the last object of a folder the folder goes too, as it does in a bucket.
+    let store = store.with_fsync(true).with_automatic_cleanup(true);
+    Ok((Arc::new(store), Vec::new(), Some(folder)))
 }
 
 /// One store a process and URL, so that whoever opens it twice sees the same objects.

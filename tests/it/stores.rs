@@ -100,6 +100,7 @@ fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> Partiti
         drop: HashSet::new(),
         ranks: HashMap::new(),
         from_scratch: false,
+        known_objects: vec![],
     }
 }
 
