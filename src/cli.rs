@@ -5,6 +5,7 @@ pub mod convert;
 #[cfg(feature = "simulator")]
 pub mod demo;
 pub mod doctor;
+mod dumps;
 pub mod init;
 pub mod open;
 pub mod plan;
@@ -93,6 +94,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = crate::failpoint::set_up();
+    dumps::forbid();
     end_quietly_on_closed_pipes();
     let cli = Cli::parse();
     // A person at a terminal reads the verb's own output; a server's output is its log.
@@ -123,7 +125,7 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|error| {
-        eprintln!("error: {}", describe(&error));
+        eprintln!("error: {}", telemetry::harmless(&describe(&error)));
         exit_for(&error)
     });
     // A decoder that hangs must not keep the process.

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -185,6 +185,8 @@ struct Inner {
     limits: Limits,
     tenant: TokenCache,
     user: Option<UserToken>,
+    /// The error of the last call, if it may pass.
+    trouble: Mutex<Option<Error>>,
 }
 
 impl fmt::Debug for Client {
@@ -209,6 +211,7 @@ impl Client {
             limits: Limits::new(&settings.calls_per_minute, clock.clone()),
             tenant: TokenCache::default(),
             user: settings.user_token.as_ref().map(UserToken::new),
+            trouble: Mutex::default(),
             settings,
             clock,
             http,
@@ -219,6 +222,12 @@ impl Client {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// The error of the last call, if that is one that is tried again: why nothing comes, for whoever stops waiting.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Error> {
+        self.0.last_trouble().clone()
     }
 
     /// The body of a report, `daily_report` or `top_user`, as it came: a JSON envelope with code 0.
@@ -278,7 +287,9 @@ impl Client {
         let inner = &self.0;
         let mut retries = inner.retries(Repeat::Always);
         loop {
-            let error = match inner.download_once(&call, to, max_bytes).await {
+            let outcome = inner.download_once(&call, to, max_bytes).await;
+            inner.note(&outcome);
+            let error = match outcome {
                 Ok(download) => return Ok(download),
                 Err(error) => error,
             };
@@ -364,7 +375,9 @@ impl Client {
         let inner = &self.0;
         let mut retries = inner.retries(repeat);
         loop {
-            match inner.call_once(endpoint, identity, call).await {
+            let outcome = inner.call_once(endpoint, identity, call).await;
+            inner.note(&outcome);
+            match outcome {
                 Ok(answer) => return Ok(answer),
                 Err(error) => retries.pause(error).await?,
             }
@@ -375,6 +388,17 @@ impl Client {
 impl Inner {
     fn retries(&self, repeat: Repeat) -> Retries<'_> {
         Retries::new(&self.clock, self.settings.retry_patience, repeat)
+    }
+
+    fn note<T>(&self, outcome: &Result<T, Error>) {
+        let passing = outcome.as_ref().err().filter(|error| error.is_retryable());
+        *self.last_trouble() = passing.cloned();
+    }
+
+    fn last_trouble(&self) -> MutexGuard<'_, Option<Error>> {
+        self.trouble
+            .lock()
+            .expect("nothing panics while holding the last error")
     }
 
     async fn call_once(

@@ -24,7 +24,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::client::ErrorKind;
+use crate::client::{self, ErrorKind};
 use crate::clock::Clock;
 use crate::contract::Contract;
 use crate::decode;
@@ -38,6 +38,7 @@ use crate::spool::Spool;
 use crate::store::Lake;
 use crate::task::machine::{Event, GaveUp, Machine, State};
 use crate::task::{ExportId, Request, TaskSpec};
+use crate::telemetry;
 use crate::window::{Window, date_of};
 
 /// Everything that the tasks of one tenant are done with.
@@ -274,7 +275,8 @@ fn decode_and_normalize(
             decode::Error::Empty | decode::Error::NotAWorkbook(_) | decode::Error::Container(_)
         );
         Box::new(Broken {
-            reason: error.to_string(),
+            // It may quote the names of sheets and columns.
+            reason: telemetry::harmless(&error.to_string()),
             findings: Findings::default(),
             is_damaged,
         })
@@ -545,15 +547,7 @@ pub async fn list_rooms(
 ) -> Result<std::result::Result<Vec<(String, String)>, Cause>> {
     let rooms = match tenant.exporter.client.rooms().await {
         Ok(rooms) => rooms,
-        Err(error) => {
-            let word = error.kind().as_str();
-            let message = format!("could not list the rooms: {error}");
-            return Ok(Err(Cause {
-                kind: crate::run::summary::cause_kind(word),
-                word: word.to_owned(),
-                message,
-            }));
-        }
+        Err(error) => return Ok(Err(cause_of(&error))),
     };
     let rooms: Vec<(String, String)> = rooms
         .into_iter()
@@ -564,6 +558,21 @@ pub async fn list_rooms(
         .set_rooms(&tenant.name, &rooms, tenant.clock.now())
         .await?;
     Ok(Ok(rooms))
+}
+
+/// What the last call to Feishu failed with, if it failed in a way that may pass.
+#[must_use]
+pub fn trouble(tenant: &Tenant) -> Option<Cause> {
+    tenant.exporter.client.trouble().as_ref().map(cause_of)
+}
+
+fn cause_of(error: &client::Error) -> Cause {
+    let word = error.kind().as_str();
+    Cause {
+        kind: crate::run::summary::cause_kind(word),
+        word: word.to_owned(),
+        message: error.to_string(),
+    }
 }
 
 /// Keeps what the next run should know: how long exports take, and the calls of the last minute.

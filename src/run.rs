@@ -263,6 +263,7 @@ impl Run {
     fn end_of_time(&mut self) {
         if !self.summary.out_of_time {
             self.summary.out_of_time = true;
+            self.summary.trouble = pipeline::trouble(&self.tenant);
             self.let_tasks_end();
         }
     }

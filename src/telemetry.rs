@@ -81,6 +81,16 @@ fn printable(c: char) -> char {
     if c.is_control() { ' ' } else { c }
 }
 
+/// `text` without the characters that a terminal obeys, or that turn the direction of a line; for texts from outside that are shown or kept
+/// anywhere but in a log.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.chars()
+        .map(printable)
+        .filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};

@@ -17,6 +17,7 @@ use crate::exit::Code;
 use crate::normalize::{Findings, cell};
 use crate::table::Cell;
 use crate::task::{Lineage, TopUserOrder, UserIdType};
+use crate::telemetry::harmless;
 
 /// So many rejects are printed.
 const PRINTED: usize = 20;
@@ -181,26 +182,28 @@ fn unknown_key(key: &str) -> String {
 
 fn print_problem(args: &Args, problem: &str, findings: Option<&Findings>) {
     if args.json {
-        println!("{}", json!({ "error": problem, "findings": findings }));
+        let report = json!({ "error": problem, "findings": findings });
+        println!("{}", harmless(&report.to_string()));
     }
     let details = findings.map(describe).unwrap_or_default();
-    eprintln!("meetlake convert: {problem}\n{details}");
+    eprintln!("meetlake convert: {}\n{details}", harmless(problem));
 }
 
 fn print_report(args: &Args, report: &Report) {
     if args.json {
         let out = args.out.display().to_string();
-        println!("{}", json!({ "out": out, "report": report }));
+        let report = json!({ "out": out, "report": report });
+        println!("{}", harmless(&report.to_string()));
         return;
     }
     let (rows, dataset) = (report.findings.rows_out, args.dataset);
     println!(
         "{}: {rows} rows of {dataset} from {}",
         args.out.display(),
-        report.sheets.join(", ")
+        harmless(&report.sheets.join(", "))
     );
     for (sheet, reason) in &report.ignored_sheets {
-        println!("  sheet {sheet} was left: {reason}");
+        println!("  sheet {} was left: {reason}", harmless(sheet));
     }
     print!("{}", describe(&report.findings));
 }
@@ -210,7 +213,8 @@ fn describe(findings: &Findings) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
         if !value.is_empty() && value != "0" {
-            writeln!(text, "  {what}: {value}").expect("writing to a string");
+            writeln!(text, "  {}: {}", harmless(what), harmless(&value))
+                .expect("writing to a string");
         }
     };
     line("blank rows skipped", findings.rows_blank.to_string());

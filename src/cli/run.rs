@@ -1,6 +1,6 @@
 //! `meetlake run` and `meetlake backfill`: export what is due, or a range, now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,7 +15,7 @@ use super::progress::{self, Style};
 use super::{Common, StopSignals, bytes, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
-use crate::run::{self, Limits, Scope, Summary};
+use crate::run::{self, DatasetSummary, Limits, Scope, Summary};
 
 /// Arguments of `meetlake run`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -225,39 +225,29 @@ fn one_line(summaries: &[Summary]) -> String {
 
 /// Prints what a run did and what is missing.
 pub fn print_summaries(summaries: &[Summary]) {
-    for summary in summaries {
-        print_summary(summary);
-    }
+    print!("{}", text_of(summaries));
 }
 
-fn print_summary(summary: &Summary) {
+/// What a run did and what is missing, for people: first what stood in the way.
+#[must_use]
+pub fn text_of(summaries: &[Summary]) -> String {
+    let texts = summaries.iter().map(|summary| {
+        let mut lines = lines_of(summary);
+        lines.push(String::new());
+        lines.join("\n")
+    });
+    texts.collect()
+}
+
+fn lines_of(summary: &Summary) -> Vec<String> {
+    let mut lines: Vec<String> = summary
+        .causes()
+        .map(|cause| format!("error: {}", cause.message))
+        .collect();
     if summary.datasets.is_empty() && summary.is_settled() {
-        println!("{}: nothing was due.", summary.tenant);
-    } else {
-        let rows = summary.datasets.iter().map(|(dataset, counts)| {
-            let troubled = counts.quarantined + counts.failed;
-            vec![
-                dataset.to_string(),
-                number(counts.finished),
-                number(counts.rows),
-                number(counts.empty),
-                number(counts.rejects),
-                number(troubled),
-                number(counts.published),
-                number(counts.unchanged),
-            ]
-        });
-        let header = [
-            "dataset",
-            "exports",
-            "rows",
-            "empty",
-            "rejects",
-            "in trouble",
-            "days published",
-            "unchanged",
-        ];
-        println!("{}\n{}", summary.tenant, table(&header, rows));
+        lines.push(format!("{}: nothing was due.", summary.tenant));
+    } else if summary.datasets.values().any(has_figures) {
+        lines.push(format!("{}\n{}", summary.tenant, figures(summary)));
     }
     for (dataset, counts) in &summary.datasets {
         if let Some(coverage) = counts
@@ -265,25 +255,60 @@ fn print_summary(summary: &Summary) {
             .as_ref()
             .filter(|coverage| coverage.planned < coverage.parents)
         {
-            println!("{dataset}: {}", left_out(coverage));
+            lines.push(format!("{dataset}: {}", left_out(coverage)));
         }
     }
-    for cause in summary
-        .stop_cause
-        .iter()
-        .chain(summary.blocked.values())
-        .chain(summary.storage_error.iter())
-    {
-        println!("error: {}", cause.message);
-    }
     if summary.stopped {
-        println!("stopped before the end; run again to go on");
+        lines.push("stopped before the end; run again to go on".to_owned());
     }
     if summary.out_of_time {
-        println!("the time given to this run is over; run again to go on");
+        lines.push("the time given to this run is over; run again to go on".to_owned());
     }
+    lines.extend(unsettled(summary));
+    lines
+}
+
+/// A table of zeros says nothing.
+fn has_figures(counts: &DatasetSummary) -> bool {
+    let counted = counts.finished + counts.quarantined + counts.failed;
+    counted + counts.published + counts.unchanged > 0
+}
+
+fn figures(summary: &Summary) -> String {
+    let rows = summary.datasets.iter().map(|(dataset, counts)| {
+        let troubled = counts.quarantined + counts.failed;
+        vec![
+            dataset.to_string(),
+            number(counts.finished),
+            number(counts.rows),
+            number(counts.empty),
+            number(counts.rejects),
+            number(troubled),
+            number(counts.published),
+            number(counts.unchanged),
+        ]
+    });
+    let header = [
+        "dataset",
+        "exports",
+        "rows",
+        "empty",
+        "rejects",
+        "in trouble",
+        "days published",
+        "unchanged",
+    ];
+    table(&header, rows)
+}
+
+/// A line for each of the first windows that are not settled; each cause is told once.
+fn unsettled(summary: &Summary) -> Vec<String> {
     const SHOWN: usize = 10;
-    let mut told = std::collections::HashSet::new();
+    let mut lines = Vec::new();
+    let mut told: HashSet<&str> = summary
+        .causes()
+        .map(|cause| cause.message.as_str())
+        .collect();
     for window in summary.unsettled.iter().take(SHOWN) {
         let error = match window.error.as_deref() {
             Some(error) if told.insert(error) => format!(": {error}"),
@@ -300,17 +325,18 @@ fn print_summary(summary: &Summary) {
         } else {
             format!(" ({})", tasks.join(", "))
         };
-        println!(
+        lines.push(format!(
             "not settled: {} [{}, {}) {}{tasks}{error}",
             window.dataset, window.start, window.end, window.state
-        );
+        ));
     }
     if summary.unsettled.len() > SHOWN {
-        println!(
+        lines.push(format!(
             "… and {} windows more; `meetlake status` lists them",
             summary.unsettled.len() - SHOWN
-        );
+        ));
     }
+    lines
 }
 
 pub(super) fn left_out(coverage: &crate::plan::fanout::Coverage) -> String {

@@ -15,6 +15,9 @@ const PAGE_SIZE: u32 = 100;
 /// Most pages of one listing: 100,000 rooms.
 const PAGE_LIMIT: usize = 1000;
 
+/// Most items of one listing, however large its pages are.
+const ITEM_LIMIT: usize = PAGE_LIMIT * PAGE_SIZE as usize;
+
 /// A meeting room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -143,10 +146,13 @@ impl<T: DeserializeOwned> Listing<T> {
     pub(super) fn take(&mut self, answer: &Answer) -> Result<bool, Error> {
         let page: Page<T> = answer.data()?;
         self.items.extend(page.items);
+        let endless = |why| Error::other(&format!("list {}", self.name), why);
+        if self.items.len() > ITEM_LIMIT {
+            return Err(endless("the listing has more than 100000 entries"));
+        }
         if page.has_more != Some(true) {
             return Ok(false);
         }
-        let endless = |why| Error::other(&format!("list {}", self.name), why);
         if page.page_token.is_empty() {
             return Err(endless("there is another page, but no page_token"));
         }

@@ -79,6 +79,15 @@ const USER_ID: &str =
 const REDIRECTED: &str = "redirects are not followed; check base_url";
 const NOT_FEISHU: &str = "this is not the API's own answer; check base_url and proxies";
 const LATER: &str = "Feishu's side is in trouble; it is tried again later";
+const GONE: &str = "what was asked for is not there (any more); an export is asked for again";
+const GARBLED: &str = "it is tried again later; if it stays, check base_url and what stands between this machine and Feishu";
+const UNREACHABLE: &str =
+    "it is tried again later; if it stays, check base_url, DNS, firewall and proxy";
+const UNTRUSTED: &str = "check base_url; where a proxy opens TLS, its certificate belongs into this machine's store of trusted ones";
+const TOO_SLOW: &str =
+    "it is tried again later; if it stays, the network or Feishu is too slow for the time limits";
+const CUT_OFF: &str =
+    "it is tried again later; if it stays, check what stands between this machine and Feishu";
 
 /// Every documented code, what it asks for, and what a person does about it. Source: API reference, 1.2, 1.4, 3.6, 5.2 and 6.
 pub(super) const TABLE: &[(&[i64], ErrorKind, &str)] = &[
@@ -186,11 +195,7 @@ pub(super) const TABLE: &[(&[i64], ErrorKind, &str)] = &[
         "this tenant's edition or data region does not offer the call",
     ),
     (&[121003], ErrorKind::BadRequest, PARAMETER),
-    (
-        &[121004],
-        ErrorKind::Gone,
-        "what was asked for is not there (any more); an export is asked for again",
-    ),
+    (&[121004], ErrorKind::Gone, GONE),
     (
         &[121005],
         ErrorKind::Role,
@@ -276,6 +281,7 @@ impl Error {
         // The URL holds file tokens.
         let error = error.without_url();
         let mut this = Self::new(ErrorKind::Retry, action, with_causes(&error));
+        this.0.fix = Some(transport_fix(&error));
         this.0.outcome_unknown = sent;
         this
     }
@@ -301,9 +307,20 @@ impl Error {
     /// An answer with a good status that is not what it should be; the request may well have been carried out.
     pub(super) fn garbled(action: &str, said: impl Into<String>, log_id: Option<String>) -> Self {
         let mut this = Self::new(ErrorKind::Retry, action, said.into());
+        this.0.fix = Some(GARBLED);
         this.0.log_id = log_id;
         this.0.outcome_unknown = true;
         this
+    }
+
+    /// The same error of a download whose file is not there any more, told by the status alone.
+    pub(super) fn gone_if_not_found(mut self) -> Self {
+        let facts = &mut *self.0;
+        if facts.code.is_none() && matches!(facts.status, Some(404 | 410)) {
+            facts.kind = ErrorKind::Gone;
+            facts.fix = Some(GONE);
+        }
+        self
     }
 
     /// A file of ours that could not be read or written.
@@ -381,10 +398,10 @@ impl Error {
         self.0.call_limit
     }
 
-    /// Whether a new token may help: the one that was sent is expired or was revoked.
+    /// Whether a new token may help: the one that was sent is expired, was revoked, or did not arrive.
     #[must_use]
     pub fn is_stale_token(&self) -> bool {
-        matches!(self.0.code, Some(99991663 | 99991668 | 99991677))
+        matches!(self.0.code, Some(99991661 | 99991663 | 99991668 | 99991677))
     }
 }
 
@@ -453,7 +470,7 @@ impl Answered<'_> {
     fn body_log_id(&self) -> Option<String> {
         let error = self.error.as_ref()?;
         let id = error.get("log_id").or_else(|| error.get("logid"))?;
-        log_id(id.as_str()?)
+        log_id(id.as_str()?, self.secrets)
     }
 
     fn wait(&self, kind: ErrorKind) -> Option<Duration> {
@@ -479,7 +496,7 @@ impl Answered<'_> {
             .flatten()
             .filter_map(|violation| violation.get("subject").or_else(|| violation.get("scope")))
             .filter_map(Value::as_str)
-            .filter_map(scope)
+            .filter_map(|text| scope(text, self.secrets))
             .collect();
         if scopes.is_empty() {
             let list = self
@@ -487,7 +504,9 @@ impl Answered<'_> {
                 .split_once('[')
                 .and_then(|(_, rest)| rest.split_once(']'));
             scopes = list.map_or_else(Vec::new, |(list, _)| {
-                list.split(',').filter_map(scope).collect()
+                list.split(',')
+                    .filter_map(|text| scope(text, self.secrets))
+                    .collect()
             });
         }
         scopes.sort();
@@ -509,15 +528,38 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     clean(&text, &[])
 }
 
-fn scope(text: &str) -> Option<String> {
-    let text = text.trim();
+/// What to do when no answer came.
+fn transport_fix(error: &reqwest::Error) -> &'static str {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.downcast_ref::<rustls::Error>().is_some() {
+            return UNTRUSTED;
+        }
+        // An `io::Error` hides the error it was made from behind its own source.
+        let inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) {
+            return UNTRUSTED;
+        }
+        source = cause.source();
+    }
+    match () {
+        () if error.is_connect() => UNREACHABLE,
+        () if error.is_timeout() => TOO_SLOW,
+        () => CUT_OFF,
+    }
+}
+
+fn scope(text: &str, secrets: &[&str]) -> Option<String> {
+    let text = mask(text.trim(), secrets);
     let fits = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
-    (!text.is_empty() && text.len() <= 100 && text.chars().all(fits)).then(|| text.to_owned())
+    (!text.is_empty() && text.len() <= 100 && text.chars().all(fits)).then_some(text)
 }
 
 /// A log id as it may be shown: letters and digits only, at most 64 (it is 34 long).
-pub(super) fn log_id(text: &str) -> Option<String> {
-    let id: String = text
+pub(super) fn log_id(text: &str, secrets: &[&str]) -> Option<String> {
+    let id: String = mask(text, secrets)
         .chars()
         .filter(char::is_ascii_alphanumeric)
         .take(64)
@@ -525,12 +567,20 @@ pub(super) fn log_id(text: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// `text` fit for a log line: secrets masked, control and direction characters gone, spaces single, at most 300 characters.
-pub(super) fn clean(text: &str, secrets: &[&str]) -> String {
+/// `text` with `***` in place of each secret, as it is or as it stands in a query.
+fn mask(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "***");
+        let escaped: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        text = text.replace(&escaped, "***");
     }
+    text
+}
+
+/// `text` fit for a log line: secrets masked, control and direction characters gone, spaces single, at most 300 characters.
+pub(super) fn clean(text: &str, secrets: &[&str]) -> String {
+    let text = mask(text, secrets);
     let visible: String = text
         .chars()
         .map(|c| if c.is_control() || c == '\u{2028}' || c == '\u{2029}' { ' ' } else { c })
@@ -630,6 +680,26 @@ mod tests {
         assert!(shown.starts_with("[31mred key=*** x"));
         assert!(shown.chars().count() <= TEXT_LIMIT + 1);
         assert!(!shown.chars().any(char::is_control));
+    }
+
+    #[test]
+    fn a_secret_is_masked_wherever_it_comes_back() {
+        let secrets = ["f/ab=="];
+        assert_eq!(
+            clean("token=f%2Fab%3D%3D f/ab==", &secrets),
+            "token=*** ***"
+        );
+        assert_eq!(log_id("f/ab==", &secrets), None);
+        assert_eq!(log_id("2026-f/ab==", &secrets).as_deref(), Some("2026"));
+        let answer = Answered {
+            status: 400,
+            code: Some(99991672),
+            msg: "one of [vc:export, S3CRET]".into(),
+            secrets: &["S3CRET"],
+            ..Answered::default()
+        };
+        let error = Error::answered("submit", &answer);
+        assert_eq!(error.missing_scopes(), ["vc:export"]);
     }
 
     #[test]

@@ -203,7 +203,7 @@ pub(super) fn export_status(answer: &Answer) -> Result<ExportStatus, Error> {
     Ok(match polled.status {
         1 => ExportStatus::Processing,
         2 => ExportStatus::Failed {
-            message: clean(&polled.fail_msg, &[]),
+            message: answer.clean(&polled.fail_msg),
         },
         3 if polled.file_token.is_empty() => {
             return Err(answer.garbled("the export is done, but there is no file_token"));
@@ -235,7 +235,8 @@ pub(super) async fn receive(
 ) -> Result<Download, Error> {
     if !reply.response.status().is_success() {
         let refused = http.read(reply).await.err();
-        return Err(refused.expect("a bad status is never a good envelope"));
+        let refused = refused.expect("a bad status is never a good envelope");
+        return Err(refused.gone_if_not_found());
     }
     let head = head(&mut reply).await?;
     if !head.starts_with(ZIP_MAGIC) {

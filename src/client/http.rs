@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -90,19 +90,21 @@ pub(super) struct Reply {
 impl Reply {
     /// Feishu's id of the request.
     pub(super) fn log_id(&self) -> Option<String> {
-        header(self.response.headers(), "x-tt-logid").and_then(log_id)
+        let id = header(self.response.headers(), "x-tt-logid")?;
+        log_id(id, &exposed(&self.secrets))
     }
 
     /// What came instead of what was expected, fit to be shown.
     pub(super) fn excerpt(&self, body: &[u8]) -> String {
-        let secrets: Vec<&str> = self
-            .secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            .collect();
-        let content_type =
-            header(self.response.headers(), CONTENT_TYPE.as_str()).unwrap_or("no content type");
-        excerpt(content_type, body, &secrets)
+        let headers = self.response.headers();
+        let content_type = header(headers, CONTENT_TYPE.as_str()).unwrap_or("no content type");
+        let kind = match header(headers, CONTENT_ENCODING.as_str()) {
+            Some(encoding) => {
+                format!("{content_type}, encoded as {encoding} without being asked to")
+            }
+            None => content_type.to_owned(),
+        };
+        excerpt(&kind, body, &exposed(&self.secrets))
     }
 
     fn judge(&self, body: &[u8], clock: &Clock) -> Result<(), Error> {
@@ -128,11 +130,7 @@ impl Reply {
 
     fn refused(&self, envelope: Option<Envelope>, body: &[u8]) -> Error {
         let headers = self.response.headers();
-        let secrets: Vec<&str> = self
-            .secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            .collect();
+        let secrets = exposed(&self.secrets);
         let seconds = |name| number(headers, name).map(Duration::from_secs);
         let call_limit = number(headers, "x-ogw-ratelimit-limit");
         let mut answered = Answered {
@@ -192,6 +190,7 @@ pub(super) struct Answer {
     pub(super) server_time: Option<Timestamp>,
     log_id: Option<String>,
     action: String,
+    secrets: Vec<SecretString>,
 }
 
 impl Answer {
@@ -209,9 +208,14 @@ impl Answer {
         self.flat::<WithData<T>>().map(|envelope| envelope.data)
     }
 
+    /// A text of this answer, fit to be shown.
+    pub(super) fn clean(&self, text: &str) -> String {
+        clean(text, &exposed(&self.secrets))
+    }
+
     /// An error that says what is wrong with this answer.
     pub(super) fn garbled(&self, why: &str) -> Error {
-        let said = format!("the answer does not fit: {}", clean(why, &[]));
+        let said = format!("the answer does not fit: {}", self.clean(why));
         Error::garbled(&self.action, said, self.log_id.clone())
     }
 }
@@ -325,6 +329,7 @@ impl Http {
             server_time: server_time(reply.response.headers()),
             log_id: reply.log_id(),
             action: reply.action,
+            secrets: reply.secrets,
         })
     }
 
@@ -360,6 +365,10 @@ fn install_crypto_provider() {
         // An error means that somebody installed one before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+fn exposed(secrets: &[SecretString]) -> Vec<&str> {
+    secrets.iter().map(ExposeSecret::expose_secret).collect()
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -150,6 +150,9 @@ pub struct Summary {
     pub stopped: bool,
     /// Whether the time given to the run was over.
     pub out_of_time: bool,
+    /// What the last call was answered with when that time was over, if it failed: why so little was done in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Cause>,
 }
 
 impl Summary {
@@ -164,7 +167,19 @@ impl Summary {
             storage_error: None,
             stopped: false,
             out_of_time: false,
+            trouble: None,
         }
+    }
+
+    /// Everything that stood in the way of more than one task.
+    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
+        let blocked = self.blocked.values();
+        let blocked = blocked.filter(|cause| self.stop_cause.as_ref() != Some(cause));
+        self.stop_cause
+            .iter()
+            .chain(blocked)
+            .chain(&self.storage_error)
+            .chain(&self.trouble)
     }
 
     pub(super) fn count(&mut self, dataset: Dataset, ended: &Ended) {
@@ -261,7 +276,8 @@ impl Summary {
             return Some(cause.kind);
         }
         if self.out_of_time {
-            return Some(CauseKind::Quota);
+            let trouble = self.trouble.as_ref().map(|cause| cause.kind);
+            return Some(trouble.unwrap_or(CauseKind::Quota));
         }
         let mut kinds: Vec<CauseKind> = self
             .blocked

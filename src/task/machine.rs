@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ExportId;
 
-/// What a finished export is downloaded with; as good as a password for the file, so it is never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+/// What a finished export is downloaded with; as good as a password for the file, so it is never printed and never stored: whoever goes on
+/// with a task asks for a new one.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct FileToken(pub String);
 
 impl std::fmt::Debug for FileToken {
@@ -56,7 +56,8 @@ pub enum State {
         export_id: ExportId,
         /// When the submit was answered.
         submitted_at: Timestamp,
-        /// What to download.
+        /// What to download; empty in a state that was stored.
+        #[serde(skip)]
         file_token: FileToken,
         /// Whether this is already the second link.
         relinked: bool,
@@ -307,12 +308,26 @@ impl Machine {
             (Submitted { .. }, Event::Gone) => give_up(Planned, GaveUp::Forgotten),
             (state @ Submitted { .. }, Event::CallFailed) => give_up(state, GaveUp::CallFailed),
 
-            (state @ Ready { .. }, Event::Resumed) => {
-                let Ready { file_token, .. } = &state else {
-                    unreachable!()
-                };
-                let effect = Effect::Download(file_token.clone());
-                step(state, effect, now)
+            (
+                Ready {
+                    export_id,
+                    submitted_at,
+                    relinked,
+                    ..
+                },
+                Event::Resumed,
+            ) => {
+                let effect = Effect::Poll(export_id.clone());
+                step(
+                    Submitted {
+                        export_id,
+                        submitted_at,
+                        polls: 1,
+                        relinked,
+                    },
+                    effect,
+                    now,
+                )
             }
             (
                 Ready {
@@ -481,9 +496,32 @@ mod tests {
             let step = MACHINE
                 .step(state.clone(), Event::Resumed, at(1000))
                 .expect("legal");
-            assert_eq!(step.state, state);
+            assert_eq!(step.state.export_id(), state.export_id());
             assert_ne!(step.effect, Effect::Submit);
         }
+    }
+
+    #[test]
+    fn a_file_token_is_not_stored_and_a_restart_asks_for_another() {
+        let ready = State::Ready {
+            export_id: id(),
+            submitted_at: at(0),
+            file_token: FileToken("s3cret".into()),
+            relinked: true,
+        };
+        let json = serde_json::to_string(&ready).expect("json");
+        assert!(!json.contains("s3cret"), "{json}");
+        // As the first format of the ledger had it.
+        let stored = json.replacen('{', "{\"file_token\":\"old\",", 1);
+        let stored: State = serde_json::from_str(&stored).expect("a state");
+        let step = MACHINE
+            .step(stored, Event::Resumed, at(1000))
+            .expect("legal");
+        assert_eq!(step.effect, Effect::Poll(id()));
+        assert!(matches!(
+            step.state,
+            State::Submitted { relinked: true, .. }
+        ));
     }
 
     #[test]
