@@ -6,8 +6,11 @@
 
 mod container;
 mod markup;
+mod own;
 mod report;
 mod sheet;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::contract::Contract;
 use crate::table::RowSink;
@@ -69,6 +72,21 @@ pub struct Summary {
     pub sheets: Vec<SheetRead>,
     /// Sheets that were looked at and left.
     pub ignored: Vec<IgnoredSheet>,
+    /// What read it.
+    pub reader: Reader,
+}
+
+/// Which of the two readers read a workbook. They give the same rows; the second is slower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reader {
+    /// The one for the shape that exports have (and for reports).
+    #[default]
+    Own,
+    /// calamine.
+    Calamine {
+        /// What the first reader does not know.
+        why: &'static str,
+    },
 }
 
 /// A sheet whose rows were handed over.
@@ -147,8 +165,9 @@ pub enum Error {
     Report(String),
 }
 
-/// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`. On an error the sink has seen an unknown part
-/// of the rows, and must be dropped.
+/// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`. A file that the fast reader does not know
+/// exactly is read again by calamine, after the sink was told to forget. On an error the sink has seen an unknown part of the rows, and
+/// must be dropped.
 ///
 /// # Errors
 /// The bytes are no workbook, the workbook is damaged, dangerous or larger than `limits`, or no sheet has the contract's header.
@@ -158,12 +177,36 @@ pub fn workbook(
     limits: &Limits,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
+    let read = AssertUnwindSafe(|| own::read(bytes, contract, limits, sink));
+    let why = match catch_unwind(read) {
+        Ok(Ok(summary)) => return Ok(summary),
+        Ok(Err(own::Unknown(why))) => why,
+        Err(_) => "the fast reader gave up in the middle of it",
+    };
+    sink.restart();
+    let mut summary = workbook_by_calamine(bytes, contract, limits, sink)?;
+    summary.reader = Reader::Calamine { why };
+    Ok(summary)
+}
+
+/// The same by calamine alone: slower, and the judge of what a workbook holds. For comparisons.
+///
+/// # Errors
+/// Those of [`workbook`].
+pub fn workbook_by_calamine(
+    bytes: &[u8],
+    contract: &Contract,
+    limits: &Limits,
+    sink: &mut dyn RowSink,
+) -> Result<Summary, Error> {
     container::check(bytes, limits)?;
     // calamine still panics where arithmetic overflows or a path is odd; what it was fed is forgotten then.
-    let read = std::panic::AssertUnwindSafe(|| sheet::read_all(bytes, contract, limits, sink));
-    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+    let read = AssertUnwindSafe(|| sheet::read_all(bytes, contract, limits, sink));
+    let mut summary = catch_unwind(read).unwrap_or_else(|_| {
         Err(Error::Container(
             "the reader gave up in the middle of it".into(),
         ))
-    })
+    })?;
+    summary.reader = Reader::Calamine { why: "asked for" };
+    Ok(summary)
 }

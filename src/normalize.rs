@@ -387,6 +387,10 @@ impl RowSink for Normalizer<'_> {
             self.append_row(number, cells, date_unix);
         }
     }
+
+    fn restart(&mut self) {
+        *self = Self::new(self.context);
+    }
 }
 
 // Neither shows the rows: they are people's.

@@ -72,6 +72,9 @@ pub trait RowSink {
     /// The next row: its 1-based number in the sheet (0-based index in a list) and its cells, in the positions of the header. There may be
     /// fewer cells than the header has columns, and more.
     fn row(&mut self, number: u32, cells: &[Cell<'_>]);
+
+    /// Forgets all sheets and rows: another reader begins again.
+    fn restart(&mut self);
 }
 
 /// The name of a cell as spreadsheet programs show it, from 0-based positions: `(11, 5)` is `F12`.

@@ -179,7 +179,7 @@ fn check_size(name: &str, size: u64, compressed: u64, limits: &Limits) -> Result
 }
 
 /// Readers only follow names that end so: the fixed ones, and sheets (the scanner refuses a relationship to any other).
-fn is_markup(name: &str) -> bool {
+pub(super) fn is_markup(name: &str) -> bool {
     let name = name.to_lowercase();
     name.ends_with(".xml") || name.ends_with(".rels")
 }

@@ -27,6 +27,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Of a table with as many strings as it claims to have.
+    pub(super) fn of_strings(strings: u64) -> Self {
+        Self {
+            strings,
+            claimed_strings: strings,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn add(&mut self, part: &Self) {
         self.strings += part.strings;
         self.claimed_strings = self.claimed_strings.max(part.claimed_strings);

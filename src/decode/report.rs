@@ -49,7 +49,7 @@ pub fn report(body: &[u8], contract: &Contract, sink: &mut dyn RowSink) -> Resul
             name: header.sheet,
             rows: rows.len() as u64,
         }],
-        ignored: Vec::new(),
+        ..Summary::default()
     })
 }
 
@@ -133,6 +133,10 @@ mod tests {
 
         fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
             self.rows.push((number, format!("{cells:?}")));
+        }
+
+        fn restart(&mut self) {
+            *self = Self::default();
         }
     }
 

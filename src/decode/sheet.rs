@@ -13,7 +13,9 @@ use crate::contract::Contract;
 use crate::table::{Cell, Header, HeaderColumn, RowSink, cell_name};
 
 /// How many rows with something in them may stand above and including the header.
-const HEADER_WITHIN: usize = 20;
+pub(super) const HEADER_WITHIN: usize = 20;
+/// Why a sheet with fewer rows was left.
+pub(super) const NO_HEADER: &str = "it ends without a header";
 /// First column and row that no spreadsheet has.
 const GRID: (u32, u32) = (1_048_576, 16_384);
 
@@ -72,13 +74,10 @@ fn read_sheet(
     let mut cells = Vec::new();
     for _ in 0..HEADER_WITHIN {
         let Some(row) = rows.next(&mut cells)? else {
-            return Ok(Err("it ends without a header".into()));
+            return Ok(Err(NO_HEADER.into()));
         };
         let header = header_of(rows.sheet, row, &cells, contract);
-        let missing: Vec<usize> = contract
-            .required_in_sheet()
-            .filter(|required| header.columns.iter().all(|c| c.column != Some(*required)))
-            .collect();
+        let missing = missing(&header, contract);
         if missing.is_empty() {
             check_duplicates(&header, row, contract)?;
             sink.sheet(&header);
@@ -86,9 +85,20 @@ fn read_sheet(
         }
         best.offer(&header, missing);
     }
-    Ok(Err(format!(
-        "none of its first {HEADER_WITHIN} rows names the key columns"
-    )))
+    Ok(Err(no_header_within()))
+}
+
+/// Why a sheet with many rows was left.
+pub(super) fn no_header_within() -> String {
+    format!("none of its first {HEADER_WITHIN} rows names the key columns")
+}
+
+/// The key columns that a row does not name.
+pub(super) fn missing(header: &Header, contract: &Contract) -> Vec<usize> {
+    contract
+        .required_in_sheet()
+        .filter(|required| header.columns.iter().all(|c| c.column != Some(*required)))
+        .collect()
 }
 
 fn hand_over<'s>(
@@ -104,7 +114,8 @@ fn hand_over<'s>(
     Ok(count)
 }
 
-fn header_of(sheet: &str, row: u32, cells: &[Cell<'_>], contract: &Contract) -> Header {
+/// A row as the header it may be.
+pub(super) fn header_of(sheet: &str, row: u32, cells: &[Cell<'_>], contract: &Contract) -> Header {
     let columns = cells.iter().map(|cell| {
         let text = match cell {
             Cell::Text(text) => text.as_ref(),
@@ -122,7 +133,7 @@ fn header_of(sheet: &str, row: u32, cells: &[Cell<'_>], contract: &Contract) -> 
     }
 }
 
-fn check_duplicates(header: &Header, row: u32, contract: &Contract) -> Result<(), Error> {
+pub(super) fn check_duplicates(header: &Header, row: u32, contract: &Contract) -> Result<(), Error> {
     let mut places = vec![None; contract.columns.len()];
     for (position, column) in (0..).zip(&header.columns) {
         let Some(index) = column.column else { continue };

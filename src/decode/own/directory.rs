@@ -1,0 +1,191 @@
+//! The zip's directory, read strictly: every part lies where the directory says, beside the others, and its local header agrees.
+//!
+//! Anything that some program might see differently (zip64, comments, extra fields, other methods) is left to the careful reader.
+
+use super::{Known, Unknown};
+use crate::decode::Limits;
+
+const LOCAL: &[u8] = b"PK\x03\x04";
+const CENTRAL: &[u8] = b"PK\x01\x02";
+const DESCRIPTOR: &[u8] = b"PK\x07\x08";
+const END: &[u8] = b"PK\x05\x06";
+/// Length of the end record without a comment.
+const END_LENGTH: usize = 22;
+/// Sizes follow the data, as writers do that cannot seek.
+const HAS_DESCRIPTOR: u16 = 1 << 3;
+/// The descriptor, two bits of how hard the writer tried, and UTF-8 names.
+const HARMLESS_FLAGS: u16 = HAS_DESCRIPTOR | 0b110 | 1 << 11;
+/// An export has about a dozen parts; their names are compared each with each.
+const MOST_PARTS: usize = 128;
+/// Below this size a part's compression ratio says nothing.
+const RATIO_FROM: u64 = 1 << 20;
+
+/// One part as the directory and its local header have it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) name: &'a str,
+    /// Compressed, or as it is.
+    pub(super) data: &'a [u8],
+    pub(super) is_deflated: bool,
+    /// Inflated.
+    pub(super) size: u64,
+    pub(super) crc: u32,
+}
+
+/// Lists the parts of a zip that keeps to the limits.
+pub(super) fn parts<'a>(bytes: &'a [u8], limits: &Limits) -> Known<Vec<Part<'a>>> {
+    let end_at = bytes.len().checked_sub(END_LENGTH);
+    let end_at = end_at.ok_or(Unknown("the file is cut off"))?;
+    let mut end = Fields(&bytes[end_at..]);
+    end.expect(END)?;
+    let (disk, start_disk) = (end.u16()?, end.u16()?);
+    let (count, count_of_all) = (usize::from(end.u16()?), usize::from(end.u16()?));
+    let (size, start) = (end.u32()? as usize, end.u32()? as usize);
+    if (disk, start_disk, end.u16()?) != (0, 0, 0) || count != count_of_all {
+        return Err(Unknown("the zip has several disks or a comment"));
+    }
+    if start.checked_add(size) != Some(end_at) || count > MOST_PARTS.min(limits.entries) {
+        return Err(Unknown("the zip's directory is not where it should be"));
+    }
+    let mut directory = Fields(&bytes[start..end_at]);
+    let mut parts: Vec<Part<'a>> = Vec::with_capacity(count);
+    let mut spans = Vec::with_capacity(count);
+    let mut inflated = 0;
+    for _ in 0..count {
+        let (part, span) = part(&mut directory, &bytes[..start])?;
+        if parts
+            .iter()
+            .any(|other| other.name.eq_ignore_ascii_case(part.name))
+        {
+            return Err(Unknown("two parts have the same name"));
+        }
+        check_size(&part, limits)?;
+        inflated += part.size;
+        parts.push(part);
+        spans.push(span);
+    }
+    spans.sort_unstable();
+    let overlap = spans.windows(2).any(|pair| pair[0].1 > pair[1].0);
+    if !directory.0.is_empty() || overlap || inflated > limits.total_bytes {
+        return Err(Unknown("the zip's parts overlap or are too many"));
+    }
+    Ok(parts)
+}
+
+fn check_size(part: &Part<'_>, limits: &Limits) -> Known<()> {
+    let compressed = part.data.len() as u64;
+    let is_bomb = part.size > RATIO_FROM && part.size > compressed.saturating_mul(limits.ratio);
+    if part.size > limits.entry_bytes || is_bomb {
+        return Err(Unknown("a part is too large"));
+    }
+    Ok(())
+}
+
+/// Reads the next entry of the directory and what it points to in `file`; gives the part and from where to where it lies.
+fn part<'a>(directory: &mut Fields<'a>, file: &'a [u8]) -> Known<(Part<'a>, (usize, usize))> {
+    directory.expect(CENTRAL)?;
+    directory.u16()?; // Which program made it.
+    let common = directory.take(10)?;
+    let (crc, packed, size) = (directory.u32()?, directory.u32()?, directory.u32()?);
+    let name_length = directory.u16()?;
+    let (extra, comment, disk) = (directory.u16()?, directory.u16()?, directory.u16()?);
+    directory.take(6)?; // What kind of file it was on the writer's disk.
+    let at = directory.u32()? as usize;
+    let name = directory.take(name_length.into())?;
+    let mut fields = Fields(common);
+    let (version, flags, method) = (fields.u16()?, fields.u16()?, fields.u16()?);
+    if (extra, comment, disk) != (0, 0, 0) || version > 20 {
+        return Err(Unknown("a part has extra fields"));
+    }
+    if flags & !HARMLESS_FLAGS != 0 || !matches!(method, 0 | 8) {
+        return Err(Unknown("a part is encrypted or packed in an unusual way"));
+    }
+    let rest = file.get(at..).ok_or(Unknown("a part is cut off"))?;
+    let mut local = Fields(rest);
+    local.expect(LOCAL)?;
+    let local_common = local.take(10)?;
+    let sizes = (local.u32()?, local.u32()?, local.u32()?);
+    let lengths = (local.u16()?, local.u16()?);
+    let has_descriptor = flags & HAS_DESCRIPTOR != 0;
+    let agrees = sizes == (crc, packed, size) || has_descriptor && sizes == (0, 0, 0);
+    if local_common != common || lengths != (name_length, 0) || !agrees {
+        return Err(Unknown("a part's header and the directory differ"));
+    }
+    if local.take(name_length.into())? != name {
+        return Err(Unknown("a part's header and the directory differ"));
+    }
+    let data = local.take(packed as usize)?;
+    if has_descriptor {
+        // Its signature is optional.
+        local.0 = local.0.strip_prefix(DESCRIPTOR).unwrap_or(local.0);
+        if (local.u32()?, local.u32()?, local.u32()?) != (crc, packed, size) {
+            return Err(Unknown("a part's descriptor and the directory differ"));
+        }
+    }
+    if method == 0 && packed != size {
+        return Err(Unknown("a stored part has two sizes"));
+    }
+    let part = Part {
+        name: plain_name(name)?,
+        data,
+        is_deflated: method == 8,
+        size: size.into(),
+        crc,
+    };
+    Ok((part, (at, file.len() - local.0.len())))
+}
+
+/// A relative path in characters that mean the same to everybody.
+fn plain_name(name: &[u8]) -> Known<&str> {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-./[] ()".contains(b);
+    let name = name
+        .iter()
+        .all(is_plain)
+        .then(|| str::from_utf8(name).unwrap_or_default());
+    let name = name.ok_or(Unknown("a part's name is unusual"))?;
+    let is_file = !name.is_empty() && !name.starts_with('/') && !name.ends_with('/');
+    let is_macro = name.to_ascii_lowercase().contains("vbaproject");
+    if !is_file || is_macro || name.split('/').any(|step| step == "..") {
+        return Err(Unknown("a part's name is unusual"));
+    }
+    Ok(name)
+}
+
+/// Little-endian fields one after another.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Known<&'a [u8]> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(Unknown("the zip is cut off"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn expect(&mut self, signature: &[u8]) -> Known<()> {
+        if self.take(signature.len())? != signature {
+            return Err(Unknown("the zip's directory is not where it should be"));
+        }
+        Ok(())
+    }
+
+    fn u16(&mut self) -> Known<u16> {
+        let (field, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(Unknown("the zip is cut off"))?;
+        self.0 = rest;
+        Ok(u16::from_le_bytes(*field))
+    }
+
+    fn u32(&mut self) -> Known<u32> {
+        let (field, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(Unknown("the zip is cut off"))?;
+        self.0 = rest;
+        Ok(u32::from_le_bytes(*field))
+    }
+}

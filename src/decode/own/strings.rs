@@ -1,0 +1,172 @@
+//! The shared strings, one behind the other in one piece of memory: `<si><t>…</t></si>`, nothing else.
+
+use super::tags::{self, Tags, Token};
+use super::text::{Blanks, decode};
+use super::window::{Buffers, Window};
+use super::{Known, Step, Unknown, blanks, text_until_tag};
+use super::directory::Part;
+use crate::decode::Limits;
+
+/// Where the strings lie.
+pub(super) const STRINGS: &str = "xl/sharedStrings.xml";
+/// Kept from file to file; more than this is given back.
+const KEPT: usize = 4 << 20;
+
+/// A flat table of texts.
+#[derive(Debug, Default)]
+pub(super) struct Strings {
+    text: String,
+    /// Where each string ends in `text`.
+    ends: Vec<u32>,
+}
+
+impl Strings {
+    pub(super) fn get(&self, index: usize) -> Option<&str> {
+        let end = *self.ends.get(index)? as usize;
+        let start = index
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
+        self.text.get(start..end)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.text.shrink_to(KEPT);
+        self.ends.shrink_to(KEPT / size_of::<u32>());
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    fn push(&mut self, text: &str) -> Known<()> {
+        self.text.push_str(text);
+        let end = u32::try_from(self.text.len());
+        self.ends
+            .push(end.map_err(|_| Unknown("there is too much shared text"))?);
+        Ok(())
+    }
+
+    /// Reads the part; its strings are added to what is there.
+    pub(super) fn read(
+        &mut self,
+        buffers: &mut Buffers,
+        part: Part<'_>,
+        size: usize,
+        limits: &Limits,
+    ) -> Known<()> {
+        let mut window = Window::open(buffers, part, size)?;
+        let claimed = loop {
+            match begin(window.text()?) {
+                Err(tags::CUT) if !window.is_last() => window.advance(0)?,
+                Err(unknown) => return Err(unknown),
+                Ok((used, claimed)) => {
+                    window.advance(used)?;
+                    break claimed;
+                }
+            }
+        };
+        loop {
+            let is_last = window.is_last();
+            let (used, is_over) = self.take(window.text()?, is_last, limits)?;
+            if is_over {
+                break;
+            }
+            if is_last {
+                return Err(tags::CUT);
+            }
+            window.advance(used)?;
+        }
+        let count = self.len();
+        if claimed > count || count > limits.shared_strings {
+            return Err(Unknown("the strings are not as many as they claim"));
+        }
+        Ok(())
+    }
+
+    /// Takes the whole strings at the start of `text`; gives how many bytes they were, and whether the table has ended.
+    fn take(&mut self, text: &str, is_last: bool, limits: &Limits) -> Known<(usize, bool)> {
+        let mut at = 0;
+        loop {
+            match self.one(&text[at..], limits) {
+                Ok(0) if is_last => {
+                    let rest = text[at..].trim_ascii_start();
+                    let behind = rest.strip_prefix("</sst>").ok_or(tags::CUT)?;
+                    if !behind.trim_ascii().is_empty() {
+                        return Err(Unknown("something follows the strings"));
+                    }
+                    return Ok((text.len(), true));
+                }
+                Ok(0) => return Ok((at, false)),
+                Ok(used) => at += used,
+                Err(Step::More) if !is_last => return Ok((at, false)),
+                Err(Step::More) => return Err(tags::CUT),
+                Err(Step::Unknown(unknown)) => return Err(unknown),
+            }
+        }
+    }
+
+    /// Takes one string; gives its length, 0 at the end of the table.
+    fn one(&mut self, text: &str, limits: &Limits) -> Result<usize, Step> {
+        let at = blanks(text, 0, limits)?;
+        let rest = &text[at..];
+        let (raw, used) = if let Some(inner) = rest.strip_prefix("<si><t>") {
+            let raw = text_until_tag(inner, limits)?;
+            self.push(&decode(raw, Blanks::Trimmed)?)?;
+            (raw, "<si><t>".len())
+        } else if let Some(inner) = rest.strip_prefix(PRESERVED) {
+            let raw = text_until_tag(inner, limits)?;
+            self.push(&decode(raw, Blanks::Kept)?)?;
+            (raw, PRESERVED.len())
+        } else {
+            return self.unusual(rest).map(|used| at + used);
+        };
+        let behind = &rest[used + raw.len()..];
+        if behind.starts_with("</t></si>") {
+            return Ok(at + used + raw.len() + "</t></si>".len());
+        }
+        Err(if behind.len() < "</t></si>".len() {
+            Step::More
+        } else {
+            Step::Unknown(Unknown("a shared string has several texts"))
+        })
+    }
+
+    fn unusual(&mut self, rest: &str) -> Result<usize, Step> {
+        if rest.starts_with("</sst>") {
+            return Ok(0);
+        }
+        for empty in ["<si/>", "<si></si>", "<si><t/></si>"] {
+            if rest.starts_with(empty) {
+                self.push("")?;
+                return Ok(empty.len());
+            }
+        }
+        Err(if rest.len() < PRESERVED.len() {
+            Step::More
+        } else {
+            Step::Unknown(Unknown("a shared string is more than a text"))
+        })
+    }
+}
+
+const PRESERVED: &str = "<si><t xml:space=\"preserve\">";
+
+/// Walks to the inside of the table; gives how many bytes that were, and how many strings it claims to have.
+fn begin(text: &str) -> Known<(usize, u64)> {
+    let mut tags = Tags::new(text)?;
+    let Some(Token::Start(tag)) = tags.next()? else {
+        return Err(tags::CUT);
+    };
+    if tag.name != "sst" || tag.is_closed {
+        return Err(Unknown("the shared strings are none"));
+    }
+    let claimed = match tag.raw("uniqueCount")? {
+        None => 0,
+        Some(count) => count
+            .parse()
+            .map_err(|_| Unknown("the strings are not as many as they claim"))?,
+    };
+    Ok((tags.position(), claimed))
+}

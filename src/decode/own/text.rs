@@ -1,0 +1,143 @@
+//! What stands between two tags, as the text it means: entities, line ends, blanks at the ends, and the `_xHHHH_` of spreadsheets.
+
+use std::borrow::Cow;
+
+use super::{Known, Unknown};
+
+/// Length of `_xHHHH_`.
+const ESCAPE: usize = 7;
+
+/// Whether blanks at the ends belong to the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blanks {
+    Kept,
+    Trimmed,
+}
+
+/// The text of a `<t>` or of a formula's result.
+pub(super) fn decode(raw: &str, blanks: Blanks) -> Known<Cow<'_, str>> {
+    // One pass that the compiler turns into vector code; hardly any text has one of these.
+    let is_special = |b: u8| (b == b'&') | (b == b'\r') | (b == b'_') | (b == 0);
+    let special = raw.bytes().fold(false, |any, b| any | is_special(b));
+    if !special {
+        return Ok(Cow::Borrowed(trim(raw, blanks)));
+    }
+    decode_special(raw, blanks)
+}
+
+#[cold]
+fn decode_special(raw: &str, blanks: Blanks) -> Known<Cow<'_, str>> {
+    let text = match unescape(raw)? {
+        Cow::Borrowed(text) => return Ok(spreadsheet_escapes(trim(text, blanks))),
+        Cow::Owned(text) => text,
+    };
+    let unescaped = spreadsheet_escapes(trim(&text, blanks)).into_owned();
+    Ok(Cow::Owned(unescaped))
+}
+
+fn trim(text: &str, blanks: Blanks) -> &str {
+    match blanks {
+        Blanks::Kept => text,
+        Blanks::Trimmed => text.trim_matches([' ', '\t', '\r', '\n']),
+    }
+}
+
+/// Text with its entities replaced and its line ends as `\n`.
+pub(super) fn unescape(raw: &str) -> Known<Cow<'_, str>> {
+    if memchr::memchr3(b'&', b'\r', 0, raw.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr3(b'&', b'\r', 0, rest.as_bytes()) {
+        text.push_str(&rest[..at]);
+        let found = &rest[at..];
+        if let Some(behind) = found.strip_prefix('\r') {
+            text.push('\n');
+            rest = behind.strip_prefix('\n').unwrap_or(behind);
+            continue;
+        }
+        let (name, behind) = found[1..]
+            .split_once(';')
+            .filter(|_| found.starts_with('&'))
+            .ok_or(Unknown("a text holds a NUL or half an entity"))?;
+        text.push(entity(name).ok_or(Unknown("a text holds an unknown entity"))?);
+        rest = behind;
+    }
+    text.push_str(rest);
+    Ok(Cow::Owned(text))
+}
+
+fn entity(name: &str) -> Option<char> {
+    let number = |digits: &str, radix| {
+        let is_plain = (1..=8).contains(&digits.len()) && !digits.starts_with(['+', '-']);
+        let code = u32::from_str_radix(digits, radix).ok();
+        code.filter(|code| is_plain && *code != 0)
+            .and_then(char::from_u32)
+    };
+    match name {
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "amp" => Some('&'),
+        "apos" => Some('\''),
+        "quot" => Some('"'),
+        _ => match name.strip_prefix("#x") {
+            Some(digits) => number(digits, 16),
+            None => number(name.strip_prefix('#')?, 10),
+        },
+    }
+}
+
+/// Replaces `_xHHHH_`, a UTF-16 unit in four hex digits; half a pair becomes U+FFFD.
+fn spreadsheet_escapes(text: &str) -> Cow<'_, str> {
+    let Some(first) = find_escape(text, 0) else {
+        return Cow::Borrowed(text);
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut copied = 0;
+    let mut found = Some(first);
+    while let Some((at, unit)) = found {
+        out.push_str(&text[copied..at]);
+        copied = at + ESCAPE;
+        let low = (0xd800..0xdc00)
+            .contains(&unit)
+            .then(|| unit_at(text, copied));
+        let pair = match low.flatten() {
+            Some(low) if (0xdc00..0xe000).contains(&low) => {
+                copied += ESCAPE;
+                char::from_u32(
+                    0x1_0000 + ((u32::from(unit) - 0xd800) << 10) + (u32::from(low) - 0xdc00),
+                )
+            }
+            _ => char::from_u32(unit.into()),
+        };
+        out.push(pair.unwrap_or(char::REPLACEMENT_CHARACTER));
+        found = find_escape(text, copied);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
+}
+
+/// The first escape at or behind `from`: where it is, and its unit.
+fn find_escape(text: &str, from: usize) -> Option<(usize, u16)> {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        at += memchr::memchr(b'_', bytes.get(at..)?)?;
+        if let Some(unit) = unit_at(text, at) {
+            return Some((at, unit));
+        }
+        at += 1;
+    }
+}
+
+fn unit_at(text: &str, at: usize) -> Option<u16> {
+    let escape: &[u8; ESCAPE] = text.as_bytes().get(at..at + ESCAPE)?.try_into().ok()?;
+    let [b'_', b'x', digits @ .., b'_'] = escape else {
+        return None;
+    };
+    digits.iter().try_fold(0, |unit, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(unit << 4 | u16::try_from(digit).ok()?)
+    })
+}
