@@ -50,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) datasets: Vec<Dataset>,
     /// Where the API is, if not at the simulator.
     pub(crate) host: Option<String>,
+    /// A variable that the configuration reads.
+    pub(crate) environment: Option<(&'static str, String)>,
     is_fast: bool,
 }
 
@@ -84,6 +86,7 @@ impl Setup {
             jobs: BTreeMap::new(),
             datasets: Dataset::ALL.to_vec(),
             host: None,
+            environment: None,
             is_fast,
         }
     }
@@ -300,9 +303,15 @@ impl TestApp {
 
     // --- the real binary --------------------------------------------------------------------------------------------
 
-    /// The binary with this test's configuration.
+    /// The binary with this test's configuration. On a fast clock, `run` and `backfill` live in the company's time, if the binary was built with
+    /// the feature `failpoints`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = binary();
+        command.envs(self.setup.environment.clone());
+        if self.setup.is_fast {
+            let now = self.setup.options.clock.now();
+            command.env("MEETLAKE_TEST_CLOCK", format!("{now}@{SPEED}"));
+        }
         command
             .args(args)
             .current_dir(self.folder.path())
@@ -324,13 +333,16 @@ impl TestApp {
 
     /// Starts the binary with its output in `child.log`.
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        self.spawn_command(&mut self.command(args))
+    }
+
+    pub(crate) fn spawn_command(&self, command: &mut Command) -> Child {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("child.log"))
             .expect("a log");
         let error_log = log.try_clone().expect("a second handle");
-        let mut command = self.command(args);
         command.stdout(log).stderr(error_log);
         command.spawn().expect("the binary starts")
     }

@@ -25,7 +25,7 @@ impl TestApp {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    pub(crate) fn now(&self) -> jiff::Timestamp {
         self.setup.options.clock.now()
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
 }
 
-fn records(folder: &Path) -> BTreeMap<u32, PathBuf> {
+pub(crate) fn records(folder: &Path) -> BTreeMap<u32, PathBuf> {
     let files = fs::read_dir(folder).into_iter().flatten();
     files
         .filter_map(|entry| {

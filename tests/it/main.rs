@@ -9,6 +9,8 @@
 //! Everything else tells one story each. A test has its own folder and its own ports.
 
 mod app;
+#[cfg(feature = "failpoints")]
+mod checker;
 mod fixtures;
 mod hostile;
 mod lake;
@@ -19,6 +21,8 @@ mod atomicity;
 mod configuration;
 mod conservation;
 mod coverage;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod demo;
 mod documents;
 mod faults;

@@ -25,7 +25,7 @@ use meetlake::task::TaskKey;
 
 const DAY: Date = date(2026, 11, 19);
 /// Azurite's documented account, the same everywhere.
-const AZURITE_KEY: &str =
+pub(crate) const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// A server process that ends with the test.
@@ -263,7 +263,7 @@ async fn an_azure_server() {
 }
 
 /// Creates the container with a request signed by hand, which the store's client cannot send.
-async fn create_container(endpoint: &str) {
+pub(crate) async fn create_container(endpoint: &str) {
     let created = Command::new("python3")
         .args(["-c", CREATE_CONTAINER, endpoint, AZURITE_KEY])
         .status();

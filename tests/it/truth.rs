@@ -54,8 +54,23 @@ impl<'a> Truth<'a> {
         lines
     }
 
-    /// What differs in one dataset.
+    /// What is in the lake and should not be, or is there twice; a lake that is not finished may lack rows, but never has such.
+    pub(crate) fn surplus(&self, lake: &Path) -> Vec<String> {
+        let lines = Dataset::ALL
+            .into_iter()
+            .filter(|dataset| *dataset != Dataset::TopUser)
+            .flat_map(|dataset| self.balance_of(lake, dataset));
+        lines
+            .filter(|line| line.contains("not in the truth"))
+            .collect()
+    }
+
+    /// What differs in one dataset; the first few.
     pub(crate) fn differences_of(&self, lake: &Path, dataset: Dataset) -> Vec<String> {
+        self.balance_of(lake, dataset).into_iter().take(6).collect()
+    }
+
+    fn balance_of(&self, lake: &Path, dataset: Dataset) -> Vec<String> {
         let expected = self.expected(dataset);
         let columns = columns(dataset);
         let found = rows(lake, dataset)
@@ -392,7 +407,7 @@ fn figure(cell: &str) -> Value {
     })
 }
 
-/// Rows that are missing, or there too often, or not in the truth at all; the first few of each dataset.
+/// Rows that are missing, or there too often, or not in the truth at all.
 fn compare(dataset: Dataset, expected: Vec<String>, found: Vec<String>) -> Vec<String> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
     let (wanted, there) = (expected.len(), found.len());
@@ -403,7 +418,7 @@ fn compare(dataset: Dataset, expected: Vec<String>, found: Vec<String>) -> Vec<S
         *balance.entry(row).or_default() += 1;
     }
     balance.retain(|_, count| *count != 0);
-    let lines = balance.iter().take(6).map(|(row, count)| {
+    let lines = balance.iter().map(|(row, count)| {
         let what = if *count < 0 {
             "missing"
         } else {

@@ -1,0 +1,421 @@
+//! The process is ended at each named place (`src/failpoint.rs`), early, in the middle and late, and started again: the checker finds nothing, with
+//! the lake in a folder, and for the steps of a publish in S3 and Azure too. And it does find something when a defect is planted.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use meetlake::dataset::Dataset;
+use meetlake::store::Lake;
+
+use crate::app::{Setup, TestApp, finish};
+use crate::checker::{Checker, Reader};
+use crate::stores::{self, Server, free_port, program};
+
+/// Of a process that aborted itself.
+const SIGABRT: i32 = 6;
+/// No run here takes longer, alive or not.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How often a place is passed at least, in terms of what a whole run does.
+#[derive(Clone, Copy)]
+enum Passed {
+    Exports,
+    Tasks,
+    Partitions,
+    Windows,
+    Datasets,
+}
+
+const EXPORTING: &[(&str, Passed)] = &[
+    ("w01-submit-recorded", Passed::Exports),
+    ("w02-submit-sent", Passed::Exports),
+    ("w03-id-recorded", Passed::Exports),
+    ("w04-polled", Passed::Exports),
+    ("w05-ready", Passed::Exports),
+];
+const FETCHING: &[(&str, Passed)] = &[
+    ("w06-mid-download", Passed::Exports),
+    ("w06-original-kept", Passed::Exports),
+    ("w07-fetched", Passed::Tasks),
+    ("w08-rows-half-written", Passed::Partitions),
+    ("w08-rows-kept", Passed::Tasks),
+    ("w08-rows-recorded", Passed::Tasks),
+];
+const PUBLISHING: &[(&str, Passed)] = &[
+    ("w08-pack-put", Passed::Datasets),
+    ("w08-intent-recorded", Passed::Partitions),
+    ("w09-object-put", Passed::Partitions),
+    ("w09-inputs-put", Passed::Partitions),
+    ("w10-manifest-put", Passed::Partitions),
+    ("w11-partition-recorded", Passed::Partitions),
+    ("w11-tasks-recorded", Passed::Datasets),
+    ("w11-window-settled", Passed::Windows),
+];
+
+/// What one whole run does.
+struct Whole {
+    exports: u64,
+    datasets: u64,
+    partitions: u64,
+    days: u64,
+}
+
+impl Whole {
+    /// A run without a crash, which also shows that nothing is wrong without one.
+    fn of(place: &Place) -> Self {
+        let case = place.case("whole");
+        let app = &case.app;
+        assert_eq!(backfill(app, "").code(), Some(0), "{}", log(app));
+        let wrong = case.checker().at_rest(Some(0));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let records = crate::lake::below(&app.lake().join("_manifest"));
+        let is_first = |path: &&std::path::PathBuf| path.ends_with("r000001.json");
+        Self {
+            exports: app.submits(),
+            datasets: app.setup.datasets.len() as u64,
+            partitions: records.iter().filter(is_first).count() as u64,
+            days: u64::from(app.setup.options.days),
+        }
+    }
+
+    /// The first, the middle and a late passage of a place.
+    fn passages(&self, passed: Passed) -> Vec<u64> {
+        let most = match passed {
+            Passed::Exports => self.exports,
+            Passed::Tasks => self.exports + self.days,
+            Passed::Partitions => self.partitions,
+            Passed::Windows => self.datasets * self.days,
+            Passed::Datasets => self.datasets,
+        };
+        let mut passages = vec![1, most.div_ceil(2), most];
+        passages.dedup();
+        passages
+    }
+}
+
+/// Where the lake is.
+enum Place {
+    Folder,
+    S3 { _server: Server, endpoint: String },
+    Azure { _server: Server, endpoint: String },
+}
+
+impl Place {
+    fn s3() -> Option<Self> {
+        let mut command = program("MEETLAKE_MOTO")?;
+        let port = free_port();
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let server = crate::app::runtime().block_on(async {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let server = Server::start(command.args(["-p", &port.to_string()]), port).await;
+            let bucket = reqwest::Client::new().put(format!("{endpoint}/meetlake"));
+            let made = bucket.send().await.expect("an answer");
+            assert!(made.status().is_success());
+            server
+        });
+        Some(Self::S3 {
+            _server: server,
+            endpoint,
+        })
+    }
+
+    fn azure() -> Option<Self> {
+        let mut command = program("MEETLAKE_AZURITE")?;
+        let port = free_port();
+        let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
+        let arguments = ["--inMemoryPersistence", "--skipApiVersionCheck", "--silent"];
+        let command = command.args(arguments);
+        let command = command.args(["--blobPort", &port.to_string()]);
+        let server = crate::app::runtime().block_on(async {
+            let server = Server::start(command, port).await;
+            stores::create_container(&endpoint).await;
+            server
+        });
+        Some(Self::Azure {
+            _server: server,
+            endpoint,
+        })
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::S3 { .. } => "s3",
+            Self::Azure { .. } => "azure",
+        }
+    }
+
+    /// Scheme and options of the store; none for a folder.
+    fn store(&self) -> Option<(&'static str, Vec<(&'static str, String)>)> {
+        match self {
+            Self::Folder => None,
+            Self::S3 { endpoint, .. } => Some((
+                "s3",
+                vec![
+                    ("endpoint", endpoint.clone()),
+                    ("region", "us-east-1".into()),
+                    ("access_key_id", "test-access-key".into()),
+                    ("secret_access_key", "test-secret-key".into()),
+                ],
+            )),
+            Self::Azure { endpoint, .. } => Some((
+                "az",
+                vec![
+                    ("endpoint", endpoint.clone()),
+                    ("account_name", "devstoreaccount1".into()),
+                    ("access_key", stores::AZURITE_KEY.into()),
+                ],
+            )),
+        }
+    }
+
+    /// A fresh company with an empty lake here.
+    fn case(&self, name: &str) -> Case {
+        let mut setup = Setup::fast().with(|options| options.meetings_per_day = 3);
+        let Some((scheme, options)) = self.store() else {
+            return Case {
+                app: setup.start(),
+                lake: None,
+            };
+        };
+        setup = setup.only(&[Dataset::DailyReport, Dataset::MeetingList]);
+        let url = format!("{scheme}://meetlake/{name}");
+        let is_secret = |name: &str| name.ends_with("access_key");
+        setup.lake = Some(url.clone());
+        setup.lake_options = "[lake.options]\n".into();
+        for (name, value) in &options {
+            let mut shown = value.as_str();
+            if is_secret(name) {
+                shown = "${STORE_SECRET}";
+                setup.environment = Some(("STORE_SECRET", value.clone()));
+            }
+            setup.lake_options.push_str(&[name, " = \"", shown, "\"\n"].concat());
+        }
+        setup.lake_options.push_str("allow_http = \"true\"\n");
+        let options = options.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Case {
+            app: setup.start(),
+            lake: Some(Lake::open(&url, &options.collect()).expect("a lake")),
+        }
+    }
+}
+
+struct Case {
+    app: TestApp,
+    lake: Option<Lake>,
+}
+
+impl Case {
+    fn checker(&self) -> Checker<'_> {
+        Checker::new(&self.app, self.lake.clone())
+    }
+}
+
+/// `backfill` of the whole company with failpoints, to its end of whatever kind.
+pub(crate) fn backfill(app: &TestApp, failpoints: &str) -> ExitStatus {
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let mut command = app.command(&["backfill", "--from", &from, "--to", &to]);
+    ended(app, command.env("FAILPOINTS", failpoints))
+}
+
+fn ended(app: &TestApp, command: &mut Command) -> ExitStatus {
+    let mut child = app.spawn_command(command);
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return status;
+        }
+        if began.elapsed() > LONGEST {
+            let _ = child.kill();
+            panic!("{command:?} did not end: {}", log(app));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What the binary has printed so far.
+pub(crate) fn log(app: &TestApp) -> String {
+    std::fs::read_to_string(app.path("child.log")).unwrap_or_default()
+}
+
+/// A failpoint that acts at its `passage`-th passage, from 1.
+fn at_passage(point: &str, passage: u64) -> String {
+    match passage {
+        1 => format!("{point}=return"),
+        n => format!("{point}={}*off->return", n - 1),
+    }
+}
+
+/// Ends the process at one place, starts it again, and says what is wrong.
+fn crash_and_go_on(place: &Place, point: &str, passage: u64) -> Vec<String> {
+    let case = place.case(&format!("{point}-{passage}"));
+    let app = &case.app;
+    let reader = matches!(place, Place::Folder).then(|| Reader::start(app.lake()));
+    let mut checker = case.checker();
+    let status = backfill(app, &at_passage(point, passage));
+    assert_eq!(status.signal(), Some(SIGABRT), "{point} {passage}: {}", log(app));
+    let mut wrong = checker.after_a_death();
+    let status = backfill(app, "");
+    wrong.extend(checker.at_rest(status.code()));
+    if let Some(reader) = reader {
+        let seen = reader.stop();
+        wrong.extend(seen.wrong(&app.lake(), &checker.intended));
+    }
+    if !wrong.is_empty() {
+        wrong.push(log(app));
+    }
+    wrong
+}
+
+fn survives(place: &Place, points: &[(&str, Passed)]) {
+    let whole = Whole::of(place);
+    let (began, mut cases) = (Instant::now(), 0);
+    for (point, passed) in points {
+        for passage in whole.passages(*passed) {
+            let wrong = crash_and_go_on(place, point, passage);
+            let at = format!("{}, {point}, passage {passage}", place.name());
+            assert!(wrong.is_empty(), "{at}:\n{}", wrong.join("\n"));
+            cases += 1;
+        }
+    }
+    println!(
+        "{cases} crashes at {} places survived ({}), {:?}",
+        points.len(),
+        place.name(),
+        began.elapsed()
+    );
+}
+
+#[test]
+fn an_end_at_any_step_of_an_export_is_survived() {
+    survives(&Place::Folder, EXPORTING);
+}
+
+#[test]
+fn an_end_at_any_step_from_download_to_spool_is_survived() {
+    survives(&Place::Folder, FETCHING);
+}
+
+#[test]
+fn an_end_at_any_step_of_a_publish_to_a_folder_is_survived() {
+    survives(&Place::Folder, PUBLISHING);
+}
+
+#[test]
+fn an_end_at_any_step_of_a_publish_to_s3_is_survived() {
+    if let Some(place) = Place::s3() {
+        survives(&place, &FETCHING[2..3]);
+        survives(&place, PUBLISHING);
+    }
+}
+
+#[test]
+fn an_end_at_any_step_of_a_publish_to_azure_is_survived() {
+    if let Some(place) = Place::azure() {
+        survives(&place, &FETCHING[2..3]);
+        survives(&place, PUBLISHING);
+    }
+}
+
+#[test]
+fn a_link_that_expired_while_the_process_was_dead_is_renewed_or_the_file_exported_again() {
+    let case = Place::Folder.case("expired");
+    let mut checker = case.checker();
+    let status = backfill(&case.app, &at_passage("w05-ready", 2));
+    assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&case.app));
+    let mut wrong = checker.after_a_death();
+    case.app.set_faults(&["gone-file:x2"]);
+    let status = backfill(&case.app, "");
+    wrong.extend(checker.at_rest(status.code()));
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), log(&case.app));
+}
+
+// --- the checker notices ------------------------------------------------------------------------------------------
+
+/// What the checker says when a run crashes, with `first` switched on, and is followed by one with `second`.
+fn with_planted(first: &str, second: &str) -> String {
+    let case = Place::Folder.case("planted");
+    let mut checker = case.checker();
+    let status = backfill(&case.app, first);
+    assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&case.app));
+    let mut wrong = checker.after_a_death();
+    let status = backfill(&case.app, second);
+    wrong.extend(checker.at_rest(status.code()));
+    println!("{first} then {second:?}: {}", wrong.join("\n"));
+    wrong.join("\n")
+}
+
+fn assert_noticed(first: &str, second: &str, what: &str) {
+    let said = with_planted(first, second);
+    assert!(said.contains(what), "{what} is not in:\n{said}");
+}
+
+#[test]
+fn a_start_that_does_not_reconcile_is_noticed() {
+    let planted = "planted-reconcile-skipped=return";
+    assert_noticed("w11-tasks-recorded=return", planted, "not settled");
+}
+
+#[test]
+fn a_start_that_does_not_recognise_its_own_manifest_is_noticed() {
+    let planted = "planted-recovery-skipped=return";
+    assert_noticed("w10-manifest-put=return", planted, "repeats the one before it");
+}
+
+#[test]
+fn an_id_that_is_recorded_only_after_the_poll_is_noticed() {
+    let planted = "planted-id-after-poll=return;w04-polled=return";
+    assert_noticed(planted, "", "although their id was recorded");
+}
+
+#[test]
+fn a_manifest_that_comes_before_its_object_is_noticed() {
+    let planted = "planted-manifest-first=return;w08-intent-recorded=return";
+    assert_noticed(planted, "", "names an object that is not there");
+}
+
+#[test]
+fn a_create_that_does_not_read_back_is_noticed() {
+    let planted = "planted-read-back-ignored=return";
+    assert_noticed("w08-pack-put=return", planted, "not settled");
+}
+
+#[test]
+fn an_ignored_crc_is_noticed() {
+    let app = Setup::fast().only(&[Dataset::MeetingList]).start();
+    let bytes = crate::workbooks::workbook(&crate::workbooks::HEADER, &["111111111"]);
+    let mut bytes = stored(&bytes);
+    let convert = |bytes: &[u8], failpoints: &str| {
+        std::fs::write(app.path("one.xlsx"), bytes).expect("written");
+        let args = ["convert", "--dataset", "meeting_list", "--out", "one.parquet", "one.xlsx"];
+        finish(app.command(&args).env("FAILPOINTS", failpoints)).code
+    };
+    let found = || crate::lake::rows_of(&app.path("one.parquet"))[0]["meeting_no"].clone();
+    assert_eq!(convert(&bytes, ""), 0);
+    assert_eq!(found(), "111111111");
+    let at = bytes.windows(9).position(|window| window == b"111111111");
+    bytes[at.expect("the number stands in the file")] = b'9';
+    assert_eq!(convert(&bytes, ""), 7, "a changed byte passed");
+    // The same flip passes, as another number, as soon as the CRC is not looked at: only the CRC stands between.
+    assert_eq!(convert(&bytes, "planted-crc-ignored=return"), 0);
+    assert_eq!(found(), "911111111");
+}
+
+/// The same workbook without compression.
+fn stored(workbook: &[u8]) -> Vec<u8> {
+    use std::io::{Cursor, Read as _, Write as _};
+    let mut from = zip::ZipArchive::new(Cursor::new(workbook)).expect("a container");
+    let mut to = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let method = zip::CompressionMethod::Stored;
+    let options = zip::write::SimpleFileOptions::default().compression_method(method);
+    for index in 0..from.len() {
+        let mut part = from.by_index(index).expect("a part");
+        let mut bytes = Vec::new();
+        part.read_to_end(&mut bytes).expect("inflated");
+        let name = part.name().expect("a name").into_owned();
+        to.start_file(name, options).expect("begun");
+        to.write_all(&bytes).expect("written");
+    }
+    to.finish().expect("a container").into_inner()
+}
