@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use meetlake::dataset::Dataset;
 use meetlake::store::Lake;
+use meetlake_simulator::Options;
 
-use crate::app::{Setup, TestApp, finish};
+use crate::app::{SPEED, Setup, TestApp, finish};
 use crate::checker::{Checker, Reader};
 use crate::stores::{self, Server, free_port, program};
 
@@ -172,7 +173,7 @@ impl Place {
 
     /// A fresh company with an empty lake here.
     fn case(&self, name: &str) -> Case {
-        let mut setup = Setup::fast().with(|options| options.meetings_per_day = 3);
+        let mut setup = company(Setup::fast());
         let Some((scheme, options)) = self.store() else {
             return Case {
                 app: setup.start(),
@@ -199,6 +200,16 @@ impl Place {
             lake: Some(Lake::open(&url, &options.collect()).expect("a lake")),
         }
     }
+}
+
+/// Two days of two short meetings: everything there is, and little of it.
+pub(crate) fn company(setup: Setup) -> Setup {
+    let last_day = jiff::civil::date(2026, 10, 20);
+    setup.with(|options| {
+        options.clock = Options::ending(last_day, SPEED).clock;
+        options.last_day = last_day;
+        options.meetings_per_day = 2;
+    })
 }
 
 struct Case {

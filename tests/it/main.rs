@@ -26,6 +26,8 @@ mod crash;
 mod demo;
 mod documents;
 mod faults;
+#[cfg(feature = "failpoints")]
+mod kill;
 mod knobs;
 mod lake_on_s3;
 mod restart;
