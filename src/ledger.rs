@@ -9,6 +9,7 @@
 
 mod lock;
 mod partitions;
+mod restore;
 mod tasks;
 mod views;
 mod windows;
@@ -24,7 +25,8 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, Connection as _, Row};
 
 pub use partitions::{Intent, PartitionRow, PublishedPartition};
-pub use tasks::{OpenTask, Parent, Phase, SpooledResult, TaskRow};
+pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
+pub use tasks::{OpenTask, Parent, Phase, SpooledResult, TaskRow, Unpublished};
 pub use views::{Attention, DatasetStatus, PartitionStatus, RunRecord};
 pub use windows::{NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
 

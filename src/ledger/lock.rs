@@ -44,8 +44,9 @@ impl Lock {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let holder = format!(
-            "`meetlake {verb}` (process {}, since {})\n",
+            "`meetlake {verb}` (process {}{}, since {})\n",
             std::process::id(),
+            host(),
             jiff::Timestamp::now().strftime("%F %TZ")
         );
         file.set_len(0).map_err(io)?;
@@ -60,6 +61,15 @@ impl Drop for Lock {
         // The next owner must not be told that this one still holds it.
         let _ = self.file.set_len(0);
         let _ = self.file.unlock();
+    }
+}
+
+/// ` on <name>`, where the system says what the machine is called: two containers can have the same process ids.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => String::new(),
+        name => format!(" on {name}"),
     }
 }
 

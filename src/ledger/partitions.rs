@@ -146,6 +146,18 @@ impl Ledger {
             .collect())
     }
 
+    /// The manifest's entries of all inputs of all partitions, as JSON.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn all_inputs(&self) -> Result<Vec<String>, Error> {
+        let rows = sqlx::query("SELECT entry FROM input")
+            .fetch_all(&self.read)
+            .await
+            .map_err(sql("list inputs"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// The partitions that hold rows of a task.
     ///
     /// # Errors
@@ -307,7 +319,7 @@ impl Ledger {
     }
 }
 
-async fn insert_inputs(
+pub(super) async fn insert_inputs(
     transaction: &mut Transaction<'static, Any>,
     tenant: &str,
     of: Dataset,

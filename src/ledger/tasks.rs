@@ -118,6 +118,23 @@ pub struct SpooledResult {
     pub parents: Vec<Parent>,
 }
 
+/// A task that is neither published nor withdrawn, and what it refers to in the lake.
+#[derive(Clone, Debug)]
+pub struct Unpublished {
+    /// Its key.
+    pub key: TaskKey,
+    /// Whose data.
+    pub tenant: String,
+    /// Which data.
+    pub dataset: Dataset,
+    /// What became of it.
+    pub phase: Phase,
+    /// SHA-256 of its workbook, once fetched.
+    pub sha256: Option<String>,
+    /// Pack that holds its original.
+    pub pack: Option<String>,
+}
+
 /// What a child needs of a parent's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
@@ -305,6 +322,35 @@ impl Ledger {
                 ))
             })
             .collect()
+    }
+
+    /// What tasks that are neither published nor withdrawn still refer to in the lake: a pack, or a workbook in quarantine.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn unpublished(&self) -> Result<Vec<Unpublished>, Error> {
+        sqlx::query(
+            "SELECT key, tenant, dataset, phase, machine, pack FROM task WHERE phase NOT IN ('published', 'withdrawn') ORDER BY key",
+        )
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("list unpublished tasks"))?
+        .iter()
+        .map(|row| {
+            let machine: State = from_json("export state", &row.get::<String, _>(4))?;
+            Ok(Unpublished {
+                key: TaskKey::from_stored(row.get::<String, _>(0)),
+                tenant: row.get(1),
+                dataset: super::dataset(&row.get::<String, _>(2))?,
+                phase: Phase::parse(&row.get::<String, _>(3))?,
+                sha256: match machine {
+                    State::Fetched { sha256, .. } => Some(sha256),
+                    _ => None,
+                },
+                pack: row.get(5),
+            })
+        })
+        .collect()
     }
 
     /// All tasks of a window.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::tasks::{Phase, SpooledResult};
+use super::tasks::{Parent, Phase, SpooledResult};
 use super::{Error, check_fence, commit, micros, sql};
 use crate::dataset::Dataset;
 use crate::task::TaskKey;
@@ -220,25 +220,36 @@ async fn write_spooled(
         .await
         .map_err(sql("replace parent rows"))?;
     for parent in &result.parents {
-        sqlx::query(
-            "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, end_at, participant_count, join_at, stay_s, \
-             user_id, room_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        )
-        .bind(key.as_str().to_owned())
-        .bind(parent.source_row)
-        .bind(tenant.to_owned())
-        .bind(of.as_str())
-        .bind(parent.meeting_no.clone())
-        .bind(micros(parent.start))
-        .bind(parent.end.map(micros))
-        .bind(parent.participant_count)
-        .bind(parent.join_time.map(micros))
-        .bind(parent.stay_s)
-        .bind(parent.user_id.clone())
-        .bind(parent.room_id.clone())
-        .execute(&mut **transaction)
-        .await
-        .map_err(sql("record parent rows"))?;
+        insert_parent(transaction, key, tenant, of, parent).await?;
     }
+    Ok(())
+}
+
+pub(super) async fn insert_parent(
+    transaction: &mut Transaction<'static, Any>,
+    key: &TaskKey,
+    tenant: &str,
+    of: Dataset,
+    parent: &Parent,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, end_at, participant_count, join_at, stay_s, \
+         user_id, room_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(key.as_str().to_owned())
+    .bind(parent.source_row)
+    .bind(tenant.to_owned())
+    .bind(of.as_str())
+    .bind(parent.meeting_no.clone())
+    .bind(micros(parent.start))
+    .bind(parent.end.map(micros))
+    .bind(parent.participant_count)
+    .bind(parent.join_time.map(micros))
+    .bind(parent.stay_s)
+    .bind(parent.user_id.clone())
+    .bind(parent.room_id.clone())
+    .execute(&mut **transaction)
+    .await
+    .map_err(sql("record parent rows"))?;
     Ok(())
 }
