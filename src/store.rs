@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use secrecy::SecretString;
@@ -76,6 +77,17 @@ pub struct Downloaded {
     pub sha256: String,
     /// State at the time of reading.
     pub version: Version,
+}
+
+/// An object as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Below the lake's root.
+    pub path: Path,
+    /// Length, bytes.
+    pub size_bytes: u64,
+    /// When it was last written, by the store's clock.
+    pub written_at: Timestamp,
 }
 
 impl Lake {
@@ -211,6 +223,80 @@ impl Lake {
             .collect();
         paths.sort();
         Ok(paths)
+    }
+
+    /// All objects below `folder` with length and age, by path.
+    ///
+    /// # Errors
+    /// If the store cannot be listed.
+    pub async fn entries(&self, folder: &Path) -> Result<Vec<Entry>, Error> {
+        let found: Vec<_> = self
+            .store
+            .list(Some(&self.at(folder)))
+            .try_collect()
+            .await
+            .map_err(|error| self.error("list", folder, error))?;
+        let mut entries: Vec<Entry> = found
+            .iter()
+            .filter_map(|meta| {
+                Some(Entry {
+                    path: meta.location.prefix_match(&self.prefix)?.collect(),
+                    size_bytes: meta.size,
+                    written_at: instant(meta.last_modified.timestamp_micros()),
+                })
+            })
+            .collect();
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    /// When an object was last written, by the store's clock; `None` if there is no object.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn written_at(&self, path: &Path) -> Result<Option<Timestamp>, Error> {
+        let meta = found(self.store.head(&self.at(path)).await)
+            .map_err(|error| self.error("look at", path, error))?;
+        Ok(meta.map(|meta| instant(meta.last_modified.timestamp_micros())))
+    }
+
+    /// What killed writers left in a local lake (`part-0.parquet#1`), with length and age; lists of objects do not show it.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
+    pub fn leftovers(&self) -> std::io::Result<Vec<(std::path::PathBuf, u64, Timestamp)>> {
+        let mut leftovers = Vec::new();
+        let mut folders: Vec<_> = self.folder.iter().cloned().collect();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                let is_staging = name.rsplit_once('#').is_some_and(|(_, number)| {
+                    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+                });
+                if is_staging {
+                    let data = entry.metadata()?;
+                    let written_at =
+                        Timestamp::try_from(data.modified()?).unwrap_or(Timestamp::MAX);
+                    leftovers.push((entry.path(), data.len(), written_at));
+                }
+            }
+        }
+        leftovers.sort();
+        Ok(leftovers)
+    }
+
+    /// Removes the folder of a local lake if nothing is in it.
+    pub fn remove_if_empty(&self, folder: &Path) {
+        if let Some(root) = &self.folder {
+            // Fails for a folder with something in it, which is the point.
+            let _ = std::fs::remove_dir(root.join(folder.as_ref()));
+        }
     }
 
     /// Removes an object; one that is gone already is fine.
@@ -352,6 +438,11 @@ fn version(meta: &object_store::ObjectMeta) -> Version {
         etag: meta.e_tag.clone(),
         version: meta.version.clone(),
     }
+}
+
+/// An instant of a store's clock; the end of time, which is never old, for one that nobody can mean.
+fn instant(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
 }
 
 fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {

@@ -15,6 +15,8 @@ use crate::dataset::Dataset;
 
 /// Hive's name for a null partition value; a tenant of that name would be read back as null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+/// Name of a partition's one object.
+const OBJECT: &str = "part-0.parquet";
 /// The longest folder name that every file system takes, bytes.
 const MAX_SEGMENT_BYTES: usize = 255;
 
@@ -51,7 +53,7 @@ pub struct Error {
 pub fn object(destination: &str, id: &PartitionId) -> Result<Path, Error> {
     let mut folders = destination_folders(destination)?;
     folders.push(partition(id)?);
-    Ok(path(&folders.join("/"), "part-0.parquet"))
+    Ok(path(&folders.join("/"), OBJECT))
 }
 
 /// The folder of a partition's manifests.
@@ -137,6 +139,111 @@ pub fn quarantine(
         &format!("_quarantine/{dataset}/{}", tenant_folder(tenant)?),
         &format!("{sha256}.{extension}"),
     ))
+}
+
+/// What an object of the lake is, by its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The object of a partition, below a destination, or another file in its folder.
+    Partition {
+        /// Which partition.
+        id: PartitionId,
+        /// Whether it has the name of the partition's one object.
+        is_object: bool,
+    },
+    /// The manifest of a revision.
+    Manifest(PartitionId, u32),
+    /// The coverage record beside a manifest.
+    Coverage(PartitionId, u32),
+    /// A chunk of an input list, by its content.
+    Inputs(PartitionId, String),
+    /// A pack of originals: tenant and content.
+    Pack(String, String),
+    /// A quarantined workbook or its record.
+    Quarantine {
+        /// Whose columns it should have had.
+        dataset: Dataset,
+        /// Whose data.
+        tenant: String,
+        /// SHA-256 of the workbook.
+        sha256: String,
+        /// `json` is the record, anything else the workbook.
+        extension: String,
+    },
+    /// What `doctor` writes to try the store.
+    Probe,
+    /// Not ours.
+    Other,
+}
+
+/// What the object at `path` is; the inverse of the functions above.
+#[must_use]
+pub fn place(path: &Path) -> Place {
+    let parts: Vec<&str> = path.as_ref().split('/').collect();
+    let found = match parts.as_slice() {
+        ["_manifest", dataset, tenant, dt, name] => in_manifests(path, dataset, tenant, dt, name),
+        ["_manifest", dataset, tenant, dt, "inputs", name] => partition_of(dataset, tenant, dt)
+            .zip(name.strip_suffix(".json"))
+            .map(|(id, sha256)| Place::Inputs(id, sha256.to_owned())),
+        ["_raw", tenant, name] => tenant_of(tenant)
+            .zip(name.strip_suffix(".zip"))
+            .map(|(tenant, sha256)| Place::Pack(tenant, sha256.to_owned())),
+        ["_quarantine", dataset, tenant, name] => quarantined(dataset, tenant, name),
+        ["_doctor", _] => Some(Place::Probe),
+        [first, ..] if first.starts_with('_') => None,
+        [.., dataset, tenant, dt, name] => {
+            partition_of(dataset, tenant, dt).map(|id| Place::Partition {
+                id,
+                is_object: *name == OBJECT,
+            })
+        }
+        _ => None,
+    };
+    found.unwrap_or(Place::Other)
+}
+
+fn in_manifests(path: &Path, dataset: &str, tenant: &str, dt: &str, name: &str) -> Option<Place> {
+    let id = partition_of(dataset, tenant, dt)?;
+    if let Some(revision) = revision(path) {
+        return Some(Place::Manifest(id, revision));
+    }
+    let digits = name.strip_prefix('r')?.strip_suffix(".coverage.json")?;
+    Some(Place::Coverage(id, digits.parse().ok()?))
+}
+
+fn quarantined(dataset: &str, tenant: &str, name: &str) -> Option<Place> {
+    let (sha256, extension) = name.split_once('.')?;
+    Some(Place::Quarantine {
+        dataset: dataset.parse().ok()?,
+        tenant: tenant_of(tenant)?,
+        sha256: sha256.to_owned(),
+        extension: extension.to_owned(),
+    })
+}
+
+fn partition_of(dataset: &str, tenant: &str, dt: &str) -> Option<PartitionId> {
+    Some(PartitionId {
+        dataset: dataset.parse().ok()?,
+        tenant: tenant_of(tenant)?,
+        dt: dt.strip_prefix("dt=")?.parse().ok()?,
+    })
+}
+
+fn tenant_of(folder: &str) -> Option<String> {
+    let escaped = folder.strip_prefix("tenant=")?;
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'%' {
+            let (digits, after) = after.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A throw-away object for `doctor`; `at` keeps it apart from that of another probe.
@@ -324,7 +431,51 @@ mod tests {
         assert_eq!(r("x/r+00003.json"), None);
     }
 
+    #[test]
+    fn what_an_object_is_can_be_read_from_its_path() {
+        let (id, sha256) = (id("a/公司"), "ab".to_owned());
+        let tenant = id.tenant.clone();
+        let all = [
+            (
+                object("eu/hr", &id),
+                Place::Partition {
+                    id: id.clone(),
+                    is_object: true,
+                },
+            ),
+            (manifest(&id, 3), Place::Manifest(id.clone(), 3)),
+            (coverage(&id, 3), Place::Coverage(id.clone(), 3)),
+            (inputs(&id, "ab"), Place::Inputs(id.clone(), sha256.clone())),
+            (
+                pack(&tenant, "ab"),
+                Place::Pack(tenant.clone(), sha256.clone()),
+            ),
+            (
+                quarantine(Dataset::TopUser, &tenant, "ab", "xlsx"),
+                Place::Quarantine {
+                    dataset: Dataset::TopUser,
+                    tenant: tenant.clone(),
+                    sha256,
+                    extension: "xlsx".into(),
+                },
+            ),
+            (Ok(probe(Timestamp::UNIX_EPOCH)), Place::Probe),
+            (Ok(Path::from("notes/readme.txt")), Place::Other),
+            (Ok(Path::from("_manifest/x")), Place::Other),
+        ];
+        for (path, expected) in all {
+            assert_eq!(place(&path.expect("a path")), expected);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_tenant_is_read_back_from_its_folder(tenant in any::<String>()) {
+            if let Ok(folder) = tenant_folder(&tenant) {
+                prop_assert_eq!(tenant_of(&folder), Some(tenant));
+            }
+        }
+
         #[test]
         fn two_tenants_never_share_a_folder(a in any::<String>(), b in any::<String>()) {
             if let (Ok(x), Ok(y)) = (tenant_folder(&a), tenant_folder(&b)) {

@@ -176,6 +176,24 @@ pub fn content_hash_of(path: &Path, contract: &Contract) -> Result<Option<String
     Ok(value(CONTENT_HASH).filter(|_| is_ours))
 }
 
+/// The content hash of the rows that a file holds, whatever its footer says, and their number.
+///
+/// # Errors
+/// If the file is not readable as Parquet, or its columns are not those of the contract.
+pub fn content_hash_again(
+    path: &Path,
+    contract: &'static Contract,
+) -> Result<(String, u64), ParquetError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()?;
+    let mut content = ContentHash::new(contract);
+    for batch in reader {
+        let batch = RecordBatch::try_new(contract.schema(), batch?.columns().to_vec())?;
+        content.update(&batch)?;
+    }
+    let rows = content.rows;
+    Ok((content.finish(), rows))
+}
+
 /// zstd 3; timestamps and other sorted or unique values packed by difference and without a dictionary (measured: a tenth smaller, and
 /// faster); statistics of every page in the index.
 fn properties(contract: &Contract) -> WriterProperties {
