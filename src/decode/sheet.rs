@@ -133,7 +133,11 @@ pub(super) fn header_of(sheet: &str, row: u32, cells: &[Cell<'_>], contract: &Co
     }
 }
 
-pub(super) fn check_duplicates(header: &Header, row: u32, contract: &Contract) -> Result<(), Error> {
+pub(super) fn check_duplicates(
+    header: &Header,
+    row: u32,
+    contract: &Contract,
+) -> Result<(), Error> {
     let mut places = vec![None; contract.columns.len()];
     for (position, column) in (0..).zip(&header.columns) {
         let Some(index) = column.column else { continue };

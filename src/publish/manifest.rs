@@ -314,7 +314,9 @@ pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<
     let chunks = put_chunks(lake, &revision).await?;
     let manifest = build(&revision, chunks, now);
     match read(lake, &path).await? {
-        Some(found) if is_same(&found.manifest, &manifest) && !planted!("planted-recovery-skipped") => {
+        Some(found)
+            if is_same(&found.manifest, &manifest) && !planted!("planted-recovery-skipped") =>
+        {
             return Ok(found);
         }
         // The number is taken, which the store says below; the coverage beside it is not ours to touch.

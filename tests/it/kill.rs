@@ -183,7 +183,11 @@ fn one_lake(death: Death, seed: u64, lake: u64, whole: Duration, toll: &Toll) {
         *found.entry(state).or_default() += deaths;
     }
     let mut recoveries = toll.recoveries.lock().expect("not poisoned");
-    recoveries.extend(recovery.first_call_s.map(|first| (first, recovery.settled_s)));
+    recoveries.extend(
+        recovery
+            .first_call_s
+            .map(|first| (first, recovery.settled_s)),
+    );
 }
 
 struct Recovery {
@@ -230,7 +234,9 @@ fn changed_by_another_run(app: &TestApp) -> Vec<String> {
     let status = backfill(app, "");
     let mut wrong = Vec::new();
     if status.code() != Some(0) || app.submits() != submits {
-        wrong.push(format!("another run ended with {status}, and exported something"));
+        wrong.push(format!(
+            "another run ended with {status}, and exported something"
+        ));
     }
     if before != snapshot(&app.lake()) {
         wrong.push("another run wrote".into());
@@ -304,7 +310,11 @@ impl Standing {
                 for row in windows.expect("windows") {
                     let tasks = ledger.tasks_of(TENANT, row.dataset, row.window).await;
                     let is_submitted = |state: &State| matches!(state, State::Submitted { .. });
-                    if tasks.expect("tasks").iter().any(|task| is_submitted(&task.machine)) {
+                    if tasks
+                        .expect("tasks")
+                        .iter()
+                        .any(|task| is_submitted(&task.machine))
+                    {
                         return true;
                     }
                 }
@@ -355,7 +365,9 @@ fn zombie(standing: Standing, more: &str) -> (Option<i32>, Vec<String>) {
     let refused = backfill(&app, "");
     let mut wrong = Vec::new();
     if refused.code() != Some(9) {
-        wrong.push(format!("a second process beside the first ended with {refused}"));
+        wrong.push(format!(
+            "a second process beside the first ended with {refused}"
+        ));
     }
     // What an operator does who believes that it is dead, or a file system that loses locks.
     let lock: PathBuf = app.path("meetlake.db.lock");
@@ -389,5 +401,8 @@ fn a_fence_that_is_ignored_is_noticed() {
     let (code, wrong) = zombie(Standing::Intended, ";planted-fence-ignored=return");
     println!("planted-fence-ignored: {code:?}: {}", wrong.join("\n"));
     let said = wrong.join("\n");
-    assert!(said.contains("the process that woke up ended with"), "{said}");
+    assert!(
+        said.contains("the process that woke up ended with"),
+        "{said}"
+    );
 }

@@ -122,12 +122,7 @@ impl<'x> Rows<'x> {
     }
 
     /// Reads the row that begins at `at`; gives where it ends, `None` at the end of the rows.
-    fn row<'t>(
-        &self,
-        text: &'t str,
-        at: usize,
-        row: &mut Row<'t>,
-    ) -> Result<Option<usize>, Step>
+    fn row<'t>(&self, text: &'t str, at: usize, row: &mut Row<'t>) -> Result<Option<usize>, Step>
     where
         'x: 't,
     {
@@ -543,7 +538,6 @@ fn number(text: &str) -> Option<f64> {
         value
     })
 }
-
 
 /// A number with a fraction or an exponent, or many digits.
 fn decimal(text: &str, unsigned: &[u8]) -> Option<f64> {

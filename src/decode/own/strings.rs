@@ -1,10 +1,10 @@
 //! The shared strings, one behind the other in one piece of memory: `<si><t>…</t></si>`, nothing else.
 
+use super::directory::Part;
 use super::tags::{self, Tags, Token};
 use super::text::{Blanks, decode};
 use super::window::{Buffers, Window};
 use super::{Known, Step, Unknown, blanks, text_until_tag};
-use super::directory::Part;
 use crate::decode::Limits;
 
 /// Where the strings lie.

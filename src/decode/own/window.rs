@@ -93,7 +93,11 @@ impl<'b, 'a> Window<'b, 'a> {
 
     /// Gives up what was used, if there was something; a scan that came to an end may have used nothing.
     pub(super) fn release(&mut self, used: usize) -> Known<()> {
-        if used == 0 { Ok(()) } else { self.advance(used) }
+        if used == 0 {
+            Ok(())
+        } else {
+            self.advance(used)
+        }
     }
 
     fn fill(&mut self) -> Known<()> {

@@ -362,11 +362,8 @@ impl App {
                     company,
                     options,
                 )?;
-                self.tally.submitted(
-                    call.endpoint,
-                    &params.canonical(),
-                    &submitted.task_id,
-                );
+                self.tally
+                    .submitted(call.endpoint, &params.canonical(), &submitted.task_id);
                 Reply::data(submitted)
             }
         };
