@@ -355,11 +355,6 @@ impl TestApp {
         self.set_meta(&format!("pace:{TENANT}"), &pace);
     }
 
-    /// After a kill, the next run takes the quota of the last minute as spent and waits; this says that nothing was.
-    pub(crate) fn forget_calls(&self) {
-        self.set_meta(&format!("calls:{TENANT}"), "{}");
-    }
-
     fn set_meta(&self, name: &str, value: &str) {
         self.with_ledger(async |ledger| ledger.set_meta(name, value).await.expect("written"));
     }

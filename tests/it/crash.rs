@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use meetlake::dataset::Dataset;
-use meetlake::store::Lake;
+use meetlake::store::{self, Lake};
 use meetlake_simulator::Options;
 
 use crate::app::{SPEED, Setup, TestApp, finish};
@@ -355,12 +355,14 @@ fn a_link_that_expired_while_the_process_was_dead_is_renewed_or_the_file_exporte
 
 /// What the checker says when a run crashes, with `first` switched on, and is followed by one with `second`.
 fn with_planted(first: &str, second: &str) -> String {
-    let case = Place::Folder.case("planted");
-    let mut checker = case.checker();
-    let status = backfill(&case.app, first);
-    assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&case.app));
+    // One export, so that both runs meet it at the same place.
+    let setup = company(Setup::fast()).only(&[Dataset::MeetingList]);
+    let app = setup.with(|options| options.days = 1).start();
+    let mut checker = Checker::new(&app, None);
+    let status = backfill(&app, first);
+    assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&app));
     let mut wrong = checker.after_a_death();
-    let status = backfill(&case.app, second);
+    let status = backfill(&app, second);
     wrong.extend(checker.at_rest(status.code()));
     println!("{first} then {second:?}: {}", wrong.join("\n"));
     wrong.join("\n")
@@ -449,4 +451,62 @@ fn stored(workbook: &[u8]) -> Vec<u8> {
         to.write_all(&bytes).expect("written");
     }
     to.finish().expect("a container").into_inner()
+}
+
+// --- many publishers, one winner ----------------------------------------------------------------------------------
+
+/// Sixteen publishers create one object at the same time, and then replace it from the same state: one wins, the others are told, and the object
+/// is the winner's.
+async fn race(lake: &Lake, can_replace: bool) {
+    for round in 0..6 {
+        let path = format!("race/{round}").as_str().into();
+        let writes = (0..16).map(|n| lake.put_create(&path, bytes::Bytes::from(format!("{n} creates"))));
+        let created = futures::future::join_all(writes).await;
+        let seen = only_winner(lake, &path, created, "creates").await;
+        if !can_replace {
+            continue;
+        }
+        let write = |n| lake.put_if_unchanged(&path, format!("{n} replaces").into(), &seen);
+        let replaced = futures::future::join_all((0..16).map(write)).await;
+        only_winner(lake, &path, replaced, "replaces").await;
+        let late = lake.put_if_unchanged(&path, "late".into(), &seen).await;
+        assert_eq!(late.expect_err("stale").kind(), store::Kind::Conflict);
+    }
+}
+
+async fn only_winner(
+    lake: &Lake,
+    path: &object_store::path::Path,
+    outcomes: Vec<Result<store::Version, store::Error>>,
+    what: &str,
+) -> store::Version {
+    let found = lake.get(path).await.expect("read").expect("an object");
+    let winners: Vec<usize> = (0..outcomes.len()).filter(|n| outcomes[*n].is_ok()).collect();
+    let [winner] = winners.as_slice() else {
+        panic!("{winners:?} were told that they won");
+    };
+    assert_eq!(found, format!("{winner} {what}"));
+    let mut version = None;
+    for outcome in outcomes {
+        match outcome {
+            Ok(won) => version = Some(won),
+            Err(error) => assert_eq!(error.kind(), store::Kind::Conflict, "{error}"),
+        }
+    }
+    version.expect("there is a winner")
+}
+
+#[test]
+fn of_racing_publishers_with_a_stale_tag_exactly_one_wins() {
+    let places = [Some(Place::Folder), Place::s3(), Place::azure()];
+    for place in places.into_iter().flatten() {
+        let case = place.case("race");
+        // In a folder, replacing is decided by the ledger's lock: see the process that is refused in `kill`.
+        let can_replace = case.lake.is_some();
+        let lake = case.lake.unwrap_or_else(|| {
+            let url = store::file_url(&case.app.lake()).expect("a url");
+            Lake::open(&url, &Default::default()).expect("a lake")
+        });
+        case.app.block_on(race(&lake, can_replace));
+    }
 }
