@@ -256,7 +256,7 @@ impl<'a> Partition<'a> {
         for file in below(&lake.join(at)) {
             let name = file.file_name().expect("a name").to_string_lossy();
             if name.contains('#') {
-                // What a writer leaves when it is killed; no glob for Parquet files finds it.
+                // What a writer leaves when it is killed: no glob for Parquet files finds it, and the next publish removes it.
             } else if name == "part-0.parquet" {
                 match read_object(&file) {
                     Ok(found) => object = Some(found),

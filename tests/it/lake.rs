@@ -25,10 +25,11 @@ pub(crate) fn files(lake: &Path, dataset: Dataset) -> Vec<PathBuf> {
     below(&lake.join(dataset.as_str()))
 }
 
-/// All rows of a dataset, whatever is below its folder, as a glob would find them.
+/// All rows of a dataset, whatever is below its folder, as a glob for Parquet files would find them.
 pub(crate) fn rows(lake: &Path, dataset: Dataset) -> Vec<Row> {
     let mut rows = Vec::new();
-    for file in files(lake, dataset) {
+    let is_parquet = |file: &PathBuf| file.extension().is_some_and(|name| name == "parquet");
+    for file in files(lake, dataset).into_iter().filter(is_parquet) {
         let folder = file.parent().and_then(Path::file_name).expect("a folder");
         let dt = folder.to_string_lossy().replace("dt=", "");
         for mut row in rows_of(&file) {
