@@ -7,6 +7,7 @@
 //!
 //! Both are idempotent at every arrow: what was recorded is not done again, what was not is done again with the same result.
 
+mod belongs;
 mod inputs;
 mod parents;
 mod partition;
@@ -156,8 +157,12 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
             tenant.workbook_limits.clone(),
             context_of(tenant, job, &task.spec, Source::of(&fetched)),
         );
-        tokio::task::spawn_blocking(move || decode_and_normalize(&original, &limits, &context))
-            .await?
+        let spec = task.spec.clone();
+        tokio::task::spawn_blocking(move || {
+            let normalized = decode_and_normalize(&original, &limits, &context)?;
+            refuse_strangers(&spec, normalized)
+        })
+        .await?
     };
     drop(permit);
     match normalized {
@@ -288,6 +293,18 @@ fn decode_and_normalize(
             is_damaged: false,
         })
     })
+}
+
+/// What another export brought is as good as damaged: the next attempt fetches the file once more.
+fn refuse_strangers(spec: &TaskSpec, normalized: Normalized) -> Result<Normalized, Box<Broken>> {
+    match belongs::stranger(spec, &normalized.batch) {
+        None => Ok(normalized),
+        Some(reason) => Err(Box::new(Broken {
+            reason,
+            findings: normalized.findings,
+            is_damaged: true,
+        })),
+    }
 }
 
 /// Puts a task whose download cannot be read off; the next attempt fetches the same export's file once more.

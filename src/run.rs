@@ -570,8 +570,13 @@ impl Run {
 
     /// Asks for the tenant's rooms once a run; says whether they are known.
     async fn list_rooms(&mut self) -> Result<bool> {
-        if self.rooms.is_some() {
-            return Ok(true);
+        // Refused once is enough: every window would ask anew.
+        let is_refused = self
+            .summary
+            .blocked
+            .contains_key(&Dataset::ResourceReservationList);
+        if self.rooms.is_some() || is_refused {
+            return Ok(self.rooms.is_some());
         }
         let (tenant, stop, deadline) = (
             Arc::clone(&self.tenant),

@@ -78,6 +78,7 @@ const USER_ID: &str =
     "the answer holds accounts without such an id (Rooms); ask for user_id_type = \"open_id\"";
 const REDIRECTED: &str = "redirects are not followed; check base_url";
 const NOT_FEISHU: &str = "this is not the API's own answer; check base_url and proxies";
+const LIMITED: &str = "it is tried again when the limit resets; another program may share the app";
 const LATER: &str = "Feishu's side is in trouble; it is tried again later";
 const GONE: &str = "what was asked for is not there (any more); an export is asked for again";
 const GARBLED: &str = "it is tried again later; if it stays, check base_url and what stands between this machine and Feishu";
@@ -160,11 +161,7 @@ pub(super) const TABLE: &[(&[i64], ErrorKind, &str)] = &[
         ErrorKind::Scope,
         "let the user authorize the app again with these scopes",
     ),
-    (
-        &[99991400],
-        ErrorKind::RateLimited,
-        "it is tried again when the limit resets; another program may share the app",
-    ),
+    (&[99991400], ErrorKind::RateLimited, LIMITED),
     (
         &[99991403],
         ErrorKind::QuotaExhausted,
@@ -232,8 +229,8 @@ fn meaning(status: u16, code: Option<i64>) -> (ErrorKind, Option<&'static str>) 
         return (*kind, Some(fix));
     }
     match (status, code) {
-        (429, _) => (ErrorKind::RateLimited, None),
-        (408 | 500..=599, _) => (ErrorKind::Retry, None),
+        (429, _) => (ErrorKind::RateLimited, Some(LIMITED)),
+        (408 | 500..=599, _) => (ErrorKind::Retry, Some(CUT_OFF)),
         (300..=399, _) => (ErrorKind::Other, Some(REDIRECTED)),
         (_, None) => (ErrorKind::Other, Some(NOT_FEISHU)),
         (_, Some(_)) => (ErrorKind::Other, None),
@@ -530,25 +527,24 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// What to do when no answer came.
 fn transport_fix(error: &reqwest::Error) -> &'static str {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.downcast_ref::<rustls::Error>().is_some() {
-            return UNTRUSTED;
-        }
-        // An `io::Error` hides the error it was made from behind its own source.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) {
-            return UNTRUSTED;
-        }
-        source = cause.source();
+    if is_about_tls(error) {
+        return UNTRUSTED;
     }
     match () {
         () if error.is_connect() => UNREACHABLE,
         () if error.is_timeout() => TOO_SLOW,
         () => CUT_OFF,
     }
+}
+
+fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An `io::Error` hides the error that it was made from behind that one's own source.
+    let hidden = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || hidden.is_some_and(|hidden| is_about_tls(hidden))
+        || error.source().is_some_and(is_about_tls)
 }
 
 fn scope(text: &str, secrets: &[&str]) -> Option<String> {

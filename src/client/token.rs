@@ -90,6 +90,12 @@ pub(super) fn life(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// Whether a text can stand in a header at all.
+fn is_token(token: &SecretString) -> bool {
+    let token = token.expose_secret();
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Asks for a `tenant_access_token` of a self-built app (API reference, 1.2). Failures come with HTTP 200.
 pub(super) async fn fetch_tenant_token(
     http: &Http,
@@ -113,6 +119,9 @@ pub(super) async fn fetch_tenant_token(
     );
     let answer = http.send(&call, None).await?;
     let flat: Flat = answer.flat()?;
+    if !is_token(&flat.tenant_access_token) {
+        return Err(answer.garbled("what it calls a token is none"));
+    }
     let fresh = Fresh {
         token: flat.tenant_access_token,
         life: life(flat.expire),

@@ -443,14 +443,30 @@ pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> O
         .map(|(_, word)| word)
 }
 
-/// A text for a message: in backticks, on one line, at most 80 characters.
+/// A text for a message: in backticks, on one line, at most 80 characters, and without what an address may carry of credentials.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;
-    let mut shown: String = one_line(text).chars().take(LONGEST).collect();
+    let text = without_credentials(text);
+    let mut shown: String = one_line(&text).chars().take(LONGEST).collect();
     if text.chars().count() > LONGEST {
         shown.push('…');
     }
     format!("`{shown}`")
+}
+
+/// An address with `***` for its user and its query; other texts as they are.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let (address, query) = match rest.find(['?', '#']) {
+        Some(at) => (&rest[..at], "?***"),
+        None => (rest, ""),
+    };
+    match address.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}{query}"),
+        None => format!("{scheme}://{address}{query}"),
+    }
 }
 
 fn one_line(text: &str) -> String {

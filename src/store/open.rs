@@ -254,10 +254,19 @@ fn hidden<const N: usize>(
         .iter()
         .filter(|(key, _)| sounds_secret(key))
         .map(|(_, value)| value.clone());
-    known
+    let whole: Vec<String> = known.into_iter().flatten().chain(named).collect();
+    // A signature that is a query: what comes back may be a part of it.
+    let parts = whole.iter().filter(|value| value.contains('='));
+    let parts = parts.flat_map(|value| {
+        let pairs = value.trim_start_matches('?').split('&');
+        let raw = pairs.filter_map(|pair| Some(pair.split_once('=')?.1.to_owned()));
+        let decoded = url::form_urlencoded::parse(value.as_bytes());
+        raw.chain(decoded.map(|(_, value)| value.into_owned()))
+    });
+    let parts: Vec<String> = parts.collect();
+    whole
         .into_iter()
-        .flatten()
-        .chain(named)
+        .chain(parts)
         .filter(|value| value.len() >= MIN_SECRET_CHARS)
         .map(SecretString::from)
         .collect()

@@ -19,6 +19,7 @@ use meetlake::clock::Clock;
 use meetlake::config;
 use meetlake::dataset::Dataset;
 use meetlake::ledger::Ledger;
+use meetlake::pipeline::Tenant;
 use meetlake::run::{self, Scope, Summary};
 use meetlake_simulator::{Fault, Knobs, Options, Report, Server, SimClock};
 use serde_json::Value;
@@ -277,13 +278,24 @@ impl TestApp {
     }
 
     pub(crate) fn reconcile_scope(&self, scope: &Scope) -> Summary {
+        self.reconcile_with(scope, |_, _| ())
+    }
+
+    /// The same, with something about the tenant changed before anything begins.
+    pub(crate) fn reconcile_with(
+        &self,
+        scope: &Scope,
+        change: impl FnOnce(&mut Tenant, &Clock),
+    ) -> Summary {
         assert!(self.setup.is_fast, "real time needs the real binary");
         self.runtime.block_on(async {
             let config = config::load(&self.path("meetlake.toml"), &config::process_environment)
                 .expect("the configuration is valid");
-            let app = App::open(config, self.clock.clone(), "test")
+            let mut app = App::open(config, self.clock.clone(), "test")
                 .await
                 .expect("everything opens");
+            let only = app.tenants.first_mut().and_then(std::sync::Arc::get_mut);
+            change(only.expect("nobody else has it yet"), &self.clock);
             let [tenant] = app.tenants.as_slice() else {
                 panic!("there is one tenant");
             };

@@ -3,6 +3,7 @@
 //! ```text
 //! app    a simulated company, a configuration, and the program against it: the real binary, or its parts on a fast clock
 //! lake   reads what the program wrote, and checks that it is sound
+//! gate   stands before the simulator and misbehaves on the wire
 //! truth  compares a lake with the company, row by row
 //! ```
 //!
@@ -12,12 +13,15 @@ mod app;
 #[cfg(feature = "failpoints")]
 mod checker;
 mod fixtures;
+mod gate;
 mod hostile;
 mod lake;
 mod stores;
 mod truth;
 
+mod api_faults;
 mod atomicity;
+mod canaries;
 mod configuration;
 mod conservation;
 mod coverage;

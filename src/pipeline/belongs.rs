@@ -1,0 +1,117 @@
+//! Whether a workbook answers what was asked: the file of another export has the same header, and would be published without a word.
+
+use arrow::array::{Array as _, AsArray as _, PrimitiveArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use jiff::Timestamp;
+
+use crate::task::{Request, TaskSpec};
+
+/// Sheets tell minutes, requests seconds.
+const SLACK_S: i64 = 60;
+
+/// What is wrong, if most of the rows that tell a time lie outside of what the task asked for. A few may: what a window selects by is not
+/// documented to the second.
+#[must_use]
+pub(super) fn stranger(spec: &TaskSpec, batch: &RecordBatch) -> Option<String> {
+    let (first, last, asked) = asked(spec)?;
+    let first = times(batch, first)?;
+    let last = times(batch, last)?;
+    let (mut told, mut outside) = (0, 0);
+    for row in (0..batch.num_rows()).filter(|row| first.is_valid(*row)) {
+        let begins = first.value(row);
+        let ends = if last.is_valid(row) {
+            last.value(row)
+        } else {
+            begins
+        };
+        told += 1;
+        outside += u64::from(begins > asked.1 || ends < asked.0);
+    }
+    (outside * 2 > told).then(|| {
+        format!("{outside} of {told} rows lie outside of the time that was asked for; it is another export's file")
+    })
+}
+
+/// The columns that tell when a row began and ended, and the range in which they should, microseconds.
+fn asked(spec: &TaskSpec) -> Option<(&'static str, &'static str, (i64, i64))> {
+    let of_meeting = |start: i64, end: i64| {
+        let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
+        let lineage = &spec.lineage;
+        (
+            second(lineage.meeting_start_time).unwrap_or(start),
+            second(lineage.meeting_end_time).unwrap_or(end),
+        )
+    };
+    let (first, last, (start, end)) = match &spec.request {
+        Request::MeetingList { start, end, .. }
+        | Request::ResourceReservationList { start, end, .. } => {
+            ("start_time", "end_time", (*start, *end))
+        }
+        Request::ParticipantList { start, end, .. } => {
+            ("join_time", "leave_time", of_meeting(*start, *end))
+        }
+        Request::ParticipantQualityList { start, end, .. } => {
+            ("time", "time", of_meeting(*start, *end))
+        }
+        Request::DailyReport { .. } | Request::TopUser { .. } => return None,
+    };
+    let micros = |second: i64| second.saturating_mul(1_000_000);
+    Some((
+        first,
+        last,
+        (
+            micros(start.saturating_sub(SLACK_S)),
+            micros(end.saturating_add(SLACK_S)),
+        ),
+    ))
+}
+
+fn times<'b>(
+    batch: &'b RecordBatch,
+    name: &str,
+) -> Option<&'b PrimitiveArray<TimestampMicrosecondType>> {
+    batch.column_by_name(name)?.as_primitive_opt()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, TimestampMicrosecondArray};
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::task::{Lineage, UserIdType};
+    use crate::window::Window;
+
+    /// What is said of meetings that began so many hours after the window's start, and took one each.
+    fn said(hours: &[Option<i64>]) -> Option<String> {
+        let start: Timestamp = "2026-10-01T00:00:00Z".parse().expect("an instant");
+        let end = start + SignedDuration::from_hours(24);
+        let request = Request::MeetingList {
+            start: start.as_second(),
+            end: end.as_second(),
+            user_id_type: UserIdType::UserId,
+        };
+        let window = Window::new(start, end).expect("a window");
+        let spec = TaskSpec::new("acme", window, request, Lineage::default());
+        let column = |later: i64| {
+            let times = hours.iter().map(|hour| {
+                hour.map(|hour| start.as_microsecond() + (hour + later) * 3_600_000_000)
+            });
+            Arc::new(times.collect::<TimestampMicrosecondArray>()) as ArrayRef
+        };
+        let batch =
+            RecordBatch::try_from_iter([("start_time", column(0)), ("end_time", column(1))]);
+        stranger(&spec, &batch.expect("a batch"))
+    }
+
+    #[test]
+    fn the_file_of_another_day_is_noticed_and_a_meeting_across_midnight_is_not() {
+        assert_eq!(said(&[]), None);
+        assert_eq!(said(&[None, None]), None);
+        assert_eq!(said(&[Some(-1), Some(0), Some(24), Some(25)]), None);
+        let said = said(&[Some(23), Some(30), Some(40), None]).expect("another day's");
+        assert!(said.starts_with("2 of 3 rows lie outside"), "{said}");
+    }
+}

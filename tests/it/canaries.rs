@@ -1,0 +1,916 @@
+//! Secrets and personal data go where they belong and nowhere else.
+//!
+//! Each secret is a string of its own, a canary. The program is taken through every verb at the most talkative log level, in text and in JSON,
+//! against an API and a store that send back what they are told; then everything it wrote or said is searched. Personal data is the product:
+//! workbooks, packs, Parquet and the spool hold it. Logs, errors, names of files, the ledger, manifests, quarantine records and pages must not.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+use meetlake::cli::open::App;
+use meetlake::client::{Client, Error, ExportStatus, Settings, UserTokenSettings};
+use meetlake::clock::Clock;
+use meetlake::config;
+use meetlake::dataset::Dataset;
+use meetlake::store::Lake;
+use meetlake::task::ExportId;
+use meetlake::task::machine::{FileToken, State};
+use rust_xlsxwriter::Workbook;
+use serde_json::json;
+
+use crate::app::{Output, Setup, TestApp, signal, wait, zone};
+use crate::gate::{Act, Answer, Does, Gate, Place, Seen, When, Wrong};
+
+const APP_SECRET: &str = "canary-app-secret-7f3a";
+const FILE_SECRET: &str = "canary-file-secret-91bc";
+const REFRESH_TOKEN: &str = "ur-canary-refresh-55aa";
+const SIGNED_URL: &str = "canary-signature-c0de";
+const CELL: &str = "canary-cell-value-3e11";
+const BAD_CELL: &str = "canary-bad-cell-b4d5";
+const EMAIL: &str = "canary.person@example.com";
+const PHONE: &str = "+86138canary0042";
+const NAME: &str = "卡娜瑞";
+const S3_KEY_ID: &str = "CANARYS3KEYID00017";
+const S3_SECRET: &str = "canary/s3+secret/key-22f0";
+const S3_SESSION: &str = "canary-s3-session-token-83ab";
+const AZURE_KEY: &str = "Y2FuYXJ5LWF6dXJlLWFjY291bnQta2V5LWZmMTE=";
+const AZURE_SAS: &str = "canarysassignature66";
+const GOOGLE_KEY: &str = "canary-google-private-key-19de";
+const LAKE_PASSWORD: &str = "canary-lake-password-4417";
+const LAKE_QUERY: &str = "canary-lake-query-5e5e";
+const HOST_PASSWORD: &str = "canary-host-password-0a0b";
+const HOST_QUERY: &str = "canary-host-query-9c9c";
+const INLINE_SECRET: &str = "canary-inline-secret-6d6d";
+const OPTION_SECRET: &str = "canary-option-secret-e2e2";
+
+/// Verbs at the most talkative level, in both formats.
+const FORMATS: [&[&str]; 2] = [&["--log", "trace"], &["--log", "trace", "--log-json"]];
+
+// --- the checker ----------------------------------------------------------------------------------------------------
+
+/// Something that was written or said, and where.
+struct Written {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// Everything to be searched.
+#[derive(Default)]
+struct Places(Vec<Written>);
+
+impl Places {
+    fn add(&mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
+        let (name, bytes) = (name.into(), bytes.into());
+        self.0.push(Written { name, bytes });
+    }
+
+    fn add_output(&mut self, name: &str, output: &Output) {
+        self.add(format!("{name}: stdout"), output.stdout.as_bytes());
+        self.add(format!("{name}: stderr"), output.stderr.as_bytes());
+    }
+
+    /// The ledger's files, the records in the lake, and the name of every file; not what the product consists of.
+    fn add_folder(&mut self, folder: &Path) {
+        let files = crate::app::snapshot(folder);
+        let names: Vec<String> = files
+            .keys()
+            .map(|path| path.display().to_string())
+            .collect();
+        self.add("names of files", names.join("\n"));
+        for (path, (bytes, _)) in files {
+            let name = path
+                .strip_prefix(folder)
+                .expect("below it")
+                .display()
+                .to_string();
+            let is_ledger = name.starts_with("meetlake.db");
+            let is_record = name.starts_with("lake/_") && name.ends_with(".json");
+            if is_ledger || is_record || name == "child.log" {
+                self.add(name, bytes);
+            }
+        }
+    }
+
+    /// Where a canary was found, as it is or as it stands in a query.
+    fn find(&self, canaries: &[String]) -> Vec<String> {
+        let mut found = Vec::new();
+        for canary in canaries {
+            let escaped: String = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
+            for place in &self.0 {
+                if contains(&place.bytes, canary) || contains(&place.bytes, &escaped) {
+                    found.push(format!(
+                        "{canary} in {}: {}",
+                        place.name,
+                        around(&place.bytes, canary)
+                    ));
+                }
+            }
+        }
+        found
+    }
+
+    /// How much was searched.
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|place| place.bytes.len()).sum()
+    }
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == text[0]) {
+        rest = &rest[at..];
+        if rest.starts_with(text) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+/// What stands around a canary, for whoever has to find out how it came there.
+fn around(bytes: &[u8], canary: &str) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let Some(at) = text.find(canary) else {
+        return "escaped".to_owned();
+    };
+    let before: String = text[..at]
+        .chars()
+        .rev()
+        .take(200)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
+    let after: String = text[at..].chars().take(200).collect();
+    format!("{before}{after}")
+}
+
+fn owned(canaries: &[&str]) -> Vec<String> {
+    canaries.iter().map(|canary| (*canary).to_owned()).collect()
+}
+
+#[test]
+fn the_checker_finds_a_planted_canary_wherever_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder above")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    };
+    write(
+        "meetlake.db-wal",
+        format!("\0\x01binary {APP_SECRET}\0").as_bytes(),
+    );
+    write("lake/_quarantine/x.json", CELL.as_bytes());
+    write(
+        "lake/_manifest/x.json",
+        b"?token=canary%2Fs3%2Bsecret%2Fkey-22f0",
+    );
+    write(&format!("spool/{EMAIL}.rows"), b"");
+    write("spool/original", PHONE.as_bytes());
+    let mut places = Places::default();
+    places.add_folder(folder.path());
+    let found = places.find(&owned(&[APP_SECRET, CELL, S3_SECRET, EMAIL, PHONE]));
+    assert_eq!(
+        found.len(),
+        4,
+        "a workbook's content is the product: {found:#?}"
+    );
+}
+
+// --- an API that tells everything back ------------------------------------------------------------------------------
+
+/// An error that holds everything that the request held.
+fn echo(status: u16, code: i64, seen: &Seen) -> Act {
+    let msg = format!(
+        "{} {} {} {}",
+        seen.bearer(),
+        seen.target,
+        seen.query("file_token").unwrap_or_default(),
+        String::from_utf8_lossy(&seen.body)
+    );
+    let body = json!({
+        "code": code, "msg": msg, "error_description": msg,
+        "error": { "log_id": seen.bearer(), "permission_violations": [{ "subject": seen.bearer() }] },
+    });
+    let log_id = if seen.bearer().is_empty() {
+        APP_SECRET
+    } else {
+        seen.bearer()
+    };
+    Act::Answer(Answer::json(status, &body).with("x-tt-logid", log_id))
+}
+
+/// The same as a gateway's page.
+fn echo_page(seen: &Seen) -> Act {
+    let page = format!(
+        "<h1>502</h1><p>{} {} {}</p>",
+        seen.target,
+        seen.bearer(),
+        String::from_utf8_lossy(&seen.body)
+    );
+    Act::Answer(Answer::new(502, "text/html", page))
+}
+
+fn telltale() -> Vec<Wrong> {
+    let wrong = |place, when, does| Wrong { place, when, does };
+    vec![
+        wrong(
+            Place::Token,
+            When::First(1),
+            Does::Instead(|s, _| echo(500, 2200, s)),
+        ),
+        wrong(
+            Place::Token,
+            When::Always,
+            Does::After(|s, _, a| {
+                let is_beta = String::from_utf8_lossy(&s.body).contains(FILE_SECRET);
+                if is_beta {
+                    echo(200, 10015, s)
+                } else {
+                    Act::Answer(a)
+                }
+            }),
+        ),
+        wrong(
+            Place::UserToken,
+            When::First(1),
+            Does::Instead(|s, _| echo(500, 20050, s)),
+        ),
+        wrong(
+            Place::Poll,
+            When::First(1),
+            Does::Instead(|s, _| echo(500, 121001, s)),
+        ),
+        wrong(
+            Place::Download,
+            When::First(1),
+            Does::Instead(|s, _| echo_page(s)),
+        ),
+        wrong(
+            Place::Download,
+            When::First(2),
+            Does::Instead(|s, _| echo(500, 121001, s)),
+        ),
+        wrong(
+            Place::Submit,
+            When::Always,
+            Does::After(|s, _, a| {
+                let is_struck =
+                    s.path().ends_with("participant_quality_list") && s.number.is_multiple_of(2);
+                if is_struck {
+                    echo(400, 121003, s)
+                } else {
+                    Act::Answer(a)
+                }
+            }),
+        ),
+        wrong(
+            Place::Poll,
+            When::Always,
+            Does::After(|s, _, a| {
+                // A failure with a message that tells everything, and an address that is signed.
+                let failed =
+                    json!({ "status": 2, "fail_msg": format!("{} {}", s.bearer(), APP_SECRET) });
+                Act::Answer(a.edit(|body| match s.number {
+                    4 => body["data"] = failed,
+                    _ => {
+                        body["data"]["url"] =
+                            json!(format!("https://files.example.com/x?sig={SIGNED_URL}"))
+                    }
+                }))
+            }),
+        ),
+    ]
+}
+
+/// An application whose API tells everything back, with a tenant that signs in as a user and one whose secret is wrong.
+fn app_with_canaries() -> (TestApp, Gate) {
+    let setup = Setup::real().with(|options| {
+        (options.days, options.meetings_per_day) = (1, 3);
+        options.app_secret = APP_SECRET.to_owned();
+        options.refresh_token = REFRESH_TOKEN.to_owned();
+    });
+    let app = setup.start();
+    let gate = app.block_on(Gate::start(app.server().base_url()));
+    app.teach_pace();
+    let (host, app_id) = (gate.url(), &app.setup.options.app_id);
+    app.write("refresh", REFRESH_TOKEN);
+    app.write("secret", FILE_SECRET);
+    for name in ["refresh", "secret"] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(app.path(name), mode).expect("a mode");
+    }
+    app.write("meetlake.toml", &format!(
+        "version = 1\n[lake]\nurl = \"lake\"\n\
+         [tenants.acme]\nhost = \"{host}\"\napp_id = \"{app_id}\"\napp_secret = \"${{CANARY_APP_SECRET}}\"\nrefresh_token_file = \"refresh\"\n\
+         [tenants.beta]\nhost = \"{host}\"\napp_id = \"{app_id}\"\napp_secret_file = \"secret\"\n\
+         [limits]\nexports_per_minute = 10000\nrooms_per_minute = 10000\nreports_per_minute = 10000\n"
+    ));
+    (app, gate)
+}
+
+fn command(app: &TestApp, args: &[&str], format: &[&str]) -> Command {
+    let mut command = app.command(&[args, format].concat());
+    command.env("CANARY_APP_SECRET", APP_SECRET);
+    command
+}
+
+/// What the company's people would not like to read in a log.
+fn personal_data(app: &TestApp) -> Vec<String> {
+    let company = app.server().company();
+    let people = company.employees().iter().flat_map(|person| {
+        [
+            &person.name,
+            &person.email,
+            &person.mobile,
+            &person.employee_no,
+        ]
+        .map(String::clone)
+    });
+    let topics = company
+        .meetings()
+        .iter()
+        .map(|meeting| meeting.topic.trim().to_owned());
+    // Shorter ones are words that anybody uses.
+    people
+        .chain(topics)
+        .filter(|text| text.len() >= 6)
+        .collect()
+}
+
+#[test]
+fn no_secret_and_nobody_s_data_is_where_it_should_not_be() {
+    let (app, gate) = app_with_canaries();
+    let mut places = Places::default();
+    let day = app.first_day().to_string();
+    let range = [
+        "backfill",
+        "--from",
+        &day,
+        "--to",
+        &app.end_day().to_string(),
+    ];
+    for (format, more) in FORMATS.into_iter().zip([
+        &["--again", "--deadline", "10s"][..],
+        &["--again", "--deadline", "10s", "--json"],
+    ]) {
+        gate.set(&telltale());
+        let args = [&range, more].concat();
+        let output = crate::app::finish(&mut command(&app, &args, format));
+        assert!(output.stderr.contains("TRACE"), "the log says everything");
+        assert!([0, 3].contains(&output.code), "{}", output.stdout);
+        places.add_output(&args.join(" "), &output);
+        gate.set(&[]);
+        for args in [
+            &["validate"][..],
+            &["plan"],
+            &["plan", "--json"],
+            &["status"],
+            &["status", "--json"],
+            &["doctor"],
+            &["doctor", "--json"],
+            &["run", "--deadline", "3s", "--json"],
+        ] {
+            let output = crate::app::finish(&mut command(&app, args, format));
+            places.add_output(&args.join(" "), &output);
+        }
+    }
+    serve(&app, &mut places);
+    places.add_folder(app.path("").as_path());
+    debug_and_panic(&app, &gate, &mut places);
+
+    let mut canaries = owned(&[APP_SECRET, FILE_SECRET, REFRESH_TOKEN, SIGNED_URL]);
+    let tokens = gate.tokens();
+    let kinds = |prefix: &str| {
+        tokens
+            .iter()
+            .filter(|token| token.starts_with(prefix))
+            .count()
+    };
+    assert!(
+        kinds("t-") > 0 && kinds("ur-") > 0 && tokens.len() > 10,
+        "{tokens:?}"
+    );
+    canaries.extend(tokens);
+    let secrets = canaries.len();
+    canaries.extend(personal_data(&app));
+    let found = places.find(&canaries);
+    println!(
+        "{secrets} secrets and {} personal texts, {} places, {} bytes",
+        canaries.len() - secrets,
+        places.0.len(),
+        places.bytes()
+    );
+    assert!(
+        found.is_empty(),
+        "{} found:\n{}",
+        found.len(),
+        found
+            .iter()
+            .take(10)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n\n")
+    );
+}
+
+/// A server in the middle of its work: its pages, its log, and its ledger with what is not in the main file yet.
+fn serve(app: &TestApp, places: &mut Places) {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = address.expect("a free port").to_string();
+    let log = fs::File::create(app.path("child.log")).expect("a log");
+    let mut command = command(app, &["serve", "--listen", &address], FORMATS[1]);
+    command
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log);
+    let mut child = command.spawn().expect("the binary starts");
+    let get = |path: &str| {
+        app.block_on(async {
+            let url = format!("http://{address}{path}");
+            reqwest::get(url).await.ok()?.text().await.ok()
+        })
+    };
+    let began = Instant::now();
+    while get("/healthz").is_none() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it answers");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for path in ["/", "/status.json", "/readyz", "/healthz", "/nowhere"] {
+        places.add(format!("serve: {path}"), get(path).expect("it answers"));
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let file = app.path(&format!("meetlake.db{suffix}"));
+        places.add(
+            format!("serve: the ledger{suffix}"),
+            fs::read(file).unwrap_or_default(),
+        );
+    }
+    signal(&child, "TERM");
+    wait(&mut child, Duration::from_secs(25));
+}
+
+/// The texts that a programmer's `{:?}` or a panic would print.
+fn debug_and_panic(app: &TestApp, gate: &Gate, places: &mut Places) {
+    let environment = |name: &str| (name == "CANARY_APP_SECRET").then(|| APP_SECRET.to_owned());
+    let config = config::load(&app.path("meetlake.toml"), &environment).expect("it is valid");
+    places.add("Debug of Config", format!("{config:?} {config:#?}"));
+    let settings = Settings {
+        user_token: Some(UserTokenSettings {
+            refresh_token_file: app.path("refresh"),
+        }),
+        ..Settings::new(
+            gate.url().parse().expect("a URL"),
+            "cli_1",
+            APP_SECRET.into(),
+        )
+    };
+    places.add("Debug of Settings", format!("{settings:?} {settings:#?}"));
+    let client = Client::new(settings, Clock::system()).expect("a client");
+    places.add("Debug of Client", format!("{client:?} {client:#?}"));
+    let done = ExportStatus::Done {
+        file_token: FILE_SECRET.into(),
+    };
+    places.add("Debug of ExportStatus", format!("{done:?} {done:#?}"));
+    let ready = State::Ready {
+        export_id: ExportId("1".into()),
+        submitted_at: jiff::Timestamp::UNIX_EPOCH,
+        file_token: FileToken(FILE_SECRET.into()),
+        relinked: false,
+    };
+    places.add(
+        "Debug and JSON of State",
+        format!("{ready:?} {ready:#?} {}", json!(ready)),
+    );
+    gate.set(&[Wrong {
+        place: Place::Token,
+        when: When::Always,
+        does: Does::Instead(|s, _| echo(400, 10015, s)),
+    }]);
+    let error: Error = app
+        .block_on(client.check_token())
+        .expect_err("it is refused");
+    places.add("Debug of Error", format!("{error} {error:?} {error:#?}"));
+    let open = app
+        .block_on(App::open(config, Clock::system(), "test"))
+        .expect("everything opens");
+    places.add("Debug of App", format!("{open:?} {open:#?}"));
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let nothing: Result<(), _> = Err((&open, &client, &error, &ready, &done));
+        nothing.expect("a panic that prints everything");
+    }));
+    let panic = panic.expect_err("it panicked");
+    let text = panic.downcast_ref::<String>().expect("its message");
+    assert!(text.contains("base_url"), "it prints something: {text}");
+    places.add("a panic", text.as_bytes());
+}
+
+// --- workbooks with cells that do not fit ---------------------------------------------------------------------------
+
+/// Rows for both days, half of them each; in one of them, or in all, a duration that is none.
+fn people(all_bad: bool) -> Vec<u8> {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    let last: Date = jiff::Timestamp::now()
+        .to_zoned(zone())
+        .date()
+        .saturating_sub(2.days());
+    let headers = [
+        "会议ID",
+        "会议主题",
+        "会议组织者",
+        "邮箱",
+        "手机",
+        "会议开始时间",
+        "会议结束时间",
+        "会议持续时间",
+    ];
+    for (column, header) in (0..).zip(headers) {
+        sheet.write(0, column, header).expect("a header");
+    }
+    for row in 0..40u32 {
+        let day = last
+            .saturating_sub(i64::from(row % 2).days())
+            .strftime("%Y.%m.%d");
+        let (start, end) = (
+            format!("{day} 10:{row:02}:00 (GMT+08:00)"),
+            format!("{day} 11:00:00 (GMT+08:00)"),
+        );
+        let duration = if all_bad || row == 7 {
+            BAD_CELL
+        } else {
+            "00:30:00"
+        };
+        let number = (100_000_000 + row).to_string();
+        for (column, text) in (0..).zip([
+            number.as_str(),
+            CELL,
+            NAME,
+            EMAIL,
+            PHONE,
+            &start,
+            &end,
+            duration,
+        ]) {
+            sheet.write(row + 1, column, text).expect("a cell");
+        }
+    }
+    workbook.save_to_buffer().expect("a workbook")
+}
+
+#[test]
+fn no_cell_of_a_workbook_is_told_when_it_does_not_fit() {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    let gate = app.block_on(Gate::start(app.server().base_url()));
+    app.teach_pace();
+    let config = fs::read_to_string(app.path("meetlake.toml")).expect("a file");
+    app.write(
+        "meetlake.toml",
+        &config.replace(app.server().base_url(), &gate.url()),
+    );
+    gate.set(&[Wrong {
+        place: Place::Download,
+        when: When::Always,
+        does: Does::Instead(|s, _| {
+            Act::Answer(Answer::new(
+                200,
+                "application/octet-stream",
+                people(!s.is_victim),
+            ))
+        }),
+    }]);
+    let mut places = Places::default();
+    let output = app.backfill(&["--log", "trace"]);
+    assert_eq!(output.code, 3, "{}", output.stdout);
+    assert!(
+        output.stdout.contains("duration"),
+        "the column is named: {}",
+        output.stdout
+    );
+    places.add_output("backfill", &output);
+    for args in [
+        &["status", "--log", "trace"][..],
+        &["status", "--json"],
+        &["plan", "--json"],
+    ] {
+        places.add_output(&args.join(" "), &app.meetlake(args));
+    }
+    for (name, all_bad) in [("good.xlsx", false), ("bad.xlsx", true)] {
+        fs::write(app.path(name), people(all_bad)).expect("a file");
+        for more in [
+            &["--log", "trace"][..],
+            &["--json", "--log", "trace", "--log-json"],
+        ] {
+            let args = [
+                "convert",
+                "--dataset",
+                "meeting_list",
+                "--time-zone",
+                "Asia/Shanghai",
+                "--out",
+                "out.parquet",
+                name,
+            ];
+            let output = app.meetlake(&[&args, more].concat());
+            assert_eq!(output.code, if all_bad { 7 } else { 0 }, "{output:?}");
+            places.add_output(&format!("convert {name}"), &output);
+        }
+    }
+    places.add_folder(app.path("").as_path());
+    let records = places
+        .0
+        .iter()
+        .filter(|place| place.name.starts_with("lake/_quarantine"));
+    assert!(records.count() > 0, "something is in quarantine");
+    let found = places.find(&owned(&[CELL, BAD_CELL, EMAIL, PHONE, NAME]));
+    println!(
+        "5 canaries, {} places, {} bytes",
+        places.0.len(),
+        places.bytes()
+    );
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+}
+
+// --- a store that tells everything back -----------------------------------------------------------------------------
+
+/// Answers every request with an error that holds the request and every secret of a store.
+fn echoing_store() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            std::thread::spawn(move || {
+                let mut bytes = vec![0; 64 << 10];
+                let count = stream.read(&mut bytes).unwrap_or(0);
+                let request = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                let secrets = [S3_KEY_ID, S3_SECRET, S3_SESSION, AZURE_KEY, AZURE_SAS].join(" ");
+                let body = format!(
+                    "<Error><Code>Denied</Code><Message>{secrets} {request}</Message></Error>"
+                );
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn no_secret_of_a_store_is_told() {
+    let endpoint = echoing_store();
+    let s3 = format!(
+        "aws_endpoint = \"{endpoint}\"\naws_region = \"us-east-1\"\naws_access_key_id = \"${{K1}}\"\naws_secret_access_key = \"${{K2}}\"\naws_session_token = \"${{K3}}\"\naws_allow_http = \"true\"\n"
+    );
+    let azure = |credential: &str| {
+        format!(
+            "azure_storage_account_name = \"account\"\nazure_storage_endpoint = \"{endpoint}\"\n{credential}\nazure_allow_http = \"true\"\n"
+        )
+    };
+    let lakes = [
+        ("s3://lake/x", s3),
+        (
+            "az://lake/x",
+            azure("azure_storage_account_key = \"${K4}\""),
+        ),
+        ("az://lake/x", azure("azure_storage_sas_token = \"${K5}\"")),
+        (
+            "gs://lake/x",
+            "google_service_account_key = \"${K6}\"".to_owned(),
+        ),
+    ];
+    let workers = lakes.map(|(lake, options)| {
+        std::thread::spawn(move || {
+            let mut setup = Setup::real().only(&[Dataset::DailyReport]);
+            setup.lake = Some(lake.to_owned());
+            setup.lake_options = format!("[lake.options]\n{options}");
+            let app = setup.start();
+            let mut places = Places::default();
+            for format in FORMATS {
+                for args in [&["run"][..], &["run", "--json"], &["doctor"], &["doctor", "--json"], &["validate"], &["plan"], &["status", "--json"]] {
+                    let mut command = app.command(&[args, format].concat());
+                    let google = json!({ "type": "service_account", "private_key": GOOGLE_KEY, "private_key_id": GOOGLE_KEY, "client_email": "x", "disable_oauth": false });
+                    let google = google.to_string();
+                    let sas = format!("sv=2022-11-02&sig={AZURE_SAS}");
+                    for (name, value) in [("K1", S3_KEY_ID), ("K2", S3_SECRET), ("K3", S3_SESSION), ("K4", AZURE_KEY), ("K5", &sas), ("K6", &google)] {
+                        command.env(name, value);
+                    }
+                    let output = crate::app::finish(&mut command);
+                    if args[0] == "run" || args[0] == "doctor" {
+                        assert_ne!(output.code, 0, "{lake} {args:?}: {output:?}");
+                    }
+                    places.add_output(&format!("{lake} {}", args.join(" ")), &output);
+                }
+            }
+            places.add_folder(app.path("").as_path());
+            // What a store is not given cannot be hidden by knowing it: only its own secrets are looked for.
+            let mine: &[&str] = match &lake[..2] {
+                "s3" => &[S3_KEY_ID, S3_SECRET, S3_SESSION],
+                "az" if app.setup.lake_options.contains("K4") => &[AZURE_KEY],
+                "az" => &[AZURE_SAS],
+                _ => &[GOOGLE_KEY],
+            };
+            println!("{lake}: {} places, {} bytes", places.0.len(), places.bytes());
+            places.find(&owned(mine))
+        })
+    });
+    for worker in workers {
+        let found = worker.join().expect("no assertion failed");
+        assert!(found.is_empty(), "{}", found.join("\n\n"));
+    }
+    let options = [
+        ("aws_secret_access_key", S3_SECRET),
+        ("aws_access_key_id", S3_KEY_ID),
+    ];
+    let options = options
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let lake = Lake::open("s3://lake/x", &options).expect("a lake");
+    let mut places = Places::default();
+    places.add("Debug of Lake", format!("{lake:?} {lake:#?}"));
+    assert_eq!(
+        places.find(&owned(&[S3_SECRET, S3_KEY_ID])),
+        Vec::<String>::new()
+    );
+}
+
+// --- secrets where they must not be given ---------------------------------------------------------------------------
+
+#[test]
+fn a_secret_in_the_wrong_place_of_the_configuration_is_refused_and_not_repeated() {
+    let tenant = |host: &str, secret: &str| {
+        format!("[tenants.acme]\nhost = \"{host}\"\napp_id = \"cli_1\"\n{secret}\n")
+    };
+    let good = tenant("feishu", "app_secret = \"${CANARY_APP_SECRET}\"");
+    let wrong = [
+        format!("[lake]\nurl = \"s3://key:{LAKE_PASSWORD}@lake/x\"\n{good}"),
+        format!("[lake]\nurl = \"s3://lake/x?sig={LAKE_QUERY}\"\n{good}"),
+        format!(
+            "[lake]\nurl = \"lake\"\n{}",
+            tenant(
+                &format!("https://user:{HOST_PASSWORD}@open.example.com"),
+                "app_secret = \"${CANARY_APP_SECRET}\""
+            )
+        ),
+        format!(
+            "[lake]\nurl = \"lake\"\n{}",
+            tenant(
+                &format!("https://open.example.com/?token={HOST_QUERY}"),
+                "app_secret = \"${CANARY_APP_SECRET}\""
+            )
+        ),
+        format!(
+            "[lake]\nurl = \"lake\"\n{}",
+            tenant("feishu", &format!("app_secret = \"{INLINE_SECRET}\""))
+        ),
+        format!(
+            "[lake]\nurl = \"s3://lake\"\n[lake.options]\naws_secret_access_key = \"{OPTION_SECRET}\"\n{good}"
+        ),
+    ];
+    let app = Setup::real().start();
+    let mut places = Places::default();
+    for config in wrong {
+        app.write("meetlake.toml", &format!("version = 1\n{config}"));
+        for args in [
+            &["validate"][..],
+            &["validate", "--json"],
+            &["run"],
+            &["doctor", "--json"],
+            &["plan"],
+            &["status"],
+            &["serve"],
+        ] {
+            let output = crate::app::finish(&mut command(&app, args, FORMATS[0]));
+            assert_eq!(output.code, 2, "{config}: {output:?}");
+            places.add_output(&args.join(" "), &output);
+        }
+    }
+    let canaries = [
+        APP_SECRET,
+        LAKE_PASSWORD,
+        LAKE_QUERY,
+        HOST_PASSWORD,
+        HOST_QUERY,
+        INLINE_SECRET,
+        OPTION_SECRET,
+    ];
+    println!(
+        "{} canaries, {} places, {} bytes",
+        canaries.len(),
+        places.0.len(),
+        places.bytes()
+    );
+    assert_eq!(places.find(&owned(&canaries)), Vec::<String>::new());
+}
+
+// --- text that a terminal would obey --------------------------------------------------------------------------------
+
+#[test]
+fn a_sheet_s_name_and_header_cannot_paint_the_terminal() {
+    let hostile = "\u{9b}31m\u{202e}\u{7f}red";
+    let mut workbook = Workbook::new();
+    for name in [format!("a{hostile}"), format!("b{hostile}")] {
+        let sheet = workbook.add_worksheet();
+        sheet.set_name(&name).expect("a name");
+        for (column, header) in (0..).zip(["会议ID", "会议开始时间", &format!("new{hostile}")])
+        {
+            sheet.write(0, column, header).expect("a header");
+        }
+        sheet.write(1, 0, "123456789").expect("a cell");
+        sheet
+            .write(1, 1, format!("no time {hostile}"))
+            .expect("a cell");
+    }
+    let app = Setup::real().start();
+    fs::write(
+        app.path("in.xlsx"),
+        workbook.save_to_buffer().expect("a workbook"),
+    )
+    .expect("a file");
+    for more in [
+        &[][..],
+        &["--json"],
+        &["--log", "trace"],
+        &["--log", "trace", "--log-json"],
+    ] {
+        let args = [
+            "convert",
+            "--dataset",
+            "meeting_list",
+            "--time-zone",
+            "UTC",
+            "--out",
+            "out.parquet",
+            "in.xlsx",
+        ];
+        let output = app.meetlake(&[&args, more].concat());
+        let obeyed = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}');
+        assert!(!output.text().contains(obeyed), "{output:?}");
+        assert!(
+            output.text().contains("red"),
+            "the name is shown: {output:?}"
+        );
+    }
+}
+
+// --- core files -----------------------------------------------------------------------------------------------------
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_process_leaves_no_core_file_and_lets_nobody_look_into_it() {
+    use std::io::BufRead as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::process::CommandExt as _;
+
+    let is_root = fs::metadata("/proc/self").expect("this process").uid() == 0;
+    let mut command = crate::app::binary();
+    command.args([
+        "simulate",
+        "--listen",
+        "127.0.0.1:0",
+        "--days",
+        "1",
+        "--json",
+    ]);
+    if is_root {
+        // The files of a process of root's are root's anyway.
+        command.uid(65_534);
+    }
+    let piped = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null());
+    let mut child = piped.spawn().expect("the binary starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("it is piped");
+    std::io::BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("it has started");
+    let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id()));
+    let limits = read("limits").expect("its limits");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let words: Vec<&str> = core.expect("a line").split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{words:?}");
+    // What belongs to a process that must not be dumped belongs to root, whoever runs it.
+    for name in ["environ", "mem", "maps"] {
+        let data = fs::metadata(format!("/proc/{}/{name}", child.id())).expect("a file");
+        assert_eq!(data.uid(), 0, "{name}");
+    }
+    if !is_root {
+        assert!(read("environ").is_err(), "its environment can be read");
+    }
+    signal(&child, "TERM");
+    wait(&mut child, Duration::from_secs(25));
+}
