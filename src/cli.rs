@@ -25,6 +25,7 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::{ledger, store, telemetry};
 
@@ -87,6 +88,9 @@ enum Verb {
     Simulate(simulate::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
+    /// Read workbooks from standard input, for the process that started this one.
+    #[command(name = decode::VERB, hide = true)]
+    ParseWorkbook,
 }
 
 /// Parses the arguments, runs the verb, and says how it ended.
@@ -97,6 +101,9 @@ pub fn main() -> ExitCode {
     dumps::forbid();
     end_quietly_on_closed_pipes();
     let cli = Cli::parse();
+    if matches!(cli.verb, Verb::ParseWorkbook) {
+        return decode::serve();
+    }
     // A person at a terminal reads the verb's own output; a server's output is its log.
     let default = if matches!(cli.verb, Verb::Serve(_)) {
         telemetry::DEFAULT_FILTER
@@ -167,7 +174,7 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Backfill(args) => Box::pin(run::backfill(&common, &args)).await,
         Verb::Serve(args) => Box::pin(serve::run(&common, &args)).await,
         Verb::Status(args) => Box::pin(status::run(&common, &args)).await,
-        Verb::Convert(args) => Ok(convert::run(&args)),
+        Verb::Convert(args) => Ok(convert::run(&args, &Fallback::of_this_program())),
         #[cfg(feature = "simulator")]
         Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
         Verb::Completions(args) => Ok(completions::run(
@@ -175,6 +182,7 @@ async fn dispatch(cli: Cli) -> Result<Code> {
             Cli::command(),
             &mut std::io::stdout(),
         )?),
+        Verb::ParseWorkbook => unreachable!("it ended before there was a runtime"),
     }
 }
 

@@ -20,6 +20,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
@@ -29,6 +30,7 @@ pub use problem::{Position, Problem, Problems};
 pub use tenant::TenantConfig;
 pub use text::show_duration;
 
+use crate::decode;
 use crate::job::JobSpec;
 use document::{Field, Section, Source};
 use job_file::TenantZones;
@@ -38,6 +40,11 @@ pub const FILE_NAME: &str = "meetlake.toml";
 
 /// A configuration or job file is a page or two; a larger one is something else.
 const LONGEST_FILE_BYTES: u64 = 1 << 20;
+
+/// One column of text has to fit into an Arrow array with 31-bit offsets.
+const LARGEST_TEXT: u64 = 2047 << 20;
+/// Less than this and the process that reads unusual workbooks does not get to its first one.
+const LEAST_MEMORY: u64 = 256 << 20;
 
 /// Everything that `meetlake.toml` and the job files say, validated.
 #[derive(Debug)]
@@ -91,8 +98,8 @@ pub struct LimitsConfig {
     pub reports_per_minute: Option<u32>,
     /// Tasks that are under way at the same time. 128: with 100 submits a minute and exports that take a minute, the quota stays used.
     pub tasks_in_flight: usize,
-    /// What a workbook may be.
-    pub workbook: WorkbookLimits,
+    /// What a workbook may cost before it is refused.
+    pub workbook: decode::Limits,
 }
 
 impl Default for LimitsConfig {
@@ -102,28 +109,7 @@ impl Default for LimitsConfig {
             rooms_per_minute: 1000,
             reports_per_minute: None,
             tasks_in_flight: 128,
-            workbook: WorkbookLimits::default(),
-        }
-    }
-}
-
-/// What a workbook may be before it is refused; see the design, "Spreadsheets are hostile until proven".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkbookLimits {
-    /// Size of the file, bytes.
-    pub max_bytes: u64,
-    /// Inflated size of one entry, bytes.
-    pub max_inflated_bytes: u64,
-    /// Number of cells.
-    pub max_cells: u64,
-}
-
-impl Default for WorkbookLimits {
-    fn default() -> Self {
-        Self {
-            max_bytes: 256 << 20,
-            max_inflated_bytes: 2 << 30,
-            max_cells: 50_000_000,
+            workbook: decode::Limits::default(),
         }
     }
 }
@@ -317,23 +303,47 @@ fn limits(section: Section<'_>) -> LimitsConfig {
             .optional("tasks_in_flight", |field| field.integer(1..=4096))
             .and_then(|tasks| usize::try_from(tasks).ok())
             .unwrap_or(defaults.tasks_in_flight),
-        workbook: workbook_limits(&section),
+        workbook: workbook_limits(section.section("workbook")),
     };
     section.finish();
     limits
 }
 
-fn workbook_limits(section: &Section<'_>) -> WorkbookLimits {
-    let defaults = WorkbookLimits::default();
-    let size = |key| section.optional(key, |field| field.parse(text::size));
-    WorkbookLimits {
-        max_bytes: size("workbook_size").unwrap_or(defaults.max_bytes),
-        max_inflated_bytes: size("workbook_inflated").unwrap_or(defaults.max_inflated_bytes),
-        max_cells: section
-            .optional("workbook_cells", |field| field.integer(1..=i64::MAX))
-            .and_then(|cells| u64::try_from(cells).ok())
-            .unwrap_or(defaults.max_cells),
-    }
+fn workbook_limits(section: Section<'_>) -> decode::Limits {
+    let mut limits = decode::Limits::default();
+    let size = |key, limit: &mut u64, least: u64, most: u64| {
+        let found = section.optional(key, |field| {
+            field.parse(|text| text::size_within(text, least, most))
+        });
+        *limit = found.unwrap_or(*limit);
+    };
+    size("size", &mut limits.container_bytes, 1, u64::MAX);
+    size("inflated", &mut limits.entry_bytes, 1, u64::MAX);
+    size("inflated_total", &mut limits.total_bytes, 1, u64::MAX);
+    let mut text = limits.text_bytes as u64;
+    size("text", &mut text, 1, LARGEST_TEXT);
+    limits.text_bytes = usize::try_from(text).unwrap_or(limits.text_bytes);
+    size("text_total", &mut limits.total_text_bytes, 1, LARGEST_TEXT);
+    size("memory", &mut limits.memory_bytes, LEAST_MEMORY, u64::MAX);
+    let count = |key, most: u32, otherwise: u64| {
+        let found = section.optional(key, |field| field.integer(1..=i64::from(most)));
+        found.map_or(otherwise, i64::unsigned_abs)
+    };
+    let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    limits.ratio = count("ratio", 1_032, limits.ratio);
+    limits.entries = small(count("parts", 65_535, limits.entries as u64)) as usize;
+    limits.rows = small(count("rows", 1_048_576, limits.rows.into()));
+    limits.columns = small(count("columns", 16_384, limits.columns.into()));
+    limits.cells = count("cells", u32::MAX, limits.cells);
+    limits.shared_strings = count("strings", u32::MAX, limits.shared_strings);
+    let time = section.optional("time", |field| {
+        field.parse(|text| {
+            text::duration_within(text, Duration::from_secs(1), Duration::from_secs(3600))
+        })
+    });
+    limits.time = time.unwrap_or(limits.time);
+    section.finish();
+    limits
 }
 
 fn serve(section: Section<'_>) -> ServeConfig {
@@ -519,7 +529,10 @@ path = 7
 
 [limits]
 exports_per_minute = 0
-workbook_size = "256MB"
+[limits.workbook]
+size = "256MB"
+cels = 5
+text_total = "4GiB"
 
 [serve]
 listen = "0.0.0.0:8642"
@@ -562,17 +575,19 @@ app_secret_file = "nowhere"
         meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `options`
         meetlake.toml:9:8: `path` must be text in quotes, not a number
         meetlake.toml:12:22: `exports_per_minute` must be from 1 to 1000000, not 0
-        meetlake.toml:13:17: `workbook_size` `256MB` is not a size; write a whole number and a unit: 64KiB, 256MiB, 2GiB
-        meetlake.toml:16:10: `listen` is reachable by others, and the status page asks for no password; listen on 127.0.0.1, or add allow_public = true behind a proxy or inside a container
-        meetlake.toml:19:8: `host` `larc` is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator
-        meetlake.toml:20:10: `app_id` needs the environment variable `MISSING_ID`, which is not set
-        meetlake.toml:21:14: `app_secret` stands in the file itself; write app_secret = "${NAME}" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true permits it
-        meetlake.toml:22:13: `time_zone` `Asia/Shangai` is not a zone of the IANA database; did you mean `Asia/Shanghai`?
-        meetlake.toml:23:8: `unit` must be from 0 to 3, not 4
-        meetlake.toml:25:1: `app_id` is missing in [tenants.Beta]
-        meetlake.toml:25:1: the name of a tenant must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64 characters
-        meetlake.toml:26:8: `host` `http://example.com` must use https; http is for this machine only
-        meetlake.toml:27:19: `app_secret_file` `nowhere` cannot be read: No such file or directory (os error 2)
+        meetlake.toml:14:8: `size` `256MB` is not a size; write a whole number and a unit: 64KiB, 256MiB, 2GiB
+        meetlake.toml:15:1: unknown key `cels` in [limits.workbook]; did you mean `cells`?
+        meetlake.toml:16:14: `text_total` `4GiB` is too much; the most is 2047MiB
+        meetlake.toml:19:10: `listen` is reachable by others, and the status page asks for no password; listen on 127.0.0.1, or add allow_public = true behind a proxy or inside a container
+        meetlake.toml:22:8: `host` `larc` is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator
+        meetlake.toml:23:10: `app_id` needs the environment variable `MISSING_ID`, which is not set
+        meetlake.toml:24:14: `app_secret` stands in the file itself; write app_secret = "${NAME}" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true permits it
+        meetlake.toml:25:13: `time_zone` `Asia/Shangai` is not a zone of the IANA database; did you mean `Asia/Shanghai`?
+        meetlake.toml:26:8: `unit` must be from 0 to 3, not 4
+        meetlake.toml:28:1: `app_id` is missing in [tenants.Beta]
+        meetlake.toml:28:1: the name of a tenant must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64 characters
+        meetlake.toml:29:8: `host` `http://example.com` must use https; http is for this machine only
+        meetlake.toml:30:19: `app_secret_file` `nowhere` cannot be read: No such file or directory (os error 2)
         "#);
     }
 
@@ -654,7 +669,7 @@ app_secret_file = "nowhere"
             "lake = 'S'",
             "ledger.path = ['S']",
             "serve.listen = 'S'",
-            "limits.workbook_size = 'S'",
+            "limits.workbook.size = 'S'",
             "tenants.acme.host = 'S'",
             "tenants.acme.time_zone = 'S'",
             "tenants.acme.app_secret_file = 'S'",

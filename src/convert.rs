@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::contract::Contract;
 use crate::dataset::Dataset;
-use crate::decode::{self, Limits};
+use crate::decode::{self, Fallback, Limits};
 use crate::job::DurationUnit;
 use crate::normalize::{Context, Findings, Normalizer, Quarantine, Stamp};
 use crate::publish;
@@ -34,6 +34,8 @@ pub struct Conversion {
     pub input: PathBuf,
     /// The Parquet file; replaced if it is there.
     pub output: PathBuf,
+    /// Where a workbook is read that our own reader does not know.
+    pub fallback: Fallback,
 }
 
 /// What was converted.
@@ -103,7 +105,13 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     let summary = if conversion.dataset.is_report() {
         decode::report(&bytes, contract, &mut normalizer)
     } else {
-        decode::workbook(&bytes, contract, &Limits::default(), &mut normalizer)
+        decode::workbook(
+            &bytes,
+            contract,
+            &Limits::default(),
+            &conversion.fallback,
+            &mut normalizer,
+        )
     };
     let summary = summary.map_err(|source| Error::Decode {
         path: path(),

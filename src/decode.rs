@@ -2,23 +2,30 @@
 //!
 //! Takes bytes, a contract (to recognise header rows) and limits; knows nothing of files, networks and tasks, and gives cells no type of
 //! its own: that is `normalize`. A workbook is hostile until proven: `container` checks the zip and `markup` every part in it, with
-//! bounded memory, before calamine sees a byte (what calamine does with hostile input was measured: reliability notes, section 3).
+//! bounded memory, before calamine sees a byte, and calamine lives in a process that may die (`child`).
 
+mod child;
 mod container;
+mod frame;
 mod markup;
 mod own;
 mod report;
 mod sheet;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::contract::Contract;
+use crate::dataset::Dataset;
 use crate::table::RowSink;
 
+pub use child::{Fallback, VERB, serve};
 pub use report::report;
 
 /// What a workbook may cost. A workbook beyond a limit is refused, never cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Size of the file.
     pub container_bytes: u64,
@@ -44,6 +51,10 @@ pub struct Limits {
     pub text_bytes: usize,
     /// UTF-8 bytes of all text cells; below the 2 GiB that one Arrow string column can hold.
     pub total_text_bytes: u64,
+    /// Time in calamine, by the clock and of the processor.
+    pub time: Duration,
+    /// Memory of the process that calamine runs in.
+    pub memory_bytes: u64,
 }
 
 impl Default for Limits {
@@ -61,18 +72,21 @@ impl Default for Limits {
             cells: 50_000_000,
             text_bytes: 1 << 20,
             total_text_bytes: 1 << 30,
+            time: Duration::from_secs(120),
+            memory_bytes: 2 << 30,
         }
     }
 }
 
 /// What was read; the rows went to the sink.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Sheets whose header was recognised, in the order of the workbook; never empty for a workbook.
     pub sheets: Vec<SheetRead>,
     /// Sheets that were looked at and left.
     pub ignored: Vec<IgnoredSheet>,
-    /// What read it.
+    /// What read it. Who asked for it knows, so a reading process does not say it.
+    #[serde(skip)]
     pub reader: Reader,
 }
 
@@ -90,7 +104,7 @@ pub enum Reader {
 }
 
 /// A sheet whose rows were handed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SheetRead {
     /// Its name.
     pub name: String,
@@ -99,7 +113,7 @@ pub struct SheetRead {
 }
 
 /// A sheet without a header of the contract.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IgnoredSheet {
     /// Its name.
     pub name: String,
@@ -107,8 +121,8 @@ pub struct IgnoredSheet {
     pub reason: String,
 }
 
-/// Why bytes are no table. None of it is cured by asking for the same bytes again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why bytes are no table. None of it but [`Error::NoReader`] is cured by asking for the same bytes again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// No bytes at all.
     #[error("the file is empty (0 bytes)")]
@@ -142,7 +156,7 @@ pub enum Error {
     #[error("no sheet has the header of {dataset}: {missing} not found{found}")]
     NoHeader {
         /// The contract's dataset.
-        dataset: &'static str,
+        dataset: Dataset,
         /// The key columns that the best candidate lacks, with a header each.
         missing: String,
         /// What the best candidate has, ready to append; empty if nothing resembled a header.
@@ -160,6 +174,12 @@ pub enum Error {
         /// The second cell.
         second: String,
     },
+    /// The reader did not live to the end of it.
+    #[error("the workbook's reader failed: {0}")]
+    Reader(String),
+    /// This machine cannot start a reader; that says nothing about the workbook.
+    #[error("could not start a process to read the workbook in: {0}")]
+    NoReader(String),
     /// A report's answer that is not what its page documents.
     #[error("the report's answer is refused: {0}")]
     Report(String),
@@ -175,6 +195,7 @@ pub fn workbook(
     bytes: &[u8],
     contract: &Contract,
     limits: &Limits,
+    fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
     let read = AssertUnwindSafe(|| own::read(bytes, contract, limits, sink));
@@ -184,7 +205,8 @@ pub fn workbook(
         Err(_) => "the fast reader gave up in the middle of it",
     };
     sink.restart();
-    let mut summary = workbook_by_calamine(bytes, contract, limits, sink)?;
+    container::check(bytes, limits)?;
+    let mut summary = fallback.read(bytes, contract, limits, sink)?;
     summary.reader = Reader::Calamine { why };
     Ok(summary)
 }
@@ -200,13 +222,7 @@ pub fn workbook_by_calamine(
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
     container::check(bytes, limits)?;
-    // calamine still panics where arithmetic overflows or a path is odd; what it was fed is forgotten then.
-    let read = AssertUnwindSafe(|| sheet::read_all(bytes, contract, limits, sink));
-    let mut summary = catch_unwind(read).unwrap_or_else(|_| {
-        Err(Error::Container(
-            "the reader gave up in the middle of it".into(),
-        ))
-    })?;
+    let mut summary = Fallback::in_this_process().read(bytes, contract, limits, sink)?;
     summary.reader = Reader::Calamine { why: "asked for" };
     Ok(summary)
 }

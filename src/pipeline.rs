@@ -65,6 +65,8 @@ pub struct Tenant {
     pub exporter: Exporter,
     /// Limits of workbooks.
     pub workbook_limits: decode::Limits,
+    /// Where workbooks are read that our own reader does not know.
+    pub fallback: decode::Fallback,
     /// Workbooks decoded at the same time; decoding is what takes memory.
     pub decoders: Arc<Semaphore>,
 }
@@ -153,13 +155,14 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
         Err(error) => return gave_up(tenant, task, error.into()).await,
     };
     let normalized = {
-        let (limits, context) = (
+        let (limits, fallback, context) = (
             tenant.workbook_limits.clone(),
+            tenant.fallback.clone(),
             context_of(tenant, job, &task.spec, Source::of(&fetched)),
         );
         let spec = task.spec.clone();
         tokio::task::spawn_blocking(move || {
-            let normalized = decode_and_normalize(&original, &limits, &context)?;
+            let normalized = decode_and_normalize(&original, &limits, &fallback, &context)?;
             refuse_strangers(&spec, normalized)
         })
         .await?
@@ -167,6 +170,7 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
     drop(permit);
     match normalized {
         Ok(normalized) => spool_rows(tenant, task, &fetched, &normalized).await,
+        Err(broken) if broken.is_ours => anyhow::bail!(broken.reason),
         Err(broken) if broken.is_damaged && task.attempts + 1 < MOST_DAMAGED => {
             fetch_again(tenant, job, task, fetched, &broken).await
         }
@@ -261,18 +265,27 @@ struct Broken {
     findings: Findings,
     /// Whether the bytes themselves are unreadable, and not what they say.
     is_damaged: bool,
+    /// Whether this machine is at fault, and the workbook has not been read.
+    is_ours: bool,
 }
 
 fn decode_and_normalize(
     original: &[u8],
     limits: &decode::Limits,
+    fallback: &decode::Fallback,
     context: &normalize::Context,
 ) -> Result<Normalized, Box<Broken>> {
     let mut normalizer = Normalizer::new(context);
     let read = if context.contract.dataset.is_report() {
         decode::report(original, context.contract, &mut normalizer)
     } else {
-        decode::workbook(original, context.contract, limits, &mut normalizer)
+        decode::workbook(
+            original,
+            context.contract,
+            limits,
+            fallback,
+            &mut normalizer,
+        )
     };
     read.map_err(|error| {
         let is_damaged = matches!(
@@ -284,6 +297,7 @@ fn decode_and_normalize(
             reason: telemetry::harmless(&error.to_string()),
             findings: Findings::default(),
             is_damaged,
+            is_ours: matches!(error, decode::Error::NoReader(_)),
         })
     })?;
     normalizer.finish().map_err(|quarantine| {
@@ -291,6 +305,7 @@ fn decode_and_normalize(
             reason: quarantine.reason.to_string(),
             findings: quarantine.findings,
             is_damaged: false,
+            is_ours: false,
         })
     })
 }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 /// One cell as the source has it, untyped beyond what the file format itself says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell<'a> {
@@ -45,7 +47,7 @@ impl Cell<'_> {
 }
 
 /// The header of one sheet, or the field names of one list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Name of the sheet, or path of the list in its JSON document.
     pub sheet: String,
@@ -56,7 +58,7 @@ pub struct Header {
 }
 
 /// One column of a header.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderColumn {
     /// The text as it came; empty where the header row has none.
     pub text: String,

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::convert::{self, Conversion, Error, Report};
 use crate::dataset::Dataset;
+use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::normalize::{Findings, cell};
 use crate::table::Cell;
@@ -56,10 +57,10 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Runs the command and gives its exit code.
+/// Runs the command and gives its exit code; what our own reader does not know is read in `fallback`.
 #[must_use]
-pub fn run(args: &Args) -> Code {
-    let outcome = match conversion(args) {
+pub fn run(args: &Args, fallback: &Fallback) -> Code {
+    let outcome = match conversion(args, fallback) {
         Ok(conversion) => convert::file(&conversion),
         Err(problem) => {
             print_problem(args, &problem, None);
@@ -86,7 +87,11 @@ fn exit_code(error: &Error) -> Code {
     match error {
         Error::Input { source, .. } if source.kind() == ErrorKind::NotFound => Code::Usage,
         Error::Input { source, .. } if source.kind() == ErrorKind::FileTooLarge => Code::Contract,
-        Error::Input { .. } => Code::Unexpected,
+        Error::Input { .. }
+        | Error::Decode {
+            source: decode::Error::NoReader(_),
+            ..
+        } => Code::Unexpected,
         Error::Decode { .. } | Error::Quarantined { .. } => Code::Contract,
         Error::Output { .. } => Code::Storage,
     }
@@ -99,7 +104,7 @@ fn findings_of(error: &Error) -> Option<&Findings> {
     }
 }
 
-fn conversion(args: &Args) -> Result<Conversion, String> {
+fn conversion(args: &Args, fallback: &Fallback) -> Result<Conversion, String> {
     if let (Ok(input), Ok(out)) = (args.input.canonicalize(), args.out.canonicalize())
         && input == out
     {
@@ -115,6 +120,7 @@ fn conversion(args: &Args) -> Result<Conversion, String> {
         time_zone,
         input: args.input.clone(),
         output: args.out.clone(),
+        fallback: fallback.clone(),
     })
 }
 
@@ -309,7 +315,12 @@ mod tests {
                 input: input.clone(),
                 json: false,
             };
-            assert_eq!(run(&args).number(), code, "{}", input.display());
+            assert_eq!(
+                run(&args, &Fallback::in_this_process()).number(),
+                code,
+                "{}",
+                input.display()
+            );
         }
     }
 
@@ -340,7 +351,7 @@ mod tests {
                 input: input.clone(),
                 json: true,
             };
-            assert_eq!(run(&args).number(), code);
+            assert_eq!(run(&args, &Fallback::in_this_process()).number(), code);
             assert!(out.exists());
         }
     }

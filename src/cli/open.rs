@@ -13,7 +13,7 @@ use crate::client::limit::{Endpoint, Snapshot};
 use crate::client::{CallLimits, Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
-use crate::decode;
+use crate::decode::Fallback;
 use crate::export::Exporter;
 use crate::export::pace::Pace;
 use crate::ledger::Ledger;
@@ -48,6 +48,7 @@ impl App {
         let decoders = Arc::new(Semaphore::new(
             std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         ));
+        let fallback = Fallback::of_this_program();
         let mut tenants = Vec::new();
         for tenant in config.tenants.values() {
             let client = client(&config, tenant, &clock)?;
@@ -63,7 +64,7 @@ impl App {
                 clock: clock.clone(),
                 pace,
                 stop: CancellationToken::new(),
-                max_workbook_bytes: config.limits.workbook.max_bytes,
+                max_workbook_bytes: config.limits.workbook.container_bytes,
             };
             tenants.push(Arc::new(Tenant {
                 name: tenant.name.clone(),
@@ -75,7 +76,8 @@ impl App {
                 lake: lake.clone(),
                 publisher: publisher.clone(),
                 exporter,
-                workbook_limits: workbook_limits(&config),
+                workbook_limits: config.limits.workbook.clone(),
+                fallback: fallback.clone(),
                 decoders: Arc::clone(&decoders),
             }));
         }
@@ -143,16 +145,6 @@ async fn clean(ledger: &Ledger, spool: &Spool) -> Result<()> {
     }
     spool.clean(&keep)?;
     Ok(())
-}
-
-fn workbook_limits(config: &Config) -> decode::Limits {
-    let limits = config.limits.workbook;
-    decode::Limits {
-        container_bytes: limits.max_bytes,
-        entry_bytes: limits.max_inflated_bytes,
-        cells: limits.max_cells,
-        ..decode::Limits::default()
-    }
 }
 
 /// Takes up the calls of the last minute. Where the last run left no record of them, because it was killed, everything is assumed to have

@@ -51,6 +51,21 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         })
 }
 
+/// A size from `least` to `most` bytes.
+pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let found = size(text)?;
+    if found < least {
+        return Err(format!(
+            "is too little; it takes at least {}MiB",
+            least >> 20
+        ));
+    }
+    if found > most {
+        return Err(format!("is too much; the most is {}MiB", most >> 20));
+    }
+    Ok(found)
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits_end);

@@ -199,7 +199,7 @@ impl Candidate {
                 .expect("writing to a string");
         }
         Error::NoHeader {
-            dataset: contract.dataset.as_str(),
+            dataset: contract.dataset,
             missing: names.join(" and "),
             found,
         }

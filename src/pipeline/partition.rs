@@ -519,11 +519,12 @@ async fn restore(
         sha256: sha256.clone(),
         extracted_at: input.extracted_at,
     };
-    let (limits, context) = (
+    let (limits, fallback, context) = (
         tenant.workbook_limits.clone(),
+        tenant.fallback.clone(),
         context_of(tenant, job, &spec, source),
     );
-    let work = move || decode_and_normalize(&original, &limits, &context);
+    let work = move || decode_and_normalize(&original, &limits, &fallback, &context);
     let normalized = tokio::task::spawn_blocking(work).await?.map_err(|broken| {
         anyhow::anyhow!(
             "the archived original of task {} cannot be read: {}",

@@ -18,6 +18,7 @@ use meetlake::cli::open::App;
 use meetlake::clock::Clock;
 use meetlake::config;
 use meetlake::dataset::Dataset;
+use meetlake::decode::Fallback;
 use meetlake::ledger::Ledger;
 use meetlake::pipeline::Tenant;
 use meetlake::run::{self, Scope, Summary};
@@ -128,6 +129,11 @@ pub(crate) fn parse(faults: &[&str]) -> Vec<Fault> {
 
 pub(crate) fn zone() -> TimeZone {
     TimeZone::get(ZONE).expect("the bundled zones hold Asia/Shanghai")
+}
+
+/// Children of the real binary.
+pub(crate) fn fallback() -> Fallback {
+    Fallback::of_program(env!("CARGO_BIN_EXE_meetlake"))
 }
 
 /// How a run of the binary ended.
@@ -295,7 +301,10 @@ impl TestApp {
                 .await
                 .expect("everything opens");
             let only = app.tenants.first_mut().and_then(std::sync::Arc::get_mut);
-            change(only.expect("nobody else has it yet"), &self.clock);
+            let only = only.expect("nobody else has it yet");
+            // This program is a test, and no reader of workbooks.
+            only.fallback = fallback();
+            change(only, &self.clock);
             let [tenant] = app.tenants.as_slice() else {
                 panic!("there is one tenant");
             };

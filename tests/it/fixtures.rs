@@ -9,12 +9,14 @@ use jiff::tz::TimeZone;
 use meetlake::contract::Contract;
 use meetlake::convert::{self, Conversion};
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Limits};
+use meetlake::decode::{self, Fallback, Limits};
 use meetlake::job::DurationUnit;
 use meetlake::normalize::{Context, Normalized, Normalizer, Stamp};
 use meetlake::task::Lineage;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
+
+use crate::app::fallback;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -80,6 +82,7 @@ fn normalized(fixture: &Path, dataset: Dataset) -> Normalized {
         &bytes,
         context.contract,
         &Limits::default(),
+        &Fallback::in_this_process(),
         &mut normalizer,
     )
     .unwrap_or_else(|e| panic!("{}: {e}", fixture.display()));
@@ -187,6 +190,7 @@ fn a_converted_file_has_the_same_cells_and_says_what_it_is() {
             lineage: lineage(),
             input: fixture.clone(),
             output: output.clone(),
+            fallback: fallback(),
         };
         let report = convert::file(&conversion).expect("a fixture converts");
         let file = fs::File::open(&output).expect("an output");

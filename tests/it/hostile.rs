@@ -1,7 +1,8 @@
 //! Workbooks that are damaged, dangerous or odd, and what each of them gets: an error that names the cause, or the right rows.
 
+mod children;
+
 use std::io::{Cursor, Write};
-use std::time::Instant;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Limits};
+use meetlake::decode::{self, Fallback, Limits};
 use meetlake::job::DurationUnit;
 use meetlake::normalize::{Context, Fault, Normalized, Normalizer, Stamp};
 use meetlake::task::Lineage;
@@ -68,6 +69,14 @@ impl Parts {
 
     fn without(mut self, name: &str) -> Self {
         self.entries.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// Changes the text of a part.
+    fn edit(mut self, name: &str, change: impl FnOnce(String) -> String) -> Self {
+        let part = self.entries.iter_mut().find(|(known, _)| known == name);
+        let bytes = &mut part.expect("the part is there").1;
+        *bytes = change(String::from_utf8(std::mem::take(bytes)).expect("UTF-8")).into_bytes();
         self
     }
 
@@ -148,8 +157,14 @@ fn context(dataset: Dataset) -> Context {
 fn read_as(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Result<Normalized, String> {
     let context = context(dataset);
     let mut normalizer = Normalizer::new(&context);
-    decode::workbook(bytes, context.contract, limits, &mut normalizer)
-        .map_err(|e| e.to_string())?;
+    decode::workbook(
+        bytes,
+        context.contract,
+        limits,
+        &Fallback::in_this_process(),
+        &mut normalizer,
+    )
+    .map_err(|e| e.to_string())?;
     normalizer.finish().map_err(|e| e.to_string())
 }
 
@@ -158,16 +173,10 @@ fn read(bytes: &[u8]) -> Result<Normalized, String> {
 }
 
 fn assert_refused(what: &str, bytes: &[u8], because: &str) {
-    let started = Instant::now();
     match read(bytes) {
         Ok(table) => panic!("{what}: read as {} rows", table.batch.num_rows()),
         Err(error) => assert!(error.contains(because), "{what}: {error}"),
     }
-    assert!(
-        started.elapsed().as_secs() < 20,
-        "{what} took {:?}",
-        started.elapsed()
-    );
 }
 
 #[test]
@@ -291,7 +300,7 @@ fn markup_that_readers_would_misread_is_refused() {
         ("an uniqueCount of usize::MAX", sst(r#"<sst uniqueCount="18446744073709551615"/>"#), "claims"),
         ("strings missing from the table", sst(r#"<sst uniqueCount="3"><si><t>a</t></si></sst>"#), "claims 3 strings and has 1"),
         ("an error cell nobody knows", sheet(r##"<row r="2"><c r="A2" t="e"><v>#SPILL!</v></c></row>"##), "cannot be read"),
-        ("a reversed dimension", Parts::new("").sheet(format!("<worksheet><dimension ref=\"B9:A1\"/><sheetData>{HEADER}</sheetData></worksheet>")).stored(0), "gave up"),
+        ("a reversed dimension", Parts::new("").sheet(format!("<worksheet><dimension ref=\"B9:A1\"/><sheetData>{HEADER}</sheetData></worksheet>")).stored(0), "gave up in the middle"),
         ("a sheet in a part that is not scanned", Parts::new(ROW).with("xl/_rels/workbook.xml.rels", r#"<Relationships><Relationship Id="rId1" Type="x/worksheet" Target="media/a.png"/></Relationships>"#).stored(0), "not in an .xml part"),
     ] {
         assert_refused(what, &bytes, because);
@@ -309,8 +318,12 @@ fn bombs_are_refused_before_they_are_built() {
         &Parts::new("").sheet(blanks).deflated(),
         "text of more than",
     );
-    let rows = "<row/>".repeat(8 << 20);
-    assert_refused("8 M empty rows", &Parts::new(&rows).deflated(), "zip bomb");
+    let rows = "<row/>".repeat(1 << 20);
+    assert_refused(
+        "a million empty rows",
+        &Parts::new(&rows).deflated(),
+        "zip bomb",
+    );
     let tiny = Limits {
         container_bytes: 100,
         ..Limits::default()
@@ -526,6 +539,7 @@ fn a_header_below_titles_on_a_later_sheet_is_found() {
         &bytes,
         context.contract,
         &Limits::default(),
+        &Fallback::in_this_process(),
         &mut normalizer,
     )
     .expect("one sheet");
