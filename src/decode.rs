@@ -7,6 +7,7 @@
 mod child;
 mod container;
 mod frame;
+mod layout;
 mod markup;
 mod own;
 mod report;
@@ -205,8 +206,7 @@ pub fn workbook(
         Err(_) => "the fast reader gave up in the middle of it",
     };
     sink.restart();
-    container::check(bytes, limits)?;
-    let mut summary = fallback.read(bytes, contract, limits, sink)?;
+    let mut summary = workbook_by_calamine(bytes, contract, limits, fallback, sink)?;
     summary.reader = Reader::Calamine { why };
     Ok(summary)
 }
@@ -219,10 +219,11 @@ pub fn workbook_by_calamine(
     bytes: &[u8],
     contract: &Contract,
     limits: &Limits,
+    fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
     container::check(bytes, limits)?;
-    let mut summary = Fallback::in_this_process().read(bytes, contract, limits, sink)?;
+    let mut summary = fallback.read(bytes, contract, limits, sink)?;
     summary.reader = Reader::Calamine { why: "asked for" };
     Ok(summary)
 }

@@ -13,7 +13,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,8 +55,13 @@ impl Fallback {
     /// In children of this program, which must be meetlake itself.
     #[must_use]
     pub fn of_this_program() -> Self {
-        // This path stays right when the file is replaced by a newer version under a running process.
-        Self::of_program("/proc/self/exe")
+        // On Linux this stays right when the file is replaced by a newer version under a running process.
+        let running = Path::new("/proc/self/exe");
+        if cfg!(target_os = "linux") {
+            return Self::of_program(running);
+        }
+        // Without a path, starting a child fails, and says so.
+        Self::of_program(std::env::current_exe().unwrap_or_default())
     }
 
     /// In children of the meetlake at `program`.
@@ -162,7 +167,7 @@ enum Lost {
 }
 
 impl Reader {
-    fn start(program: &PathBuf) -> io::Result<Self> {
+    fn start(program: &Path) -> io::Result<Self> {
         let mut process = Command::new(program)
             .arg(VERB)
             .env_clear()

@@ -10,7 +10,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::markup::{Scanner, Tally};
-use super::{Error, Limits};
+use super::{Error, Limits, layout};
 
 const ZIP: &[u8] = b"PK\x03\x04";
 const OLE: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1];
@@ -26,6 +26,7 @@ pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
             "{size} bytes, at most {most} are read"
         )));
     }
+    layout::check(bytes)?;
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(no_directory)?;
     check_directory(&zip, limits)?;
     let mut total = Tally::default();
@@ -111,6 +112,13 @@ fn check_name(name: &str) -> Result<String, Error> {
     if folded.starts_with('/') || folded.contains(':') || folded.contains('\0') {
         return refuse("has an absolute or impossible path");
     }
+    if folded.is_empty() || folded.chars().any(char::is_control) {
+        return refuse("has a name that is none");
+    }
+    let steps = folded.strip_suffix('/').unwrap_or(&folded);
+    if steps.split('/').any(|step| step.is_empty() || step == ".") {
+        return refuse("has a path with steps that lead nowhere");
+    }
     if folded.split('/').any(|step| step == "..") {
         return refuse("points outside of the file");
     }
@@ -155,6 +163,11 @@ fn check_part(
         if let Some(scanner) = &mut scanner {
             scanner.push(&window[..read])?;
         }
+    }
+    if size != part.size() {
+        return Err(Error::Container(format!(
+            "part `{name}` has another size than the directory says"
+        )));
     }
     if let Some(scanner) = scanner {
         total.add(&scanner.finish()?);

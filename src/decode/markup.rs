@@ -7,10 +7,16 @@
 //! indexes that are no number (read as 0), values with markup inside (cut short), DTDs, foreign encodings. Takes chunks of any size in
 //! constant memory; does not know what the cells mean.
 
+use std::collections::HashSet;
+
 use super::{Error, Limits};
 
 /// A longer tag has no place in a workbook.
 const MAX_TAG: usize = 64 << 10;
+/// A sheet's cells are six deep; pictures and their effects come to thirty.
+const MAX_DEPTH: usize = 100;
+/// Digits of a string's index; more of them wrap around in a reader, and no table is that long.
+const MAX_INDEX_DIGITS: usize = 10;
 
 /// What all parts together have and claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +66,10 @@ impl Tally {
 enum Value {
     /// Index of a shared string.
     Index,
-    /// Number, boolean or error: plain characters.
+    /// Number or error: plain characters.
     Plain,
+    /// 0 or 1.
+    Flag,
     /// Anything.
     Text,
 }
@@ -84,6 +92,20 @@ pub(super) struct Scanner<'a> {
     /// What the `<v>` that is open may hold.
     value: Option<Value>,
     value_bytes: usize,
+    /// Whether the cell that is open has had a `<v>`.
+    has_value: bool,
+    /// The elements that are open: where the name of each begins in `names`.
+    open: Vec<usize>,
+    names: Vec<u8>,
+    /// Whether the part is a table of strings.
+    has_strings: bool,
+    in_string: bool,
+    /// Ids and parts of the sheets that were named.
+    sheets: HashSet<Vec<u8>>,
+    in_data: bool,
+    /// Number of the last row, and of the last column in it, from 1.
+    row: u32,
+    column: u32,
 }
 
 impl<'a> Scanner<'a> {
@@ -100,6 +122,15 @@ impl<'a> Scanner<'a> {
             cell: None,
             value: None,
             value_bytes: 0,
+            has_value: false,
+            open: Vec::new(),
+            names: Vec::new(),
+            has_strings: false,
+            in_string: false,
+            sheets: HashSet::new(),
+            in_data: false,
+            row: 0,
+            column: 0,
         }
     }
 
@@ -123,7 +154,14 @@ impl<'a> Scanner<'a> {
             return self.refuse("it ends in the middle of a tag");
         }
         let tally = &self.tally;
-        if tally.worksheet_starts == 0 && tally.sheet_data == 0 {
+        let is_sheet = tally.worksheet_starts > 0 || tally.sheet_data > 0;
+        if is_sheet && tally.worksheet_ends == 0 {
+            return self.refuse("a sheet needs one <worksheet>, closed, with one <sheetData>");
+        }
+        if !self.open.is_empty() {
+            return self.refuse("it ends before all of its elements are closed");
+        }
+        if !is_sheet {
             return Ok(self.tally);
         }
         if tally.sheet_data != 1 || tally.worksheet_starts != 1 || tally.worksheet_ends != 1 {
@@ -166,8 +204,16 @@ impl<'a> Scanner<'a> {
             Some(Value::Index) if !text.iter().all(u8::is_ascii_digit) => {
                 self.refuse("a cell's string index is no number")
             }
-            Some(Value::Plain) if text.contains(&b'&') => {
+            Some(Value::Index) if self.value_bytes > MAX_INDEX_DIGITS => {
+                self.refuse("a cell's string index is beyond any table")
+            }
+            Some(Value::Plain | Value::Flag) if text.contains(&b'&') => {
                 self.refuse("a cell's number holds an entity")
+            }
+            Some(Value::Flag)
+                if self.value_bytes > 1 || matches!(text, [byte] if !b"01".contains(byte)) =>
+            {
+                self.refuse("a cell's boolean is neither 0 nor 1")
             }
             _ => Ok(()),
         }
@@ -230,7 +276,7 @@ impl<'a> Scanner<'a> {
             }
             Some(b'!') => self.refuse("it declares a document type"),
             Some(b'?') => self.judge_declaration(tag),
-            Some(b'/') => self.judge_end(local_name(&tag[1..])),
+            Some(b'/') => self.judge_end(&tag[1..]),
             _ => self.judge_start(tag),
         }
     }
@@ -244,46 +290,151 @@ impl<'a> Scanner<'a> {
         self.refuse("it is not in UTF-8")
     }
 
-    fn judge_end(&mut self, name: &[u8]) -> Result<(), Error> {
-        match (name, self.value.take()) {
+    fn judge_end(&mut self, tag: &[u8]) -> Result<(), Error> {
+        match (local_name(tag), self.value.take()) {
             (b"v", Some(Value::Index)) if self.value_bytes == 0 => {
                 return self.refuse("a cell's string index is empty");
             }
-            (b"v", _) => {}
+            (b"v" | b"t", _) => {}
             (_, Some(_)) => return self.refuse("a cell's value is not closed"),
             (b"c", None) => self.cell = None,
+            (b"si", None) => self.in_string = false,
+            (b"sheetData", None) => self.in_data = false,
             (b"worksheet", None) => self.tally.worksheet_ends += 1,
             (_, None) => {}
         }
+        self.close(tag.trim_ascii_end())
+    }
+
+    /// Some readers do not look which element an end belongs to.
+    fn close(&mut self, name: &[u8]) -> Result<(), Error> {
+        match self.open.pop() {
+            Some(start) if self.names[start..] == *name => {
+                self.names.truncate(start);
+                Ok(())
+            }
+            _ => self.refuse("it closes an element that is not open"),
+        }
+    }
+
+    fn open(&mut self, tag: &[u8]) -> Result<(), Error> {
+        if self.open.len() == MAX_DEPTH {
+            return self.refuse(format!("its elements are more than {MAX_DEPTH} deep"));
+        }
+        self.open.push(self.names.len());
+        self.names.extend(full_name(tag));
         Ok(())
     }
 
     fn judge_start(&mut self, tag: &[u8]) -> Result<(), Error> {
         self.check_no_value("another element")?;
         let is_closed = tag.ends_with(b"/");
+        if !is_closed {
+            self.open(tag)?;
+        }
         match local_name(tag) {
-            b"c" => {
-                self.cell = (!is_closed).then(|| value_of(attribute(tag, b"t")));
-                self.check_reference(attribute(tag, b"r"), true)?;
-            }
-            b"v" if !is_closed => {
-                self.value = self.cell;
+            b"c" => self.judge_cell(tag, is_closed)?,
+            b"v" if self.cell.is_some() => {
+                if std::mem::replace(&mut self.has_value, true) {
+                    return self.refuse("a cell has two values");
+                }
+                self.value = self.cell.filter(|_| !is_closed);
                 self.value_bytes = 0;
             }
-            b"row" => self.check_reference(attribute(tag, b"r"), false)?,
+            b"t" if !is_closed && (self.in_data || self.has_strings) => {
+                self.value = Some(Value::Text);
+            }
+            b"row" => {
+                let [number, _] = self.place(tag)?;
+                self.check_reference(number, false)?;
+                self.judge_row(number)?;
+            }
             b"dimension" => self.check_dimension(attribute(tag, b"ref"))?,
-            b"sheetData" => self.tally.sheet_data += 1,
+            b"sheetData" => {
+                self.tally.sheet_data += 1;
+                self.in_data = !is_closed;
+            }
             b"worksheet" => {
                 self.tally.worksheet_starts += 1;
                 self.tally.worksheet_ends += u32::from(is_closed);
             }
-            b"si" => self.tally.strings += 1,
-            b"sst" => self.tally.claimed_strings = claimed(attribute(tag, b"uniqueCount")),
+            b"si" if self.in_string => return self.refuse("a string has another string inside"),
+            b"si" => {
+                self.tally.strings += 1;
+                self.in_string = !is_closed;
+            }
+            b"sheet" => {
+                let id = attributes(tag).find(|(key, _)| key.ends_with(b":id"));
+                self.check_sheet(id.map(|(_, id)| id.to_vec()))?;
+            }
+            b"sst" => {
+                self.tally.claimed_strings = claimed(attribute(tag, b"uniqueCount"));
+                self.has_strings = true;
+            }
             b"xf" => self.tally.formats += 1,
             b"Relationship" => self.check_relationship(tag)?,
             _ => {}
         }
         self.check_counts()
+    }
+
+    fn judge_cell(&mut self, tag: &[u8], is_closed: bool) -> Result<(), Error> {
+        if self.in_data && self.cell.is_some() {
+            return self.refuse("a cell has another cell inside");
+        }
+        let [reference, kind] = self.place(tag)?;
+        self.check_reference(reference, true)?;
+        self.cell = (!is_closed).then(|| value_of(kind));
+        self.has_value = false;
+        if !self.in_data {
+            return Ok(());
+        }
+        let Some(reference) = reference else {
+            self.column = self.column.saturating_add(1);
+            return Ok(());
+        };
+        let (column, row) = place_of(reference);
+        if row != self.row {
+            let row = self.row;
+            return self.refuse(format!(
+                "a cell of row {row} says that it is in another row"
+            ));
+        }
+        if column <= self.column {
+            let cell = String::from_utf8_lossy(reference);
+            return self.refuse(format!("cell {cell} comes twice or out of order"));
+        }
+        self.column = column;
+        Ok(())
+    }
+
+    fn judge_row(&mut self, number: Option<&[u8]>) -> Result<(), Error> {
+        if !self.in_data {
+            return Ok(());
+        }
+        let number = number.map_or(self.row.saturating_add(1), |number| place_of(number).1);
+        if number <= self.row {
+            return self.refuse(format!("row {number} comes twice or out of order"));
+        }
+        self.row = number;
+        self.column = 0;
+        Ok(())
+    }
+
+    /// The attributes `r` and `t`. Of an attribute that comes twice, some readers take the first and some the last.
+    fn place<'t>(&self, tag: &'t [u8]) -> Result<[Option<&'t [u8]>; 2], Error> {
+        let mut found = [None; 2];
+        for (key, value) in attributes(tag) {
+            let slot = match key {
+                b"r" => &mut found[0],
+                b"t" => &mut found[1],
+                _ => continue,
+            };
+            if slot.replace(value).is_some() {
+                return self.refuse("a cell or row has the same attribute twice");
+            }
+        }
+        Ok(found)
     }
 
     /// Readers take only the first piece of a value that has something in it.
@@ -317,19 +468,43 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// A reversed one overflows in a reader.
     fn check_dimension(&self, reference: Option<&[u8]>) -> Result<(), Error> {
-        reference
-            .into_iter()
-            .flat_map(|reference| reference.split(|&b| b == b':'))
-            .try_for_each(|corner| self.check_reference(Some(corner), true))
+        let Some(reference) = reference else {
+            return Ok(());
+        };
+        let mut corners = reference.split(|&b| b == b':');
+        let first = corners.next().unwrap_or_default();
+        let last = corners.next().unwrap_or(first);
+        self.check_reference(Some(first), true)?;
+        self.check_reference(Some(last), true)?;
+        let (left, top) = place_of(first);
+        let (right, bottom) = place_of(last);
+        if corners.next().is_some() || left > right || top > bottom {
+            let shown = String::from_utf8_lossy(&reference[..reference.len().min(40)]);
+            return self.refuse(format!("`{shown}` is no place in a sheet"));
+        }
+        Ok(())
     }
 
     /// A sheet in a part that is not scanned would pass unseen.
-    fn check_relationship(&self, tag: &[u8]) -> Result<(), Error> {
+    fn check_relationship(&mut self, tag: &[u8]) -> Result<(), Error> {
         let is_sheet = attribute(tag, b"Type").is_some_and(|kind| kind.ends_with(b"/worksheet"));
+        if !is_sheet {
+            return Ok(());
+        }
         let target = attribute(tag, b"Target").unwrap_or_default();
-        if is_sheet && !target.to_ascii_lowercase().ends_with(b".xml") {
+        let target = target.to_ascii_lowercase();
+        if !target.ends_with(b".xml") {
             return self.refuse("a sheet is not in an .xml part");
+        }
+        self.check_sheet(Some(target))
+    }
+
+    /// Rows of a part that two sheets share would be there twice.
+    fn check_sheet(&mut self, name: Option<Vec<u8>>) -> Result<(), Error> {
+        if name.is_some_and(|name| !self.sheets.insert(name)) {
+            return self.refuse("two of its sheets are in the same part");
         }
         Ok(())
     }
@@ -345,7 +520,8 @@ impl<'a> Scanner<'a> {
 fn value_of(cell_type: Option<&[u8]>) -> Value {
     match cell_type {
         Some(b"s") => Value::Index,
-        Some(b"n" | b"b" | b"e") | None => Value::Plain,
+        Some(b"n" | b"e") | None => Value::Plain,
+        Some(b"b") => Value::Flag,
         Some(_) => Value::Text,
     }
 }
@@ -360,6 +536,20 @@ fn is_reference(reference: &[u8], is_cell: bool) -> bool {
         && (letters > 0) == is_cell
         && (1..=7).contains(&digits.len())
         && digits.iter().all(u8::is_ascii_digit)
+        && digits[0] != b'0'
+}
+
+/// Column (0 if there is none) and row, from 1, of what [`is_reference`].
+fn place_of(reference: &[u8]) -> (u32, u32) {
+    let (mut column, mut row) = (0, 0);
+    for &byte in reference {
+        if byte.is_ascii_digit() {
+            row = row * 10 + u32::from(byte - b'0');
+        } else {
+            column = column * 26 + u32::from(byte.to_ascii_uppercase() - b'A') + 1;
+        }
+    }
+    (column, row)
 }
 
 /// A count as a reader would take it; one that is no number is ignored by readers.
@@ -375,13 +565,18 @@ fn claimed(count: Option<&[u8]>) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// The element's name without its prefix.
-fn local_name(tag: &[u8]) -> &[u8] {
+/// The element's name as it is written.
+fn full_name(tag: &[u8]) -> &[u8] {
     let end = tag
         .iter()
         .position(|b| b.is_ascii_whitespace() || *b == b'/')
         .unwrap_or(tag.len());
-    let name = &tag[..end];
+    &tag[..end]
+}
+
+/// The element's name without its prefix.
+fn local_name(tag: &[u8]) -> &[u8] {
+    let name = full_name(tag);
     name.iter()
         .position(|&b| b == b':')
         .map_or(name, |colon| &name[colon + 1..])
@@ -389,19 +584,22 @@ fn local_name(tag: &[u8]) -> &[u8] {
 
 /// The value of an attribute, as written, without its quotes.
 fn attribute<'t>(tag: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
-    let mut rest = &tag[tag.iter().position(u8::is_ascii_whitespace)?..];
-    loop {
-        rest = rest.trim_ascii_start();
+    attributes(tag).find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// Names and values, as written, without quotes; ends where they make no sense.
+fn attributes(tag: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let start = tag.iter().position(u8::is_ascii_whitespace);
+    let mut rest = &tag[start.unwrap_or(tag.len())..];
+    std::iter::from_fn(move || {
         let equals = rest.iter().position(|&b| b == b'=')?;
         let key = rest[..equals].trim_ascii();
-        rest = rest[equals + 1..].trim_ascii_start();
-        let (&quote, after) = rest.split_first()?;
+        let value = rest[equals + 1..].trim_ascii_start();
+        let (&quote, after) = value.split_first()?;
         let end = after.iter().position(|&b| b == quote)?;
-        if key == name {
-            return Some(&after[..end]);
-        }
         rest = &after[end + 1..];
-    }
+        Some((key, &after[..end]))
+    })
 }
 
 #[cfg(test)]

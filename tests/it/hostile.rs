@@ -1,6 +1,10 @@
 //! Workbooks that are damaged, dangerous or odd, and what each of them gets: an error that names the cause, or the right rows.
 
-mod children;
+pub(crate) mod children;
+pub(crate) mod containers;
+pub(crate) mod corpus;
+mod damage;
+pub(crate) mod markup;
 
 use std::io::{Cursor, Write};
 
@@ -131,6 +135,19 @@ impl Parts {
         file.extend([0; 2]);
         file
     }
+}
+
+#[test]
+fn every_file_of_the_corpus_gets_what_it_deserves() {
+    let files = corpus::corpus().len();
+    assert!(files >= 250, "{files} files");
+    let children = crate::app::fallback();
+    let contract = Contract::of(Dataset::MeetingList);
+    let wrong = corpus::run(&mut |bytes, sink| {
+        decode::workbook(bytes, contract, &Limits::default(), &children, sink)
+    });
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(children.idle().len(), 1, "one child read them all");
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -300,7 +317,7 @@ fn markup_that_readers_would_misread_is_refused() {
         ("an uniqueCount of usize::MAX", sst(r#"<sst uniqueCount="18446744073709551615"/>"#), "claims"),
         ("strings missing from the table", sst(r#"<sst uniqueCount="3"><si><t>a</t></si></sst>"#), "claims 3 strings and has 1"),
         ("an error cell nobody knows", sheet(r##"<row r="2"><c r="A2" t="e"><v>#SPILL!</v></c></row>"##), "cannot be read"),
-        ("a reversed dimension", Parts::new("").sheet(format!("<worksheet><dimension ref=\"B9:A1\"/><sheetData>{HEADER}</sheetData></worksheet>")).stored(0), "gave up in the middle"),
+        ("a reversed dimension", Parts::new("").sheet(format!("<worksheet><dimension ref=\"B9:A1\"/><sheetData>{HEADER}</sheetData></worksheet>")).stored(0), "no place"),
         ("a sheet in a part that is not scanned", Parts::new(ROW).with("xl/_rels/workbook.xml.rels", r#"<Relationships><Relationship Id="rId1" Type="x/worksheet" Target="media/a.png"/></Relationships>"#).stored(0), "not in an .xml part"),
     ] {
         assert_refused(what, &bytes, because);
@@ -492,6 +509,47 @@ fn an_id_that_lost_its_digits_is_rejected_and_its_row_named() {
         (reject.cell.as_str(), reject.reason),
         ("A8", Fault::InexactId)
     );
+}
+
+#[test]
+fn an_id_of_19_digits_reaches_parquet_as_it_is_or_not_at_all() {
+    let id = "6937000000000000001";
+    let numbers = (2..80).map(|row| {
+        let cell = if row == 7 {
+            format!("<c r=\"A{row}\"><v>{id}</v></c>")
+        } else {
+            format!("<c r=\"A{row}\" t=\"str\"><v>{id}</v></c>")
+        };
+        format!(
+            "<row r=\"{row}\">{cell}<c r=\"B{row}\" t=\"str\"><v>2026.10.12 06:10:42</v></c></row>"
+        )
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (
+        folder.path().join("in.xlsx"),
+        folder.path().join("out.parquet"),
+    );
+    std::fs::write(&input, Parts::new(&numbers.collect::<String>()).deflated()).expect("written");
+    let conversion = meetlake::convert::Conversion {
+        dataset: Dataset::MeetingList,
+        time_zone: TimeZone::UTC,
+        lineage: Lineage::default(),
+        input,
+        output: output.clone(),
+        fallback: crate::app::fallback(),
+    };
+    let report = meetlake::convert::file(&conversion).expect("one row of 78 is left out");
+    assert_eq!(report.findings.rows_quarantined, 1);
+    let file = std::fs::File::open(&output).expect("an output");
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
+    let mut rows = 0;
+    for batch in reader.expect("Parquet").build().expect("a reader") {
+        let batch = batch.expect("a batch");
+        let ids = batch["meeting_no"].as_string::<i32>();
+        assert!(ids.iter().all(|read| read == Some(id)));
+        rows += batch.num_rows();
+    }
+    assert_eq!(rows, 77);
 }
 
 #[test]

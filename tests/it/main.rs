@@ -30,6 +30,7 @@ mod crash;
 mod demo;
 mod documents;
 mod faults;
+mod fuzzing;
 #[cfg(feature = "failpoints")]
 mod kill;
 mod knobs;
