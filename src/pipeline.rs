@@ -318,6 +318,7 @@ fn refuse_strangers(spec: &TaskSpec, normalized: Normalized) -> Result<Normalize
             reason,
             findings: normalized.findings,
             is_damaged: true,
+            is_ours: false,
         })),
     }
 }

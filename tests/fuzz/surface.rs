@@ -14,6 +14,7 @@ use meetlake::table::{Cell, Header, RowSink};
 struct Nothing;
 
 impl RowSink for Nothing {
+    fn restart(&mut self) {}
     fn sheet(&mut self, _: &Header) {}
     fn row(&mut self, _: u32, _: &[Cell<'_>]) {}
 }

@@ -16,6 +16,10 @@ use crate::app::fallback;
 struct Kept(Vec<String>);
 
 impl RowSink for Kept {
+    fn restart(&mut self) {
+        self.0.clear();
+    }
+
     fn sheet(&mut self, header: &Header) {
         self.0.push(format!("{header:?}"));
     }
@@ -28,7 +32,7 @@ impl RowSink for Kept {
 fn read(bytes: &[u8], fallback: &Fallback, limits: &Limits) -> (Result<Summary, Error>, Kept) {
     let mut kept = Kept::default();
     let contract = Contract::of(Dataset::MeetingList);
-    let outcome = decode::workbook(bytes, contract, limits, fallback, &mut kept);
+    let outcome = decode::workbook_by_calamine(bytes, contract, limits, fallback, &mut kept);
     (outcome, kept)
 }
 

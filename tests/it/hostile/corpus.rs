@@ -58,6 +58,10 @@ pub(crate) fn corpus() -> Vec<Case> {
 pub(crate) struct Rows(pub(crate) Vec<String>);
 
 impl RowSink for Rows {
+    fn restart(&mut self) {
+        self.0.clear();
+    }
+
     fn sheet(&mut self, _: &Header) {}
 
     fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
