@@ -402,7 +402,7 @@ impl Reader {
             let mut seen = Seen::default();
             while !is_done.load(Ordering::Relaxed) {
                 seen.look(&lake);
-                std::thread::sleep(Duration::from_millis(4));
+                std::thread::sleep(Duration::from_millis(10));
             }
             seen
         });

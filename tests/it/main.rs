@@ -1,10 +1,11 @@
 //! The one integration binary; a module a story.
 //!
 //! ```text
-//! app    a simulated company, a configuration, and the program against it: the real binary, or its parts on a fast clock
-//! lake   reads what the program wrote, and checks that it is sound
-//! gate   stands before the simulator and misbehaves on the wire
-//! truth  compares a lake with the company, row by row
+//! app      a simulated company, a configuration, and the program against it: the real binary, or its parts on a fast clock
+//! lake     reads what the program wrote, and checks that it is sound
+//! gate     stands before the simulator and misbehaves on the wire
+//! truth    compares a lake with the company, row by row
+//! checker  what must hold whenever a process died, and when a run has ended; with the feature `failpoints`, as `tests/run` has it
 //! ```
 //!
 //! Everything else tells one story each. A test has its own folder and its own ports.
