@@ -171,9 +171,9 @@ impl Publisher {
             let read = group.clone();
             let (name, bytes) =
                 blocking(move || pack::build(&read_originals(&spool, &read)?)).await?;
-            self.lake
-                .put_create(&location::pack(tenant, &name)?, bytes)
-                .await?;
+            let path = location::pack(tenant, &name)?;
+            self.lake.sweep(&path);
+            self.lake.put_create(&path, bytes).await?;
             index.extend(group.into_iter().map(|sha256| (sha256, name.clone())));
         }
         Ok(index)

@@ -309,17 +309,19 @@ impl Lake {
         Ok(())
     }
 
-    /// Removes what a killed writer of `path` left beside it in a local lake (`part-0.parquet#1`), which a reader that scans the folder
-    /// would trip over. Nothing else may be writing `path`. Leftovers that cannot be removed are left.
+    /// Removes what a killed writer left in the folder of `path` in a local lake (`part-0.parquet#1`), which a reader that scans the folder
+    /// would trip over; under any name, because content-named objects are often tried again under another. Nothing else may be writing in
+    /// that folder. Leftovers that cannot be removed are left.
     pub fn sweep(&self, path: &Path) {
         let Some(folder) = &self.folder else { return };
         let file = folder.join(path.as_ref());
-        let (Some(parent), Some(name)) = (file.parent(), path.filename()) else {
+        let Some(parent) = file.parent() else {
             return;
         };
-        let staging = format!("{name}#");
         for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&staging) {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.rsplit_once('#'));
+            if number.is_some_and(|(_, number)| number.parse::<u64>().is_ok()) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -551,7 +553,9 @@ mod tests {
         let (folder, lake) = local();
         let path = Path::from("d/part-0.parquet");
         lake.put_create(&path, "1".into()).await.expect("put");
-        std::fs::write(folder.path().join("d/part-0.parquet#1"), "half").expect("write");
+        for name in ["d/part-0.parquet#1", "d/another.zip#12"] {
+            std::fs::write(folder.path().join(name), "half").expect("write");
+        }
         lake.sweep(&path);
         let left = std::fs::read_dir(folder.path().join("d"))
             .expect("list")

@@ -326,6 +326,7 @@ pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<
     crash_point!("w09-inputs-put");
     let bytes = to_json(&manifest);
     let sha256 = hex(&Sha256::digest(&bytes));
+    lake.sweep(&path);
     lake.put_create(&path, bytes.into()).await?;
     Ok(Found { manifest, sha256 })
 }
@@ -427,6 +428,7 @@ async fn put_chunks(lake: &Lake, revision: &Revision) -> Result<Vec<Chunk>, Erro
         let bytes = to_json(&inputs);
         let sha256 = hex(&Sha256::digest(&bytes));
         let path = location::inputs(&revision.id, &sha256)?;
+        lake.sweep(&path);
         lake.put_create(&path, bytes.into()).await?;
         chunks.push(Chunk {
             sha256,
