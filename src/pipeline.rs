@@ -7,12 +7,17 @@
 //!
 //! Both are idempotent at every arrow: what was recorded is not done again, what was not is done again with the same result.
 
+mod archive;
 mod belongs;
+mod inputs;
 mod inputs;
 mod parents;
 mod partition;
+mod replay;
 
+pub(crate) use archive::{Reread, reread};
 pub use partition::{publish_windows, storage_cause};
+pub use replay::{Replayed, replay_partition};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

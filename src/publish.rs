@@ -586,6 +586,7 @@ mod tests {
             lineage: Lineage::default(),
             window_start: Timestamp::UNIX_EPOCH,
             window_end: now(),
+            job_window: None,
             export_id: None,
             submitted_at: None,
             extracted_at: None,

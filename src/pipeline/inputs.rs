@@ -123,6 +123,8 @@ pub(super) fn input_of(task: &TaskRow) -> Input {
         lineage: spec.lineage.clone(),
         window_start: spec.window.start(),
         window_end: spec.window.end(),
+        job_window: (task.job_window != spec.window)
+            .then(|| (task.job_window.start(), task.job_window.end())),
         export_id: task.machine.export_id().cloned(),
         submitted_at: fetched.as_ref().map(|(submitted_at, _, _)| *submitted_at),
         extracted_at: fetched.as_ref().map(|(_, _, extracted_at)| *extracted_at),

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use super::inputs::{
     Day, coverage_of, dts_of, findings_of, input_of, is_home, rank, recorded_inputs, sha256_of,
 };
-use super::{Published, Source, Tenant, context_of, decode_and_normalize, quarantined, split};
+use super::{Published, Tenant, quarantined, reread};
 use crate::dataset::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{
@@ -18,11 +18,12 @@ use crate::ledger::{
 };
 use crate::normalize::Findings;
 use crate::publish::manifest::{self, Input, Outcome, Revision};
+use crate::publish::parquet::Written;
 use crate::publish::{self, PartitionId, PartitionPlan, SpooledTask, location};
 use crate::run::summary::{Cause, CauseKind};
 use crate::store::{self, Version};
+use crate::task::TaskKey;
 use crate::task::machine::State;
-use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
 
 /// Puts the spooled rows of `windows` into the lake: packs their originals, then replaces each partition they touch.
@@ -198,26 +199,21 @@ async fn publish_partition(
             input.overridden_rows = *rows;
         }
     }
-    let recorded = recorded_inputs(&inputs)?;
-    if staged.unchanged && next.was_complete == is_complete {
+    if staged.unchanged && next.was_complete == is_complete && !next.has_new_inputs {
+        let recorded = recorded_inputs(&inputs)?;
         let ledger = &tenant.ledger;
         ledger
             .checked(&tenant.name, dataset, dt, is_complete, &recorded, now())
             .await?;
         return Ok(Some(published));
     }
-    let mut revision = Revision {
-        id: next.plan.id.clone(),
+    let revision = Revision {
+        id: next.plan.id,
         destination: job.destination.clone(),
         number: next.number,
         reasons: next.reasons,
         rows: written.rows,
-        object: manifest::Object {
-            path: String::new(),
-            size_bytes: written.size_bytes,
-            sha256: written.sha256.clone(),
-            version: Version::default(),
-        },
+        object: object_of(written),
         content_hash: written.content_hash.clone(),
         previous_sha256: next.previous_manifest,
         inputs,
@@ -226,6 +222,29 @@ async fn publish_partition(
         unknown_columns: next.unknown_columns,
         coverage: next.coverage,
     };
+    commit(tenant, &staged, revision).await?;
+    Ok(Some(published))
+}
+
+/// What a revision says of an object that is not put yet.
+pub(super) fn object_of(written: &Written) -> manifest::Object {
+    manifest::Object {
+        path: String::new(),
+        size_bytes: written.size_bytes,
+        sha256: written.sha256.clone(),
+        version: Version::default(),
+    }
+}
+
+/// Makes a staged revision the partition's current one: intent, object, manifest, ledger.
+pub(super) async fn commit(
+    tenant: &Tenant,
+    staged: &publish::Staged,
+    mut revision: Revision,
+) -> Result<()> {
+    let (dataset, dt, written) = (revision.id.dataset, revision.id.dt, &staged.written);
+    let is_complete = revision.reasons.is_empty();
+    let recorded = recorded_inputs(&revision.inputs)?;
     let intent = Intent {
         revision: revision.number.into(),
         content_hash: written.content_hash.clone(),
@@ -249,7 +268,7 @@ async fn publish_partition(
         None => {
             let publisher = &tenant.publisher;
             publisher
-                .put_object(&job.destination, &next.plan.id, &staged)
+                .put_object(&revision.destination, &revision.id, staged)
                 .await?
         }
     };
@@ -268,10 +287,10 @@ async fn publish_partition(
     };
     tenant
         .ledger
-        .published(&tenant.name, dataset, dt, &done, now())
+        .published(&tenant.name, dataset, dt, &done, tenant.clock.now())
         .await?;
     crash_point!("w11-partition-recorded");
-    Ok(Some(published))
+    Ok(())
 }
 
 /// Merges the partition. An object that is gone, damaged or unknown is read once more, because the store may have answered wrongly, and against
@@ -360,6 +379,8 @@ struct Next {
     was_complete: bool,
     number: u32,
     previous_manifest: Option<String>,
+    /// Whether a task brought a workbook that the published revision does not name. It may have no row; a lost ledger must know of it all the same.
+    has_new_inputs: bool,
     /// Every task of the day, those without rows too.
     inputs: Vec<Input>,
     /// What keeps the day from being complete.
@@ -414,7 +435,12 @@ async fn plan_partition(
             .filter(|(of, day, _)| *of == dataset && *day == dt);
         drop.extend(here.map(|(_, _, key)| key));
     }
-    for (key, _, entry) in ledger.inputs(&tenant.name, dataset, dt).await? {
+    let listed = ledger.inputs(&tenant.name, dataset, dt).await?;
+    let keys: HashSet<&TaskKey> = listed.iter().map(|(key, _, _)| key).collect();
+    let has_new_inputs = inputs
+        .iter()
+        .any(|input: &Input| !keys.contains(&input.task_key));
+    for (key, _, entry) in listed {
         if drop.contains(&key) {
             continue;
         }
@@ -455,6 +481,7 @@ async fn plan_partition(
         was_complete: known.as_ref().is_some_and(|row| row.complete),
         number: u32::try_from(published).unwrap_or(u32::MAX - 1) + 1,
         previous_manifest: known.and_then(|row| row.manifest_sha256),
+        has_new_inputs,
         inputs,
         reasons,
         rejects: BTreeMap::new(),
@@ -475,23 +502,30 @@ impl Next {
             .filter(|task| task.result.is_some())
             .map(findings_of)
             .collect();
-        for findings in &all {
-            for reject in &findings.rejects {
-                *self.rejects.entry(reject.column.clone()).or_default() += 1;
-            }
-            self.unknown_columns
-                .extend(findings.extra_columns.iter().cloned());
+        (self.rejects, self.blank_columns, self.unknown_columns) = sum_of(all.iter());
+    }
+}
+
+/// Rejects by column, columns without any value, and unknown headers of several workbooks together.
+pub(super) fn sum_of<'f>(
+    all: impl Iterator<Item = &'f Findings> + Clone,
+) -> (BTreeMap<String, u64>, BTreeSet<String>, BTreeSet<String>) {
+    let (mut rejects, mut unknown_columns) = (BTreeMap::new(), BTreeSet::new());
+    for findings in all.clone() {
+        for reject in &findings.rejects {
+            *rejects.entry(reject.column.clone()).or_default() += 1;
         }
-        let mut filled = all.iter().filter(|findings| findings.rows_out > 0);
-        if let Some(first) = filled.next() {
-            self.blank_columns
-                .extend(first.blank_columns.iter().cloned());
-            for findings in filled {
-                self.blank_columns
-                    .retain(|column| findings.blank_columns.contains(column));
-            }
+        unknown_columns.extend(findings.extra_columns.iter().cloned());
+    }
+    let mut blank_columns = BTreeSet::new();
+    let mut filled = all.filter(|findings| findings.rows_out > 0);
+    if let Some(first) = filled.next() {
+        blank_columns.extend(first.blank_columns.iter().cloned());
+        for findings in filled {
+            blank_columns.retain(|column| findings.blank_columns.contains(column));
         }
     }
+    (rejects, blank_columns, unknown_columns)
 }
 
 /// Brings back the rows of a task that another task's rows pushed out: the other may have changed or gone. They come from the archived original.
@@ -501,60 +535,41 @@ async fn restore(
     input: &Input,
     dt: Date,
 ) -> Result<Option<SpooledTask>> {
-    let (Some(pack), Some(sha256), Some(window)) =
-        (&input.pack, &input.source_sha256, input.window())
-    else {
-        anyhow::bail!("task {} has no archived original", input.task_key);
-    };
-    let mut pack = tenant.publisher.open_pack(&tenant.name, pack).await?;
-    let original = pack.original(sha256)?;
-    let spec = TaskSpec::new(
-        &tenant.name,
-        window,
-        input.request.clone(),
-        input.lineage.clone(),
-    );
-    let source = Source {
-        export_id: input.export_id.clone(),
-        sha256: sha256.clone(),
-        extracted_at: input.extracted_at,
-    };
-    let (limits, fallback, context) = (
-        tenant.workbook_limits.clone(),
-        tenant.fallback.clone(),
-        context_of(tenant, job, &spec, source),
-    );
-    let work = move || decode_and_normalize(&original, &limits, &fallback, &context);
-    let normalized = tokio::task::spawn_blocking(work).await?.map_err(|broken| {
-        anyhow::anyhow!(
-            "the archived original of task {} cannot be read: {}",
-            input.task_key,
-            broken.reason
-        )
-    })?;
-    let by_date = split(tenant, &spec, &normalized)?;
-    tenant
-        .spool
-        .put_rows(&input.task_key, input.generation, &by_date)?;
-    Ok(by_date.contains_key(&dt).then(|| SpooledTask {
-        key: input.task_key.clone(),
-        generation: input.generation,
-    }))
+    let mut add = Vec::new();
+    restore_all(tenant, job, [input], dt, &mut add).await?;
+    Ok(add.pop())
+}
+
+/// Puts the rows of archived originals back into the spool, and names those with rows of `dt`.
+pub(super) async fn restore_all(
+    tenant: &Tenant,
+    job: &JobSpec,
+    inputs: impl IntoIterator<Item = &Input>,
+    dt: Date,
+    add: &mut Vec<SpooledTask>,
+) -> Result<()> {
+    reread(tenant, job, inputs, |input, read| {
+        let (key, generation) = (input.task_key.clone(), input.generation);
+        let read = read
+            .with_context(|| format!("the archived original of task {key} cannot be read"))?;
+        tenant.spool.put_rows(&key, generation, &read.by_date)?;
+        if read.by_date.contains_key(&dt) {
+            add.push(SpooledTask { key, generation });
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Adds every other task of a partition whose object is gone or damaged.
 async fn rebuild(tenant: &Tenant, job: &JobSpec, next: &mut Next) -> Result<()> {
     let dt = next.plan.id.dt;
     let in_plan: HashSet<TaskKey> = next.plan.add.iter().map(|task| task.key.clone()).collect();
-    for input in &next.inputs {
+    let others = next.inputs.iter().filter(|input| {
         let has_rows = input.outcome == Outcome::Published && input.rows > 0;
-        if has_rows
-            && !next.plan.drop.contains(&input.task_key)
-            && !in_plan.contains(&input.task_key)
-        {
-            next.plan.add.extend(restore(tenant, job, input, dt).await?);
-        }
-    }
+        has_rows && !next.plan.drop.contains(&input.task_key) && !in_plan.contains(&input.task_key)
+    });
+    restore_all(tenant, job, others, dt, &mut next.plan.add).await?;
     next.plan.from_scratch = true;
     Ok(())
 }

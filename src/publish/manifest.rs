@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::location::{self, PartitionId};
+use super::location::{self, PartitionId, Place};
 use crate::contract;
 use crate::dataset::Dataset;
 use crate::job::{FanOut, FanOutOrder};
@@ -145,6 +145,9 @@ pub struct Input {
     pub window_start: Timestamp,
     /// First instant after it.
     pub window_end: Timestamp,
+    /// The job's window that the task was planned for, where it is a longer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_window: Option<(Timestamp, Timestamp)>,
     /// Feishu's id of the export task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export_id: Option<ExportId>,
@@ -174,6 +177,15 @@ impl Input {
     #[must_use]
     pub fn window(&self) -> Option<Window> {
         Window::new(self.window_start, self.window_end)
+    }
+
+    /// The job's window that the task was planned for.
+    #[must_use]
+    pub fn planned_for(&self) -> Option<Window> {
+        match self.job_window {
+            Some((start, end)) => Window::new(start, end),
+            None => self.window(),
+        }
     }
 }
 
@@ -347,28 +359,18 @@ pub async fn latest(lake: &Lake, id: &PartitionId) -> Result<Option<Found>, Erro
     }
 }
 
-/// Records of the last revisions of all partitions, or of one dataset's; what a lost ledger is rebuilt from.
+/// The paths of all records of all partitions, by revision.
 ///
 /// # Errors
 /// If the lake cannot be listed.
-pub async fn all_latest(lake: &Lake, dataset: Option<Dataset>) -> Result<Vec<Path>, Error> {
-    let mut last: BTreeMap<String, (u32, Path)> = BTreeMap::new();
-    for path in lake.list(&location::all_manifests(dataset)).await? {
-        let Some(revision) = location::revision(&path) else {
-            continue;
-        };
-        let folder = path
-            .as_ref()
-            .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
-        let entry = last
-            .entry(folder.to_owned())
-            .or_insert_with(|| (revision, path.clone()));
-        if entry.0 < revision {
-            *entry = (revision, path);
+pub async fn all(lake: &Lake) -> Result<BTreeMap<PartitionId, BTreeMap<u32, Path>>, Error> {
+    let mut all: BTreeMap<PartitionId, BTreeMap<u32, Path>> = BTreeMap::new();
+    for path in lake.list(&location::all_manifests(None)).await? {
+        if let Place::Manifest(id, revision) = location::place(&path) {
+            all.entry(id).or_default().insert(revision, path);
         }
     }
-    Ok(last.into_values().map(|(_, path)| path).collect())
+    Ok(all)
 }
 
 /// A record by its path; `None` if there is no object.
@@ -557,6 +559,7 @@ mod tests {
             lineage: Lineage::default(),
             window_start: now(1),
             window_end: now(2),
+            job_window: None,
             export_id: Some(ExportId("7".into())),
             submitted_at: Some(now(3)),
             extracted_at: Some(now(4)),
@@ -616,8 +619,9 @@ mod tests {
         assert_eq!(found.manifest.inputs.len(), 3);
         let read_back = inputs(&lake, &found.manifest).await.expect("inputs");
         assert_eq!(read_back, (0..2_500).map(input).collect::<Vec<_>>());
-        let all = all_latest(&lake, None).await.expect("all");
-        assert_eq!(all, [location::manifest(&id, 2).expect("a path")]);
+        let all = all(&lake).await.expect("all");
+        let paths = [1, 2].map(|number| location::manifest(&id, number).expect("a path"));
+        assert_eq!(all[&id].values().cloned().collect::<Vec<_>>(), paths);
     }
 
     #[tokio::test]

@@ -1,0 +1,239 @@
+//! One partition made again from the archived originals of its newest manifest: after a contract or a decoder was mended, or an object was lost.
+//! Feishu is not asked for anything.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Context as _, Result};
+
+use super::inputs::rank;
+use super::partition::{commit, object_of, sum_of};
+use super::{Tenant, reread};
+use crate::job::JobSpec;
+use crate::normalize::Findings;
+use crate::publish::manifest::{self, Found, Input, Outcome, Revision};
+use crate::publish::{self, PartitionPlan, SpooledTask, Staged, location};
+use crate::task::TaskKey;
+
+/// What became of a partition that was made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// The originals give what is there, so nothing was written.
+    Unchanged,
+    /// The originals give what the manifest says; the object was gone or another one, and is back.
+    Restored,
+    /// The originals give something else now, which was published.
+    Changed {
+        /// The new revision.
+        revision: u32,
+        /// Its rows.
+        rows: u64,
+    },
+    /// It was left as it is.
+    Left {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// Makes the partition of a newest manifest again, and publishes it if it is not what is there.
+///
+/// # Errors
+/// When the lake, the disk or the ledger refuses. What cannot be read of the originals is in [`Replayed::Left`].
+pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> Result<Replayed> {
+    let manifest = &found.manifest;
+    let mut inputs = match manifest::inputs(&tenant.lake, manifest).await {
+        Err(publish::Error::Record { path, problem }) => {
+            return Ok(left(format!("{path} is damaged: {problem}")));
+        }
+        inputs => inputs?,
+    };
+    if let Some(reason) = is_ahead(tenant, found, &mut inputs).await? {
+        return Ok(left(reason));
+    }
+    let mut again = Again::default();
+    let with_workbook = inputs
+        .iter()
+        .filter(|input| matches!(input.outcome, Outcome::Published | Outcome::Empty));
+    let read = reread(tenant, job, with_workbook, |input, read| {
+        again.take(tenant, manifest, input, read)
+    });
+    let result = match read.await {
+        Ok(()) if again.unread.is_empty() => publish_again(tenant, found, inputs, &again).await,
+        Ok(()) => Ok(left(again.unread.join("; "))),
+        Err(error) => Err(error),
+    };
+    for task in &again.spooled {
+        tenant.spool.remove(&task.key, task.generation)?;
+    }
+    result
+}
+
+/// Why a partition cannot be made again now: the ledger has something newer or other than the lake. Adds what only the ledger lists.
+async fn is_ahead(
+    tenant: &Tenant,
+    found: &Found,
+    inputs: &mut Vec<Input>,
+) -> Result<Option<String>> {
+    let (ledger, id) = (&tenant.ledger, found.manifest.id());
+    let known = ledger.partition(&tenant.name, id.dataset, id.dt).await?;
+    let recorded = known.and_then(|row| row.manifest_sha256);
+    if recorded.as_ref() != Some(&found.sha256) {
+        return Ok(Some(
+            "the ledger knows another revision than the lake; `meetlake run` goes on with a publish that was cut off, \
+             `meetlake verify` says what differs"
+                .to_owned(),
+        ));
+    }
+    let mut keys: HashSet<TaskKey> = inputs.iter().map(|input| input.task_key.clone()).collect();
+    for (key, _, entry) in ledger.inputs(&tenant.name, id.dataset, id.dt).await? {
+        if keys.insert(key) {
+            inputs.push(
+                serde_json::from_str(&entry).context("the ledger holds an unreadable input")?,
+            );
+        }
+    }
+    let waiting = ledger.spooled(&tenant.name, Some(id.dataset)).await?;
+    let waiting = waiting.iter().filter(|task| keys.contains(&task.spec.key));
+    Ok(match waiting.count() {
+        0 => None,
+        tasks => Some(format!(
+            "newer rows of {tasks} of its tasks wait to be published; `meetlake run` publishes them"
+        )),
+    })
+}
+
+/// What the originals of a partition give.
+#[derive(Default)]
+struct Again {
+    /// Tasks whose rows are in the spool until the partition is published.
+    spooled: Vec<SpooledTask>,
+    /// Those with rows of the partition.
+    add: Vec<SpooledTask>,
+    findings: HashMap<TaskKey, Findings>,
+    unread: Vec<String>,
+}
+
+impl Again {
+    fn take(
+        &mut self,
+        tenant: &Tenant,
+        manifest: &manifest::Manifest,
+        input: &Input,
+        read: Result<super::Reread>,
+    ) -> Result<()> {
+        let (key, generation) = (input.task_key.clone(), input.generation);
+        let read = match read {
+            Ok(read) => read,
+            Err(reason) => {
+                let sha256 = input.source_sha256.as_deref().unwrap_or("?");
+                self.unread.push(format!("original {sha256}: {reason:#}"));
+                return Ok(());
+            }
+        };
+        let task = SpooledTask { key, generation };
+        // A task that had no row anywhere has none to keep until then.
+        if !read.by_date.is_empty() {
+            tenant
+                .spool
+                .put_rows(&task.key, generation, &read.by_date)?;
+            self.spooled.push(task.clone());
+        }
+        self.findings.insert(task.key.clone(), read.findings);
+        if read.by_date.contains_key(&manifest.dt) {
+            self.add.push(task);
+        }
+        Ok(())
+    }
+}
+
+async fn publish_again(
+    tenant: &Tenant,
+    found: &Found,
+    mut inputs: Vec<Input>,
+    again: &Again,
+) -> Result<Replayed> {
+    let manifest = &found.manifest;
+    let plan = PartitionPlan {
+        id: manifest.id(),
+        destination: manifest.destination.clone(),
+        previous_content_hash: Some(manifest.content_hash.clone()),
+        add: again.add.clone(),
+        drop: HashSet::new(),
+        ranks: inputs
+            .iter()
+            .map(|input| (input.task_key.clone(), rank(input)))
+            .collect(),
+        from_scratch: true,
+        known_objects: Vec::new(),
+    };
+    let staged = tenant.publisher.stage(plan).await?;
+    if staged.written.content_hash == manifest.content_hash {
+        if is_standing(tenant, manifest).await? {
+            return Ok(Replayed::Unchanged);
+        }
+        if staged.written.sha256 == manifest.object.sha256 {
+            let publisher = &tenant.publisher;
+            publisher
+                .put_object(&manifest.destination, &manifest.id(), &staged)
+                .await?;
+            return Ok(Replayed::Restored);
+        }
+    }
+    for input in &mut inputs {
+        if let Some(findings) = again.findings.get(&input.task_key) {
+            input.rows = findings.rows_out;
+            input.outcome = match findings.rows_out {
+                0 => Outcome::Empty,
+                _ => Outcome::Published,
+            };
+            input.overridden_rows = staged.overridden.get(&input.task_key).copied().unwrap_or(0);
+        }
+    }
+    let revision = revision_of(found, inputs, again, &staged);
+    let (is_same_content, number) = (
+        staged.written.content_hash == manifest.content_hash,
+        revision.number,
+    );
+    let rows = revision.rows;
+    commit(tenant, &staged, revision).await?;
+    Ok(match is_same_content {
+        true => Replayed::Restored,
+        false => Replayed::Changed {
+            revision: number,
+            rows,
+        },
+    })
+}
+
+/// Whether the partition's object is the one that the manifest names.
+async fn is_standing(tenant: &Tenant, manifest: &manifest::Manifest) -> Result<bool> {
+    let path =
+        location::object(&manifest.destination, &manifest.id()).map_err(publish::Error::from)?;
+    let copy = tenant.spool.temp_file();
+    let object = tenant.lake.download(&path, copy.path()).await?;
+    Ok(object.is_some_and(|object| object.sha256 == manifest.object.sha256))
+}
+
+fn revision_of(found: &Found, inputs: Vec<Input>, again: &Again, staged: &Staged) -> Revision {
+    let (manifest, written) = (&found.manifest, &staged.written);
+    let (rejects, blank_columns, unknown_columns) = sum_of(again.findings.values());
+    Revision {
+        id: manifest.id(),
+        destination: manifest.destination.clone(),
+        number: manifest.revision + 1,
+        reasons: manifest.reasons.clone(),
+        rows: written.rows,
+        object: object_of(written),
+        content_hash: written.content_hash.clone(),
+        previous_sha256: Some(found.sha256.clone()),
+        inputs,
+        rejects,
+        blank_columns,
+        unknown_columns,
+        coverage: manifest.coverage.clone(),
+    }
+}
+
+const fn left(reason: String) -> Replayed {
+    Replayed::Left { reason }
+}
