@@ -7,15 +7,19 @@ pub mod demo;
 pub mod doctor;
 mod dumps;
 pub mod init;
+pub mod ledger;
 pub mod open;
+pub mod orphans;
 pub mod plan;
 pub mod progress;
+pub mod replay;
 pub mod run;
 pub mod serve;
 #[cfg(feature = "simulator")]
 pub mod simulate;
 pub mod status;
 pub mod validate;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +31,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
-use crate::{ledger, store, telemetry};
+use crate::ledger::Error as LedgerError;
+use crate::{pipeline, store, telemetry};
 
 /// Feishu/Lark video-meeting data, in your warehouse by morning.
 #[derive(Debug, Parser)]
@@ -81,6 +86,14 @@ enum Verb {
     Serve(serve::Args),
     /// Show which days are in the lake, and what needs attention.
     Status(status::Args),
+    /// Prove the lake: every object, manifest and original against its record, and all of them against the ledger; calls nobody.
+    Verify(verify::Args),
+    /// Make partitions again from the archived originals, after a fix or a lost object; calls nobody.
+    Replay(replay::Args),
+    /// List what cut-off publishes left in the lake, and delete it when told to.
+    Orphans(orphans::Args),
+    /// Rebuild a lost ledger from the lake.
+    Ledger(ledger::Args),
     /// Turn a workbook that you downloaded by hand into Parquet, offline.
     Convert(convert::Args),
     /// Run the simulated company behind a port, to try anything against it.
@@ -174,6 +187,10 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Backfill(args) => Box::pin(run::backfill(&common, &args)).await,
         Verb::Serve(args) => Box::pin(serve::run(&common, &args)).await,
         Verb::Status(args) => Box::pin(status::run(&common, &args)).await,
+        Verb::Verify(args) => Box::pin(verify::run(&common, &args)).await,
+        Verb::Replay(args) => Box::pin(replay::run(&common, &args)).await,
+        Verb::Orphans(args) => Box::pin(orphans::run(&common, &args)).await,
+        Verb::Ledger(args) => Box::pin(ledger::run(&common, &args)).await,
         Verb::Convert(args) => Ok(convert::run(&args, &Fallback::of_this_program())),
         #[cfg(feature = "simulator")]
         Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
@@ -200,23 +217,21 @@ fn describe(error: &anyhow::Error) -> String {
 /// The exit code of an error that ended a verb.
 fn exit_for(error: &anyhow::Error) -> Code {
     for cause in error.chain() {
-        if let Some(ledger::Error::Locked { .. } | ledger::Error::Fenced { .. }) =
-            cause.downcast_ref()
-        {
-            return Code::LedgerLocked;
-        }
-        if let Some(ledger::Error::Unreadable { .. }) = cause.downcast_ref() {
-            return Code::Storage;
-        }
-        if cause
-            .downcast_ref::<ledger::Error>()
-            .is_some_and(ledger::Error::is_disk_full)
-        {
-            return Code::Storage;
+        match cause.downcast_ref() {
+            Some(LedgerError::Locked { .. } | LedgerError::Fenced { .. }) => {
+                return Code::LedgerLocked;
+            }
+            Some(LedgerError::Newer { .. }) => return Code::Usage,
+            Some(LedgerError::Unreadable { .. }) => return Code::Storage,
+            Some(error) if error.is_disk_full() => return Code::Storage,
+            _ => {}
         }
         if cause.downcast_ref::<store::Error>().is_some() {
             return Code::Storage;
         }
+    }
+    if pipeline::storage_cause(error).is_some() {
+        return Code::Storage;
     }
     Code::Unexpected
 }

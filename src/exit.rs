@@ -55,14 +55,18 @@ impl Code {
         match self {
             Self::Done => "done",
             Self::Unexpected => "unexpected error",
-            Self::Usage => "wrong arguments or configuration",
+            Self::Usage => {
+                "wrong arguments or configuration, or a ledger that is not for this verb or version"
+            }
             Self::NotSettled => {
                 "run, backfill, demo: some due partition is not settled; --json names the causes"
             }
             Self::Credentials => "stopped: credentials, scope or admin role",
             Self::Quota => "stopped: quota exhausted before the deadline",
             Self::Upstream => "stopped: the export failed at Feishu",
-            Self::Contract => "stopped: data broke its contract (always for convert)",
+            Self::Contract => {
+                "stopped: data broke its contract (always for convert); verify, replay: the lake is damaged"
+            }
             Self::Storage => "stopped: lake or local disk",
             Self::LedgerLocked => "stopped: another process holds the ledger",
         }

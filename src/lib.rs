@@ -14,7 +14,8 @@
 //! [`pipeline`] is that picture as code, [`run`] is the loop around it. A module knows only what stands below it here:
 //!
 //! - entry: [`cli`], [`config`], [`server`], [`telemetry`], [`exit`]
-//! - orchestration: [`scheduler`] (when), [`run`] (what is due minus what is done), [`pipeline`] (one task, one partition)
+//! - orchestration: [`scheduler`] (when), [`run`] (what is due minus what is done), [`pipeline`] (one task, one partition), and over what is
+//!   there already: [`rebuild`] (a lost ledger), [`verify`] (proof), [`orphans`] (leftovers)
 //! - stages, which never import one another: [`plan`], [`export`], [`decode`], [`normalize`], [`spool`], [`publish`]
 //! - adapters: [`client`] (Feishu), [`store`] (object storage), [`ledger`] (SQL)
 //! - in tests only: `failpoint`, places at which a process ends
@@ -30,9 +31,12 @@ pub mod server;
 pub mod telemetry;
 
 pub mod convert;
+pub mod orphans;
 pub mod pipeline;
+pub mod rebuild;
 pub mod run;
 pub mod scheduler;
+pub mod verify;
 
 pub mod plan;
 

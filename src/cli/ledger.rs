@@ -1,0 +1,113 @@
+//! `meetlake ledger rebuild`: takes published state over from the lake, when the ledger is lost.
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, Subcommand};
+use serde_json::json;
+
+use super::open::App;
+use super::{Common, number, table};
+use crate::clock::Clock;
+use crate::exit::Code;
+use crate::rebuild::{self, Report};
+
+/// Arguments of `meetlake ledger`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Take over what is published from the manifests of the lake, into an empty ledger; the next run exports only what is not there.
+    Rebuild(RebuildArgs),
+}
+
+/// Arguments of `meetlake ledger rebuild`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RebuildArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const NAME: &str = "ledger rebuild";
+
+/// Works on the ledger itself.
+///
+/// # Errors
+/// When the lake or the ledger cannot be used.
+pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    let Verb::Rebuild(args) = &args.verb;
+    let Some(config) = super::load(common, args.json)? else {
+        return Ok(Code::Usage);
+    };
+    let clock = Clock::system();
+    let app = App::open(config, clock.clone(), NAME).await?;
+    if !app.ledger.is_blank().await? {
+        let path = app.ledger.path().display();
+        eprintln!(
+            "error: the ledger {path} is not empty; it is rebuilt only from nothing: move it away, with its -wal and -shm files, if it is to be replaced"
+        );
+        return Ok(Code::Usage);
+    }
+    let began = clock.now();
+    app.ledger.run_began(NAME, began).await?;
+    let (restored, report) = rebuild::from_lake(&app.tenants, &app.config.jobs).await?;
+    app.ledger.restore(&restored).await?;
+    let partitions: u64 = report.datasets.iter().map(|of| of.partitions).sum();
+    let tasks: u64 = report.datasets.iter().map(|of| of.tasks).sum();
+    let summary = format!("{partitions} partitions, {tasks} tasks");
+    let code = Code::Done.number();
+    app.ledger
+        .run_ended(began, clock.now(), code, &summary)
+        .await?;
+    if args.json {
+        println!(
+            "{}",
+            json!({ "exit_code": code, "restored": report.datasets, "problems": report.problems })
+        );
+    } else {
+        show(&report);
+    }
+    Ok(Code::Done)
+}
+
+fn show(report: &Report) {
+    if report.datasets.is_empty() {
+        println!(
+            "There is nothing to take over: the lake holds no manifest of a configured tenant and job."
+        );
+    } else {
+        let rows = report.datasets.iter().map(|of| {
+            vec![
+                of.tenant.clone(),
+                of.dataset.to_string(),
+                number(of.partitions),
+                number(of.partial),
+                number(of.rows),
+                number(of.windows),
+                number(of.open_windows),
+                number(of.tasks),
+                number(of.open_tasks),
+                number(of.parents),
+            ]
+        });
+        let header = [
+            "tenant",
+            "dataset",
+            "partitions",
+            "partial",
+            "rows",
+            "windows",
+            "open",
+            "tasks",
+            "open tasks",
+            "parent rows",
+        ];
+        println!("{}", table(&header, rows));
+    }
+    for problem in &report.problems {
+        println!("{}: {}", problem.path, problem.problem);
+    }
+}

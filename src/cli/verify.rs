@@ -1,0 +1,80 @@
+//! `meetlake verify`: whether the lake is what its records and the ledger say.
+
+use anyhow::{Context as _, Result};
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::{Common, number, open};
+use crate::exit::Code;
+use crate::ledger::Ledger;
+use crate::spool::Spool;
+use crate::verify::{self, Report};
+
+/// Arguments of `meetlake verify`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads the whole lake and says what is wrong with it; calls nobody and changes nothing.
+///
+/// # Errors
+/// When the lake or the ledger cannot be read.
+pub async fn run(common: &Common, args: &Args) -> Result<Code> {
+    let Some(config) = super::load(common, args.json)? else {
+        return Ok(Code::Usage);
+    };
+    let lake = open::lake(&config)?;
+    let ledger = Ledger::open_for_reading(&config.ledger_path).await?;
+    // Beside the spool, which may be in use, and on its disk, which is large enough for an object.
+    let folder = config
+        .spool_path
+        .join(format!("verify-{}", std::process::id()));
+    let scratch = Spool::open(&folder)?;
+    let result = verify::verify(&lake, ledger.as_ref(), &scratch).await;
+    std::fs::remove_dir_all(&folder)
+        .with_context(|| format!("could not remove {}", folder.display()))?;
+    let report = result?;
+    let code = match report.findings.as_slice() {
+        [] => Code::Done,
+        _ => Code::Contract,
+    };
+    if args.json {
+        println!(
+            "{}",
+            json!({ "exit_code": code.number(), "report": report })
+        );
+    } else {
+        show(&report);
+    }
+    Ok(code)
+}
+
+fn show(report: &Report) {
+    for finding in &report.findings {
+        println!(
+            "{}: {}: {}",
+            finding.what.as_str(),
+            finding.path,
+            finding.problem
+        );
+    }
+    println!(
+        "{} partitions with {} rows, {} manifests, {} originals in {} packs, {} workbooks in quarantine.",
+        number(report.partitions),
+        number(report.rows),
+        number(report.manifests),
+        number(report.originals),
+        number(report.packs),
+        number(report.quarantined)
+    );
+    if !report.has_ledger {
+        println!("There is no ledger to compare with.");
+    }
+    match report.findings.len() {
+        0 => println!("Everything is as the records say."),
+        n => println!("{} of these are not as they should be.", number(n as u64)),
+    }
+}

@@ -1,0 +1,234 @@
+//! What publishes that never completed left in the lake: found, and collected when nobody needs it.
+//!
+//! Only what no retained manifest and no ledger entry names, and what is old enough that no publish can be about to name it. The ledger
+//! records what is to go; then everything is looked up once more, because a publish may have begun to name a pack since; then it goes, and
+//! the ledger records that. A collection that dies in between has deleted only what was an orphan, and the next one starts anew.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use object_store::path::Path;
+use serde::Serialize;
+
+use crate::ledger::Ledger;
+use crate::publish::location::{self, Place};
+use crate::publish::manifest::{self, Input};
+use crate::store::Lake;
+
+/// An object that nothing names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Orphan {
+    /// What it is.
+    pub what: What,
+    /// Below the lake's root.
+    pub path: String,
+    /// Length, bytes.
+    pub size_bytes: u64,
+    /// When it was last written, by the store's clock.
+    pub written_at: Timestamp,
+    /// Where a leftover of a local writer is, which is no object.
+    #[serde(skip)]
+    file: Option<PathBuf>,
+}
+
+/// What an orphan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A pack of originals.
+    Pack,
+    /// A chunk of an input list.
+    Inputs,
+    /// A coverage record.
+    Coverage,
+    /// A workbook in quarantine, or its record.
+    Quarantine,
+    /// A half-written file of a local lake.
+    Staging,
+    /// What `doctor` tried the store with.
+    Probe,
+}
+
+impl What {
+    /// The word for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pack => "pack",
+            Self::Inputs => "input list",
+            Self::Coverage => "coverage",
+            Self::Quarantine => "quarantine",
+            Self::Staging => "half-written file",
+            Self::Probe => "doctor's probe",
+        }
+    }
+}
+
+/// Name under which the ledger keeps what a collection is about to delete.
+const INTENT: &str = "orphans";
+
+/// Everything in the lake that nothing names, whatever its age. Only what belongs to `tenants` is looked at: the others have a ledger of their own.
+///
+/// # Errors
+/// When the lake or the ledger cannot be read, or a manifest is damaged: then nobody knows what it names.
+pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Result<Vec<Orphan>> {
+    // Listed before the references are read: what is written in between is not in the list.
+    let entries = lake.entries(&Path::default()).await?;
+    let leftovers = lake
+        .leftovers()
+        .context("could not look for half-written files")?;
+    let named = Named::read(lake, ledger).await?;
+    let mut orphans: Vec<Orphan> = entries
+        .into_iter()
+        .filter_map(|entry| {
+            let what = named.orphan(&location::place(&entry.path), tenants)?;
+            Some(Orphan {
+                what,
+                path: entry.path.to_string(),
+                size_bytes: entry.size_bytes,
+                written_at: entry.written_at,
+                file: None,
+            })
+        })
+        .collect();
+    orphans.extend(
+        leftovers
+            .into_iter()
+            .map(|(file, size_bytes, written_at)| Orphan {
+                what: What::Staging,
+                path: file.display().to_string(),
+                size_bytes,
+                written_at,
+                file: Some(file),
+            }),
+    );
+    Ok(orphans)
+}
+
+/// Deletes those of `orphans` that are still nobody's and were written before `before`, and gives what was deleted.
+///
+/// # Errors
+/// When the lake refuses, or another process has taken over the ledger.
+pub async fn collect(
+    lake: &Lake,
+    ledger: &Ledger,
+    tenants: &HashSet<String>,
+    orphans: &[Orphan],
+    before: Timestamp,
+) -> Result<Vec<Orphan>> {
+    let old: Vec<&Orphan> = orphans
+        .iter()
+        .filter(|orphan| orphan.written_at < before)
+        .collect();
+    if old.is_empty() {
+        return Ok(Vec::new());
+    }
+    let paths: Vec<&str> = old.iter().map(|orphan| orphan.path.as_str()).collect();
+    ledger
+        .set_meta(INTENT, &serde_json::to_string(&paths)?)
+        .await?;
+    let named = Named::read(lake, ledger).await?;
+    let mut deleted = Vec::new();
+    for orphan in old {
+        if let Some(file) = &orphan.file {
+            delete_file(file)?;
+        } else {
+            let path = Path::parse(&orphan.path)?;
+            let is_nobodys = named.orphan(&location::place(&path), tenants).is_some();
+            // Written again since: somebody is about to name it.
+            let written_at = lake.written_at(&path).await?;
+            if !is_nobodys || written_at.is_none_or(|at| at >= before) {
+                continue;
+            }
+            lake.delete(&path).await?;
+        }
+        deleted.push(orphan.clone());
+    }
+    lake.remove_if_empty(&Path::from("_doctor"));
+    ledger.set_meta(INTENT, "[]").await?;
+    Ok(deleted)
+}
+
+fn delete_file(file: &std::path::Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("could not delete {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Everything that manifests and the ledger name.
+#[derive(Default)]
+struct Named {
+    packs: HashSet<String>,
+    chunks: HashSet<String>,
+    originals: HashSet<String>,
+    manifests: HashSet<Path>,
+}
+
+impl Named {
+    async fn read(lake: &Lake, ledger: &Ledger) -> Result<Self> {
+        // The ledger first: a publish names a pack there before it names it in a manifest.
+        let mut named = Self::default();
+        for task in ledger.unpublished().await? {
+            named.packs.extend(task.pack);
+            named.originals.extend(task.sha256);
+        }
+        for entry in ledger.all_inputs().await? {
+            let input =
+                serde_json::from_str(&entry).context("the ledger holds an unreadable input")?;
+            named.input(input);
+        }
+        for path in manifest::all(lake)
+            .await?
+            .into_values()
+            .flat_map(std::collections::BTreeMap::into_values)
+        {
+            let Some(found) = manifest::read(lake, &path).await? else {
+                continue;
+            };
+            named.packs.extend(found.manifest.packs.iter().cloned());
+            let chunks = found.manifest.inputs.iter();
+            let is_new = chunks
+                .map(|chunk| named.chunks.insert(chunk.sha256.clone()))
+                .fold(false, |any, new| any | new);
+            if is_new {
+                for input in manifest::inputs(lake, &found.manifest).await? {
+                    named.input(input);
+                }
+            }
+            named.manifests.insert(path);
+        }
+        Ok(named)
+    }
+
+    fn input(&mut self, input: Input) {
+        self.packs.extend(input.pack);
+        self.originals.extend(input.source_sha256);
+    }
+
+    /// What the object at a place is, if nothing names it.
+    fn orphan(&self, place: &Place, tenants: &HashSet<String>) -> Option<What> {
+        let (what, tenant, is_named) = match place {
+            Place::Pack(tenant, sha256) => (What::Pack, tenant, self.packs.contains(sha256)),
+            Place::Inputs(id, sha256) => (What::Inputs, &id.tenant, self.chunks.contains(sha256)),
+            Place::Coverage(id, revision) => {
+                let manifest = location::manifest(id, *revision).ok()?;
+                (
+                    What::Coverage,
+                    &id.tenant,
+                    self.manifests.contains(&manifest),
+                )
+            }
+            Place::Quarantine { tenant, sha256, .. } => {
+                (What::Quarantine, tenant, self.originals.contains(sha256))
+            }
+            Place::Probe => return Some(What::Probe),
+            Place::Partition { .. } | Place::Manifest(..) | Place::Other => return None,
+        };
+        (!is_named && tenants.contains(tenant)).then_some(what)
+    }
+}
