@@ -35,6 +35,10 @@ use crate::dataset::Dataset;
 /// Version of the ledger's tables; a newer file is refused, an older one is migrated when it is opened.
 pub const FORMAT_VERSION: i64 = 1;
 
+/// What takes a ledger of one format to the next, from format 1 on; `schema.sql` is what they lead to. Once released, a step never changes,
+/// and `tests/fixtures/ledger` gets a file of the format it starts from.
+const STEPS: [&str; FORMAT_VERSION as usize - 1] = [];
+
 /// Errors of the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -304,7 +308,7 @@ async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
             .map_err(sql("read its format"))?
             .and_then(|row| row.get::<String, _>(0).parse().ok()),
     };
-    match found {
+    let statements: Vec<&str> = match found {
         Some(FORMAT_VERSION) => return Ok(()),
         Some(found) if found > FORMAT_VERSION => {
             return Err(Error::Newer {
@@ -313,16 +317,22 @@ async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
                 known: FORMAT_VERSION,
             });
         }
-        _ => {}
-    }
+        Some(found) => {
+            let done = usize::try_from(found - 1).map_err(|_| corrupt("format", found))?;
+            STEPS.iter().skip(done).copied().collect()
+        }
+        None => vec![include_str!("ledger/schema.sql")],
+    };
     let mut transaction = pool
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(sql("begin a transaction"))?;
-    sqlx::raw_sql(include_str!("ledger/schema.sql"))
-        .execute(&mut *transaction)
-        .await
-        .map_err(sql("create its tables"))?;
+    for statement in statements {
+        sqlx::raw_sql(statement)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("make or migrate its tables"))?;
+    }
     put_meta(&mut transaction, "format", &FORMAT_VERSION.to_string()).await?;
     commit(transaction).await
 }
@@ -557,6 +567,92 @@ mod tests {
             .await
             .expect_err("fenced");
         assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    }
+
+    /// A ledger of every format there ever was, as it lay on somebody's disk: everything in it can be read and worked on.
+    #[tokio::test]
+    async fn a_ledger_of_every_earlier_format_is_opened() {
+        let fixtures = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/ledger"
+        ));
+        let mut formats = HashSet::new();
+        for entry in std::fs::read_dir(fixtures).expect("fixtures") {
+            let fixture = entry.expect("an entry").path();
+            if fixture
+                .extension()
+                .is_none_or(|extension| extension != "db")
+            {
+                continue;
+            }
+            let name = fixture
+                .file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            let digit = name.split('-').nth(1).expect("format-N");
+            formats.insert(digit.parse::<i64>().expect("a format"));
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("meetlake.db");
+            std::fs::copy(&fixture, &path).expect("copied");
+            let reader = Ledger::open_for_reading(&path).await.expect(&name);
+            drop(reader);
+            let ledger = Ledger::open(&path, "test").await.expect(&name);
+            works(&ledger).await;
+            let format = ledger.meta("format").await.expect("read");
+            assert_eq!(format, Some(FORMAT_VERSION.to_string()), "{name}");
+        }
+        assert_eq!(formats, (1..=FORMAT_VERSION).collect());
+    }
+
+    /// What the fixtures hold, and that it can be gone on with.
+    async fn works(ledger: &Ledger) {
+        let schedule = ledger.schedule("meetings", "acme").await.expect("read");
+        assert_eq!(schedule.expect("one").watermark, at(1_795_132_800));
+        let mut found = Vec::new();
+        for of in [Dataset::MeetingList, Dataset::ParticipantList] {
+            for row in ledger.windows("acme", of, None).await.expect("windows") {
+                let tasks = ledger
+                    .tasks_of("acme", of, row.window)
+                    .await
+                    .expect("tasks");
+                let phases = tasks.iter().map(|task| (task.phase, task.machine.name()));
+                found.push((row.state, row.generation, phases.collect::<Vec<_>>()));
+            }
+        }
+        let open = |machine| (Phase::Open, machine);
+        assert_eq!(
+            found,
+            [
+                (WindowState::Settled, 2, vec![(Phase::Published, "fetched")]),
+                (
+                    WindowState::Planned,
+                    1,
+                    vec![open("submitted"), open("ready")]
+                ),
+            ]
+        );
+        let day = Window::new(at(1_795_046_400), at(1_795_132_800)).expect("a day");
+        let parents = ledger.parents("acme", Dataset::MeetingList, day).await;
+        assert_eq!(parents.expect("parents").len(), 1);
+        let partitions = ledger.partitions(None).await.expect("partitions");
+        assert_eq!(partitions.len(), 2);
+        assert_eq!(partitions[0].revision, 3);
+        assert_eq!(
+            partitions[1].intent.as_ref().map(|intent| intent.rows),
+            Some(2)
+        );
+        assert_eq!(ledger.rooms("acme").await.expect("rooms").len(), 1);
+        assert_eq!(ledger.runs(9).await.expect("runs").len(), 2);
+        let task = ledger
+            .runnable("acme", at(1_795_200_000), 1)
+            .await
+            .expect("listed")
+            .remove(0);
+        ledger
+            .advance(&task, &State::Planned, true, false, at(1_795_200_000))
+            .await
+            .expect("advanced");
     }
 
     #[tokio::test]
