@@ -25,8 +25,10 @@
 //! | `w11-partition-recorded` | when the partition is recorded, before its tasks are |
 //! | `w11-tasks-recorded` | when the tasks of a round are recorded, before the spool is cleaned |
 //! | `w11-window-settled` | when a window is settled, before its children are looked at |
+//! | `w12-orphans-intended` | when the ledger says which orphans are to go, before they are looked up again |
+//! | `w12-orphan-deleted` | when one of them is gone |
 //!
-//! A collection of orphans (W12) has its own; a process that is stopped past its lock (W13) and a full disk (W14) need none.
+//! A process that is stopped past its lock (W13) and a full disk (W14) need none.
 
 /// Ends the process here, if a test asked for it.
 macro_rules! crash_point {

@@ -10,7 +10,6 @@
 mod archive;
 mod belongs;
 mod inputs;
-mod inputs;
 mod parents;
 mod partition;
 mod replay;

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::open::App;
 use super::{Common, number, table};
-use crate::clock::Clock;
 use crate::exit::Code;
+use crate::failpoint;
 use crate::rebuild::{self, Report};
 
 /// Arguments of `meetlake ledger`.
@@ -42,7 +42,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let clock = Clock::system();
+    let clock = failpoint::clock();
     let app = App::open(config, clock.clone(), NAME).await?;
     if !app.ledger.is_blank().await? {
         let path = app.ledger.path().display();

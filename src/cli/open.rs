@@ -18,7 +18,7 @@ use crate::export::Exporter;
 use crate::export::pace::Pace;
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Tenant};
-use crate::publish::Publisher;
+use crate::publish::{Publisher, manifest};
 use crate::run::Limits;
 use crate::spool::{Keep, Spool};
 use crate::store::{self, Lake};
@@ -86,6 +86,28 @@ impl App {
             ledger,
             tenants,
         })
+    }
+
+    /// Says so where a lake is full and its ledger empty: a run would export everything again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn note_lost_ledger(&self) -> Result<()> {
+        let Some(tenant) = self.tenants.first() else {
+            return Ok(());
+        };
+        // A lake that cannot be read is named by whoever publishes to it.
+        if self.ledger.is_blank().await?
+            && manifest::all(&tenant.lake)
+                .await
+                .is_ok_and(|all| !all.is_empty())
+        {
+            eprintln!(
+                "note: the ledger is empty, and the lake holds published partitions; `meetlake ledger rebuild` takes them over, \
+                 without it they are exported again"
+            );
+        }
+        Ok(())
     }
 
     /// The limits of a run, without a deadline.

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::open::App;
 use super::{Common, number, table};
-use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::exit::Code;
+use crate::failpoint;
 use crate::pipeline::{self, Replayed};
 use crate::publish::{self, PartitionId, manifest};
 
@@ -48,7 +48,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let clock = Clock::system();
+    let clock = failpoint::clock();
     let app = App::open(config, clock.clone(), NAME).await?;
     let began = clock.now();
     app.ledger.run_began(NAME, began).await?;

@@ -102,6 +102,7 @@ async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> R
     }
     let clock = crate::failpoint::clock();
     let app = App::open(config, clock.clone(), verb).await?;
+    app.note_lost_ledger().await?;
     let limits = Limits {
         deadline: args.deadline.map(|wait| {
             clock.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)

@@ -43,6 +43,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     }
     let mut signals = StopSignals::listen().context("could not listen for signals")?;
     let app = App::open(config, Clock::system(), "serve").await?;
+    app.note_lost_ledger().await?;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;

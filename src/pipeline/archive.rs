@@ -97,6 +97,7 @@ async fn reread_one(
     let work = move || decode_and_normalize(&original, &limits, &fallback, &context);
     let normalized = match tokio::task::spawn_blocking(work).await? {
         Ok(normalized) => normalized,
+        Err(broken) if broken.is_ours => return Err(anyhow!(broken.reason)),
         Err(broken) => return Ok(Err(anyhow!(broken.reason))),
     };
     Ok(Ok(Reread {

@@ -550,8 +550,8 @@ pub(super) async fn restore_all(
 ) -> Result<()> {
     reread(tenant, job, inputs, |input, read| {
         let (key, generation) = (input.task_key.clone(), input.generation);
-        let read = read
-            .with_context(|| format!("the archived original of task {key} cannot be read"))?;
+        let read =
+            read.with_context(|| format!("the archived original of task {key} cannot be read"))?;
         tenant.spool.put_rows(&key, generation, &read.by_date)?;
         if read.by_date.contains_key(&dt) {
             add.push(SpooledTask { key, generation });

@@ -102,6 +102,26 @@ fn a_rebuilt_ledger_exports_nothing_again_and_late_data_still_comes() {
     };
     assert_eq!(stands(&app), before["datasets"]);
 
+    // Without the rebuild, whoever runs is told what that costs.
+    app.lose_ledger();
+    let from = app.end_day().to_string();
+    let range = [
+        "backfill",
+        "--from",
+        &from,
+        "--to",
+        "2027-12-31",
+        "--dataset",
+        "top_user",
+    ];
+    let noted = app.meetlake(&range);
+    assert!(
+        noted.stderr.contains("meetlake ledger rebuild"),
+        "{noted:?}"
+    );
+    fs::remove_file(app.path("meetlake.db")).expect("removed");
+    app.rebuild();
+
     // The meetings of one day vanish upstream, and come back: the rebuilt ledger withdraws their children, and asks for them again.
     app.set_faults(&["empty@meeting_list:x1"]);
     app.again();
@@ -786,6 +806,43 @@ fn a_pack_that_a_publish_begins_to_name_is_not_collected() {
     assert_eq!(deleted.len(), litter.len() - 2, "{deleted:?}");
     assert!(pack.exists() && litter[3].exists());
     assert!(!litter[1].exists());
+}
+
+/// Runs the binary with a failpoint switched on.
+#[cfg(feature = "failpoints")]
+fn with_failpoint(app: &TestApp, args: &[&str], failpoint: &str) -> Output {
+    crate::app::finish(app.command(args).env("FAILPOINTS", failpoint))
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_collection_that_is_cut_off_is_finished_by_the_next() {
+    let app = Setup::fast().only(&[Dataset::MeetingList]).start();
+    assert!(app.reconcile().is_settled());
+    let clean = snapshot(&app.lake());
+    let orphans = litter(&app);
+    let left = || orphans.iter().filter(|path| path.exists()).count();
+    let delete = ["orphans", "--delete"];
+    with_failpoint(&app, &delete, "w12-orphans-intended=return");
+    assert_eq!(left(), orphans.len());
+    with_failpoint(&app, &delete, "w12-orphan-deleted=return");
+    assert_eq!(left(), orphans.len() - 1);
+    assert_eq!(app.meetlake(&delete).code, 0);
+    assert!(clean == snapshot(&app.lake()));
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_rebuild_that_opens_what_is_published_would_be_noticed() {
+    let app = Setup::fast().only(&[Dataset::MeetingList]).start();
+    assert!(app.reconcile().is_settled());
+    let submits = app.submits();
+    app.lose_ledger();
+    let planted = "planted-rebuild-opens-everything=return";
+    let output = with_failpoint(&app, &["ledger", "rebuild"], planted);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(app.reconcile().is_settled());
+    assert!(app.submits() > submits);
 }
 
 #[test]
