@@ -282,7 +282,8 @@ pub(super) async fn commit(
         content_hash: written.content_hash.clone(),
         manifest_sha256: record.sha256,
         rows: written.rows,
-        size_bytes: written.size_bytes,
+        // Of the object that stands, which may be the older one.
+        size_bytes: record.manifest.object.size_bytes,
         inputs: recorded,
     };
     tenant
