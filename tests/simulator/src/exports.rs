@@ -110,6 +110,7 @@ pub(crate) struct Mishap {
     pub(crate) fails: bool,
     pub(crate) is_stuck: bool,
     pub(crate) is_empty: bool,
+    pub(crate) is_short: bool,
 }
 
 /// An export task.
@@ -124,6 +125,7 @@ pub(crate) struct Task {
     done_at: Timestamp,
     outcome: Outcome,
     is_empty: bool,
+    is_short: bool,
     has_misleading_message: bool,
     file_token: String,
     polls: AtomicU64,
@@ -201,6 +203,7 @@ impl Exports {
                 .unwrap_or(Timestamp::MAX),
             outcome,
             is_empty: mishap.is_empty,
+            is_short: mishap.is_short,
             has_misleading_message: draw
                 .label("misleading")
                 .chance(options.knobs.misleading_fail_msg),
@@ -341,6 +344,13 @@ impl Task {
         let mut table = self.request.table(company, &view);
         if self.is_empty {
             table.rows.clear();
+        }
+        if self.is_short {
+            let mut index = 0;
+            table.rows.retain(|_| {
+                index += 1;
+                index % 2 == 0
+            });
         }
         table
     }

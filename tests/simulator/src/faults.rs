@@ -38,13 +38,15 @@ pub enum FaultKind {
     PermissionDenied,
     /// `empty`: the export's file has only its header although there is data.
     Empty,
+    /// `short`: the export's file lacks every other row.
+    Short,
     /// `html-200`: status 200 with a page instead of the answer.
     Html200,
 }
 
 impl FaultKind {
     /// All faults.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RateLimit,
         Self::ServerError,
         Self::Slow,
@@ -56,6 +58,7 @@ impl FaultKind {
         Self::GoneFile,
         Self::PermissionDenied,
         Self::Empty,
+        Self::Short,
         Self::Html200,
     ];
 
@@ -74,6 +77,7 @@ impl FaultKind {
             Self::GoneFile => "gone-file",
             Self::PermissionDenied => "permission-denied",
             Self::Empty => "empty",
+            Self::Short => "short",
             Self::Html200 => "html-200",
         }
     }
@@ -84,7 +88,7 @@ impl FaultKind {
             Self::ServerError | Self::Slow | Self::Drop | Self::Html200 => true,
             Self::RateLimit | Self::ExpiredToken => !endpoint.is_token(),
             Self::PermissionDenied => endpoint.is_export(),
-            Self::Failed | Self::Stuck | Self::Empty => endpoint.is_submit(),
+            Self::Failed | Self::Stuck | Self::Empty | Self::Short => endpoint.is_submit(),
             Self::Truncated | Self::GoneFile => matches!(endpoint, Endpoint::Download),
         }
     }

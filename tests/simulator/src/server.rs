@@ -353,6 +353,7 @@ impl App {
                     fails: strikes(FaultKind::Failed),
                     is_stuck: strikes(FaultKind::Stuck),
                     is_empty: strikes(FaultKind::Empty),
+                    is_short: strikes(FaultKind::Short),
                 };
                 let submitted = self.exports.submit(
                     call.endpoint,
