@@ -7,8 +7,11 @@ use std::fmt;
 
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, JobType};
+use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, Zoned};
+
+use crate::window::Window;
 
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
 
@@ -119,22 +122,61 @@ impl Schedule {
         !self.cron.pattern.is_dom_wildcard() && !self.cron.pattern.is_dow_wildcard()
     }
 
-    /// The first change of clocks within a day of the range `[from, to]`.
+    /// The first change of clocks after `instant`; `None` in a zone that changes them no more.
     #[must_use]
-    pub fn clock_change_near(&self, from: Timestamp, to: Timestamp) -> Option<ClockChange> {
-        const NEAR: SignedDuration = SignedDuration::from_hours(24);
-        let from = from.checked_sub(NEAR).ok()?;
-        let to = to.checked_add(NEAR).ok()?;
-        let mut changes = self.time_zone.following(from);
-        let change = changes.find(|change| {
+    pub fn next_clock_change(&self, instant: Timestamp) -> Option<ClockChange> {
+        // A zone with rules for ever always has one within a year; some say the same offset again, which is no change.
+        let change = self.time_zone.following(instant).take(8).find(|change| {
             let just_before = change.timestamp() - SignedDuration::from_nanos(1);
             self.time_zone.to_offset(just_before) != change.offset()
         })?;
         let at = change.timestamp();
-        (at <= to).then(|| ClockChange {
-            before: self.local(at - SignedDuration::from_nanos(1)).offset(),
+        Some(ClockChange {
+            before: self.time_zone.to_offset(at - SignedDuration::from_nanos(1)),
             after: self.local(at),
         })
+    }
+
+    /// What a change of clocks does to the firings of its civil day, in words.
+    ///
+    /// Compared are the times that the expression names and the instants at which it fires that day.
+    #[must_use]
+    pub fn effect_of(&self, change: &ClockChange) -> String {
+        let date = change.date();
+        let plain = Self {
+            cron: self.cron.clone(),
+            time_zone: TimeZone::UTC,
+        };
+        let (Some(named), Some(fired)) = (plain.firings_on(date), self.firings_on(date)) else {
+            return "no firing moves".to_owned();
+        };
+        match (named.as_slice(), fired.as_slice()) {
+            ([], []) => "nothing fires that day".to_owned(),
+            ([named], [fired]) if named.datetime() != fired.datetime() => format!(
+                "{} does not exist and fires at {}",
+                named.strftime("%H:%M"),
+                fired.strftime("%H:%M %:z")
+            ),
+            ([_], [fired]) if change.comes_twice(fired) => format!(
+                "{} comes twice and fires once, at {}",
+                fired.strftime("%H:%M"),
+                fired.strftime("%H:%M %:z")
+            ),
+            (named, fired) if named.len() == fired.len() => "no firing moves".to_owned(),
+            (named, fired) => format!("it fires {} times in place of {}", fired.len(), named.len()),
+        }
+    }
+
+    /// The firings of a civil day of the schedule's zone, as its clocks show them; `None` at the end of time.
+    fn firings_on(&self, date: Date) -> Option<Vec<Zoned>> {
+        let day = Window::day(&self.time_zone, date)?;
+        let mut firings = Vec::new();
+        let mut next = self.next_at_or_after(day.start());
+        while let Some(firing) = next.filter(|firing| day.contains(*firing)) {
+            firings.push(self.local(firing));
+            next = self.next_after(firing);
+        }
+        Some(firings)
     }
 }
 
@@ -145,11 +187,41 @@ pub struct ClockChange {
     after: Zoned,
 }
 
+impl ClockChange {
+    /// When it happens.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.after.timestamp()
+    }
+
+    /// The civil day on which it falls: the one that the clocks leave, where they do so at midnight.
+    #[must_use]
+    pub fn date(&self) -> Date {
+        let (before, after) = (self.before.to_datetime(self.at()), self.after.datetime());
+        if before < after && before.date() < after.date() {
+            return before.date();
+        }
+        after.date().min(before.date())
+    }
+
+    /// How long that day is.
+    #[must_use]
+    pub fn day_length(&self) -> Option<SignedDuration> {
+        Some(Window::day(self.after.time_zone(), self.date())?.length())
+    }
+
+    /// Whether a time on the clock is shown before and after the change.
+    fn comes_twice(&self, time: &Zoned) -> bool {
+        let (from, to) = (self.after.datetime(), self.before.to_datetime(self.at()));
+        from <= time.datetime() && time.datetime() < to
+    }
+}
+
 impl fmt::Display for ClockChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (at, offset) = (self.after.timestamp(), self.after.offset());
-        let from = self.before.to_datetime(at).strftime("%H:%M");
-        let to = self.after.strftime("%H:%M on %Y-%m-%d");
+        let (at, offset) = (self.at(), self.after.offset());
+        let from = self.before.to_datetime(at).strftime("%Y-%m-%d %H:%M");
+        let to = self.after.strftime("%H:%M");
         write!(
             f,
             "clocks go from {from} to {to} (offset {} to {offset})",
@@ -267,7 +339,7 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[1].duration_since(pair[0]) == day)
         );
-        assert_eq!(job.clock_change_near(firings[0], firings[29]), None);
+        assert_eq!(job.next_clock_change(firings[0]), None);
     }
 
     #[test]
@@ -332,17 +404,62 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_clocks_near_the_firings_is_told() {
-        let job = schedule("30 1 * * *", "America/New_York");
-        let change = job
-            .clock_change_near(
-                instant("2026-10-30T00:00:00Z"),
-                instant("2026-11-01T00:00:00Z"),
-            )
-            .expect("a change");
+    fn the_next_change_of_clocks_is_told_with_what_it_does_to_the_firings() {
+        for (cron, zone, after, change, hours, effect) in [
+            (
+                "30 1 * * *",
+                "America/New_York",
+                "2026-10-30T00:00:00Z",
+                "clocks go from 2026-11-01 02:00 to 01:00 (offset -04 to -05)",
+                25,
+                "01:30 comes twice and fires once, at 01:30 -04:00",
+            ),
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-11-01T00:00:00Z",
+                "clocks go from 2027-03-28 02:00 to 03:00 (offset +01 to +02)",
+                23,
+                "02:30 does not exist and fires at 03:00 +02:00",
+            ),
+            (
+                "0 5 * * *",
+                "Europe/Berlin",
+                "2026-11-01T00:00:00Z",
+                "clocks go from 2027-03-28 02:00 to 03:00 (offset +01 to +02)",
+                23,
+                "no firing moves",
+            ),
+            (
+                "*/30 * * * *",
+                "Europe/Berlin",
+                "2026-10-01T00:00:00Z",
+                "clocks go from 2026-10-25 03:00 to 02:00 (offset +02 to +01)",
+                25,
+                "it fires 50 times in place of 48",
+            ),
+            (
+                "0 5 1 * *",
+                "Europe/Berlin",
+                "2026-10-01T00:00:00Z",
+                "clocks go from 2026-10-25 03:00 to 02:00 (offset +02 to +01)",
+                25,
+                "nothing fires that day",
+            ),
+        ] {
+            let job = schedule(cron, zone);
+            let found = job.next_clock_change(instant(after)).expect("a change");
+            assert_eq!(found.to_string(), change);
+            assert_eq!(
+                found.day_length().map(|length| length.as_hours()),
+                Some(hours)
+            );
+            assert_eq!(job.effect_of(&found), effect, "{cron} in {zone}");
+        }
         assert_eq!(
-            change.to_string(),
-            "clocks go from 02:00 to 01:00 on 2026-11-01 (offset -04 to -05)"
+            schedule("0 5 * * *", "Asia/Shanghai")
+                .next_clock_change(instant("2026-10-01T00:00:00Z")),
+            None
         );
     }
 

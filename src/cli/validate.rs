@@ -5,16 +5,17 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Serialize, Serializer};
 
 use crate::config::{self, Config, Environment, Problem, show_duration};
 use crate::exit;
-use crate::job::{JobSpec, MissedPolicy};
+use crate::job::JobSpec;
 use crate::schedule::Schedule;
 
 /// How many firings are shown.
 const FIRINGS: usize = 5;
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Arguments of `validate`.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -70,7 +71,25 @@ struct JobReport {
     jitter: String,
     #[serde(serialize_with = "as_rfc_3339")]
     next_firings: Vec<Zoned>,
+    /// The same in UTC.
+    next_firings_utc: Vec<Timestamp>,
+    next_clock_change: Option<ClockChangeReport>,
     notes: Vec<String>,
+}
+
+/// What the next change of clocks does to a job.
+#[derive(Serialize)]
+struct ClockChangeReport {
+    at: Timestamp,
+    change: String,
+    /// The day whose length it changes, and its minutes.
+    date: jiff::civil::Date,
+    day_minutes: i64,
+    /// What becomes of the firings of that day.
+    effect: String,
+    /// The same clock time afterwards, in UTC: before and after.
+    moves_in_utc: Option<(String, String)>,
+    rule: &'static str,
 }
 
 impl<'p> Report<'p> {
@@ -138,9 +157,11 @@ impl JobReport {
             window: format!("{}d", job.window_days),
             settle_delay: show_duration(job.settle_delay),
             lookback: format!("{}d", job.lookback_days),
-            missed: missed(job.missed),
+            missed: job.missed.as_str(),
             jitter: show_duration(job.jitter),
-            notes: notes(&schedule, &firings),
+            notes: notes(&schedule),
+            next_clock_change: clock_change(&schedule, now),
+            next_firings_utc: firings.clone(),
             next_firings: firings.iter().map(|at| schedule.local(*at)).collect(),
         }
     }
@@ -155,8 +176,15 @@ impl JobReport {
         )?;
         let (cron, zone, jitter) = (&self.cron, &self.time_zone, &self.jitter);
         writeln!(out, "  fires {cron} ({zone}), jitter {jitter}")?;
-        for firing in &self.next_firings {
-            writeln!(out, "    {}", firing.strftime("%a %Y-%m-%d %H:%M %:z"))?;
+        for (firing, utc) in self.next_firings.iter().zip(&self.next_firings_utc) {
+            let (local, utc) = (
+                firing.strftime("%a %Y-%m-%d %H:%M %:z"),
+                utc.strftime("%Y-%m-%d %H:%M UTC"),
+            );
+            writeln!(out, "    {local}  =  {utc}")?;
+        }
+        if let Some(change) = &self.next_clock_change {
+            change.print(out)?;
         }
         for note in &self.notes {
             writeln!(out, "  note: {note}")?;
@@ -165,12 +193,56 @@ impl JobReport {
     }
 }
 
-fn missed(policy: MissedPolicy) -> &'static str {
-    match policy {
-        MissedPolicy::All => "all",
-        MissedPolicy::Latest => "latest",
-        MissedPolicy::None => "none",
+impl ClockChangeReport {
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "  {}", self.change)?;
+        let (hours, minutes) = (self.day_minutes / 60, self.day_minutes % 60);
+        let length = match minutes {
+            0 => format!("{hours} hours"),
+            minutes => format!("{hours} hours and {minutes} minutes"),
+        };
+        writeln!(
+            out,
+            "    the window of {} has {length}; {}",
+            self.date, self.effect
+        )?;
+        if let Some((before, after)) = &self.moves_in_utc {
+            writeln!(
+                out,
+                "    in UTC it fires at {before} before, at {after} afterwards"
+            )?;
+        }
+        writeln!(out, "    rule: {}", self.rule)
     }
+}
+
+/// What the next change of clocks does; `None` where clocks never change.
+fn clock_change(schedule: &Schedule, now: Timestamp) -> Option<ClockChangeReport> {
+    let change = schedule.next_clock_change(now)?;
+    let at = change.at();
+    // A firing two days off is beyond the day of the change. Only what fires once a day has one time before and one after.
+    let utc = |firing: Timestamp| firing.strftime("%H:%M").to_string();
+    let around = |from: Timestamp| {
+        let day: Vec<Timestamp> = schedule
+            .after(from)
+            .take_while(|firing| firing.duration_since(from) <= DAY)
+            .collect();
+        match day.as_slice() {
+            [one] => Some(utc(*one)),
+            _ => None,
+        }
+    };
+    let moves_in_utc =
+        around(at.checked_sub(DAY * 3).ok()?).zip(around(at.checked_add(DAY * 2).ok()?));
+    Some(ClockChangeReport {
+        at,
+        change: change.to_string(),
+        date: change.date(),
+        day_minutes: change.day_length()?.as_mins(),
+        effect: schedule.effect_of(&change),
+        moves_in_utc,
+        rule: schedule.clock_change_rule(),
+    })
 }
 
 fn as_rfc_3339<S: Serializer>(firings: &[Zoned], serializer: S) -> Result<S::Ok, S::Error> {
@@ -181,20 +253,10 @@ fn as_rfc_3339<S: Serializer>(firings: &[Zoned], serializer: S) -> Result<S::Ok,
 }
 
 /// What may surprise about these firings.
-fn notes(schedule: &Schedule, firings: &[Timestamp]) -> Vec<String> {
-    let mut notes = Vec::new();
-    if schedule.days_are_alternatives() {
-        notes.push(
-            "day of month and day of week are both given: it fires on days that match either"
-                .to_owned(),
-        );
-    }
-    if let (Some(first), Some(last)) = (firings.first(), firings.last())
-        && let Some(change) = schedule.clock_change_near(*first, *last)
-    {
-        notes.push(format!("{change}: {}", schedule.clock_change_rule()));
-    }
-    notes
+fn notes(schedule: &Schedule) -> Vec<String> {
+    let either = "day of month and day of week are both given: it fires on days that match either";
+    let notes = schedule.days_are_alternatives().then(|| either.to_owned());
+    notes.into_iter().collect()
 }
 
 fn count(number: usize, thing: &str) -> String {
@@ -239,12 +301,15 @@ mod tests {
         meetings: meeting_list of acme
           windows of 1d, settled after 90m, looked back on for 3d; missed windows: all
           fires 30 1 * * * (America/New_York), jitter 0s
-            Sat 2026-10-31 01:30 -04:00
-            Sun 2026-11-01 01:30 -04:00
-            Mon 2026-11-02 01:30 -05:00
-            Tue 2026-11-03 01:30 -05:00
-            Wed 2026-11-04 01:30 -05:00
-          note: clocks go from 02:00 to 01:00 on 2026-11-01 (offset -04 to -05): a fixed time that is skipped fires at the first instant after the gap, one that comes twice fires once
+            Sat 2026-10-31 01:30 -04:00  =  2026-10-31 05:30 UTC
+            Sun 2026-11-01 01:30 -04:00  =  2026-11-01 05:30 UTC
+            Mon 2026-11-02 01:30 -05:00  =  2026-11-02 06:30 UTC
+            Tue 2026-11-03 01:30 -05:00  =  2026-11-03 06:30 UTC
+            Wed 2026-11-04 01:30 -05:00  =  2026-11-04 06:30 UTC
+          clocks go from 2026-11-01 02:00 to 01:00 (offset -04 to -05)
+            the window of 2026-11-01 has 25 hours; 01:30 comes twice and fires once, at 01:30 -04:00
+            in UTC it fires at 05:30 before, at 06:30 afterwards
+            rule: a fixed time that is skipped fires at the first instant after the gap, one that comes twice fires once
 
         meetlake.toml is valid: 1 job
         "#);
