@@ -45,6 +45,8 @@ pub struct JobSpec {
     pub fan_out: FanOut,
     /// What is asked for, beyond the window.
     pub options: RequestOptions,
+    /// When a result is implausible.
+    pub check: Check,
 }
 
 /// What happens to windows whose firing was missed because nothing was running.
@@ -57,6 +59,18 @@ pub enum MissedPolicy {
     Latest,
     /// Missed windows are recorded as skipped.
     None,
+}
+
+impl MissedPolicy {
+    /// The word in the job file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Latest => "latest",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What happens to a firing while a run of the same job is active.
@@ -90,6 +104,36 @@ pub enum FanOutOrder {
     Newest,
     /// Meetings with the most participants first; participants with the longest stay first.
     Largest,
+}
+
+/// How much of what Feishu counted elsewhere may be missing before a day is partial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Check {
+    /// Share that may be missing, 0 to 1: of the meetings that the daily report counted, or of a meeting's own participants.
+    pub may_miss: f64,
+}
+
+impl Check {
+    /// The defaults for a dataset.
+    ///
+    /// Report and meeting list tell of the same meetings, so not one may be missing. Whether a meeting's participant count means people at
+    /// the same time, people, or joins is not documented (API reference, 1); a sheet with a row for each join has at least half of each.
+    #[must_use]
+    pub const fn for_dataset(dataset: Dataset) -> Self {
+        let may_miss = match dataset {
+            Dataset::ParticipantList => 0.5,
+            _ => 0.0,
+        };
+        Self { may_miss }
+    }
+
+    /// Whether `found` is implausibly less than `counted`.
+    #[must_use]
+    pub fn is_short(&self, found: u64, counted: u64) -> bool {
+        // Rounded down: of one participant, half is none.
+        let may_miss = (counted as f64 * self.may_miss).floor();
+        counted.saturating_sub(found) as f64 > may_miss
+    }
 }
 
 /// Options of the requests a job makes. What a dataset's endpoint does not have is rejected when the file is read.
@@ -132,5 +176,33 @@ impl RequestOptions {
             need_topic: true,
             per_room: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_short_when_more_is_missing_than_may_be() {
+        let half = Check { may_miss: 0.5 };
+        for (found, counted, is_short) in [
+            (0, 0, false),
+            (0, 1, true),
+            (0, 2, true),
+            (1, 2, false),
+            (5, 10, false),
+            (4, 10, true),
+            (11, 10, false),
+        ] {
+            assert_eq!(
+                half.is_short(found, counted),
+                is_short,
+                "{found} of {counted}"
+            );
+        }
+        let all = Check::for_dataset(Dataset::MeetingList);
+        assert!(all.is_short(9, 10) && !all.is_short(10, 10));
+        assert!(!Check { may_miss: 1.0 }.is_short(0, 10));
     }
 }

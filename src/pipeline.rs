@@ -12,10 +12,12 @@ mod belongs;
 mod inputs;
 mod parents;
 mod partition;
+mod plausible;
 mod replay;
 
 pub(crate) use archive::{Reread, reread};
-pub use partition::{publish_windows, storage_cause};
+pub use partition::{bring_back, publish_windows, storage_cause};
+pub use plausible::implausible;
 pub use replay::{Replayed, replay_partition};
 
 use std::collections::BTreeMap;
@@ -27,11 +29,13 @@ use arrow::array::RecordBatch;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::client::{self, ErrorKind};
 use crate::clock::Clock;
 use crate::contract::Contract;
+use crate::dataset::Dataset;
 use crate::decode;
 use crate::export::{self, Exporter};
 use crate::job::JobSpec;
@@ -126,8 +130,9 @@ pub struct Published {
 
 /// Attempts of one generation of a task.
 const MOST_ATTEMPTS: u32 = 5;
-/// Downloads that cannot be read until the workbook is quarantined: a cut connection is not the data's fault, the same damage four times is.
-const MOST_DAMAGED: u32 = 4;
+/// So often the same unreadable bytes come until the workbook is quarantined: a cut connection is not the data's fault, the same damage again
+/// and again is.
+const MOST_DAMAGED: u32 = 3;
 /// Wait before the second attempt; doubled for each further one.
 const FIRST_DELAY: Duration = Duration::from_secs(60);
 /// Longest wait between attempts.
@@ -175,10 +180,41 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
     match normalized {
         Ok(normalized) => spool_rows(tenant, task, &fetched, &normalized).await,
         Err(broken) if broken.is_ours => anyhow::bail!(broken.reason),
-        Err(broken) if broken.is_damaged && task.attempts + 1 < MOST_DAMAGED => {
-            fetch_again(tenant, job, task, fetched, &broken).await
+        Err(broken) if broken.is_damaged => {
+            let damage = Damage::again(task, sha256);
+            if damage.times >= MOST_DAMAGED {
+                quarantine(tenant, task, &fetched, &broken).await
+            } else {
+                fetch_again(tenant, job, task, fetched, &broken, &damage).await
+            }
         }
         Err(broken) => quarantine(tenant, task, &fetched, &broken).await,
+    }
+}
+
+/// Unreadable bytes that a task was given; kept in place of its result until it has one.
+#[derive(Debug, Serialize, Deserialize)]
+struct Damage {
+    /// Which bytes.
+    damaged_sha256: String,
+    /// How many times in a row.
+    times: u32,
+}
+
+impl Damage {
+    /// What is known after `sha256` came and could not be read.
+    fn again(task: &TaskRow, sha256: &str) -> Self {
+        let before = task
+            .result
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<Self>(text).ok());
+        let times = before
+            .filter(|before| before.damaged_sha256 == sha256)
+            .map_or(0, |before| before.times);
+        Self {
+            damaged_sha256: sha256.to_owned(),
+            times: times + 1,
+        }
     }
 }
 
@@ -327,13 +363,15 @@ fn refuse_strangers(spec: &TaskSpec, normalized: Normalized) -> Result<Normalize
     }
 }
 
-/// Puts a task whose download cannot be read off; the next attempt fetches the same export's file once more.
+/// Puts a task whose download cannot be read off; the next attempt fetches the same export's file once more. Bytes that differ each time are
+/// the connection's fault: such a task fails when its attempts are used up, and is never quarantined.
 async fn fetch_again(
     tenant: &Tenant,
     job: &JobSpec,
     task: &TaskRow,
     fetched: State,
     broken: &Broken,
+    damage: &Damage,
 ) -> Result<Ended> {
     let machine = Machine {
         first_poll: Duration::ZERO,
@@ -341,7 +379,18 @@ async fn fetch_again(
     };
     let step = machine.step(fetched, Event::BadDownload, tenant.clock.now())?;
     let message = format!("the download cannot be read: {}", broken.reason);
-    put_off(tenant, task, step.state, "data", &message).await
+    if task.attempts + 1 >= MOST_ATTEMPTS {
+        let cause = Cause {
+            kind: CauseKind::Export,
+            word: "export".to_owned(),
+            message,
+        };
+        return fail(tenant, task, &step.state, cause).await;
+    }
+    let ended = put_off(tenant, task, step.state, "data", &message).await?;
+    let damage = serde_json::to_string(damage)?;
+    tenant.ledger.note(task, &damage).await?;
+    Ok(ended)
 }
 
 /// Puts the rows into the spool, by the partition they fall into, and records them with what their children need.
@@ -363,6 +412,10 @@ async fn spool_rows(
     let findings = &normalized.findings;
     for column in &findings.blank_columns {
         tracing::debug!(task.key = %task.spec.key, %dataset, column, "a column is blank throughout");
+    }
+    if dataset == Dataset::DailyReport {
+        let (ledger, batch) = (&tenant.ledger, &normalized.batch);
+        plausible::remember_reported(ledger, &tenant.name, &tenant.time_zone, batch).await?;
     }
     let result = SpooledResult {
         rows: findings.rows_out,

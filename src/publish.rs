@@ -315,6 +315,25 @@ impl Publisher {
             .await?;
         Ok(())
     }
+
+    /// A workbook from the quarantine; `None` if it is not there, or no longer what its name says.
+    ///
+    /// # Errors
+    /// When the lake refuses.
+    pub async fn quarantined(
+        &self,
+        dataset: Dataset,
+        tenant: &str,
+        sha256: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        for extension in ["xlsx", "bin"] {
+            let path = location::quarantine(dataset, tenant, sha256, extension)?;
+            if let Some(bytes) = self.lake.get(&path).await? {
+                return Ok((hex(&Sha256::digest(&bytes)) == sha256).then_some(bytes));
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn stage(

@@ -14,7 +14,7 @@ use super::problem::{Position, Problem};
 use super::text;
 use crate::dataset::Dataset;
 use crate::job::{
-    DurationUnit, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions,
+    Check, DurationUnit, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions,
 };
 use crate::schedule::Schedule;
 use crate::task::UserIdType;
@@ -74,6 +74,7 @@ pub(super) fn read<'p>(
     let destination = root.optional("destination", |field| field.parse(text::destination));
     let fan_out = fan_out(root.section("fan_out"), dataset);
     let options = request_options(root.section("request"), dataset);
+    let check = check(root.section("check"), dataset);
     let [dataset_at, time_zone_at, window_at, start_at] =
         ["dataset", "time_zone", "window", "start"].map(|key| root.at(key));
     root.finish();
@@ -94,6 +95,7 @@ pub(super) fn read<'p>(
         destination: destination.unwrap_or_default(),
         fan_out,
         options: options?,
+        check: check?,
     };
     Some(Draft {
         spec,
@@ -253,6 +255,32 @@ fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
     };
     section.finish();
     fan_out
+}
+
+/// How much may be missing of what was counted elsewhere; each key belongs to one dataset.
+fn check(section: Section<'_>, dataset: Option<Dataset>) -> Option<Check> {
+    const OWNERS: [(&str, Dataset); 2] = [
+        ("meetings", Dataset::MeetingList),
+        ("participants", Dataset::ParticipantList),
+    ];
+    let shares = OWNERS.map(|(key, owner)| {
+        let share = section.optional(key, |field| field.parse(text::percent));
+        (key, owner, share)
+    });
+    let dataset = dataset?;
+    let mut check = Check::for_dataset(dataset);
+    for (key, owner, share) in shares {
+        if owner == dataset {
+            check.may_miss = share.unwrap_or(check.may_miss);
+        } else if section.has(key) {
+            section.problem(
+                key,
+                format!("`{key}` is a check of {owner}, not of {dataset}"),
+            );
+        }
+    }
+    section.finish();
+    Some(check)
 }
 
 /// The options of the dataset's endpoint; an option of another one is refused by name.

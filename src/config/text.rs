@@ -66,6 +66,15 @@ pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<u64, Stri
     Ok(found)
 }
 
+/// A share as a whole number of percent, 0 to 1.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    text.strip_suffix('%')
+        .and_then(|number| number.trim_end().parse::<u8>().ok())
+        .filter(|percent| *percent <= 100)
+        .map(|percent| f64::from(percent) / 100.0)
+        .ok_or_else(|| "must be whole percent, from 0% to 100%".to_owned())
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits_end);

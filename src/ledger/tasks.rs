@@ -499,6 +499,60 @@ impl Ledger {
         .await
     }
 
+    /// Keeps a note in place of an open task's result; its next result replaces it.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn note(&self, task: &TaskRow, note: &str) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "UPDATE task SET result = $1 WHERE key = $2 AND generation = $3 AND phase = 'open'",
+        )
+        .bind(note)
+        .bind(task.spec.key.as_str())
+        .bind(i64::from(task.generation))
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("keep a note"))?;
+        commit(transaction).await
+    }
+
+    /// Opens quarantined tasks of a window again, each where the given state stands, and the window with them.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn reopen_quarantined(
+        &self,
+        window: &WindowRow,
+        tasks: &[(TaskKey, State)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        for (key, machine) in tasks {
+            sqlx::query(
+                "UPDATE task SET phase = 'open', machine = $1, attempts = 0, run_at = $2, result = NULL, error_kind = NULL, error = NULL, \
+                 updated_at = $2 WHERE key = $3 AND phase = 'quarantined'",
+            )
+            .bind(to_json(machine))
+            .bind(micros(now))
+            .bind(key.as_str().to_owned())
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("open a quarantined task again"))?;
+        }
+        sqlx::query(
+            "UPDATE job_window SET state = 'planned' WHERE tenant = $1 AND dataset = $2 AND start_at = $3 AND end_at = $4",
+        )
+        .bind(window.tenant.as_str())
+        .bind(window.dataset.as_str())
+        .bind(micros(window.window.start()))
+        .bind(micros(window.window.end()))
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("open a window again"))?;
+        commit(transaction).await
+    }
+
     /// Records that a task ended without rows to publish: quarantined or failed.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use super::inputs::{
     Day, coverage_of, dts_of, findings_of, input_of, is_home, rank, recorded_inputs, sha256_of,
 };
-use super::{Published, Tenant, quarantined, reread};
+use super::{Published, Tenant, plausible, quarantined, reread};
 use crate::dataset::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{
@@ -424,12 +424,24 @@ async fn plan_partition(
             inputs.push(input_of(task));
         }
     }
-    let reasons = day.reasons(&in_round);
+    let mut reasons = day.reasons(&in_round);
+    let is_all_there = reasons.is_empty();
+    let (name, zone) = (&tenant.name, &tenant.time_zone);
+    let implausible = match dataset {
+        Dataset::ParticipantList => {
+            plausible::missing_participants(ledger, name, zone, job, dt, &day.tasks).await?
+        }
+        _ => plausible::implausible(ledger, name, zone, job, dt).await?,
+    };
+    if let Some(reason) = &implausible {
+        tracing::warn!(%dataset, %dt, "the day is partial: {reason}");
+    }
+    reasons.extend(implausible);
     if known.is_none() && inputs.is_empty() && !reasons.is_empty() {
         return Ok(None);
     }
     let mut drop: HashSet<TaskKey> = round.iter().map(|task| task.spec.key.clone()).collect();
-    if reasons.is_empty() {
+    if is_all_there {
         let withdrawn = ledger.withdrawn_inputs(&tenant.name).await?;
         let here = withdrawn
             .into_iter()
@@ -607,6 +619,28 @@ async fn quarantine_rows(tenant: &Tenant, task: &TaskRow) -> Result<()> {
         )
         .await?;
     Ok(())
+}
+
+/// Gets the bytes of a quarantined task back into the spool, and says from where the task goes on: from its bytes if they are still what
+/// their name says, else from the start.
+///
+/// # Errors
+/// When the lake or the spool refuses.
+pub async fn bring_back(tenant: &Tenant, task: &TaskRow) -> Result<State> {
+    let Some(sha256) = sha256_of(task) else {
+        return Ok(State::Planned);
+    };
+    let publisher = &tenant.publisher;
+    let found = publisher
+        .quarantined(task.spec.dataset(), &tenant.name, sha256)
+        .await?;
+    Ok(match found {
+        Some(original) => {
+            tenant.spool.put_original(&original)?;
+            task.machine.clone()
+        }
+        None => State::Planned,
+    })
 }
 
 /// Removes what the lake now has; what cannot be removed is cleaned at the next start. Sheets without rows and reports stay until then, because

@@ -57,14 +57,15 @@ impl Coverage {
 pub struct Known {
     /// Its generation.
     pub generation: u32,
-    /// Whether it ended without a row.
-    pub was_empty: bool,
+    /// Rows that it brought; `None` while it has not ended well.
+    pub rows: Option<u64>,
 }
 
 /// The children of a window.
 #[derive(Clone, Debug, Default)]
 pub struct FanOut {
-    /// Tasks to record; those already known keep their generation, except that an empty one is tried a second time.
+    /// Tasks to record; those already known keep their generation, except that an empty one is tried a second time, and an
+    /// implausibly short one at each look.
     pub tasks: Vec<OpenTask>,
     /// Keys of every child whose parent exists, planned or left out: all others are withdrawn.
     pub live: HashSet<TaskKey>,
@@ -119,11 +120,12 @@ pub fn children(
                 FanOutOrder::Newest => parent.join_time.unwrap_or(parent.start).as_second(),
                 FanOutOrder::Largest => parent.stay_s.unwrap_or(size),
             };
-            candidates.push((value, spec));
+            candidates.push((value, spec, parent.participant_count));
         }
     }
-    candidates.sort_by(|(a, left), (b, right)| b.cmp(a).then_with(|| left.key.cmp(&right.key)));
-    for (value, spec) in candidates {
+    candidates
+        .sort_by(|(a, left, _), (b, right, _)| b.cmp(a).then_with(|| left.key.cmp(&right.key)));
+    for (value, spec, counted) in candidates {
         let known = known.get(&spec.key);
         if known.is_none() {
             if *budget == 0 {
@@ -135,20 +137,23 @@ pub fn children(
         fan_out.coverage.planned += 1;
         fan_out.tasks.push(OpenTask {
             priority: priority(job.dataset, value),
-            generation: generation(known),
+            generation: generation(job, known, counted),
             spec,
         });
     }
     fan_out
 }
 
-/// A child runs again only if its parent changed (then its key did), or once if it came back empty.
-fn generation(known: Option<&Known>) -> u32 {
-    match known {
-        None => 1,
-        Some(known) if known.was_empty && known.generation == 1 => 2,
-        Some(known) => known.generation,
-    }
+/// A child runs again only if its parent changed (then its key did), once if it came back empty, and each time if it has implausibly few rows.
+fn generation(job: &JobSpec, known: Option<&Known>, counted: Option<i64>) -> u32 {
+    let Some(known) = known else { return 1 };
+    let counted = counted.and_then(|counted| u64::try_from(counted).ok());
+    let is_short = known
+        .rows
+        .zip(counted)
+        .is_some_and(|(rows, counted)| job.check.is_short(rows, counted));
+    let was_empty = known.rows == Some(0) && known.generation == 1;
+    known.generation + u32::from(is_short || was_empty)
 }
 
 fn request(job: &JobSpec, parent: &Parent, end: Timestamp) -> Option<(Request, Lineage)> {
@@ -411,28 +416,43 @@ mod tests {
     #[test]
     fn an_empty_child_is_tried_a_second_time_and_never_a_third() {
         let job = job(Dataset::ParticipantList);
-        let meetings = [a_meeting("1", 10, Some(20), 2)];
+        let mut meetings = [a_meeting("1", 10, Some(20), 2)];
+        meetings[0].participant_count = None;
         let key = fan(&job, &meetings, &HashMap::new(), u64::MAX).tasks[0]
             .spec
             .key
             .clone();
-        let generation_after = |generation, was_empty| {
-            let known = HashMap::from([(
-                key.clone(),
-                Known {
-                    generation,
-                    was_empty,
-                },
-            )]);
+        let generation_after = |generation, rows| {
+            let rows = Some(rows);
+            let known = HashMap::from([(key.clone(), Known { generation, rows })]);
             fan(&job, &meetings, &known, 0).tasks[0].generation
         };
         assert_eq!(
             (
-                generation_after(1, false),
-                generation_after(1, true),
-                generation_after(2, true)
+                generation_after(1, 2),
+                generation_after(1, 0),
+                generation_after(2, 0)
             ),
             (1, 2, 2)
         );
+    }
+
+    #[test]
+    fn a_child_with_implausibly_few_rows_is_tried_at_each_look() {
+        let job = job(Dataset::ParticipantList);
+        let meetings = [a_meeting("1", 10, Some(20), 10)];
+        let key = fan(&job, &meetings, &HashMap::new(), u64::MAX).tasks[0]
+            .spec
+            .key
+            .clone();
+        for (rows, expected) in [(0, 8), (4, 8), (5, 7), (12, 7)] {
+            let known = Known {
+                generation: 7,
+                rows: Some(rows),
+            };
+            let known = HashMap::from([(key.clone(), known)]);
+            let task = &fan(&job, &meetings, &known, 0).tasks[0];
+            assert_eq!(task.generation, expected, "{rows} rows of 10 participants");
+        }
     }
 }
