@@ -13,6 +13,7 @@ pub mod orphans;
 pub mod plan;
 pub mod progress;
 pub mod replay;
+pub mod retry;
 pub mod run;
 pub mod serve;
 #[cfg(feature = "simulator")]
@@ -82,6 +83,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Export a range of days.
     Backfill(run::BackfillArgs),
+    /// Try again what is in quarantine, after a fix.
+    Retry(retry::Args),
     /// Run the jobs on their schedules, with a status page.
     Serve(serve::Args),
     /// Show which days are in the lake, and what needs attention.
@@ -185,6 +188,7 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Plan(args) => Box::pin(plan::run(&common, &args)).await,
         Verb::Run(args) => Box::pin(run::run(&common, &args)).await,
         Verb::Backfill(args) => Box::pin(run::backfill(&common, &args)).await,
+        Verb::Retry(args) => Box::pin(retry::run(&common, &args)).await,
         Verb::Serve(args) => Box::pin(serve::run(&common, &args)).await,
         Verb::Status(args) => Box::pin(status::run(&common, &args)).await,
         Verb::Verify(args) => Box::pin(verify::run(&common, &args)).await,

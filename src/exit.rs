@@ -59,7 +59,7 @@ impl Code {
                 "wrong arguments or configuration, or a ledger that is not for this verb or version"
             }
             Self::NotSettled => {
-                "run, backfill, demo: some due partition is not settled; --json names the causes"
+                "run, backfill, retry, demo: some due partition is not settled; status: some is late; --json names the causes"
             }
             Self::Credentials => "stopped: credentials, scope or admin role",
             Self::Quota => "stopped: quota exhausted before the deadline",

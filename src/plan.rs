@@ -109,6 +109,7 @@ fn lookback(job: &JobSpec, now: Timestamp, firing: Timestamp, known: &[WindowRow
             matches!(row.state, WindowState::Settled | WindowState::Stuck)
                 && row.covered_at < firing
                 && row.window.start() >= from
+                && !is_lost(job.dataset, &row.window, now)
         })
         .map(|row| row.window)
         .collect()
@@ -118,16 +119,13 @@ fn lookback(job: &JobSpec, now: Timestamp, firing: Timestamp, known: &[WindowRow
 #[must_use]
 pub fn backfill(job: &JobSpec, from: Date, to: Date, now: Timestamp) -> Backfill {
     let mut windows = Vec::new();
-    let mut lost: Option<Window> = None;
+    let mut lost = Vec::new();
     let mut not_yet = None;
     let days = std::iter::successors(Some(from), |date| date.tomorrow().ok())
         .take_while(|date| *date < to);
     for window in days.filter_map(|date| Window::day(&job.time_zone, date)) {
         if is_lost(job.dataset, &window, now) {
-            lost = Window::new(
-                lost.map_or(window.start(), |lost| lost.start()),
-                window.end(),
-            );
+            lost.push(window);
         } else if due_at(job, &window) > now {
             not_yet.get_or_insert(window);
         } else {
@@ -147,7 +145,7 @@ pub struct Backfill {
     /// What can be exported.
     pub windows: Vec<Window>,
     /// What lies beyond Feishu's horizon.
-    pub lost: Option<Window>,
+    pub lost: Vec<Window>,
     /// The first window that is not over, or not settled, yet.
     pub not_yet: Option<Window>,
 }
@@ -354,7 +352,7 @@ pub fn priority(dataset: Dataset, value: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{FanOut, OverlapPolicy, RequestOptions};
+    use crate::job::{Check, FanOut, OverlapPolicy, RequestOptions};
     use jiff::civil::date;
     use proptest::prelude::*;
 
@@ -376,6 +374,7 @@ mod tests {
             destination: String::new(),
             fan_out: FanOut::default(),
             options: RequestOptions::for_dataset(dataset),
+            check: Check::for_dataset(dataset),
         }
     }
 
@@ -509,12 +508,9 @@ mod tests {
             date(2026, 11, 1),
             at("2026-11-10T21:30:00Z"),
         );
-        assert_eq!(
-            backfill
-                .lost
-                .map(|lost| date_of(&job.time_zone, lost.start())),
-            Some(date(2026, 8, 1))
-        );
+        let first = date_of(&job.time_zone, backfill.lost[0].start());
+        assert_eq!(first, date(2026, 8, 1));
+        assert_eq!(backfill.lost.len(), lost);
         assert_eq!(backfill.windows.len() + lost, 92);
     }
 

@@ -4,6 +4,7 @@
 //! minutes, and at the end), then look again, because published parents have children. Restart, catch-up, lookback and backfill differ only
 //! in which windows they insert. The flow of one task is `pipeline`; nothing here knows how it is done.
 
+pub mod days;
 pub mod due;
 pub mod summary;
 
@@ -26,7 +27,7 @@ use crate::plan;
 use crate::plan::fanout::{self, Known};
 use crate::task::TaskKey;
 use crate::window::Window;
-pub use summary::{Cause, DatasetSummary, Summary, Unsettled};
+pub use summary::{Cause, DatasetSummary, Implausible, Summary, Unsettled};
 
 /// What a run is for.
 #[derive(Clone, Debug)]
@@ -43,6 +44,15 @@ pub enum Scope {
         datasets: Vec<Dataset>,
         /// Whether settled windows are exported once more.
         again: bool,
+    },
+    /// What is in quarantine, once more.
+    Quarantined {
+        /// First civil day; `None` for all.
+        from: Option<Date>,
+        /// First civil day after; `None` for all.
+        to: Option<Date>,
+        /// Which datasets.
+        datasets: Vec<Dataset>,
     },
 }
 
@@ -91,6 +101,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 const GRACE: Duration = Duration::from_secs(5);
 /// A server tries what was refused (a bucket, a secret, a scope) again after so many seconds.
 const TRY_AGAIN_S: i64 = 300;
+/// A report's day may reach so far into the days beside it.
+const NEIGHBOURS: Duration = Duration::from_secs(86_400);
 /// Runnable tasks read from the ledger at a time.
 const QUEUE: u32 = 2_000;
 
@@ -154,6 +166,8 @@ struct Run {
     running: HashMap<Dataset, u64>,
     tasks: JoinSet<(Arc<JobSpec>, TaskRow, Result<Ended>)>,
     publishing: JoinSet<(Dataset, Vec<Window>, Result<Vec<Published>>)>,
+    /// Days of the meeting list whose verdict was looked at again, and what it was.
+    rechecked: HashSet<(Date, bool)>,
     /// Windows whose tasks all ended.
     to_publish: BTreeSet<(Dataset, Window)>,
     last_publish: Timestamp,
@@ -194,6 +208,7 @@ impl Run {
             running: HashMap::new(),
             tasks: JoinSet::new(),
             publishing: JoinSet::new(),
+            rechecked: HashSet::new(),
             to_publish: BTreeSet::new(),
             look_again: true,
             refill: true,
@@ -559,7 +574,7 @@ impl Run {
             .await?;
         let known = |task: &TaskRow| Known {
             generation: task.generation,
-            was_empty: task.phase == Phase::Published && task.rows == Some(0),
+            rows: task.rows.filter(|_| task.phase == Phase::Published),
         };
         Ok(tasks
             .iter()
@@ -696,6 +711,15 @@ impl Run {
                 crash_point!("w11-window-settled");
             }
         }
+        self.open_children(dataset, window).await?;
+        match dataset {
+            Dataset::DailyReport | Dataset::MeetingList => self.recheck_meetings(window).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn open_children(&self, dataset: Dataset, window: Window) -> Result<()> {
+        let (tenant, ledger) = (&self.tenant.name, &self.tenant.ledger);
         let Some(child) = Dataset::ALL
             .into_iter()
             .find(|child| child.parent() == Some(dataset))
@@ -712,6 +736,36 @@ impl Run {
             let ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
             if ended && row.parents.as_deref() != Some(&digest) {
                 ledger.set_window_state(row, WindowState::Due).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes days of the meeting list again that are called complete and are not, or the other way round: the daily report, or the list of
+    /// the day after, came later than they did. Each verdict is acted upon once a firing.
+    async fn recheck_meetings(&mut self, window: Window) -> Result<()> {
+        let dataset = Dataset::MeetingList;
+        let Some(job) = self.job(dataset) else {
+            return Ok(());
+        };
+        let tenant = Arc::clone(&self.tenant);
+        let (name, zone, ledger) = (&tenant.name, &tenant.time_zone, &tenant.ledger);
+        for dt in window.widened(NEIGHBOURS).dates(zone) {
+            let known = ledger.partition(name, dataset, dt).await?;
+            let (Some(known), Some(day)) = (known, Window::day(zone, dt)) else {
+                continue;
+            };
+            let windows = ledger.windows(name, dataset, Some(day)).await?;
+            let is_settled = windows.iter().all(|row| row.state == WindowState::Settled);
+            if known.revision == 0 || !is_settled {
+                continue;
+            }
+            let is_short = pipeline::implausible(ledger, name, zone, &job, dt)
+                .await?
+                .is_some();
+            if known.complete == is_short && self.rechecked.insert((dt, is_short)) {
+                let again = windows.iter().map(|row| (dataset, row.window));
+                self.to_publish.extend(again);
             }
         }
         Ok(())
@@ -747,7 +801,11 @@ impl Run {
             let wanted = match scope {
                 Scope::Due => true,
                 Scope::Backfill { datasets, .. } => with_parents(datasets).contains(&job.dataset),
+                Scope::Quarantined { datasets, .. } => datasets.contains(&job.dataset),
             };
+            if wanted {
+                self.list_implausible(&job).await?;
+            }
             for row in self
                 .tenant
                 .ledger
@@ -763,6 +821,26 @@ impl Run {
                     self.summary.unsettled.push(Unsettled::new(&row, &tasks));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Lists the days of a job that are partial although every task ended well.
+    async fn list_implausible(&mut self, job: &JobSpec) -> Result<()> {
+        let tenant = Arc::clone(&self.tenant);
+        let (name, zone, ledger) = (&tenant.name, &tenant.time_zone, &tenant.ledger);
+        for row in ledger.partitions(Some(name)).await? {
+            if row.dataset != job.dataset || row.revision == 0 || row.complete {
+                continue;
+            }
+            let reason = pipeline::implausible(ledger, name, zone, job, row.dt).await?;
+            self.summary
+                .implausible
+                .extend(reason.map(|reason| Implausible {
+                    dataset: row.dataset,
+                    dt: row.dt,
+                    reason,
+                }));
         }
         Ok(())
     }

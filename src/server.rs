@@ -11,17 +11,28 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::tz::TimeZone;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::status;
+use crate::clock::Clock;
+use crate::job::JobSpec;
 use crate::ledger::Ledger;
+use crate::run::days::{self, Day};
 
 /// What the pages are made of.
 #[derive(Clone, Debug)]
 pub struct Pages {
     /// The record of what is due and done.
     pub ledger: Ledger,
+    /// Names and zones of the tenants.
+    pub tenants: Arc<[(String, TimeZone)]>,
+    /// The jobs, whose days are shown.
+    pub jobs: Arc<[JobSpec]>,
+    /// What time it is.
+    pub clock: Clock,
     /// Whether work may be begun; false from the moment a stop is asked for.
     pub ready: Arc<AtomicBool>,
 }
@@ -73,21 +84,37 @@ async fn readyz(State(pages): State<Pages>) -> Response {
 }
 
 async fn status_json(State(pages): State<Pages>) -> Response {
-    match partitions(&pages).await {
-        Ok(rows) => Json(json!({ "datasets": rows })).into_response(),
-        Err(response) => response,
+    match (partitions(&pages).await, all_days(&pages).await) {
+        (Ok(rows), Ok(days)) => Json(json!({ "datasets": rows, "days": days })).into_response(),
+        (Err(response), _) | (_, Err(response)) => response,
     }
 }
 
+/// Every due day of every job and tenant.
+async fn all_days(pages: &Pages) -> Result<Vec<Day>, Response> {
+    let now = pages.clock.now();
+    let mut all = Vec::new();
+    for (tenant, zone) in pages.tenants.iter() {
+        for job in pages.jobs.iter().filter(|job| job.tenants.contains(tenant)) {
+            let days = days::days(&pages.ledger, tenant, zone, job, now).await;
+            all.extend(days.map_err(|error| unreadable(&error))?);
+        }
+    }
+    Ok(all)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Response {
+    tracing::error!(%error, "could not read the ledger for the status page");
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the ledger cannot be read\n",
+    )
+        .into_response()
+}
+
 async fn partitions(pages: &Pages) -> Result<Vec<serde_json::Value>, Response> {
-    let rows = pages.ledger.partition_status().await.map_err(|error| {
-        tracing::error!(%error, "could not read the ledger for the status page");
-        (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the ledger cannot be read\n",
-        )
-            .into_response()
-    })?;
+    let rows = pages.ledger.partition_status().await;
+    let rows = rows.map_err(|error| unreadable(&error))?;
     Ok(rows
         .iter()
         .map(|row| {
@@ -102,25 +129,25 @@ async fn partitions(pages: &Pages) -> Result<Vec<serde_json::Value>, Response> {
 async fn status_page(State(pages): State<Pages>) -> Response {
     let rows = match pages.ledger.partition_status().await {
         Ok(rows) => rows,
-        Err(error) => {
-            tracing::error!(%error, "could not read the ledger for the status page");
-            return (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the ledger cannot be read\n",
-            )
-                .into_response();
-        }
+        Err(error) => return unreadable(&error),
+    };
+    let days = match all_days(&pages).await {
+        Ok(days) => days,
+        Err(response) => return response,
     };
     let attention = pages.ledger.attention(20).await.unwrap_or_default();
     let mut body = String::new();
     for row in &rows {
         let _ = write!(
             body,
-            "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td>{} to {}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td>{} to {}</td></tr>",
             escape(&row.tenant),
             row.dataset,
             row.partitions,
-            row.partial,
+            status::outcomes(
+                days.iter()
+                    .filter(|day| day.tenant == row.tenant && day.dataset == row.dataset)
+            ),
             crate::cli::number(row.rows),
             crate::cli::bytes(row.size_bytes),
             escape(&row.first_dt),
@@ -139,6 +166,7 @@ async fn status_page(State(pages): State<Pages>) -> Response {
             escape(&task.error)
         );
     }
+    let late = late_days(&days);
     let nothing = if rows.is_empty() {
         "<p>Nothing is published yet.</p>"
     } else {
@@ -157,8 +185,8 @@ async fn status_page(State(pages): State<Pages>) -> Response {
          h1{{font-size:1.4rem}}h2{{font-size:1.1rem;margin-top:2rem}}table{{border-collapse:collapse;width:100%}}\
          td,th{{text-align:left;padding:.35rem .75rem;border-bottom:1px solid #dde3ea;vertical-align:top}}.n{{text-align:right;\
          font-variant-numeric:tabular-nums}}p{{color:#55606e}}</style><h1>meetlake</h1><h2>In the lake</h2>{nothing}\
-         <table><tr><th>tenant<th>dataset<th class=n>days<th class=n>partial<th class=n>rows<th class=n>size<th>from, to</tr>{body}</table>\
-         <h2>Needs attention</h2>{problems}</html>"
+         <table><tr><th>tenant<th>dataset<th class=n>days<th>outcomes<th class=n>rows<th class=n>size<th>from, to</tr>{body}</table>\
+         <h2>Late</h2>{late}<h2>Needs attention</h2>{problems}</html>"
     );
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
     let html = HeaderValue::from_static("text/html; charset=utf-8");
@@ -170,6 +198,29 @@ async fn status_page(State(pages): State<Pages>) -> Response {
         page,
     )
         .into_response()
+}
+
+/// The days that should be in the lake, whole, and are not.
+fn late_days(days: &[Day]) -> String {
+    let mut late = String::new();
+    for (day, late_s) in days.iter().filter_map(|day| Some((day, day.late_s?))) {
+        let _ = write!(
+            late,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(&day.tenant),
+            day.dataset,
+            day.dt,
+            day.outcome.as_str(),
+            crate::cli::span(late_s),
+            escape(day.why.as_deref().unwrap_or_default())
+        );
+    }
+    if late.is_empty() {
+        return "<p>Nothing is late.</p>".to_owned();
+    }
+    format!(
+        "<table><tr><th>tenant<th>dataset<th>day<th>state<th>late by<th>what is missing</tr>{late}</table>"
+    )
 }
 
 fn escape(text: &str) -> String {

@@ -38,6 +38,8 @@ pub struct Args {
 #[derive(Debug, Default)]
 struct JobPlan {
     windows: Vec<Window>,
+    /// Of these, those in which the last run's bound of tasks left parents out.
+    left_over: u64,
     /// Tasks that are certain.
     tasks: u64,
     /// Windows whose children are only known when their parents are exported.
@@ -124,9 +126,13 @@ async fn plan_job(
     let mut windows: Vec<Window> = match range {
         Some((from, to)) => {
             let backfill = plan::backfill(job, from, to, now);
-            plan.notes.extend(backfill.lost.map(|lost| {
-                format!("{lost} lies beyond the 90 days that Feishu answers for and is left out")
-            }));
+            if let (Some(first), Some(last)) = (backfill.lost.first(), backfill.lost.last()) {
+                plan.notes.push(format!(
+                    "[{}, {}) lies beyond the 90 days that Feishu answers for and is left out",
+                    first.start(),
+                    last.end()
+                ));
+            }
             plan.notes.extend(backfill.not_yet.map(|window| {
                 format!(
                     "windows from {} on are not over and settled yet",
@@ -161,8 +167,11 @@ async fn plan_job(
                 .iter()
                 .filter(|new| new.state == WindowState::Due)
                 .map(|new| new.window);
+            let left_over = known.iter().filter(|row| due::is_left_over(row));
+            plan.left_over = left_over.clone().count() as u64;
             new.chain(due.again)
                 .chain(known.iter().filter(open).map(|row| row.window))
+                .chain(left_over.map(|row| row.window))
                 .collect()
         }
     };
@@ -231,12 +240,12 @@ async fn count_tasks(
         .iter()
         .filter(|task| task.phase != Phase::Withdrawn)
         .map(|task| {
-            let was_empty = task.phase == Phase::Published && task.rows == Some(0);
+            let rows = task.rows.filter(|_| task.phase == Phase::Published);
             (
                 task.spec.key.clone(),
                 Known {
                     generation: task.generation,
-                    was_empty,
+                    rows,
                 },
             )
         })
@@ -318,6 +327,12 @@ fn show(tenant: &str, plans: &[(&JobSpec, JobPlan)], cost: &Estimate) {
         for note in &plan.notes {
             println!("{}: {note}", job.name);
         }
+        if plan.left_over > 0 {
+            println!(
+                "{}: {} windows go on where the last run's bound of tasks left off",
+                job.name, plan.left_over
+            );
+        }
         if plan.unknown > 0 {
             let why = match job.dataset.parent() {
                 Some(parent) => format!("known once {parent} is exported"),
@@ -370,7 +385,7 @@ fn as_json(tenant: &str, plans: &[(&JobSpec, JobPlan)], cost: &Estimate) -> serd
         .map(|(job, plan)| {
             let windows: Vec<_> = plan.windows.iter().map(|window| json!({ "start": window.start(), "end": window.end() })).collect();
             json!({
-                "job": job.name, "dataset": job.dataset, "windows": windows, "tasks": plan.tasks, "windows_with_unknown_tasks": plan.unknown,
+                "job": job.name, "dataset": job.dataset, "windows": windows, "windows_left_over": plan.left_over, "tasks": plan.tasks, "windows_with_unknown_tasks": plan.unknown,
                 "expected_tasks": plan.expected, "coverage": plan.coverage, "notes": plan.notes,
             })
         })

@@ -15,6 +15,7 @@ use super::progress::{self, Style};
 use super::{Common, StopSignals, bytes, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
+use crate::run::summary::Lost;
 use crate::run::{self, DatasetSummary, Limits, Scope, Summary};
 
 /// Arguments of `meetlake run`.
@@ -84,7 +85,12 @@ pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
     execute(common, &args.run, scope, "backfill").await
 }
 
-async fn execute(common: &Common, args: &RunArgs, scope: Scope, verb: &str) -> Result<Code> {
+pub(super) async fn execute(
+    common: &Common,
+    args: &RunArgs,
+    scope: Scope,
+    verb: &str,
+) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
@@ -216,9 +222,16 @@ fn one_line(summaries: &[Summary]) -> String {
         *totals.entry("rows").or_default() += counts.rows;
         *totals.entry("partitions published").or_default() += counts.published;
         *totals.entry("unchanged").or_default() += counts.unchanged;
+        *totals.entry("empty").or_default() += counts.empty;
+        *totals.entry("partial").or_default() += counts.partial;
+        *totals.entry("quarantined").or_default() += counts.quarantined;
+        *totals.entry("failed").or_default() += counts.failed;
+        *totals.entry("lost").or_default() += counts.lost;
     }
+    let is_told = |(what, n): &(&&str, &u64)| **n > 0 || ["exports", "rows"].contains(*what);
     let parts: Vec<String> = totals
         .iter()
+        .filter(is_told)
         .map(|(what, n)| format!("{n} {what}"))
         .collect();
     parts.join(", ")
@@ -265,6 +278,11 @@ fn lines_of(summary: &Summary) -> Vec<String> {
     if summary.out_of_time {
         lines.push("the time given to this run is over; run again to go on".to_owned());
     }
+    lines.extend(summary.implausible.iter().map(|day| {
+        let (dataset, dt, reason) = (day.dataset, day.dt, &day.reason);
+        format!("partial: {dataset} {dt}: {reason}")
+    }));
+    lines.extend(lost(summary));
     lines.extend(unsettled(summary));
     lines
 }
@@ -272,21 +290,23 @@ fn lines_of(summary: &Summary) -> Vec<String> {
 /// A table of zeros says nothing.
 fn has_figures(counts: &DatasetSummary) -> bool {
     let counted = counts.finished + counts.quarantined + counts.failed;
-    counted + counts.published + counts.unchanged > 0
+    counted + counts.published + counts.unchanged + counts.lost > 0
 }
 
 fn figures(summary: &Summary) -> String {
     let rows = summary.datasets.iter().map(|(dataset, counts)| {
-        let troubled = counts.quarantined + counts.failed;
         vec![
             dataset.to_string(),
             number(counts.finished),
             number(counts.rows),
             number(counts.empty),
             number(counts.rejects),
-            number(troubled),
+            number(counts.quarantined),
+            number(counts.failed),
             number(counts.published),
             number(counts.unchanged),
+            number(counts.partial),
+            number(counts.lost),
         ]
     });
     let header = [
@@ -295,11 +315,31 @@ fn figures(summary: &Summary) -> String {
         "rows",
         "empty",
         "rejects",
-        "in trouble",
+        "quarantined",
+        "failed",
         "days published",
         "unchanged",
+        "partial",
+        "lost",
     ];
     table(&header, rows)
+}
+
+/// A line for each dataset with windows that were not exported in time.
+fn lost(summary: &Summary) -> Vec<String> {
+    let mut by_dataset: BTreeMap<Dataset, Vec<&Lost>> = BTreeMap::new();
+    for lost in &summary.lost {
+        by_dataset.entry(lost.dataset).or_default().push(lost);
+    }
+    let line = |(dataset, lost): (Dataset, Vec<&Lost>)| {
+        let start = lost.iter().map(|lost| lost.start).min()?;
+        let end = lost.iter().map(|lost| lost.end).max()?;
+        Some(format!(
+            "lost: {dataset}: {} windows in [{start}, {end}); Feishu no longer answers for them, and they were never exported",
+            lost.len()
+        ))
+    };
+    by_dataset.into_iter().filter_map(line).collect()
 }
 
 /// A line for each of the first windows that are not settled; each cause is told once.

@@ -52,6 +52,13 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let ready = Arc::new(AtomicBool::new(true));
     let pages = Pages {
         ledger: app.ledger.clone(),
+        tenants: app
+            .tenants
+            .iter()
+            .map(|tenant| (tenant.name.clone(), tenant.time_zone.clone()))
+            .collect(),
+        jobs: app.config.jobs.clone().into(),
+        clock: Clock::system(),
         ready: Arc::clone(&ready),
     };
     // The pages outlive the work: until the last task has ended they say that it is stopping.

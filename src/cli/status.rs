@@ -2,13 +2,17 @@
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::{Common, bytes, number, table};
+use super::{Common, bytes, number, span, table};
+use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::exit::Code;
-use crate::ledger::{Ledger, PartitionStatus, WindowRow, WindowState};
+use crate::ledger::{Ledger, PartitionStatus, WindowRow};
 use crate::plan::fanout::Coverage;
+use crate::run::days::{self, Day, Outcome};
 
 /// Arguments of `meetlake status`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -21,7 +25,7 @@ pub struct Args {
 /// Most tasks that need attention that a person is shown.
 const SHOWN: u32 = 10;
 
-/// Prints the state of the lake as the ledger knows it; may run beside anything else.
+/// Prints the state of the lake as the ledger knows it; may run beside anything else. [`Code::NotSettled`] if a day is late.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -41,15 +45,56 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Done);
     };
     let tenants: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
+    let days = all_days(&ledger, &config).await?;
     if args.json {
-        println!("{}", as_json(&ledger, &tenants).await?);
+        println!("{}", as_json(&ledger, &tenants, &days).await?);
     } else {
-        show(&ledger, &tenants).await?;
+        show(&ledger, &config, &tenants, &days).await?;
     }
-    Ok(Code::Done)
+    let is_late = days.iter().any(|day| day.late_s.is_some());
+    Ok(if is_late {
+        Code::NotSettled
+    } else {
+        Code::Done
+    })
 }
 
-async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
+/// Every due day of every job and tenant.
+async fn all_days(ledger: &Ledger, config: &Config) -> Result<Vec<Day>> {
+    let now = Timestamp::now();
+    let mut all = Vec::new();
+    for tenant in config.tenants.values() {
+        for dataset in Dataset::ALL {
+            let is_of = |job: &&crate::job::JobSpec| {
+                job.dataset == dataset && job.tenants.contains(&tenant.name)
+            };
+            for job in config.jobs.iter().filter(is_of) {
+                let zone = &tenant.time_zone;
+                all.extend(days::days(ledger, &tenant.name, zone, job, now).await?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The outcomes of some days, counted: `5 published, 1 late`.
+#[must_use]
+pub fn outcomes<'d>(days: impl Iterator<Item = &'d Day> + Clone) -> String {
+    let counted = Outcome::ALL.map(|outcome| {
+        let n = days.clone().filter(|day| day.outcome == outcome).count();
+        (outcome.as_str(), n)
+    });
+    let late = days.filter(|day| day.late_s.is_some()).count();
+    let parts: Vec<String> = counted
+        .into_iter()
+        .chain([("late", late)])
+        .filter(|(_, n)| *n > 0)
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
+    parts.join(", ")
+}
+
+async fn show(ledger: &Ledger, config: &Config, tenants: &[&str], days: &[Day]) -> Result<()> {
     let partitions = ledger.partition_status().await?;
     for tenant in tenants {
         println!("{tenant}");
@@ -68,9 +113,6 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
             if coverage.planned < coverage.parents {
                 left_out.push(format!("{dataset}: {}", super::run::left_out(&coverage)));
             }
-            let count = |state: WindowState| {
-                number(windows.iter().filter(|row| row.state == state).count() as u64)
-            };
             let open: u64 = status
                 .tasks
                 .iter()
@@ -79,13 +121,14 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
                 .sum();
             rows.push(vec![
                 dataset.to_string(),
-                count(WindowState::Settled),
-                number(waiting(&windows)),
-                count(WindowState::Stuck),
+                outcomes(
+                    days.iter()
+                        .filter(|day| day.tenant == *tenant && day.dataset == dataset),
+                ),
                 number(open),
                 published.map_or("0".into(), |row| number(row.rows)),
                 published.map_or("0 B".into(), |row| bytes(row.size_bytes)),
-                published.map_or(String::new(), days),
+                published.map_or(String::new(), range),
             ]);
         }
         if rows.is_empty() {
@@ -96,9 +139,7 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
                 table(
                     &[
                         "dataset",
-                        "settled",
-                        "waiting",
-                        "stuck",
+                        "days",
                         "open tasks",
                         "rows",
                         "size",
@@ -112,6 +153,7 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
             println!("{line}\n");
         }
     }
+    show_late(config, days);
     let attention = ledger.attention(SHOWN + 1).await?;
     if attention.is_empty() {
         println!("Nothing needs attention.");
@@ -140,6 +182,39 @@ async fn show(ledger: &Ledger, tenants: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Names the days that should be in the lake, whole, and are not.
+fn show_late(config: &Config, days: &[Day]) {
+    let late = days.iter().filter_map(|day| Some((day, day.late_s?)));
+    let most = SHOWN as usize;
+    for (index, (day, late_s)) in late.clone().take(most).enumerate() {
+        if index == 0 {
+            println!("Late:");
+        }
+        let zone = config.tenants.get(&day.tenant);
+        let zone = zone.map_or(TimeZone::UTC, |tenant| tenant.time_zone.clone());
+        let expected = day.expected_at.to_zoned(zone).strftime("%F %H:%M %:z");
+        println!(
+            "  {} {} {}: {}, {} late (expected by {expected}): {}",
+            day.tenant,
+            day.dataset,
+            day.dt,
+            day.outcome.as_str(),
+            span(late_s),
+            day.why.as_deref().unwrap_or("it is not there")
+        );
+    }
+    let late = late.count();
+    if late > most {
+        println!(
+            "  … and {} more; `meetlake status --json` has them all",
+            late - most
+        );
+    }
+    if late > 0 {
+        println!();
+    }
+}
+
 /// What the fan-outs of all windows left out.
 fn coverage_of(windows: &[WindowRow]) -> Coverage {
     let mut sum = Coverage::default();
@@ -153,26 +228,11 @@ fn coverage_of(windows: &[WindowRow]) -> Coverage {
     sum
 }
 
-fn waiting(windows: &[WindowRow]) -> u64 {
-    windows
-        .iter()
-        .filter(|row| matches!(row.state, WindowState::Due | WindowState::Planned))
-        .count() as u64
+fn range(row: &PartitionStatus) -> String {
+    format!("{} to {} ({})", row.first_dt, row.last_dt, row.partitions)
 }
 
-fn days(row: &PartitionStatus) -> String {
-    let partial = if row.partial > 0 {
-        format!(", {} partial", row.partial)
-    } else {
-        String::new()
-    };
-    format!(
-        "{} to {} ({}{partial})",
-        row.first_dt, row.last_dt, row.partitions
-    )
-}
-
-async fn as_json(ledger: &Ledger, tenants: &[&str]) -> Result<serde_json::Value> {
+async fn as_json(ledger: &Ledger, tenants: &[&str], days: &[Day]) -> Result<serde_json::Value> {
     let mut datasets = Vec::new();
     for tenant in tenants {
         for dataset in Dataset::ALL {
@@ -235,6 +295,6 @@ async fn as_json(ledger: &Ledger, tenants: &[&str]) -> Result<serde_json::Value>
         })
         .collect();
     Ok(
-        json!({ "datasets": datasets, "partitions": partitions, "attention": attention, "runs": runs }),
+        json!({ "days": days, "datasets": datasets, "partitions": partitions, "attention": attention, "runs": runs }),
     )
 }

@@ -237,6 +237,70 @@ impl Ledger {
             .collect()
     }
 
+    /// Gives up a window that Feishu no longer answers for, and says how it ended: lost if nothing of it is in the lake, settled if an earlier
+    /// generation is. `None`, and nothing is changed, if tasks of the current generation have brought something.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn lose_window(
+        &self,
+        row: &WindowRow,
+        now: Timestamp,
+    ) -> Result<Option<WindowState>, Error> {
+        const OF_WINDOW: &str =
+            "t.tenant = $1 AND t.dataset = $2 AND t.job_start = $3 AND t.job_end = $4";
+        let mut transaction = self.begin().await?;
+        let mut count = async |statement: String| -> Result<i64, Error> {
+            let counted = sqlx::query(sqlx::AssertSqlSafe(statement))
+                .bind(row.tenant.as_str())
+                .bind(row.dataset.as_str())
+                .bind(micros(row.window.start()))
+                .bind(micros(row.window.end()))
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(sql("look at a window's tasks"))?;
+            Ok(counted.get(0))
+        };
+        let brought = format!(
+            "SELECT COUNT(*) FROM task t WHERE {OF_WINDOW} AND t.phase IN ('spooled', 'published')"
+        );
+        let inputs = format!(
+            "SELECT COUNT(*) FROM input i JOIN task t ON t.key = i.task_key WHERE {OF_WINDOW}"
+        );
+        if count(brought).await? > 0 {
+            return Ok(None);
+        }
+        let state = match count(inputs).await? {
+            0 => WindowState::Lost,
+            _ => WindowState::Settled,
+        };
+        sqlx::query(
+            "UPDATE task SET phase = CASE WHEN EXISTS (SELECT 1 FROM input i WHERE i.task_key = task.key) THEN 'published' ELSE 'withdrawn' END, \
+             updated_at = $5 WHERE tenant = $1 AND dataset = $2 AND job_start = $3 AND job_end = $4 AND phase <> 'withdrawn'",
+        )
+        .bind(row.tenant.as_str())
+        .bind(row.dataset.as_str())
+        .bind(micros(row.window.start()))
+        .bind(micros(row.window.end()))
+        .bind(micros(now))
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("give up a window's tasks"))?;
+        sqlx::query(
+            "UPDATE job_window SET state = $5 WHERE tenant = $1 AND dataset = $2 AND start_at = $3 AND end_at = $4",
+        )
+        .bind(row.tenant.as_str())
+        .bind(row.dataset.as_str())
+        .bind(micros(row.window.start()))
+        .bind(micros(row.window.end()))
+        .bind(state.as_str())
+        .execute(&mut *transaction)
+        .await
+        .map_err(sql("give up a window"))?;
+        commit(transaction).await?;
+        Ok(Some(state))
+    }
+
     /// Sets the state of a window.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Which windows should exist by now: what a job's schedule asks for, and a backfill's range.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Run, Scope, Summary, TRY_AGAIN_S, is_unsettled, with_parents};
 use crate::dataset::Dataset;
 use crate::job::{JobSpec, OverlapPolicy};
-use crate::ledger::{Ledger, NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
+use crate::ledger::{Ledger, NewWindow, Phase, ScheduleState, WindowBatch, WindowRow, WindowState};
+use crate::pipeline;
 use crate::plan::fanout::Coverage;
 use crate::plan::{self, Due};
 use crate::schedule::Schedule;
@@ -52,9 +54,28 @@ pub async fn ask(
     Ok(Asked { firing, known, due })
 }
 
+/// Whether a window ended with parents over the job's bound of tasks per run: the next run goes on with them.
+#[must_use]
+pub fn is_left_over(row: &WindowRow) -> bool {
+    let coverage = row.coverage.as_deref().unwrap_or("{}");
+    let coverage: Coverage = serde_json::from_str(coverage).unwrap_or_default();
+    let has_ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
+    has_ended && coverage.over_max_tasks > 0
+}
+
+/// When a window is in the lake at the latest, if all goes well: the job's first firing after it is due, with its share of the jitter and the
+/// time that an export may take.
+#[must_use]
+pub fn expected_at(job: &JobSpec, schedule: &Schedule, due_at: Timestamp) -> Timestamp {
+    let firing = schedule.next_at_or_after(due_at).unwrap_or(due_at);
+    let most = SignedDuration::try_from(jitter(job) + job.deadline).unwrap_or(SignedDuration::MAX);
+    firing.checked_add(most).unwrap_or(Timestamp::MAX)
+}
+
 impl Run {
     pub(super) async fn insert_windows(&mut self, scope: &Scope) -> Result<()> {
         for job in self.jobs.clone() {
+            self.lose_what_is_too_old(&job).await?;
             match scope {
                 Scope::Due => {
                     let now = self.tenant.clock.now();
@@ -76,8 +97,71 @@ impl Run {
                         .await?;
                     }
                 }
+                Scope::Quarantined { from, to, datasets } => {
+                    if datasets.contains(&job.dataset) {
+                        self.open_quarantined(&job, *from, *to).await?;
+                    }
+                    continue;
+                }
             }
             self.rearm(&job).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up windows that were planned and have become older than Feishu answers for: asking would fail for ever.
+    async fn lose_what_is_too_old(&mut self, job: &JobSpec) -> Result<()> {
+        let (tenant, now) = (Arc::clone(&self.tenant), self.tenant.clock.now());
+        for row in tenant
+            .ledger
+            .windows(&tenant.name, job.dataset, None)
+            .await?
+        {
+            let is_waiting = is_unsettled(&row, now);
+            if is_waiting
+                && plan::is_lost(job.dataset, &row.window, now)
+                && tenant.ledger.lose_window(&row, now).await? == Some(WindowState::Lost)
+            {
+                self.summary.lose(job.dataset, &row.window);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the quarantined tasks of the civil days `[from, to)` again. Their bytes are what was put aside, so that nobody is asked for them; a
+    /// task whose bytes are gone is exported anew.
+    async fn open_quarantined(
+        &self,
+        job: &JobSpec,
+        from: Option<Date>,
+        to: Option<Date>,
+    ) -> Result<()> {
+        let tenant = &self.tenant;
+        let is_wanted = |row: &WindowRow| {
+            row.window
+                .dates(&job.time_zone)
+                .iter()
+                .any(|date| from.is_none_or(|from| from <= *date) && to.is_none_or(|to| *date < to))
+        };
+        let rows = tenant
+            .ledger
+            .windows(&tenant.name, job.dataset, None)
+            .await?;
+        for row in rows.iter().filter(|row| is_wanted(row)) {
+            let tasks = tenant
+                .ledger
+                .tasks_of(&row.tenant, row.dataset, row.window)
+                .await?;
+            let mut opened = Vec::new();
+            for task in tasks.iter().filter(|task| task.phase == Phase::Quarantined) {
+                let state = pipeline::bring_back(tenant, task).await?;
+                opened.push((task.spec.key.clone(), state));
+            }
+            if !opened.is_empty() {
+                tracing::info!(dataset = %job.dataset, window = %row.window, tasks = opened.len(), "quarantined tasks are tried again");
+                let now = tenant.clock.now();
+                tenant.ledger.reopen_quarantined(row, &opened, now).await?;
+            }
         }
         Ok(())
     }
@@ -101,10 +185,7 @@ impl Run {
         }
         let ledger = &self.tenant.ledger;
         for row in ledger.windows(&self.tenant.name, job.dataset, None).await? {
-            let coverage = row.coverage.as_deref().unwrap_or("{}");
-            let coverage: Coverage = serde_json::from_str(coverage).unwrap_or_default();
-            let ended = matches!(row.state, WindowState::Settled | WindowState::Stuck);
-            if ended && coverage.over_max_tasks > 0 {
+            if is_left_over(&row) {
                 ledger.set_window_state(&row, WindowState::Due).await?;
             }
         }
@@ -170,6 +251,8 @@ impl Run {
             tracing::info!(job = job.name, tenant = self.tenant.name, firing = %firing, "job fired");
             self.budgets.remove(&job.name);
             self.rooms = None;
+            self.rechecked.clear();
+            self.lose_what_is_too_old(&job).await?;
             self.insert_due(&job, now).await?;
             self.rearm(&job).await?;
         }
@@ -196,13 +279,8 @@ impl Run {
                 schedule: due.schedule,
             })
             .await?;
-        let lost = due
-            .new
-            .iter()
-            .filter(|new| new.state == WindowState::Lost)
-            .count();
-        if lost > 0 {
-            self.warn(format!("{}: {lost} windows lie beyond what Feishu still answers for and are recorded as lost", job.name));
+        for lost in due.new.iter().filter(|new| new.state == WindowState::Lost) {
+            self.summary.lose(job.dataset, &lost.window);
         }
         for row in known.iter().filter(|row| {
             is_unsettled(row, now) && plan::is_nearly_lost(job.dataset, &row.window, now)
@@ -236,6 +314,11 @@ impl Run {
                 due_at: plan::due_at(job, window),
                 state: WindowState::Due,
             })
+            .chain(backfill.lost.iter().map(|window| NewWindow {
+                window: *window,
+                due_at: plan::due_at(job, window),
+                state: WindowState::Lost,
+            }))
             .collect();
         let known = ledger.windows(tenant, job.dataset, None).await?;
         let ended =
@@ -257,11 +340,14 @@ impl Run {
                 schedule: None,
             })
             .await?;
-        if let Some(lost) = backfill.lost {
-            self.warn(format!(
-                "{}: {lost} lies beyond the 90 days that Feishu answers for and is left out",
-                job.name
-            ));
+        for lost in &backfill.lost {
+            // What was exported in time is in the lake.
+            if known
+                .iter()
+                .all(|row| row.window != *lost || row.state == WindowState::Lost)
+            {
+                self.summary.lose(job.dataset, lost);
+            }
         }
         if let Some(not_yet) = backfill.not_yet {
             self.warn(format!(

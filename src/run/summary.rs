@@ -1,7 +1,8 @@
 //! What a run did, what is still missing and why, and the exit code that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::dataset::Dataset;
@@ -9,6 +10,7 @@ use crate::exit::Code;
 use crate::ledger::{Phase, TaskRow, WindowRow, WindowState};
 use crate::pipeline::{Ended, Published};
 use crate::plan::fanout::Coverage;
+use crate::window::Window;
 
 /// Why something could not be done, as far as the exit code tells causes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,6 +62,13 @@ pub struct DatasetSummary {
     pub published: u64,
     /// Partitions whose content had not changed.
     pub unchanged: u64,
+    /// Of the partitions written or found unchanged, those that miss something.
+    pub partial: u64,
+    /// Windows that Feishu no longer answers for and that were never exported.
+    pub lost: u64,
+    /// The days behind `partial`: a day that is written again counts by its last state.
+    #[serde(skip)]
+    partial_days: BTreeSet<Date>,
     /// What the fan-out left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
@@ -114,6 +123,28 @@ impl Unsettled {
     }
 }
 
+/// A day of which every task ended well, and whose result cannot be all there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Implausible {
+    /// Which dataset.
+    pub dataset: Dataset,
+    /// Which day.
+    pub dt: Date,
+    /// What speaks against it.
+    pub reason: String,
+}
+
+/// A range that was not exported while Feishu still had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Which dataset.
+    pub dataset: Dataset,
+    /// First instant.
+    pub start: jiff::Timestamp,
+    /// First instant after.
+    pub end: jiff::Timestamp,
+}
+
 /// The cause behind an error kind as the ledger stores it.
 #[must_use]
 pub fn cause_kind(word: &str) -> CauseKind {
@@ -136,6 +167,10 @@ pub struct Summary {
     pub datasets: BTreeMap<Dataset, DatasetSummary>,
     /// What is due and not settled.
     pub unsettled: Vec<Unsettled>,
+    /// Days that are published and cannot be all there is.
+    pub implausible: Vec<Implausible>,
+    /// What this run found to be lost; later runs do not say it again.
+    pub lost: Vec<Lost>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// Datasets that could not be asked for, and why.
@@ -161,6 +196,8 @@ impl Summary {
             tenant: tenant.to_owned(),
             datasets: BTreeMap::new(),
             unsettled: Vec::new(),
+            implausible: Vec::new(),
+            lost: Vec::new(),
             warnings: Vec::new(),
             blocked: BTreeMap::new(),
             stop_cause: None,
@@ -224,7 +261,23 @@ impl Summary {
             } else {
                 counts.published += 1
             }
+            if partition.complete {
+                counts.partial_days.remove(&partition.dt);
+            } else {
+                counts.partial_days.insert(partition.dt);
+            }
         }
+        counts.partial = counts.partial_days.len() as u64;
+    }
+
+    pub(super) fn lose(&mut self, dataset: Dataset, window: &Window) {
+        tracing::warn!(%dataset, %window, "lost: Feishu no longer answers for it, and it was never exported");
+        self.datasets.entry(dataset).or_default().lost += 1;
+        self.lost.push(Lost {
+            dataset,
+            start: window.start(),
+            end: window.end(),
+        });
     }
 
     pub(super) fn cover(&mut self, dataset: Dataset, coverage: &Coverage) {
@@ -240,7 +293,10 @@ impl Summary {
     /// Whether everything that is due is in the lake, whole.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.unsettled.is_empty() && self.storage_error.is_none()
+        self.unsettled.is_empty()
+            && self.implausible.is_empty()
+            && self.lost.is_empty()
+            && self.storage_error.is_none()
     }
 
     /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it.
