@@ -392,7 +392,8 @@ impl TestApp {
 
     pub(crate) fn status(&self) -> Value {
         let output = self.meetlake(&["status", "--json"]);
-        assert_eq!(output.code, 0, "{output:?}");
+        // 3 where the test left a day that is late.
+        assert!(matches!(output.code, 0 | 3), "{output:?}");
         output.json()
     }
 

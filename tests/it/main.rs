@@ -39,5 +39,7 @@ mod lake_on_s3;
 mod rebuild;
 mod restart;
 mod serving;
+mod silent;
+mod time;
 mod verbs;
 mod workbooks;
