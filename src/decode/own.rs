@@ -13,6 +13,8 @@ mod formats;
 mod rows;
 mod strings;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod text;
 mod window;
 mod workbook;

@@ -173,17 +173,31 @@ fn context(dataset: Dataset) -> Context {
 
 fn read_as(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Result<Normalized, String> {
     let context = context(dataset);
-    let mut normalizer = Normalizer::new(&context);
-    decode::workbook(
-        bytes,
-        context.contract,
-        limits,
-        &Fallback::in_this_process(),
-        &mut normalizer,
-    )
-    .map_err(|e| e.to_string())?;
-    normalizer.finish().map_err(|e| e.to_string())
+    let fallback = Fallback::in_this_process();
+    let by = |read: Read| {
+        let mut normalizer = Normalizer::new(&context);
+        read(bytes, context.contract, limits, &fallback, &mut normalizer).map_err(|e| e.to_string())?;
+        normalizer.finish().map_err(|e| e.to_string())
+    };
+    let (table, judged) = (by(decode::workbook), by(decode::workbook_by_calamine));
+    match (&table, &judged) {
+        (Ok(table), Ok(judged)) => {
+            assert_eq!(table.batch, judged.batch);
+            assert_eq!(table.findings, judged.findings);
+        }
+        _ => assert_eq!(table.as_ref().err(), judged.as_ref().err()),
+    }
+    table
 }
+
+/// One of the two readers, which must agree on every file here.
+type Read = fn(
+    &[u8],
+    &Contract,
+    &Limits,
+    &Fallback,
+    &mut dyn meetlake::table::RowSink,
+) -> Result<decode::Summary, decode::Error>;
 
 fn read(bytes: &[u8]) -> Result<Normalized, String> {
     read_as(Dataset::MeetingList, bytes, &Limits::default())

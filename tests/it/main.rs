@@ -36,6 +36,7 @@ mod fuzzing;
 mod kill;
 mod knobs;
 mod lake_on_s3;
+mod oracle;
 mod rebuild;
 mod restart;
 mod serving;

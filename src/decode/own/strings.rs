@@ -111,26 +111,26 @@ impl Strings {
     fn one(&mut self, text: &str, limits: &Limits) -> Result<usize, Step> {
         let at = blanks(text, 0, limits)?;
         let rest = &text[at..];
-        let (raw, used) = if let Some(inner) = rest.strip_prefix("<si><t>") {
-            let raw = text_until_tag(inner, limits)?;
-            self.push(&decode(raw, Blanks::Trimmed)?)?;
-            (raw, "<si><t>".len())
-        } else if let Some(inner) = rest.strip_prefix(PRESERVED) {
-            let raw = text_until_tag(inner, limits)?;
-            self.push(&decode(raw, Blanks::Kept)?)?;
-            (raw, PRESERVED.len())
+        let (start, blanks) = if rest.starts_with("<si><t>") {
+            ("<si><t>".len(), Blanks::Trimmed)
+        } else if rest.starts_with(PRESERVED) {
+            (PRESERVED.len(), Blanks::Kept)
         } else {
             return self.unusual(rest).map(|used| at + used);
         };
-        let behind = &rest[used + raw.len()..];
-        if behind.starts_with("</t></si>") {
-            return Ok(at + used + raw.len() + "</t></si>".len());
+        let raw = text_until_tag(&rest[start..], limits)?;
+        let end = start + raw.len();
+        let behind = &rest[end..];
+        if !behind.starts_with(END) {
+            return Err(if behind.len() < END.len() {
+                Step::More
+            } else {
+                Step::Unknown(Unknown("a shared string is more than a text"))
+            });
         }
-        Err(if behind.len() < "</t></si>".len() {
-            Step::More
-        } else {
-            Step::Unknown(Unknown("a shared string has several texts"))
-        })
+        // Only now: a string that is not whole is taken again.
+        self.push(&decode(raw, blanks)?)?;
+        Ok(at + end + END.len())
     }
 
     fn unusual(&mut self, rest: &str) -> Result<usize, Step> {
@@ -151,6 +151,7 @@ impl Strings {
     }
 }
 
+const END: &str = "</t></si>";
 const PRESERVED: &str = "<si><t xml:space=\"preserve\">";
 
 /// Walks to the inside of the table; gives how many bytes that were, and how many strings it claims to have.
