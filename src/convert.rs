@@ -118,10 +118,11 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
         source,
     })?;
     let table = normalizer.finish();
-    let table = table.map_err(|source| Error::Quarantined {
+    let mut table = table.map_err(|source| Error::Quarantined {
         path: path(),
         source,
     })?;
+    table.findings.left_to_calamine = summary.reader.left_to_calamine();
     write(&table.batch, &context, &conversion.output).map_err(|source| Error::Output {
         path: conversion.output.clone(),
         source,

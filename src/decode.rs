@@ -104,6 +104,17 @@ pub enum Reader {
     },
 }
 
+impl Reader {
+    /// What the first reader did not know, where the second had to read.
+    #[must_use]
+    pub fn left_to_calamine(self) -> Option<String> {
+        match self {
+            Self::Own => None,
+            Self::Calamine { why } => Some(why.to_owned()),
+        }
+    }
+}
+
 /// A sheet whose rows were handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SheetRead {

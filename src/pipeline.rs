@@ -327,7 +327,7 @@ fn decode_and_normalize(
             &mut normalizer,
         )
     };
-    read.map_err(|error| {
+    let summary = read.map_err(|error| {
         let is_damaged = matches!(
             error,
             decode::Error::Empty | decode::Error::NotAWorkbook(_) | decode::Error::Container(_)
@@ -340,14 +340,29 @@ fn decode_and_normalize(
             is_ours: matches!(error, decode::Error::NoReader(_)),
         })
     })?;
-    normalizer.finish().map_err(|quarantine| {
-        Box::new(Broken {
-            reason: quarantine.reason.to_string(),
-            findings: quarantine.findings,
-            is_damaged: false,
-            is_ours: false,
-        })
-    })
+    let left_to_calamine = summary.reader.left_to_calamine();
+    if let Some(why) = &left_to_calamine {
+        tracing::info!(
+            task.key = context.stamp.task_key.as_ref().map(|key| key.as_str()),
+            why,
+            "workbook read by calamine"
+        );
+    }
+    match normalizer.finish() {
+        Ok(mut normalized) => {
+            normalized.findings.left_to_calamine = left_to_calamine;
+            Ok(normalized)
+        }
+        Err(mut quarantine) => {
+            quarantine.findings.left_to_calamine = left_to_calamine;
+            Err(Box::new(Broken {
+                reason: quarantine.reason.to_string(),
+                findings: quarantine.findings,
+                is_damaged: false,
+                is_ours: false,
+            }))
+        }
+    }
 }
 
 /// What another export brought is as good as damaged: the next attempt fetches the file once more.

@@ -338,7 +338,11 @@ fn check_dimension(reference: Option<&str>) -> Known<()> {
 }
 
 /// Position of the first byte from `at` on that is no blank.
+#[inline]
 fn blanks(text: &str, at: usize, limits: &Limits) -> Result<usize, Step> {
+    if text.as_bytes().get(at) == Some(&b'<') {
+        return Ok(at);
+    }
     let rest = text.as_bytes().get(at..).unwrap_or_default();
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');
     let length = rest.iter().take_while(|b| is_blank(b)).count();

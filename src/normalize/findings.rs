@@ -47,6 +47,9 @@ pub struct Findings {
     pub missing_columns: Vec<String>,
     /// Columns whose header is there and that have no value in any row.
     pub blank_columns: Vec<String>,
+    /// What the fast reader does not know, where calamine read the workbook instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to_calamine: Option<String>,
 }
 
 impl Findings {

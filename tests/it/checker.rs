@@ -71,7 +71,11 @@ impl<'a> Checker<'a> {
             })
             .count() as u64;
         self.count(&recorded);
-        for intent in recorded.partitions.iter().filter_map(|row| row.intent.as_ref()) {
+        for intent in recorded
+            .partitions
+            .iter()
+            .filter_map(|row| row.intent.as_ref())
+        {
             self.intended.insert(intent.object_sha256.clone());
         }
         let mut wrong = self.exports_stay(&recorded);
@@ -98,7 +102,9 @@ impl<'a> Checker<'a> {
         }
         let report = self.app.report();
         let struck = |names: &[&str]| -> u64 {
-            let counts = names.iter().filter_map(|name| report.faults_struck.get(name));
+            let counts = names
+                .iter()
+                .filter_map(|name| report.faults_struck.get(name));
             counts.sum()
         };
         let lost = self.lost_answers + struck(&["drop", "5xx", "failed", "gone-file", "truncated"]);
@@ -126,7 +132,13 @@ impl<'a> Checker<'a> {
                     let of = ledger.tasks_of(TENANT, dataset, row.window).await;
                     tasks.extend(of.expect("tasks").into_iter().map(|task| {
                         let is_report = dataset.is_report();
-                        (task.spec.key, task.generation, task.phase, task.machine, is_report)
+                        (
+                            task.spec.key,
+                            task.generation,
+                            task.phase,
+                            task.machine,
+                            is_report,
+                        )
                     }));
                 }
             }
@@ -136,10 +148,13 @@ impl<'a> Checker<'a> {
     }
 
     fn count(&mut self, recorded: &Recorded) {
-        let states = recorded.tasks.iter().map(|(_, _, phase, state, _)| match phase {
-            Phase::Open => state.name(),
-            phase => phase.as_str(),
-        });
+        let states = recorded
+            .tasks
+            .iter()
+            .map(|(_, _, phase, state, _)| match phase {
+                Phase::Open => state.name(),
+                phase => phase.as_str(),
+            });
         let states: BTreeSet<&'static str> = states.collect();
         let intents = recorded.partitions.iter().any(|row| row.intent.is_some());
         for state in states.into_iter().chain(intents.then_some("intent")) {
@@ -152,7 +167,9 @@ impl<'a> Checker<'a> {
         let mut wrong = Vec::new();
         let has_faults = !self.app.report().faults_struck.is_empty();
         for (key, generation, _, state, _) in &recorded.tasks {
-            let Some(id) = state.export_id() else { continue };
+            let Some(id) = state.export_id() else {
+                continue;
+            };
             let before = self.exports.insert((key.clone(), *generation), id.clone());
             if let Some(before) = before.filter(|before| before != id && !has_faults) {
                 wrong.push(format!(
@@ -179,7 +196,10 @@ impl<'a> Checker<'a> {
                     Some(name.to_str()?.strip_prefix("dt=")?.to_owned())
                 }));
             }
-            let known = recorded.partitions.iter().filter(|row| row.dataset == dataset);
+            let known = recorded
+                .partitions
+                .iter()
+                .filter(|row| row.dataset == dataset);
             let known: BTreeMap<String, &PartitionRow> =
                 known.map(|row| (row.dt.to_string(), row)).collect();
             days.extend(known.keys().cloned());
@@ -274,7 +294,10 @@ impl<'a> Partition<'a> {
                 wrong.push(format!("the chain is broken at revision {revision}"));
             }
             let same = |name: &str| before.is_some_and(|(_, _, old)| old[name] == content[name]);
-            if ["content_hash", "inputs", "state", "reasons", "summary"].into_iter().all(same) {
+            if ["content_hash", "inputs", "state", "reasons", "summary"]
+                .into_iter()
+                .all(same)
+            {
                 wrong.push(format!("revision {revision} repeats the one before it"));
             }
             before = Some(one);
@@ -290,17 +313,20 @@ impl<'a> Partition<'a> {
         let is_described = |sha256: &str| described == Some(json!(sha256));
         match (&self.object, newest) {
             (None, None) => None,
-            (None, Some((revision, _, _))) => {
-                Some(format!("revision {revision} names an object that is not there"))
-            }
+            (None, Some((revision, _, _))) => Some(format!(
+                "revision {revision} names an object that is not there"
+            )),
             (Some((sha256, _)), _) if is_described(sha256) => None,
             (Some((sha256, _)), newest) => {
                 let newest = newest.map_or(0, |(revision, _, _)| u64::from(*revision));
                 let intent = self.known.and_then(|row| row.intent.as_ref());
-                let is_intended = intent
-                    .is_some_and(|intent| intent.object_sha256 == *sha256 && intent.revision > newest);
+                let is_intended = intent.is_some_and(|intent| {
+                    intent.object_sha256 == *sha256 && intent.revision > newest
+                });
                 (at_rest || !is_intended).then(|| {
-                    format!("the object is neither that of revision {newest} nor the intended next one")
+                    format!(
+                        "the object is neither that of revision {newest} nor the intended next one"
+                    )
                 })
             }
         }
@@ -327,7 +353,8 @@ impl<'a> Partition<'a> {
             && content["content_hash"] == json!(row.content_hash)
             && content["rows"] == json!(row.rows)
             && (content["state"] == "complete") == row.complete;
-        (!is_same).then(|| format!("the ledger has another revision {revision} than the lake: {row:?}"))
+        (!is_same)
+            .then(|| format!("the ledger has another revision {revision} than the lake: {row:?}"))
     }
 }
 
@@ -400,7 +427,8 @@ impl Seen {
                 let count = match self.read(file, &at) {
                     Ok(count) => count,
                     Err(error) => {
-                        self.wrong.insert(format!("{}: torn: {error}", at.display()));
+                        self.wrong
+                            .insert(format!("{}: torn: {error}", at.display()));
                         continue;
                     }
                 };
@@ -448,12 +476,20 @@ impl Seen {
             let relative = at.strip_prefix(lake).expect("below the lake");
             let manifests = records(&lake.join("_manifest").join(relative)).into_values();
             let revisions: BTreeSet<String> = manifests
-                .map(|path| lake::read_json(&path)["object"]["sha256"].as_str().expect("a hash").to_owned())
+                .map(|path| {
+                    lake::read_json(&path)["object"]["sha256"]
+                        .as_str()
+                        .expect("a hash")
+                        .to_owned()
+                })
                 .collect();
             let strange = objects
                 .keys()
                 .filter(|sha256| !revisions.contains(*sha256) && !intended.contains(*sha256));
-            wrong.extend(strange.map(|sha256| format!("{}: saw {sha256}, which is no revision", at.display())));
+            wrong.extend(
+                strange
+                    .map(|sha256| format!("{}: saw {sha256}, which is no revision", at.display())),
+            );
         }
         wrong
     }

@@ -191,10 +191,14 @@ impl Place {
                 shown = "${STORE_SECRET}";
                 setup.environment = Some(("STORE_SECRET", value.clone()));
             }
-            setup.lake_options.push_str(&[name, " = \"", shown, "\"\n"].concat());
+            setup
+                .lake_options
+                .push_str(&[name, " = \"", shown, "\"\n"].concat());
         }
         setup.lake_options.push_str("allow_http = \"true\"\n");
-        let options = options.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let options = options
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
         Case {
             app: setup.start(),
             lake: Some(Lake::open(&url, &options.collect()).expect("a lake")),
@@ -265,7 +269,12 @@ fn crash_and_go_on(place: &Place, point: &str, passage: u64) -> Vec<String> {
     let reader = matches!(place, Place::Folder).then(|| Reader::start(app.lake()));
     let mut checker = case.checker();
     let status = backfill(app, &at_passage(point, passage));
-    assert_eq!(status.signal(), Some(SIGABRT), "{point} {passage}: {}", log(app));
+    assert_eq!(
+        status.signal(),
+        Some(SIGABRT),
+        "{point} {passage}: {}",
+        log(app)
+    );
     let mut wrong = checker.after_a_death();
     let status = backfill(app, "");
     wrong.extend(checker.at_rest(status.code()));
@@ -373,7 +382,11 @@ fn a_start_that_does_not_reconcile_is_noticed() {
 #[test]
 fn a_start_that_does_not_recognise_its_own_manifest_is_noticed() {
     let planted = "planted-recovery-skipped=return";
-    assert_noticed("w10-manifest-put=return", planted, "repeats the one before it");
+    assert_noticed(
+        "w10-manifest-put=return",
+        planted,
+        "repeats the one before it",
+    );
 }
 
 #[test]
@@ -401,7 +414,14 @@ fn an_ignored_crc_is_noticed() {
     let mut bytes = stored(&bytes);
     let convert = |bytes: &[u8], failpoints: &str| {
         std::fs::write(app.path("one.xlsx"), bytes).expect("written");
-        let args = ["convert", "--dataset", "meeting_list", "--out", "one.parquet", "one.xlsx"];
+        let args = [
+            "convert",
+            "--dataset",
+            "meeting_list",
+            "--out",
+            "one.parquet",
+            "one.xlsx",
+        ];
         finish(app.command(&args).env("FAILPOINTS", failpoints)).code
     };
     let found = || crate::lake::rows_of(&app.path("one.parquet"))[0]["meeting_no"].clone();

@@ -141,7 +141,10 @@ impl<'x> Rows<'x> {
             at = blanks(text, at, self.limits)?;
             match bytes.get(at..at + 3) {
                 Some([b'<', b'c', b' ' | b'>' | b'/' | b'\n' | b'\r' | b'\t']) => {
-                    at = self.cell(text, at + 2, row, &mut column)?;
+                    at = match self.usual_cell(text, at, row, &mut column) {
+                        Some(behind) => behind,
+                        None => self.cell(text, at + 2, row, &mut column)?,
+                    };
                 }
                 Some(b"</r") => return expect(bytes, at, b"</row>").map(Some),
                 Some(_) => return unknown("a row holds something else than cells"),
@@ -177,6 +180,48 @@ impl<'x> Rows<'x> {
         }
         row.set_digits();
         Ok((at, is_closed))
+    }
+
+    /// Reads a cell at the next column that holds a string and has no style, as nearly all cells of an export are. `None` without a trace
+    /// for any other, and for one that is not whole: [`Self::cell`] tells why.
+    fn usual_cell<'t>(
+        &self,
+        text: &'t str,
+        start: usize,
+        row: &mut Row<'t>,
+        column: &mut u32,
+    ) -> Option<usize>
+    where
+        'x: 't,
+    {
+        let bytes = text.as_bytes();
+        let name = bytes.get(start..)?.strip_prefix(b"<c r=\"")?;
+        let digits = match *column {
+            place @ 0..26 => name.strip_prefix(&[letter(place)])?,
+            place @ 26..702 => name.strip_prefix(&[letter(place / 26 - 1), letter(place % 26)])?,
+            _ => return None,
+        };
+        let differs = u64::from_le_bytes(*digits.first_chunk()?) ^ u64::from_le_bytes(row.digits);
+        if differs & row.digits_mask != 0 || *column >= self.limits.columns {
+            return None;
+        }
+        let rest = digits.get(row.digits_length()..)?;
+        let (text, behind) = if let Some(index_text) = rest.strip_prefix(b" t=\"s\"><v>") {
+            let (index, length) = index(index_text, 0, b'<').ok()?;
+            let behind = index_text[length..].strip_prefix(b"</v></c>")?;
+            (Cow::Borrowed(self.strings.get(index)?), behind)
+        } else {
+            let inline = rest.strip_prefix(b" t=\"inlineStr\"><is><t>")?;
+            let from = bytes.len() - inline.len();
+            let raw = text_until_tag(&text[from..], self.limits).ok()?;
+            let behind = inline[raw.len()..].strip_prefix(b"</t></is></c>")?;
+            (decode(raw, Blanks::Trimmed).ok()?, behind)
+        };
+        row.spent.cells += 1;
+        row.spent.text_bytes += text.len() as u64;
+        row.place(*column, Cell::Text(text));
+        *column += 1;
+        Some(bytes.len() - behind.len())
     }
 
     /// Reads what follows `<c`; `column` is where the cell lies if it does not say, and then the one behind it.
@@ -376,17 +421,27 @@ impl<'t> Row<'t> {
         if differs & self.digits_mask != 0 || column == 0 {
             return unknown("a cell is in another row than it says");
         }
-        let length = self.digits_mask.trailing_ones() as usize / 8;
-        Ok((column - 1, at + length))
+        Ok((column - 1, at + self.digits_length()))
+    }
+
+    /// How many bytes the number and its quote are.
+    fn digits_length(&self) -> usize {
+        self.digits_mask.trailing_ones() as usize / 8
     }
 
     /// Puts a cell at its column; those to the left that are missing are empty.
+    #[inline]
     fn place(&mut self, column: u32, cell: Cell<'t>) {
         if self.cells.len() != column as usize {
             self.cells.resize(column as usize, Cell::Empty);
         }
         self.cells.push(cell);
     }
+}
+
+/// `A` for 0.
+fn letter(place: u32) -> u8 {
+    b'A' + u8::try_from(place).unwrap_or_default()
 }
 
 fn unknown<T>(why: &'static str) -> Result<T, Step> {
@@ -494,6 +549,7 @@ fn kind_of(bytes: &[u8], at: usize) -> Result<(Kind, usize), Step> {
 }
 
 /// Up to nine digits and then `end`; gives their value and where `end` stands.
+#[inline]
 fn index(bytes: &[u8], start: usize, end: u8) -> Result<(usize, usize), Step> {
     let mut at = start;
     let mut value = 0;

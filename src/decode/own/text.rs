@@ -16,13 +16,30 @@ pub(super) enum Blanks {
 
 /// The text of a `<t>` or of a formula's result.
 pub(super) fn decode(raw: &str, blanks: Blanks) -> Known<Cow<'_, str>> {
-    // One pass that the compiler turns into vector code; hardly any text has one of these.
-    let is_special = |b: u8| (b == b'&') | (b == b'\r') | (b == b'_') | (b == 0);
-    let special = raw.bytes().fold(false, |any, b| any | is_special(b));
-    if !special {
+    if !has_special(raw.as_bytes()) {
         return Ok(Cow::Borrowed(trim(raw, blanks)));
     }
     decode_special(raw, blanks)
+}
+
+/// Whether there is anything to be replaced, or a NUL. Pieces of 16 bytes become vector code; the last one overlaps the one before.
+fn has_special(bytes: &[u8]) -> bool {
+    fn is_in<const N: usize>(piece: &[u8; N]) -> bool {
+        let any = piece.iter().fold(0, |any, &b| {
+            any | u8::from(b == b'&')
+                | u8::from(b == b'\r')
+                | u8::from(b == b'_')
+                | u8::from(b == 0)
+        });
+        any != 0
+    }
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return bytes.as_chunks::<16>().0.iter().any(is_in) || is_in(last);
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => is_in(first) || is_in(last),
+        _ => bytes.iter().any(|b| matches!(b, b'&' | b'\r' | b'_' | 0)),
+    }
 }
 
 #[cold]
@@ -36,10 +53,12 @@ fn decode_special(raw: &str, blanks: Blanks) -> Known<Cow<'_, str>> {
 }
 
 fn trim(text: &str, blanks: Blanks) -> &str {
-    match blanks {
-        Blanks::Kept => text,
-        Blanks::Trimmed => text.trim_matches([' ', '\t', '\r', '\n']),
+    let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t' | b'\r' | b'\n'));
+    let bytes = text.as_bytes();
+    if blanks == Blanks::Kept || !(is_blank(bytes.first()) || is_blank(bytes.last())) {
+        return text;
     }
+    text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
 /// Text with its entities replaced and its line ends as `\n`.
