@@ -33,7 +33,7 @@ use crate::config::{self, Config};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::ledger::Error as LedgerError;
-use crate::{pipeline, store, telemetry};
+use crate::{pipeline, spool, store, telemetry};
 
 /// Feishu/Lark video-meeting data, in your warehouse by morning.
 #[derive(Debug, Parser)]
@@ -227,10 +227,10 @@ fn exit_for(error: &anyhow::Error) -> Code {
             }
             Some(LedgerError::Newer { .. }) => return Code::Usage,
             Some(LedgerError::Unreadable { .. }) => return Code::Storage,
-            Some(error) if error.is_disk_full() => return Code::Storage,
+            Some(error) if error.is_of_disk() => return Code::Storage,
             _ => {}
         }
-        if cause.downcast_ref::<store::Error>().is_some() {
+        if cause.is::<store::Error>() || cause.is::<spool::Error>() {
             return Code::Storage;
         }
     }

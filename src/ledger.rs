@@ -38,6 +38,9 @@ pub const FORMAT_VERSION: i64 = 1;
 /// What takes a ledger of one format to the next, from format 1 on; `schema.sql` is what they lead to. Once released, a step never changes,
 /// and `tests/fixtures/ledger` gets a file of the format it starts from.
 const STEPS: [&str; FORMAT_VERSION as usize - 1] = [];
+/// How every connection is set up. FULL: a step that was acknowledged survives a power cut, not only a kill. Nothing here touches the disk:
+/// a pool tries a connection that fails now again and again, and never says why.
+const PRAGMAS: [&str; 2] = ["PRAGMA busy_timeout = 10000", "PRAGMA synchronous = FULL"];
 
 /// Errors of the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -107,12 +110,23 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the cause is that the disk is full.
+    /// Whether the cause is the disk: full, failing, or not to be written to.
     #[must_use]
-    pub fn is_disk_full(&self) -> bool {
+    pub fn is_of_disk(&self) -> bool {
         match self {
-            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            Self::Sql { source, .. } => source.to_string().contains("disk is full"),
+            Self::Io { .. } => true,
+            // SQLite's own words for SQLITE_FULL, _IOERR, _READONLY and _CANTOPEN, which the neutral driver gives as text.
+            Self::Sql { source, .. } | Self::Unreadable { source, .. } => {
+                let text = source.to_string();
+                [
+                    "disk is full",
+                    "disk I/O error",
+                    "readonly database",
+                    "unable to open database file",
+                ]
+                .iter()
+                .any(|words| text.contains(words))
+            }
             _ => false,
         }
     }
@@ -271,19 +285,24 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
             path: path.to_owned(),
             source,
         })?;
+    // The file remembers it.
+    sqlx::query("PRAGMA journal_mode = WAL")
+        .execute(&mut first)
+        .await
+        .map_err(sql("be opened"))?;
     first.close().await.map_err(sql("be opened"))?;
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(60))
+        // SQLite rolls back by itself when a disk is full; the driver does not notice and would refuse every later transaction.
+        .before_acquire(|connection, _| {
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move {
                 use sqlx::Executor as _;
-                // FULL: a step that was acknowledged survives a power cut, not only a kill.
-                for pragma in [
-                    "PRAGMA busy_timeout = 10000",
-                    "PRAGMA journal_mode = WAL",
-                    "PRAGMA synchronous = FULL",
-                ] {
+                for pragma in PRAGMAS {
                     connection.execute(pragma).await?;
                 }
                 Ok(())

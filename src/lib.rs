@@ -19,7 +19,8 @@
 //! - stages, which never import one another: [`plan`], [`export`], [`decode`], [`normalize`], [`spool`], [`publish`]
 //! - adapters: [`client`] (Feishu), [`store`] (object storage), [`ledger`] (SQL)
 //! - in tests only: `failpoint`, places at which a process ends
-//! - ground, without I/O: [`job`], [`task`], [`dataset`], [`contract`], [`table`], [`window`], [`schedule`], [`clock`]
+//! - ground, without I/O: [`job`], [`task`], [`dataset`], [`contract`], [`table`], [`window`], [`schedule`], [`clock`]; and [`disk`], which
+//!   asks the system how full it is
 
 #[macro_use]
 mod failpoint;
@@ -57,6 +58,7 @@ pub mod store;
 pub mod clock;
 pub mod contract;
 pub mod dataset;
+pub mod disk;
 pub mod job;
 pub mod schedule;
 pub mod table;

@@ -38,6 +38,7 @@ use self::pack::Pack;
 use self::parquet::{FileWriter, Written};
 use crate::contract::Contract;
 use crate::dataset::Dataset;
+use crate::disk;
 use crate::spool::{self, Spool, TempFile};
 use crate::store::{self, Lake};
 use crate::task::{TaskKey, hex};
@@ -357,7 +358,9 @@ fn stage(
         spool,
     };
     let file = spool.temp_file();
-    let mut out = FileWriter::create(file.path(), contract)?;
+    let of_disk = |error: Error| error.of_disk(file.path());
+    let mut out =
+        FileWriter::create(file.path(), contract).map_err(|error| of_disk(error.into()))?;
     let mut lost = Vec::new();
     let spooled = plan.add.iter().filter_map(|task| {
         match spool.read_rows(&task.key, task.generation, plan.id.dt) {
@@ -369,11 +372,12 @@ fn stage(
             Err(error) => Some(Err(error.into())),
         }
     });
-    let overridden = merge::merge(&inputs, spooled, |batch| Ok(out.write(&batch)?))?;
+    let overridden =
+        merge::merge(&inputs, spooled, |batch| Ok(out.write(&batch)?)).map_err(of_disk)?;
     if !lost.is_empty() {
         return Err(Error::RowsLost(lost));
     }
-    let written = out.finish()?;
+    let written = out.finish().map_err(|error| of_disk(error.into()))?;
     // Both: an object whose manifest is missing still needs one.
     let hash = Some(&written.content_hash);
     let unchanged = base_hash.as_ref() == hash && plan.previous_content_hash.as_ref() == hash;
@@ -463,7 +467,7 @@ pub enum Error {
         problem: String,
     },
     /// A temporary file.
-    #[error("could not {action} {}", path.display())]
+    #[error("could not {action} {}{}", path.display(), if disk::is_full(source) { disk::room(path) } else { String::new() })]
     Local {
         /// What was attempted.
         action: &'static str,
@@ -482,6 +486,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names the temporary file, where the encoder says only that the system failed.
+    fn of_disk(self, path: &FilePath) -> Self {
+        match (&self, disk::cause(&self)) {
+            (Self::Parquet(_) | Self::Arrow(_), Some(io)) => {
+                let source = std::io::Error::new(io.kind(), io.to_string());
+                Self::local("write", path)(source)
+            }
+            _ => self,
+        }
+    }
+
     fn local(action: &'static str, path: &FilePath) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Local {

@@ -137,7 +137,7 @@ pub async fn serve(
     limits: &Limits,
     stop: CancellationToken,
     progress: UnboundedSender<Progress>,
-    ticks: Receiver<()>,
+    ticks: &mut Receiver<()>,
 ) -> Result<()> {
     let mut run = Run::new(tenant, jobs, limits, stop, progress);
     run.on_tick().await?;
@@ -218,7 +218,7 @@ impl Run {
     // --- the loop -----------------------------------------------------------------------------------------------
 
     /// Works until nothing is left to do; with a heartbeat, until its channel closes or somebody asks to stop.
-    async fn work(&mut self, mut ticks: Option<Receiver<()>>) -> Result<()> {
+    async fn work(&mut self, mut ticks: Option<&mut Receiver<()>>) -> Result<()> {
         loop {
             if self.may_begin() {
                 self.plan_what_is_ready().await?;
@@ -877,7 +877,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 /// The next tick; for ever, where there is no heartbeat.
-async fn tick(ticks: &mut Option<Receiver<()>>) -> Option<()> {
+async fn tick(ticks: &mut Option<&mut Receiver<()>>) -> Option<()> {
     match ticks {
         Some(ticks) => ticks.recv().await,
         None => std::future::pending().await,

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
+use crate::disk;
 use crate::task::{TaskKey, hex};
 
 /// The folder of waiting results; clones share it.
@@ -34,7 +35,7 @@ pub struct Spool {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No space is left for the spool.
-    #[error("no space left for {}: free some, or move the ledger's folder to a larger disk", path.display())]
+    #[error("no space left for {}{}: free some there, or move the spool to a larger disk, then run again", path.display(), disk::room(path))]
     Full {
         /// What was being written.
         path: PathBuf,
@@ -352,13 +353,15 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { path, source },
-        _ => Error::Io {
+    move |source| {
+        if disk::is_full(&source) {
+            return Error::Full { path, source };
+        }
+        Error::Io {
             action,
             path,
             source,
-        },
+        }
     }
 }
 

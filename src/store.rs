@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
+use crate::disk;
 use crate::task::hex;
 
 pub use error::{Error, Kind};
@@ -139,7 +140,7 @@ impl Lake {
             return Ok(None);
         };
         let (version, expected_bytes) = (version(&object.meta), object.meta.size);
-        let local = |error: std::io::Error| self.error("copy", path, generic(error));
+        let local = |error| self.local(path, to, error);
         let mut file = tokio::fs::File::create(to).await.map_err(local)?;
         let (mut hash, mut size_bytes) = (Sha256::new(), 0);
         let mut chunks = object.into_stream();
@@ -421,7 +422,23 @@ impl Lake {
     }
 
     fn error(&self, action: &'static str, path: &Path, error: object_store::Error) -> Error {
-        Error::from_store(action, path.as_ref(), &self.url, &error, &self.secrets)
+        let error = Error::from_store(action, path.as_ref(), &self.url, &error, &self.secrets);
+        match &self.folder {
+            Some(folder) if error.kind() == Kind::Full => error.with(&disk::room(folder)),
+            _ => error,
+        }
+    }
+
+    /// The local file `to`, a copy of the object at `path`, could not be written.
+    fn local(&self, path: &Path, to: &FilePath, error: std::io::Error) -> Error {
+        let room = if disk::is_full(&error) {
+            disk::room(to)
+        } else {
+            String::new()
+        };
+        let about = format!(" for {}{room}", to.display());
+        let error = generic(error);
+        Error::from_store("copy", path.as_ref(), &self.url, &error, &[]).with(&about)
     }
 
     fn refuse(&self, kind: Kind, action: &'static str, path: &Path, cause: String) -> Error {

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::open::App;
+use super::open::{self, App};
 use super::progress::{self, Style};
 use super::{Common, StopSignals, bytes, number, table};
 use crate::dataset::Dataset;
@@ -170,7 +170,10 @@ pub async fn execute_app(
     drop(sender);
     let _ = shown.await;
     watcher.abort();
-    let summaries = results.into_iter().collect::<Result<Vec<_>>>()?;
+    let summaries = results
+        .into_iter()
+        .collect::<Result<Vec<_>>>()
+        .map_err(|error| open::with_disk(error, &app.config.ledger_path))?;
     let ended = app
         .tenants
         .first()

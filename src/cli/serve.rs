@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{Receiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::open::App;
+use super::open::{App, is_of_ledger_disk, with_disk};
 use super::{Common, StopSignals};
 use crate::clock::Clock;
 use crate::exit::Code;
+use crate::pipeline::Tenant;
 use crate::run::{self, Progress};
 use crate::scheduler::Heartbeat;
 use crate::server::{self, Pages};
+
+/// Wait before work begins again on a ledger whose disk gave way.
+const DISK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Arguments of `meetlake serve`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -42,7 +47,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     }
     let mut signals = StopSignals::listen().context("could not listen for signals")?;
-    let app = App::open(config, Clock::system(), "serve").await?;
+    let app = Arc::new(App::open(config, Clock::system(), "serve").await?);
     app.note_lost_ledger().await?;
     let listener = TcpListener::bind(address)
         .await
@@ -73,9 +78,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     });
     let mut runs = JoinSet::new();
     for (tenant, ticks) in app.tenants.iter().zip(ticks) {
-        let (tenant, jobs, limits) = (Arc::clone(tenant), app.config.jobs.clone(), app.limits());
+        let (app, tenant) = (Arc::clone(&app), Arc::clone(tenant));
         let (stop, sender) = (stop.clone(), sender.clone());
-        runs.spawn(async move { run::serve(tenant, &jobs, &limits, stop, sender, ticks).await });
+        runs.spawn(async move { serve_tenant(&app, tenant, stop, sender, ticks).await });
     }
     drop(sender);
     let mut outcome = tokio::select! {
@@ -100,6 +105,33 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         .context("the status page panicked")?
         .context("the status page failed")?;
     outcome.map(|()| Code::Done)
+}
+
+/// Serves one tenant. Where the ledger's disk gives way under it, the work begins again after a while from what was recorded: a full disk is
+/// mended by people, who should not have to start the server too.
+async fn serve_tenant(
+    app: &App,
+    tenant: Arc<Tenant>,
+    stop: CancellationToken,
+    progress: UnboundedSender<Progress>,
+    mut ticks: Receiver<()>,
+) -> Result<()> {
+    let (jobs, limits) = (&app.config.jobs, app.limits());
+    loop {
+        let (tenant, stop_run, progress) = (Arc::clone(&tenant), stop.clone(), progress.clone());
+        let served = run::serve(tenant, jobs, &limits, stop_run, progress, &mut ticks).await;
+        match served {
+            Err(error) if is_of_ledger_disk(&error) && !stop.is_cancelled() => {
+                let error = with_disk(error, &app.config.ledger_path);
+                tracing::error!(again_in_s = DISK_AGAIN.as_secs(), "{error:#}");
+            }
+            ended => return ended,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DISK_AGAIN) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
 }
 
 fn log(progress: &Progress) {

@@ -673,7 +673,7 @@ pub fn storage_cause(error: &anyhow::Error) -> Option<Cause> {
             || cause.downcast_ref::<crate::spool::Error>().is_some()
             || cause
                 .downcast_ref::<crate::ledger::Error>()
-                .is_some_and(crate::ledger::Error::is_disk_full)
+                .is_some_and(crate::ledger::Error::is_of_disk)
     });
     is_storage.then(|| Cause {
         kind: CauseKind::Storage,

@@ -299,15 +299,18 @@ impl Summary {
             && self.storage_error.is_none()
     }
 
-    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it.
+    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it;
+    /// but always 4 or 8 when it is access or storage.
     #[must_use]
     pub fn exit(&self) -> Code {
         if self.is_settled() {
             return Code::Done;
         }
-        // Whatever else was achieved: somebody must grant something before the rest can come.
-        if self.sole_cause() == Some(CauseKind::Access) {
-            return Code::Credentials;
+        // Whatever else was achieved: somebody must grant or free something before the rest can come.
+        match self.sole_cause() {
+            Some(CauseKind::Access) => return Code::Credentials,
+            Some(CauseKind::Storage) => return Code::Storage,
+            _ => {}
         }
         let achieved = self
             .datasets
@@ -317,12 +320,10 @@ impl Summary {
             return Code::NotSettled;
         }
         match self.sole_cause() {
-            Some(CauseKind::Access) => Code::Credentials,
             Some(CauseKind::Quota) => Code::Quota,
             Some(CauseKind::Export) => Code::Upstream,
             Some(CauseKind::Data) => Code::Contract,
-            Some(CauseKind::Storage) => Code::Storage,
-            Some(CauseKind::Other) | None => Code::NotSettled,
+            _ => Code::NotSettled,
         }
     }
 

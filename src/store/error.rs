@@ -40,7 +40,7 @@ impl Kind {
             Self::Refused => {
                 "check the credentials and that they may read, write, list and delete below the lake's url"
             }
-            Self::Full => "free some space or move the lake, then run again",
+            Self::Full => "free some space there, then run again",
             Self::Unreachable => "check endpoint, region and network, then run again",
             Self::Conflict => "another process publishes to this lake; the next run plans again",
             Self::Other => "run `meetlake doctor` to test the lake",
@@ -79,6 +79,12 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The same with something behind its cause.
+    pub(super) fn with(mut self, more: &str) -> Self {
+        self.cause.push_str(more);
+        self
     }
 
     pub(super) fn cause(&self) -> &str {

@@ -1,15 +1,19 @@
 //! Tests a lake as `doctor` does: what publishing needs is tried on a throw-away key, races included.
 //!
-//! Some stores pass every sequential test of conditional writes and still let several racing writers win, so the race is run.
+//! Some stores pass every sequential test of conditional writes and still let several racing writers win, so races are run: many writers, and
+//! several times, because a store that looks before it writes loses only the races in which two writers look at the same moment.
 
 use bytes::Bytes;
 use futures::future::join_all;
 use object_store::path::Path;
+use object_store::{PutMode, UpdateVersion};
 
-use super::{Error, Kind, Lake};
+use super::{Error, Kind, Lake, Version};
 
-/// Writers that race for one key; the look-alikes that fail do so with far fewer.
-const RACERS: usize = 8;
+/// Writers that race for one key.
+const RACERS: usize = 16;
+/// Races, of each kind. The first also opens the connections, which spreads its writers out.
+const ROUNDS: usize = 6;
 
 /// One thing that was tried, and how it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +37,10 @@ impl Lake {
             finding("delete an object", self.delete(key).await),
             Finding {
                 check: "one winner among racing writers",
-                problem: self.probe_race(key).await,
+                problem: self
+                    .probe_races(key)
+                    .await
+                    .unwrap_or_else(|error| Some(error.to_string())),
             },
             finding("delete it again", self.delete(key).await),
         ]
@@ -74,22 +81,77 @@ impl Lake {
         }
     }
 
-    async fn probe_race(&self, key: &Path) -> Option<String> {
-        let racers = (0..RACERS).map(|n| self.put_create(key, format!("racer {n}").into()));
-        let results = join_all(racers).await;
-        let winners = results.iter().filter(|result| result.is_ok()).count();
-        if winners == 1 {
-            return None;
+    /// The first race that did not have exactly one winner. A folder has no conditional replacement, so there only the first writers race.
+    async fn probe_races(&self, key: &Path) -> Result<Option<String>, Error> {
+        for _ in 0..ROUNDS {
+            self.delete(key).await?;
+            if let Some(problem) = self.probe_race(key, "created", &PutMode::Create).await? {
+                return Ok(Some(problem));
+            }
+            if self.folder.is_some() {
+                continue;
+            }
+            let Some((Version { etag, version }, _)) = self.head(key).await? else {
+                return Ok(Some("an object is gone that was just created".to_owned()));
+            };
+            let mode = PutMode::Update(UpdateVersion {
+                e_tag: etag,
+                version,
+            });
+            if let Some(problem) = self.probe_race(key, "replaced", &mode).await? {
+                return Ok(Some(problem));
+            }
         }
-        match results.into_iter().find_map(Result::err) {
-            Some(error) if winners == 0 => Some(error.to_string()),
-            _ => Some(format!(
-                "{winners} of {RACERS} racing writers were told that they created the same object; \
-                 the store does not keep its promise, so only one process may publish to it"
-            )),
+        Ok(None)
+    }
+
+    async fn probe_race(
+        &self,
+        key: &Path,
+        did: &str,
+        mode: &PutMode,
+    ) -> Result<Option<String>, Error> {
+        let contents: Vec<Bytes> = (0..RACERS)
+            .map(|n| format!("meetlake doctor {did} by racer {n:02}").into())
+            .collect();
+        let racers = contents
+            .iter()
+            .map(|content| self.put_once(key, content, mode));
+        let results = join_all(racers).await;
+        let standing = self.get(key).await?;
+        let standing = contents
+            .iter()
+            .position(|content| Some(content) == standing.as_ref());
+        let winners: Vec<usize> = (0..RACERS).filter(|n| results[*n].is_ok()).collect();
+        match (winners.as_slice(), standing) {
+            ([winner], Some(standing)) if *winner == standing => Ok(None),
+            // The winner was told otherwise, as a retried request is.
+            ([], Some(_)) => Ok(None),
+            ([_], _) => Ok(Some(format!(
+                "a writer was told that it {did} the object, and another one's bytes are there; {NOT_SAFE}"
+            ))),
+            ([], None) => Err(results
+                .into_iter()
+                .find_map(Result::err)
+                .unwrap_or_else(|| {
+                    self.refuse(
+                        Kind::Other,
+                        "race for",
+                        key,
+                        "nobody won and nobody lost".to_owned(),
+                    )
+                })),
+            (many, _) => Ok(Some(format!(
+                "{} of {RACERS} racing writers were told that they {did} the same object; {NOT_SAFE}",
+                many.len()
+            ))),
         }
     }
 }
+
+/// What a lost race means.
+const NOT_SAFE: &str = "the store does not keep its promise of conditional writes, so processes that publish to it at the same time can undo \
+                        one another's work: use another store, or see to it that only one process ever publishes here";
 
 fn finding(check: &'static str, result: Result<(), Error>) -> Finding {
     Finding {

@@ -6,7 +6,7 @@ use std::fs;
 use meetlake::dataset::Dataset;
 
 use crate::app::{Output, Setup, TestApp};
-use crate::stores::{Server, free_port, program};
+use crate::stores::{Server, free_port, moto as moto_server};
 
 const SECRET_KEY: &str = "test-secret-key";
 
@@ -38,7 +38,7 @@ fn status_hashes(app: &TestApp) -> std::collections::BTreeMap<(String, String), 
 
 /// A running S3 server with a bucket `lake`, and its address.
 fn moto(app: &TestApp) -> Option<(Server, String)> {
-    let mut command = program("MEETLAKE_MOTO")?;
+    let mut command = moto_server()?;
     let port = free_port();
     let endpoint = format!("http://127.0.0.1:{port}");
     let server = app.block_on(async {

@@ -6,6 +6,7 @@
 //! gate     stands before the simulator and misbehaves on the wire
 //! truth    compares a lake with the company, row by row
 //! checker  what must hold whenever a process died, and when a run has ended; with the feature `failpoints`, as `tests/run` has it
+//! proxy    a store that lies, in front of a real one
 //! ```
 //!
 //! Everything else tells one story each. A test has its own folder and its own ports.
@@ -17,6 +18,7 @@ mod fixtures;
 mod gate;
 mod hostile;
 mod lake;
+mod proxy;
 mod stores;
 mod truth;
 
@@ -29,6 +31,7 @@ mod coverage;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod demo;
+mod disk;
 mod documents;
 mod faults;
 mod fuzzing;
@@ -37,10 +40,12 @@ mod kill;
 mod knobs;
 mod lake_on_s3;
 mod oracle;
+mod races;
 mod rebuild;
 mod restart;
 mod serving;
 mod silent;
+mod store_faults;
 mod time;
 mod verbs;
 mod workbooks;

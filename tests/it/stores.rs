@@ -1,6 +1,6 @@
 //! Publishing to real object stores, started by the tests themselves: a folder, an S3 server (moto), an Azure server (Azurite).
 //!
-//! The servers come from `PyPI` and npm: `tests/run` installs them and names them in `MEETLAKE_MOTO` and `MEETLAKE_AZURITE`. Where a variable is
+//! The servers come from `PyPI` and npm: `tests/run` installs them and names them in `MEETLAKE_TEST_PYTHON` and `MEETLAKE_AZURITE`. Where a variable is
 //! not set, because somebody runs plain `cargo test`, the test says that it was left out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,7 +23,7 @@ use meetlake::spool::Spool;
 use meetlake::store::{self, Kind, Lake};
 use meetlake::task::TaskKey;
 
-const DAY: Date = date(2026, 11, 19);
+pub(crate) const DAY: Date = date(2026, 11, 19);
 /// Azurite's documented account, the same everywhere.
 pub(crate) const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
@@ -69,12 +69,19 @@ pub(crate) fn program(variable: &str) -> Option<Command> {
     path.map(Command::new)
 }
 
+/// The S3 server, which takes `-p PORT`.
+pub(crate) fn moto() -> Option<Command> {
+    let mut command = program("MEETLAKE_TEST_PYTHON")?;
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moto_server.py"));
+    Some(command)
+}
+
 fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     pairs.iter().map(owned).collect()
 }
 
-fn meetings(task: &str, numbers: &[&str]) -> RecordBatch {
+pub(crate) fn meetings(task: &str, numbers: &[&str]) -> RecordBatch {
     let schema = Contract::of(Dataset::MeetingList).schema();
     let rows = numbers.len();
     let start = TimestampMicrosecondArray::from(vec![1_795_046_400_000_000; rows]);
@@ -212,7 +219,7 @@ async fn a_folder() {
 
 #[tokio::test]
 async fn an_s3_server() {
-    let Some(mut command) = program("MEETLAKE_MOTO") else {
+    let Some(mut command) = moto() else {
         return;
     };
     let port = free_port();

@@ -1,0 +1,65 @@
+//! What a disk that gives way is said to have left: the words in the errors of whoever wrote to it.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+/// What is left where `path` is, to be put behind it: ` (12 kB of 1024 kB left)`; empty where the system does not say.
+#[must_use]
+pub fn room(path: &Path) -> String {
+    let existing = path.ancestors().find(|folder| folder.exists());
+    let Some(Ok(disk)) = existing.map(rustix::fs::statvfs) else {
+        return String::new();
+    };
+    let kilobytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize) / 1024;
+    let (left, all) = (kilobytes(disk.f_bavail), kilobytes(disk.f_blocks));
+    if disk.f_files > 0 && disk.f_favail == 0 {
+        return format!(" ({left} kB of {all} kB left, but no room for another file)");
+    }
+    format!(" ({left} kB of {all} kB left)")
+}
+
+/// The system's error among the causes of `error`.
+#[must_use]
+pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref() {
+            return Some(io);
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// Whether the disk has no space left for its user.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_that_of_the_nearest_folder_that_exists() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = room(&folder.path().join("not/there/yet"));
+        assert!(
+            text.starts_with(" (") && text.contains(" kB of "),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn the_system_s_error_is_found_below_others() {
+        let full = io::Error::from_raw_os_error(28);
+        let error = parquet::errors::ParquetError::from(full);
+        assert!(cause(&error).is_some_and(is_full));
+        assert!(cause(&std::fmt::Error).is_none());
+    }
+}
