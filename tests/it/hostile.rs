@@ -176,7 +176,8 @@ fn read_as(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Result<Normalized
     let fallback = Fallback::in_this_process();
     let by = |read: Read| {
         let mut normalizer = Normalizer::new(&context);
-        read(bytes, context.contract, limits, &fallback, &mut normalizer).map_err(|e| e.to_string())?;
+        read(bytes, context.contract, limits, &fallback, &mut normalizer)
+            .map_err(|e| e.to_string())?;
         normalizer.finish().map_err(|e| e.to_string())
     };
     let (table, judged) = (by(decode::workbook), by(decode::workbook_by_calamine));

@@ -7,7 +7,7 @@ mod cases;
 
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, Error, Limits, Reader, Summary};
+use meetlake::decode::{self, Error, Fallback, Limits, Reader, Summary};
 use meetlake::table::{Cell, Header, RowSink};
 
 use cases::{Case, Random};
@@ -45,7 +45,13 @@ type Outcome = Result<(Summary, Notes), Error>;
 fn by_calamine(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Outcome {
     let mut notes = Notes::default();
     let contract = Contract::of(dataset);
-    let summary = decode::workbook_by_calamine(bytes, contract, limits, &Fallback::in_this_process(), &mut notes)?;
+    let summary = decode::workbook_by_calamine(
+        bytes,
+        contract,
+        limits,
+        &Fallback::in_this_process(),
+        &mut notes,
+    )?;
     Ok((rows_of(summary), notes))
 }
 
@@ -53,7 +59,13 @@ fn by_calamine(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Outcome {
 fn read(dataset: Dataset, bytes: &[u8], limits: &Limits) -> (Outcome, Option<Reader>) {
     let mut notes = Notes::default();
     let contract = Contract::of(dataset);
-    match decode::workbook(bytes, contract, limits, &Fallback::in_this_process(), &mut notes) {
+    match decode::workbook(
+        bytes,
+        contract,
+        limits,
+        &Fallback::in_this_process(),
+        &mut notes,
+    ) {
         Ok(summary) => {
             let reader = summary.reader;
             (Ok((rows_of(summary), notes)), Some(reader))

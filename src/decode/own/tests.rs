@@ -123,8 +123,13 @@ fn windows_of_any_size_give_what_calamine_gives() {
         let bytes = zip(&parts(), is_stored);
         let mut notes = Notes::default();
         let contract = Contract::of(Dataset::MeetingList);
-        let summary =
-            crate::decode::workbook_by_calamine(&bytes, contract, &Limits::default(), &crate::decode::Fallback::in_this_process(), &mut notes);
+        let summary = crate::decode::workbook_by_calamine(
+            &bytes,
+            contract,
+            &Limits::default(),
+            &crate::decode::Fallback::in_this_process(),
+            &mut notes,
+        );
         let summary = Summary {
             reader: crate::decode::Reader::Own,
             ..summary.expect("a workbook")
