@@ -293,10 +293,7 @@ fn long_ago(app: &TestApp) -> Scope {
 
 fn limit_cells(app: &TestApp, cells: u32) {
     let config = std::fs::read_to_string(app.path("meetlake.toml")).expect("a file");
-    let limited = config.replace(
-        "[limits]\n",
-        &format!("[limits]\nworkbook_cells = {cells}\n"),
-    );
+    let limited = format!("{config}\n[limits.workbook]\ncells = {cells}\n");
     app.write("meetlake.toml", &limited);
 }
 
