@@ -743,7 +743,7 @@ impl Task {
     fn known(&self) -> Known {
         Known {
             generation: self.input.generation,
-            was_empty: self.phase() == Phase::Published && self.rows() == 0,
+            rows: (self.phase() == Phase::Published).then(|| self.rows()),
         }
     }
 

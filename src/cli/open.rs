@@ -13,7 +13,7 @@ use crate::client::limit::{Endpoint, Snapshot};
 use crate::client::{CallLimits, Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
-use crate::decode::{self, Fallback};
+use crate::decode::Fallback;
 use crate::disk;
 use crate::export::Exporter;
 use crate::export::pace::Pace;
