@@ -19,6 +19,15 @@ pub fn room(path: &Path) -> String {
     format!(" ({left} kB of {all} kB left)")
 }
 
+/// What to do about a file at `path` that could not be used, to be put behind its name.
+#[must_use]
+pub fn advice(error: &io::Error, path: &Path) -> String {
+    if is_full(error) {
+        return format!("{}; free some space there, then run again", room(path));
+    }
+    "; see to its disk, then run again".to_owned()
+}
+
 /// The system's error among the causes of `error`.
 #[must_use]
 pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {

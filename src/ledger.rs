@@ -38,8 +38,8 @@ pub const FORMAT_VERSION: i64 = 1;
 /// What takes a ledger of one format to the next, from format 1 on; `schema.sql` is what they lead to. Once released, a step never changes,
 /// and `tests/fixtures/ledger` gets a file of the format it starts from.
 const STEPS: [&str; FORMAT_VERSION as usize - 1] = [];
-/// How every connection is set up. FULL: a step that was acknowledged survives a power cut, not only a kill. Nothing here touches the disk:
-/// a pool tries a connection that fails now again and again, and never says why.
+/// How every connection is set up. FULL: a step that was acknowledged survives a power cut, not only a kill. The first connection makes
+/// sure that none of them writes to the disk: a pool tries what fails here again and again, and never says why.
 const PRAGMAS: [&str; 2] = ["PRAGMA busy_timeout = 10000", "PRAGMA synchronous = FULL"];
 
 /// Errors of the ledger.
@@ -290,8 +290,12 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
         .execute(&mut first)
         .await
         .map_err(sql("be opened"))?;
-    first.close().await.map_err(sql("be opened"))?;
-    AnyPoolOptions::new()
+    // Makes what the connections share, so that they find it.
+    sqlx::query("PRAGMA schema_version")
+        .execute(&mut first)
+        .await
+        .map_err(sql("be opened"))?;
+    let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(60))
         // SQLite rolls back by itself when a disk is full; the driver does not notice and would refuse every later transaction.
@@ -310,7 +314,9 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
         })
         .connect(&url)
         .await
-        .map_err(sql("be opened"))
+        .map_err(sql("be opened"))?;
+    first.close().await.map_err(sql("be opened"))?;
+    Ok(pool)
 }
 
 async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {

@@ -16,7 +16,7 @@ mod plausible;
 mod replay;
 
 pub(crate) use archive::{Reread, reread};
-pub use partition::{bring_back, publish_windows, storage_cause};
+pub use partition::{bring_back, is_of_ledger_disk, publish_windows, storage_cause, with_disk};
 pub use plausible::implausible;
 pub use replay::{Replayed, replay_partition};
 

@@ -467,7 +467,7 @@ pub enum Error {
         problem: String,
     },
     /// A temporary file.
-    #[error("could not {action} {}{}", path.display(), if disk::is_full(source) { disk::room(path) } else { String::new() })]
+    #[error("could not {action} {}{}", path.display(), disk::advice(source, path))]
     Local {
         /// What was attempted.
         action: &'static str,

@@ -44,7 +44,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Any other failure of the file system.
-    #[error("could not {action} {}", path.display())]
+    #[error("could not {action} {}{}", path.display(), disk::advice(source, path))]
     Io {
         /// What was attempted.
         action: &'static str,

@@ -1,6 +1,6 @@
 """moto's S3 server with one request at a time.
 
-moto looks whether a condition holds and then writes, without a lock between: under load two racing writers both win. S3 does not do that.
+moto looks whether a condition holds and then writes, without a lock between, so two racing writers could both win. S3 does not do that.
 """
 
 import threading

@@ -14,10 +14,9 @@ use crate::client::{CallLimits, Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::decode::Fallback;
-use crate::disk;
 use crate::export::Exporter;
 use crate::export::pace::Pace;
-use crate::ledger::{self, Ledger};
+use crate::ledger::Ledger;
 use crate::pipeline::{self, Tenant};
 use crate::publish::{Publisher, manifest};
 use crate::run::Limits;
@@ -44,7 +43,7 @@ impl App {
         let ledger_path = config.ledger_path.clone();
         Self::open_all(config, clock, verb)
             .await
-            .map_err(|error| with_disk(error, &ledger_path))
+            .map_err(|error| pipeline::with_disk(error, &ledger_path))
     }
 
     async fn open_all(config: Config, clock: Clock, verb: &str) -> Result<Self> {
@@ -126,28 +125,6 @@ impl App {
             deadline: None,
         }
     }
-}
-
-/// Whether the ledger's disk caused an error: the one disk without which nothing goes on.
-#[must_use]
-pub fn is_of_ledger_disk(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let ledger = cause.downcast_ref::<ledger::Error>();
-        ledger.is_some_and(ledger::Error::is_of_disk)
-    })
-}
-
-/// An error with the ledger's path, what is left on its disk, and what to do, if that disk is the cause: the database tells none of it.
-#[must_use]
-pub fn with_disk(error: anyhow::Error, ledger: &Path) -> anyhow::Error {
-    if !is_of_ledger_disk(&error) {
-        return error;
-    }
-    let room = disk::room(ledger);
-    error.context(format!(
-        "the disk of the ledger {}{room} gives way; free some space there or mend it, then run again",
-        ledger.display()
-    ))
 }
 
 /// The configured lake.

@@ -10,11 +10,12 @@ use jiff::civil::Date;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::open::{self, App};
+use super::open::App;
 use super::progress::{self, Style};
 use super::{Common, StopSignals, bytes, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
+use crate::pipeline;
 use crate::run::summary::Lost;
 use crate::run::{self, DatasetSummary, Limits, Scope, Summary};
 
@@ -173,7 +174,7 @@ pub async fn execute_app(
     let summaries = results
         .into_iter()
         .collect::<Result<Vec<_>>>()
-        .map_err(|error| open::with_disk(error, &app.config.ledger_path))?;
+        .map_err(|error| pipeline::with_disk(error, &app.config.ledger_path))?;
     let ended = app
         .tenants
         .first()

@@ -11,11 +11,11 @@ use tokio::sync::mpsc::{Receiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::open::{App, is_of_ledger_disk, with_disk};
+use super::open::App;
 use super::{Common, StopSignals};
 use crate::clock::Clock;
 use crate::exit::Code;
-use crate::pipeline::Tenant;
+use crate::pipeline::{Tenant, is_of_ledger_disk, with_disk};
 use crate::run::{self, Progress};
 use crate::scheduler::Heartbeat;
 use crate::server::{self, Pages};

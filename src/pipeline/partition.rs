@@ -36,6 +36,17 @@ pub async fn publish_windows(
     windows: &[Window],
     each: &(dyn Fn(Published) + Send + Sync),
 ) -> Result<Vec<Published>> {
+    publish_round(tenant, job, windows, each)
+        .await
+        .map_err(|error| with_disk(error, tenant.ledger.path()))
+}
+
+async fn publish_round(
+    tenant: &Tenant,
+    job: &JobSpec,
+    windows: &[Window],
+    each: &(dyn Fn(Published) + Send + Sync),
+) -> Result<Vec<Published>> {
     let mut tasks = tenant
         .ledger
         .spooled(&tenant.name, Some(job.dataset))
@@ -680,4 +691,26 @@ pub fn storage_cause(error: &anyhow::Error) -> Option<Cause> {
         word: "storage".into(),
         message: format!("could not publish: {error:#}"),
     })
+}
+
+/// Whether the ledger's disk caused an error: the one disk without which nothing goes on.
+#[must_use]
+pub fn is_of_ledger_disk(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let ledger = cause.downcast_ref::<crate::ledger::Error>();
+        ledger.is_some_and(crate::ledger::Error::is_of_disk)
+    })
+}
+
+/// An error with the ledger's path, what is left on its disk, and what to do, if that disk is the cause: the database tells none of it.
+#[must_use]
+pub fn with_disk(error: anyhow::Error, ledger: &std::path::Path) -> anyhow::Error {
+    if !is_of_ledger_disk(&error) {
+        return error;
+    }
+    let room = crate::disk::room(ledger);
+    error.context(format!(
+        "the disk of the ledger {}{room} gives way; free some space there or mend it, then run again",
+        ledger.display()
+    ))
 }

@@ -21,16 +21,20 @@ fn rounds() -> usize {
     }
 }
 
-fn content(writer: u8) -> Bytes {
-    vec![writer; LENGTH].into()
+/// Other bytes in every round: a tag made of the content would otherwise be the old one again.
+fn content(round: usize, writer: u8) -> Bytes {
+    vec![(round * usize::from(WRITERS) + usize::from(writer)) as u8; LENGTH].into()
 }
 
 /// Lets the writers race; the winner's state. A loser hears of a conflict, and of nothing else.
-async fn race(lake: &Lake, path: &Path, seen: Option<&Version>) -> (u8, Version) {
+async fn race(lake: &Lake, path: &Path, seen: Option<&Version>, round: usize) -> Version {
     let writers = (1..=WRITERS).map(|writer| async move {
         let put = match seen {
-            Some(seen) => lake.put_if_unchanged(path, content(writer), seen).await,
-            None => lake.put_create(path, content(writer)).await,
+            Some(seen) => {
+                lake.put_if_unchanged(path, content(round, writer), seen)
+                    .await
+            }
+            None => lake.put_create(path, content(round, writer)).await,
         };
         (writer, put)
     });
@@ -46,8 +50,11 @@ async fn race(lake: &Lake, path: &Path, seen: Option<&Version>) -> (u8, Version)
     }
     let (winner, version) = winner.expect("somebody wins");
     let standing = lake.get(path).await.expect("read").expect("an object");
-    assert!(standing == content(winner), "another one's bytes are there");
-    (winner, version)
+    assert!(
+        standing == content(round, winner),
+        "another one's bytes are there"
+    );
+    version
 }
 
 async fn one_wins(lake: Lake) {
@@ -56,14 +63,16 @@ async fn one_wins(lake: Lake) {
     let replaces = !lake.url().starts_with("file:");
     let (watched, rounds) = (Path::from("race/watched"), rounds());
     let write = async {
-        let (_, mut seen) = race(&lake, &watched, None).await;
-        for round in 0..rounds {
+        let mut seen = race(&lake, &watched, None, 0).await;
+        for round in 1..=rounds {
             if replaces {
-                (_, seen) = race(&lake, &watched, Some(&seen)).await;
+                seen = race(&lake, &watched, Some(&seen), round).await;
             } else {
-                race(&lake, &Path::from(format!("race/{round}")), None).await;
+                race(&lake, &Path::from(format!("race/{round}")), None, round).await;
                 // A reader beside the writer: its own object is replaced as a publish does it.
-                let put = lake.put_if_unchanged(&watched, content(200), &seen).await;
+                let put = lake
+                    .put_if_unchanged(&watched, content(round, 1), &seen)
+                    .await;
                 seen = put.expect("nobody else writes here");
             }
         }

@@ -669,7 +669,15 @@ impl Fronted {
     }
 
     fn run(&self, args: &[&str]) -> Output {
+        self.run_with(args, None)
+    }
+
+    /// The same with defects that are planted.
+    fn run_with(&self, args: &[&str], planted: Option<&str>) -> Output {
         let mut command = self.app.command(args);
+        if let Some(planted) = planted {
+            command.env("FAILPOINTS", planted);
+        }
         for (key, value) in &self.options {
             command.env(key.to_uppercase(), value);
         }
@@ -756,6 +764,31 @@ fn a_run_names_the_s3_server_and_the_next_finishes() {
 #[test]
 fn a_run_names_the_azure_server_and_the_next_finishes() {
     a_run_names_the_store_and_the_next_finishes(Kind::Azure);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_program_that_does_not_read_back_takes_its_own_write_for_another_s_and_is_noticed() {
+    let Some(fronted) = Fronted::start(Kind::S3) else {
+        return;
+    };
+    let mut lie = rule(&["PUT"], "part-0", 0, Fault::CommitThen(412));
+    lie.count = 1;
+    fronted.proxy.rule(lie.clone());
+    let planted = fronted.run_with(&["run"], Some("planted-read-back-ignored=return"));
+    assert_eq!(planted.code, 8, "{planted:?}");
+    assert!(
+        planted.text().contains("another process publishes"),
+        "{planted:?}"
+    );
+    fronted.proxy.clear();
+    fronted.proxy.rule(lie);
+    fronted
+        .proxy
+        .rule(rule(&["PUT"], "part-0", 1, Fault::CommitThen(500)));
+    let sound = fronted.run(&["run"]);
+    assert_eq!(sound.code, 0, "{sound:?}");
+    fronted.assert_whole();
 }
 
 /// Problems that `doctor` has with the lake, and its exit code.

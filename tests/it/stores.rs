@@ -42,7 +42,7 @@ impl Server {
     pub(crate) async fn start(command: &mut Command, port: u16) -> Self {
         let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(quiet.spawn().expect("the server starts"));
-        for _ in 0..300 {
+        for _ in 0..900 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await
                 .is_ok()
@@ -51,7 +51,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("no server on port {port} within 30 seconds");
+        panic!("no server on port {port} within 90 seconds");
     }
 }
 
