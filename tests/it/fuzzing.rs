@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+// Public for the fuzz targets, which are programs of their own.
+#[allow(unreachable_pub)]
 #[path = "../fuzz/surface.rs"]
 mod surface;
 
