@@ -1,14 +1,24 @@
 //! One workbook (or report) that somebody already has becomes one Parquet file, offline: decode, normalize, write.
 //!
+//! ```text
+//! this thread     read ─► decode ─► normalize ──batches──┐
+//! another one                        hash of the source, │ sort (order) ─► complete ─► encode (lanes of its own)
+//! this thread     verdict, rename ◄──────────────────────┘
+//! ```
 //! Takes paths and what only a task would know; the same stages as the pipeline, without task, ledger or lake. The file appears whole or
-//! not at all.
+//! not at all: it is written beside the target and renamed once the table as a whole was accepted. Memory holds the source, its shared
+//! strings, and a row group or two.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use jiff::tz::TimeZone;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -17,8 +27,11 @@ use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::decode::{self, Fallback, Limits};
 use crate::job::DurationUnit;
-use crate::normalize::{Context, Findings, Normalizer, Quarantine, Stamp};
-use crate::publish;
+use crate::normalize::{
+    self, BATCH_ROWS, Constants, Context, Findings, Normalizer, Piece, Quarantine, Stamp,
+};
+use crate::publish::order::{Pushed, RUN_ROWS, Sorter};
+use crate::publish::parquet::{FileWriter, Written};
 use crate::task::{Lineage, hex};
 
 /// What to convert into what.
@@ -88,6 +101,16 @@ pub enum Error {
     },
 }
 
+/// Batches that may wait for the second thread.
+const AHEAD: usize = 4;
+
+/// What the second thread is told.
+enum Told {
+    Piece(Piece),
+    /// The table is complete, and accepted as a whole.
+    Accepted,
+}
+
 /// Converts one file.
 ///
 /// # Errors
@@ -99,54 +122,76 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
         path: path(),
         source,
     })?;
-    let context = context(conversion, &bytes);
-    let contract = context.contract;
-    let mut normalizer = Normalizer::new(&context);
-    let summary = if conversion.dataset.is_report() {
-        decode::report(&bytes, contract, &mut normalizer)
-    } else {
-        decode::workbook(
-            &bytes,
-            contract,
-            &Limits::default(),
-            &conversion.fallback,
-            &mut normalizer,
-        )
-    };
-    let summary = summary.map_err(|source| Error::Decode {
-        path: path(),
-        source,
-    })?;
-    let table = normalizer.finish();
-    let mut table = table.map_err(|source| Error::Quarantined {
-        path: path(),
-        source,
-    })?;
-    table.findings.left_to_calamine = summary.reader.left_to_calamine();
-    write(&table.batch, &context, &conversion.output).map_err(|source| Error::Output {
-        path: conversion.output.clone(),
-        source,
-    })?;
-    let sheets = summary.sheets.into_iter().map(|sheet| sheet.name);
-    let ignored = summary.ignored.into_iter();
-    Ok(Report {
-        source_sha256: context.stamp.source_sha256,
-        sheets: sheets.collect(),
-        ignored_sheets: ignored.map(|sheet| (sheet.name, sheet.reason)).collect(),
-        findings: table.findings,
+    let context = context(
+        conversion.dataset,
+        &conversion.time_zone,
+        conversion.lineage.clone(),
+    );
+    let beside = Beside::of(&conversion.output);
+    let (tell, told) = sync_channel(AHEAD);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write(told, &bytes, &context, &beside.0));
+        let hand_on = {
+            let tell = tell.clone();
+            // A writer that is gone says why when it is asked for its result.
+            move |piece| drop(tell.send(Told::Piece(piece)))
+        };
+        let mut normalizer = Normalizer::streaming(&context, hand_on);
+        let summary = if conversion.dataset.is_report() {
+            decode::report(&bytes, context.contract, &mut normalizer)
+        } else {
+            decode::workbook(
+                &bytes,
+                context.contract,
+                &Limits::default(),
+                &conversion.fallback,
+                &mut normalizer,
+            )
+        };
+        let summary = summary.map_err(|source| Error::Decode {
+            path: path(),
+            source,
+        })?;
+        let findings = normalizer.finish_stream();
+        let mut findings = findings.map_err(|source| Error::Quarantined {
+            path: path(),
+            source,
+        })?;
+        findings.left_to_calamine = summary.reader.left_to_calamine();
+        // As above.
+        let _ = tell.send(Told::Accepted);
+        drop(tell);
+        let written = writer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let source_sha256 = written
+            .and_then(|sha256| {
+                fs::rename(&beside.0, &conversion.output)?;
+                Ok(sha256)
+            })
+            .map_err(|source| Error::Output {
+                path: conversion.output.clone(),
+                source,
+            })?;
+        let sheets = summary.sheets.into_iter().map(|sheet| sheet.name);
+        let ignored = summary.ignored.into_iter();
+        Ok(Report {
+            source_sha256,
+            sheets: sheets.collect(),
+            ignored_sheets: ignored.map(|sheet| (sheet.name, sheet.reason)).collect(),
+            findings,
+        })
     })
 }
 
-fn context(conversion: &Conversion, bytes: &[u8]) -> Context {
+fn context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
     Context {
-        contract: Contract::of(conversion.dataset),
-        time_zone: conversion.time_zone.clone(),
-        tenant_zone: conversion.time_zone.clone(),
-        lineage: conversion.lineage.clone(),
-        stamp: Stamp {
-            source_sha256: hex(&Sha256::digest(bytes)),
-            ..Stamp::default()
-        },
+        contract: Contract::of(dataset),
+        time_zone: zone.clone(),
+        tenant_zone: zone.clone(),
+        lineage,
+        // Rows are stamped where they are written, which is where the source is hashed.
+        stamp: Stamp::default(),
         buckets: None,
         top_user_duration: DurationUnit::Minutes,
         keys_from_task_required: false,
@@ -163,20 +208,253 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// Writes beside the target and renames, so that nobody sees half a file.
-fn write(batch: &RecordBatch, context: &Context, target: &Path) -> Result<(), ParquetError> {
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = target.with_file_name(name);
-    let written = write_to(batch, context, &beside).and_then(|()| Ok(fs::rename(&beside, target)?));
-    if written.is_err() {
-        // The first error is the one to tell; there may be nothing to remove.
-        let _ = fs::remove_file(&beside);
+/// A file beside the target, so that nobody sees half a file under the target's name; removed unless it was renamed.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn of(target: &Path) -> Self {
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        Self(target.with_file_name(name))
     }
-    written
 }
 
-fn write_to(batch: &RecordBatch, context: &Context, path: &Path) -> Result<(), ParquetError> {
-    publish::parquet::write_file(path, context.contract, [batch.clone()])?;
-    Ok(File::open(path)?.sync_all()?)
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // There may be nothing to remove.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Writes the rows to `path`, in the order of the natural key, and gives the source's hash. A table that is not accepted in the end is
+/// left as it is.
+fn write(
+    told: Receiver<Told>,
+    source: &[u8],
+    context: &Context,
+    path: &Path,
+) -> Result<String, ParquetError> {
+    let stamp = Stamp {
+        source_sha256: hex(&Sha256::digest(source)),
+        ..context.stamp.clone()
+    };
+    let constants = Constants::new(context, &stamp, BATCH_ROWS);
+    let mut out = Out::new(context, &constants, path, RUN_ROWS)?;
+    for told in told {
+        match told {
+            Told::Piece(Piece::Rows(batch)) => out.push(batch)?,
+            Told::Piece(Piece::Anew) => out = Out::new(context, &constants, path, RUN_ROWS)?,
+            Told::Accepted => {
+                out.finish()?;
+                File::open(path)?.sync_all()?;
+                break;
+            }
+        }
+    }
+    Ok(stamp.source_sha256)
+}
+
+/// The file while it is written.
+struct Out<'a> {
+    contract: &'static Contract,
+    constants: &'a Constants,
+    path: &'a Path,
+    sorter: Sorter,
+    writer: FileWriter,
+    /// Whether rows were written as they came.
+    has_rows: bool,
+    is_in_order: bool,
+}
+
+impl<'a> Out<'a> {
+    fn new(
+        context: &Context,
+        constants: &'a Constants,
+        path: &'a Path,
+        run_rows: usize,
+    ) -> Result<Self, ParquetError> {
+        let contract = context.contract;
+        let schema = normalize::read_schema(contract);
+        Ok(Self {
+            contract,
+            constants,
+            path,
+            sorter: Sorter::new(schema, contract.key_columns(), path, run_rows)?,
+            writer: FileWriter::create(path, contract)?,
+            has_rows: false,
+            is_in_order: true,
+        })
+    }
+
+    fn push(&mut self, batch: RecordBatch) -> Result<(), ParquetError> {
+        match self.sorter.push(batch)? {
+            Pushed::InOrder(batch) => {
+                self.has_rows = true;
+                self.writer.write(&self.constants.complete(&batch))
+            }
+            Pushed::Kept => {
+                if std::mem::replace(&mut self.is_in_order, false) && self.has_rows {
+                    self.take_back()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The rows that were written are one run among others.
+    fn take_back(&mut self) -> Result<(), ParquetError> {
+        let mut first = self.path.as_os_str().to_owned();
+        first.push(".first");
+        let first = Beside(PathBuf::from(first));
+        fs::rename(self.path, &first.0)?;
+        let next = FileWriter::create(self.path, self.contract)?;
+        std::mem::replace(&mut self.writer, next).finish()?;
+        let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&first.0)?)?
+            .with_batch_size(BATCH_ROWS)
+            .build()?;
+        let reduce = normalize::Reduce::new(self.contract);
+        self.sorter.give_back(Box::new(rows.map(move |batch| {
+            // The file lives as long as its reader.
+            let _ = &first;
+            Ok::<_, ArrowError>(reduce.batch(&batch?))
+        })));
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Written, ParquetError> {
+        let (mut writer, constants) = (self.writer, self.constants);
+        self.sorter
+            .finish(|batch| writer.write(&constants.complete(&batch)))?;
+        writer.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::normalize::Normalized;
+    use crate::publish::parquet::write_file;
+    use crate::table::{Cell, Header, HeaderColumn, RowSink};
+    use proptest::prelude::*;
+
+    const ROWS: usize = 20_000;
+
+    fn cases() -> u32 {
+        let is_long = std::env::var_os("MEETLAKE_LONG").is_some();
+        if is_long { 200 } else { 6 }
+    }
+
+    fn meetings() -> Context {
+        context(Dataset::MeetingList, &TimeZone::UTC, Lineage::default())
+    }
+
+    /// Hands meetings over whose numbers are given: some recur, some have no end, no number or too many columns.
+    fn hand_over(numbers: &[usize], sink: &mut dyn RowSink) {
+        let contract = Contract::of(Dataset::MeetingList);
+        let texts = ["会议ID", "会议开始时间", "会议结束时间", "会议主题", "更多"];
+        let columns = texts.map(|text| HeaderColumn {
+            text: text.to_owned(),
+            column: contract.column_of_header(text),
+        });
+        sink.sheet(&Header {
+            sheet: "S".to_owned(),
+            row: Some(1),
+            columns: columns.to_vec(),
+        });
+        for (row, number) in (2..).zip(numbers) {
+            let text = |text: String| Cell::Text(text.into());
+            let cells = [
+                text(if number % 97 == 5 {
+                    String::new()
+                } else {
+                    format!("{:06}", number / 3)
+                }),
+                text("2026.10.12 06:10:42 (GMT+08:00)".to_owned()),
+                text(if number % 5 == 0 {
+                    String::new()
+                } else {
+                    "2026.10.12 07:10:42".to_owned()
+                }),
+                text(format!("topic {number}")),
+                text(if number % 1_000 == 1 {
+                    "more".to_owned()
+                } else {
+                    String::new()
+                }),
+            ];
+            sink.row(row, &cells);
+        }
+    }
+
+    /// The simple way: everything in memory, sorted there.
+    fn simply(numbers: &[usize]) -> Written {
+        let context = meetings();
+        let mut normalizer = Normalizer::new(&context);
+        hand_over(numbers, &mut normalizer);
+        let Normalized { batch, .. } = normalizer.finish().expect("a table");
+        let folder = tempfile::tempdir().expect("a folder");
+        write_file(&folder.path().join("a"), context.contract, [batch]).expect("written")
+    }
+
+    fn streamed(numbers: &[usize], run_rows: usize, is_read_twice: bool) -> Written {
+        let context = meetings();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let constants = Constants::new(&context, &context.stamp, BATCH_ROWS);
+        let new = || Out::new(&context, &constants, &path, run_rows).expect("a file");
+        let mut out = new();
+        let mut normalizer = Normalizer::streaming(&context, |piece| match piece {
+            Piece::Rows(batch) => out.push(batch).expect("written"),
+            Piece::Anew => out = new(),
+        });
+        if is_read_twice {
+            hand_over(&numbers[..numbers.len() / 2], &mut normalizer);
+            normalizer.restart();
+        }
+        hand_over(numbers, &mut normalizer);
+        let findings = normalizer.finish_stream().expect("a table");
+        let written = out.finish().expect("written");
+        assert_eq!(written.rows, findings.rows_out);
+        written
+    }
+
+    #[test]
+    fn rows_in_all_kinds_of_order_give_the_same_file() {
+        let sorted: Vec<usize> = (0..ROWS).collect();
+        let mut late = sorted.clone();
+        late.push(7);
+        let mut expected = Vec::new();
+        for numbers in [
+            sorted.clone(),
+            sorted.iter().rev().copied().collect(),
+            late,
+            sorted.iter().map(|number| number ^ 64).collect(),
+        ] {
+            let simple = simply(&numbers);
+            assert_eq!(streamed(&numbers, 9_000, false), simple);
+            assert_eq!(streamed(&numbers, 1 << 20, true), simple);
+            expected.push(simple.rows);
+        }
+        assert_eq!(expected[0], expected[1]);
+        assert_eq!(expected[0] + 1, expected[2]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(cases()))]
+        #[test]
+        fn any_order_gives_the_file_of_the_simple_way(
+            seed in any::<u64>(),
+            sorted_until in 0..ROWS,
+            run_rows in 3_000usize..30_000,
+        ) {
+            let mut state = seed | 1;
+            let mut numbers: Vec<usize> = (0..ROWS).collect();
+            for row in sorted_until..ROWS {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let other = sorted_until + (state >> 33) as usize % (ROWS - sorted_until);
+                numbers.swap(row, other);
+            }
+            prop_assert_eq!(streamed(&numbers, run_rows, false), simply(&numbers));
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   decode ──header, rows──► Normalizer ──finish──► Normalized { batch, findings }  or  Quarantine { reason, findings }
+//!                                │ streaming: batches of what was read, in the order of the source
+//!                                └──────────────► whoever sorts and completes them; the verdict still comes at the end
 //! ```
 //! Columns are found by name. What does not fit is never dropped: a cell that does not parse becomes null, its text goes to `_extra`, and
 //! it is counted; a row without its key is left out and named; a workbook with too many such cells is refused whole. Pure: knows nothing
@@ -9,8 +11,10 @@
 
 pub mod cell;
 mod column;
+mod constants;
 mod context;
 mod findings;
+mod quick;
 mod sheet;
 
 use std::collections::BTreeSet;
@@ -18,29 +22,44 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Int32Array, Int64Builder, MapBuilder, RecordBatch, StringArray, StringBuilder,
-    UInt32Array,
+    ArrayRef, Int64Builder, MapBuilder, RecordBatch, StringBuilder, UInt32Array, new_null_array,
 };
 use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
 
 use crate::contract::{self, Contract, Kind, Source};
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink, cell_name};
-use crate::task::TaskKey;
 use crate::window::{self, Window};
 
 pub use cell::Fault;
 use column::{Appended, Column};
+pub use constants::{Constants, Reduce, read_schema};
 pub use context::{Buckets, Context, Stamp};
 pub use findings::{Findings, Quarantine, Reason, Reject};
+use quick::Offsets;
 use sheet::Sheet;
 
 /// More rows than any export has; far below what 64 digits a row fit into one string column.
 const MAX_ROWS: u32 = 16_000_000;
 /// All keys and values of `_extra` together; half of what an Arrow string column can hold.
 const MAX_EXTRA_BYTES: usize = 1 << 30;
+
+/// Rows of a batch while streaming: as many as the Parquet writer takes at once.
+pub const BATCH_ROWS: usize = 8_192;
+/// Most workbooks have a few dozen rows.
+const FEW_ROWS: usize = 64;
+
+/// What a streaming normalizer hands on.
+#[derive(Debug)]
+pub enum Piece {
+    /// The next rows, in the order of the source: the columns of [`read_schema`], [`BATCH_ROWS`] rows or, at the end, fewer.
+    Rows(RecordBatch),
+    /// Everything before is void: the source is read again from its beginning.
+    Anew,
+}
 
 /// A table, typed.
 #[derive(Clone)]
@@ -51,18 +70,26 @@ pub struct Normalized {
     pub findings: Findings,
 }
 
-/// Takes the rows of one workbook or report, and gives their batch at the end.
+/// Takes the rows of one workbook or report, and gives their batch at the end, or batches on the way.
 pub struct Normalizer<'c> {
     context: &'c Context,
+    /// Where batches go while streaming.
+    out: Option<Box<dyn FnMut(Piece) + 'c>>,
+    schema: SchemaRef,
     columns: Vec<Column>,
+    offsets: Offsets,
     sheet: Sheet,
     source_row: Int64Builder,
-    extra: MapBuilder<StringBuilder, StringBuilder>,
+    /// Only there from the first row of a batch that has something for it.
+    extra: Option<MapBuilder<StringBuilder, StringBuilder>>,
     extra_bytes: usize,
     /// Positions of the cells of the current row that go to `_extra`.
     leftover: Vec<usize>,
+    /// Rows in the builders.
     rows: u32,
-    /// Rows that stay; the others lack a key.
+    /// Rows handed on, with and without a key.
+    rows_before: u32,
+    /// Rows in the builders that stay; the others lack a key.
     kept: Vec<u32>,
     extra_columns: BTreeSet<String>,
     overflow: Option<&'static str>,
@@ -70,51 +97,110 @@ pub struct Normalizer<'c> {
 }
 
 impl<'c> Normalizer<'c> {
-    /// A normalizer without rows.
+    /// A normalizer without rows, which keeps them all.
     #[must_use]
     pub fn new(context: &'c Context) -> Self {
-        let columns = context.contract.columns.iter().map(Column::new).collect();
+        Self::with(context, None, FEW_ROWS)
+    }
+
+    /// A normalizer without rows, which hands them to `out` as they come.
+    #[must_use]
+    pub fn streaming(context: &'c Context, out: impl FnMut(Piece) + 'c) -> Self {
+        Self::with(context, Some(Box::new(out)), BATCH_ROWS)
+    }
+
+    fn with(context: &'c Context, out: Option<Box<dyn FnMut(Piece) + 'c>>, rows: usize) -> Self {
+        let columns = context.contract.columns.iter();
         Self {
             context,
-            columns,
+            out,
+            schema: read_schema(context.contract),
+            columns: columns.map(|column| Column::new(column, rows)).collect(),
+            offsets: Offsets::new(&context.time_zone),
             sheet: Sheet::default(),
-            source_row: Int64Builder::with_capacity(64),
-            extra: MapBuilder::with_capacity(
-                None,
-                StringBuilder::with_capacity(0, 0),
-                StringBuilder::with_capacity(0, 0),
-                64,
-            ),
+            source_row: Int64Builder::with_capacity(rows),
+            extra: None,
             extra_bytes: 0,
             leftover: Vec::new(),
             rows: 0,
-            kept: Vec::new(),
+            rows_before: 0,
+            kept: Vec::with_capacity(rows),
             extra_columns: BTreeSet::new(),
             overflow: None,
             findings: Findings::default(),
         }
     }
 
-    /// Ends the table.
+    /// Ends the table; all its rows, if it was not streaming.
     ///
     /// # Errors
     /// The table as a whole does not fit its contract: see [`Reason`].
     pub fn finish(mut self) -> Result<Normalized, Box<Quarantine>> {
-        self.sum_up();
-        if let Some(reason) = self.verdict() {
-            return Err(Box::new(Quarantine {
-                reason,
-                findings: self.findings,
-            }));
-        }
-        let (findings, context) = (std::mem::take(&mut self.findings), self.context);
-        let (kept, rows) = (std::mem::take(&mut self.kept), self.rows);
-        let batch = RecordBatch::try_new(context.contract.schema(), self.arrays())
-            .expect("the columns are built from the contract that the schema is built from");
+        self.check()?;
+        let batch = self.take_batch();
+        let constants = Constants::new(self.context, &self.context.stamp, batch.num_rows());
         Ok(Normalized {
-            batch: sorted(&batch, context.contract, kept, rows),
-            findings,
+            batch: sorted(&constants.complete(&batch), self.context.contract),
+            findings: self.findings,
         })
+    }
+
+    /// Ends a table whose rows were handed on; the last of them are, before the verdict.
+    ///
+    /// # Errors
+    /// As [`Normalizer::finish`]; the rows handed on are void then.
+    pub fn finish_stream(mut self) -> Result<Findings, Box<Quarantine>> {
+        self.check()?;
+        if !self.kept.is_empty() {
+            self.hand_on();
+        }
+        Ok(self.findings)
+    }
+
+    fn check(&mut self) -> Result<(), Box<Quarantine>> {
+        self.sum_up();
+        let Some(reason) = self.verdict() else {
+            return Ok(());
+        };
+        let findings = std::mem::take(&mut self.findings);
+        Err(Box::new(Quarantine { reason, findings }))
+    }
+
+    fn hand_on(&mut self) {
+        let batch = self.take_batch();
+        if let Some(out) = &mut self.out {
+            out(Piece::Rows(batch));
+        }
+    }
+
+    /// The rows in the builders that stay, in the order of the source.
+    fn take_batch(&mut self) -> RecordBatch {
+        let rows = std::mem::take(&mut self.rows);
+        let is_streaming = self.out.is_some();
+        let columns = self.context.contract.columns.iter().zip(&mut self.columns);
+        let mut arrays: Vec<ArrayRef> = columns
+            .filter(|(column, _)| column.source != Source::Task)
+            .map(|(_, state)| state.finish(is_streaming))
+            .collect();
+        arrays.push(Arc::new(self.source_row.finish()));
+        arrays.push(match self.extra.take() {
+            Some(mut extra) => Arc::new(extra.finish()),
+            None => new_null_array(self.extra_type(), rows as usize),
+        });
+        let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)
+            .expect("the columns are built from the contract that the schema is built from");
+        self.rows_before += rows;
+        let kept = std::mem::take(&mut self.kept);
+        if kept.len() == rows as usize {
+            return batch;
+        }
+        take_record_batch(&batch, &UInt32Array::from(kept))
+            .expect("all indexes are rows of the batch")
+    }
+
+    fn extra_type(&self) -> &DataType {
+        let last = self.schema.fields().last();
+        last.expect("`_extra` is the last column").data_type()
     }
 
     fn sum_up(&mut self) {
@@ -131,13 +217,13 @@ impl<'c> Normalizer<'c> {
         // An empty list has no fields at all, which says nothing.
         let says_something = !self.sheet.is_list || self.findings.rows_read > 0;
         let missing = names(&|state| !state.has_header && says_something);
-        let blank = names(&|state| state.has_header && state.values == 0 && !self.kept.is_empty());
+        let rows_out = self.findings.rows_out;
+        let blank = names(&|state| state.has_header && state.values == 0 && rows_out > 0);
         self.findings.missing_columns = missing;
         self.findings.blank_columns = blank;
         self.findings.extra_columns = std::mem::take(&mut self.extra_columns)
             .into_iter()
             .collect();
-        self.findings.rows_out = self.kept.len() as u64;
     }
 
     fn verdict(&self) -> Option<Reason> {
@@ -158,7 +244,8 @@ impl<'c> Normalizer<'c> {
                 filled: state.values + state.rejected,
             });
         }
-        let (quarantined, rows) = (self.findings.rows_quarantined, u64::from(self.rows));
+        let rows = u64::from(self.rows_before + self.rows);
+        let quarantined = self.findings.rows_quarantined;
         is_too_many(quarantined, rows).then_some(Reason::RowsWithoutKey { quarantined, rows })
     }
 
@@ -171,38 +258,9 @@ impl<'c> Normalizer<'c> {
             .find(|column| {
                 column.source == Source::Task
                     && column.key == contract::Key::Required
-                    && !column::is_known(&self.context.lineage, &column.name)
+                    && !constants::is_known(&self.context.lineage, &column.name)
             })
             .map(|column| column.name.clone())
-    }
-
-    fn arrays(mut self) -> Vec<ArrayRef> {
-        let rows = self.rows as usize;
-        let stamp = &self.context.stamp;
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len() + 9);
-        for (column, state) in self.context.contract.columns.iter().zip(&mut self.columns) {
-            arrays.push(match column.source {
-                Source::Task => column::from_task(column, &self.context.lineage, rows),
-                Source::Sheet | Source::Derived => state.finish(),
-            });
-        }
-        let text = |value: Option<&str>| -> ArrayRef {
-            Arc::new(StringArray::from_iter(std::iter::repeat_n(value, rows)))
-        };
-        let time = |value: Option<Timestamp>| column::constant_time(value, rows);
-        let window = stamp.window;
-        arrays.extend([
-            text(stamp.task_key.as_ref().map(TaskKey::as_str)),
-            text(stamp.export_id.as_ref().map(|id| id.0.as_str())),
-            text(Some(&stamp.source_sha256)),
-            Arc::new(self.source_row.finish()),
-            time(window.map(|w| w.start())),
-            time(window.map(|w| w.end())),
-            time(stamp.extracted_at),
-            Arc::new(Int32Array::from_value(contract::VERSION, rows)),
-            Arc::new(self.extra.finish()),
-        ]);
-        arrays
     }
 
     /// Whether a daily report's row is somebody else's, or incomplete.
@@ -250,10 +308,14 @@ impl<'c> Normalizer<'c> {
         self.source_row.append_value(i64::from(number));
         if has_key {
             self.kept.push(self.rows);
+            self.findings.rows_out += 1;
         } else {
             self.findings.rows_quarantined += 1;
         }
         self.rows += 1;
+        if self.out.is_some() && self.kept.len() == BATCH_ROWS {
+            self.hand_on();
+        }
     }
 
     /// Appends the cell of a column of the sheet; whether it has a value.
@@ -261,7 +323,7 @@ impl<'c> Normalizer<'c> {
         let position = self.sheet.positions[index];
         let cell = position.and_then(|p| cells.get(p)).unwrap_or(&Cell::Empty);
         let state = &mut self.columns[index];
-        match state.append(cell, self.context) {
+        match state.append(cell, self.context, &mut self.offsets) {
             Ok(Appended::Null) => false,
             Ok(Appended::Value) => {
                 state.values += 1;
@@ -320,9 +382,23 @@ impl<'c> Normalizer<'c> {
     fn append_extra(&mut self, cells: &[Cell<'_>]) {
         self.keep_unknown(cells);
         let sheet = &self.sheet;
+        if self.leftover.is_empty() {
+            if let Some(extra) = &mut self.extra {
+                extra.append(false).expect("keys and values grow together");
+            }
+            return;
+        }
         self.leftover
             .sort_unstable_by(|a, b| sheet.keys[*a].cmp(&sheet.keys[*b]));
-        let (keys, values) = self.extra.entries();
+        let extra = self.extra.get_or_insert_with(|| {
+            let text = || StringBuilder::with_capacity(0, 0);
+            let mut extra = MapBuilder::with_capacity(None, text(), text(), FEW_ROWS);
+            for _ in 0..self.rows {
+                extra.append(false).expect("keys and values grow together");
+            }
+            extra
+        });
+        let (keys, values) = extra.entries();
         for position in &self.leftover {
             let value = cell::shown(&cells[*position]);
             self.extra_bytes += value.len().max(sheet.keys[*position].len());
@@ -333,10 +409,7 @@ impl<'c> Normalizer<'c> {
             keys.append_value(&sheet.keys[*position]);
             values.append_value(value);
         }
-        let is_some = !self.leftover.is_empty();
-        self.extra
-            .append(is_some)
-            .expect("keys and values grow together");
+        extra.append(true).expect("keys and values grow together");
         self.leftover.clear();
     }
 
@@ -380,7 +453,7 @@ impl RowSink for Normalizer<'_> {
             self.findings.rows_outside += 1;
             return;
         }
-        if self.rows == MAX_ROWS {
+        if self.rows_before + self.rows == MAX_ROWS {
             self.overflow = Some("rows");
         }
         if self.overflow.is_none() {
@@ -389,7 +462,12 @@ impl RowSink for Normalizer<'_> {
     }
 
     fn restart(&mut self) {
-        *self = Self::new(self.context);
+        let out = self.out.take();
+        let rows = if out.is_some() { BATCH_ROWS } else { FEW_ROWS };
+        *self = Self::with(self.context, out, rows);
+        if let Some(out) = &mut self.out {
+            out(Piece::Anew);
+        }
     }
 }
 
@@ -425,8 +503,11 @@ fn is_blank(cell: &Cell<'_>) -> bool {
     }
 }
 
-/// The rows `kept` of `batch`, in the order of the natural key, then of the source.
-fn sorted(batch: &RecordBatch, contract: &Contract, mut kept: Vec<u32>, rows: u32) -> RecordBatch {
+/// The rows in the order of the natural key, then of the source.
+fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
+    if batch.num_rows() < 2 {
+        return batch.clone();
+    }
     let keys: Vec<ArrayRef> = contract
         .key_columns()
         .filter_map(|name| batch.column_by_name(name).cloned())
@@ -437,11 +518,13 @@ fn sorted(batch: &RecordBatch, contract: &Contract, mut kept: Vec<u32>, rows: u3
     let keys = RowConverter::new(fields.collect())
         .and_then(|converter| converter.convert_columns(&keys))
         .expect("key columns are plain types");
-    kept.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
-    if kept.len() == rows as usize && kept.is_sorted() {
+    if keys.iter().is_sorted() {
         return batch.clone();
     }
-    take_record_batch(batch, &UInt32Array::from(kept)).expect("all indexes are rows of the batch")
+    let rows = u32::try_from(batch.num_rows()).expect("at most MAX_ROWS");
+    let mut order: Vec<u32> = (0..rows).collect();
+    order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+    take_record_batch(batch, &UInt32Array::from(order)).expect("all indexes are rows of the batch")
 }
 
 #[cfg(test)]

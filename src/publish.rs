@@ -17,6 +17,7 @@
 pub mod location;
 pub mod manifest;
 pub mod merge;
+pub mod order;
 pub mod pack;
 pub mod parquet;
 #[cfg(test)]

@@ -19,6 +19,10 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// Elapsed time cells beyond this hold a date: 366 days.
 const LONGEST_ELAPSED_DAYS: f64 = 366.0;
 const DAY_MS: i64 = 86_400_000;
+/// Units and their powers of ten.
+pub(super) const KBPS: &[(&str, i32)] = &[("kbps", 0), ("mbps", 3), ("gbps", 6), ("bps", -3)];
+pub(super) const MILLISECONDS: &[(&str, i32)] = &[("ms", 0), ("s", 3)];
+pub(super) const PERCENT: &[(&str, i32)] = &[("%", 0), ("％", 0)];
 
 /// Why a cell, or the row around it, does not fit its column. Never holds the cell's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
@@ -211,8 +215,7 @@ pub fn boolean(cell: &Cell<'_>) -> Read<bool> {
 /// # Errors
 /// No unit of this kind, signs, exponents.
 pub fn kbps(cell: &Cell<'_>) -> Read<f64> {
-    const UNITS: &[(&str, i32)] = &[("kbps", 0), ("mbps", 3), ("gbps", 6), ("bps", -3)];
-    measurement(cell, UNITS)
+    measurement(cell, KBPS)
 }
 
 /// Milliseconds: `5ms`, `1.2s`, `0`.
@@ -220,7 +223,7 @@ pub fn kbps(cell: &Cell<'_>) -> Read<f64> {
 /// # Errors
 /// As [`kbps`].
 pub fn milliseconds(cell: &Cell<'_>) -> Read<f64> {
-    measurement(cell, &[("ms", 0), ("s", 3)])
+    measurement(cell, MILLISECONDS)
 }
 
 /// Percent: `2%` is 2.0. A number cell is a fault: formatted as percent, Excel stores 2 % as 0.02.
@@ -228,7 +231,7 @@ pub fn milliseconds(cell: &Cell<'_>) -> Read<f64> {
 /// # Errors
 /// As [`kbps`].
 pub fn percent(cell: &Cell<'_>) -> Read<f64> {
-    measurement(cell, &[("%", 0), ("％", 0)])
+    measurement(cell, PERCENT)
 }
 
 /// Index of the value that the cell's text means, compared after folding; `Ok(Some(None))` for a text that is none of them.

@@ -1,24 +1,22 @@
-//! Builders of one column each, by kind; and the columns whose value is the same in every row.
+//! Builders of one column each, by kind.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, DictionaryArray, Float64Builder, Int32Array,
-    Int32Builder, Int64Builder, StringArray, StringBuilder, TimestampMicrosecondArray,
-    TimestampMicrosecondBuilder, new_null_array,
+    Array, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::DataType;
 use jiff::Timestamp;
 use jiff::civil::{Date, date};
 
+use super::quick::{self, Offsets};
 use super::{Context, Fault, cell};
-use crate::contract::{self, EnumValue, Kind, OTHER};
+use crate::contract::{self, EnumValue, Kind};
 use crate::job::DurationUnit;
 use crate::table::Cell;
-use crate::task::Lineage;
 
-/// Most workbooks have a few dozen rows.
-const ROWS: usize = 64;
+/// Texts of an enumeration whose meaning is kept; no enumeration is much longer.
+const SEEN: usize = 16;
 
 /// What appending a cell did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +31,6 @@ pub(super) enum Appended {
 
 /// One column while it grows.
 pub(super) struct Column {
-    kind: Kind,
-    is_required: bool,
-    is_top_user_duration: bool,
     builder: Builder,
     /// Whether any sheet has it.
     pub(super) has_header: bool,
@@ -46,22 +41,39 @@ pub(super) struct Column {
 }
 
 enum Builder {
-    Text(StringBuilder),
+    Text {
+        builder: StringBuilder,
+        /// A key of blanks is none.
+        is_required: bool,
+    },
+    Id(StringBuilder),
     Time(TimestampMicrosecondBuilder),
     Date(Date32Builder),
-    Int64(Int64Builder),
-    Int32(Int32Builder),
+    Duration(Int64Builder),
+    Integer {
+        builder: Int64Builder,
+        is_top_user_duration: bool,
+    },
+    Rank(Int32Builder),
+    Enum {
+        keys: Int32Builder,
+        values: &'static [EnumValue],
+        /// What texts meant that came before.
+        seen: Vec<(String, i32)>,
+    },
     Bool(BooleanBuilder),
-    Float(Float64Builder),
+    Figure {
+        builder: Float64Builder,
+        read: fn(&Cell<'_>) -> Result<Option<f64>, Fault>,
+        units: &'static [(&'static str, i32)],
+    },
 }
 
 impl Column {
-    pub(super) fn new(column: &contract::Column) -> Self {
+    /// A column without rows, with room for some.
+    pub(super) fn new(column: &contract::Column, rows: usize) -> Self {
         Self {
-            kind: column.kind,
-            is_required: column.key == contract::Key::Required,
-            is_top_user_duration: column.name == "meeting_duration_min",
-            builder: Builder::new(column.kind),
+            builder: Builder::new(column, rows),
             has_header: false,
             values: 0,
             rejected: 0,
@@ -69,69 +81,86 @@ impl Column {
     }
 
     /// Appends one cell; a fault appends null.
-    pub(super) fn append(&mut self, cell: &Cell<'_>, context: &Context) -> Result<Appended, Fault> {
-        if matches!(cell, Cell::Empty) {
-            self.append_null();
-            return Ok(Appended::Null);
+    pub(super) fn append(
+        &mut self,
+        cell: &Cell<'_>,
+        context: &Context,
+        offsets: &mut Offsets,
+    ) -> Result<Appended, Fault> {
+        match cell {
+            Cell::Empty => {
+                self.append_null();
+                Ok(Appended::Null)
+            }
+            Cell::Text(text) if self.builder.append_usual(text, offsets) => Ok(Appended::Value),
+            cell => {
+                let outcome = self.append_filled(cell, context);
+                if outcome.is_err() {
+                    self.append_null();
+                }
+                outcome
+            }
         }
-        let outcome = self.append_filled(cell, context);
-        if outcome.is_err() {
-            self.append_null();
-        }
-        outcome
     }
 
     fn append_filled(&mut self, cell: &Cell<'_>, context: &Context) -> Result<Appended, Fault> {
-        let has_value = match (&mut self.builder, self.kind) {
-            (Builder::Text(builder), Kind::Id) => push_text(builder, cell::id(cell)?),
-            (Builder::Text(builder), _) => {
+        let has_value = match &mut self.builder {
+            Builder::Id(builder) => push_text(builder, cell::id(cell)?),
+            Builder::Text {
+                builder,
+                is_required,
+            } => {
                 let text = cell::text(cell)?;
-                // A key of blanks is none.
-                let text = text.filter(|t| !self.is_required || !t.trim().is_empty());
+                let text = text.filter(|t| !*is_required || !t.trim().is_empty());
                 push_text(builder, text)
             }
-            (Builder::Time(builder), _) => {
+            Builder::Time(builder) => {
                 let time = cell::time(cell, &context.time_zone)?.map(Timestamp::as_microsecond);
                 builder.append_option(time);
                 time.is_some()
             }
-            (Builder::Int64(builder), Kind::DurationS) => {
+            Builder::Duration(builder) => {
                 let seconds = cell::duration_s(cell)?;
                 builder.append_option(seconds);
                 seconds.is_some()
             }
-            (Builder::Int64(builder), _) => {
+            Builder::Integer {
+                builder,
+                is_top_user_duration,
+            } => {
                 let divisor = match context.top_user_duration {
-                    DurationUnit::Seconds if self.is_top_user_duration => 60,
+                    DurationUnit::Seconds if *is_top_user_duration => 60,
                     _ => 1,
                 };
                 let number = cell::integer(cell)?.map(|number| number / divisor);
                 builder.append_option(number);
                 number.is_some()
             }
-            (Builder::Bool(builder), _) => {
+            Builder::Bool(builder) => {
                 let value = cell::boolean(cell)?;
                 builder.append_option(value);
                 value.is_some()
             }
-            (Builder::Float(builder), kind) => {
-                let value = match kind {
-                    Kind::Kbps => cell::kbps(cell)?,
-                    Kind::Milliseconds => cell::milliseconds(cell)?,
-                    _ => cell::percent(cell)?,
-                };
+            Builder::Figure { builder, read, .. } => {
+                let value = read(cell)?;
                 builder.append_option(value);
                 value.is_some()
             }
-            (Builder::Int32(builder), Kind::Enum(values)) => {
+            Builder::Enum { keys, values, seen } => {
                 let value = cell::enumeration(cell, values)?;
-                builder.append_option(value.map(|v| dictionary_key(v, values)));
+                let key = value.map(|v| dictionary_key(v, values));
+                keys.append_option(key);
                 if value == Some(None) {
                     return Ok(Appended::Unknown);
                 }
+                if let (Cell::Text(text), Some(key)) = (cell, key)
+                    && seen.len() < SEEN
+                {
+                    seen.push((text.clone().into_owned(), key));
+                }
                 value.is_some()
             }
-            (Builder::Int32(_) | Builder::Date(_), _) => {
+            Builder::Rank(_) | Builder::Date(_) => {
                 unreachable!("ranks and dates are derived, never read from a cell")
             }
         };
@@ -146,54 +175,122 @@ impl Column {
     pub(super) fn append_day_or_rank(&mut self, value: Option<i32>) {
         match &mut self.builder {
             Builder::Date(builder) => builder.append_option(value),
-            Builder::Int32(builder) => builder.append_option(value),
+            Builder::Rank(builder) => builder.append_option(value),
             _ => unreachable!("only dates and ranks are derived"),
         }
     }
 
     fn append_null(&mut self) {
         match &mut self.builder {
-            Builder::Text(builder) => builder.append_null(),
+            Builder::Text { builder, .. } | Builder::Id(builder) => builder.append_null(),
             Builder::Time(builder) => builder.append_null(),
             Builder::Date(builder) => builder.append_null(),
-            Builder::Int64(builder) => builder.append_null(),
-            Builder::Int32(builder) => builder.append_null(),
+            Builder::Duration(builder) | Builder::Integer { builder, .. } => builder.append_null(),
+            Builder::Rank(builder) | Builder::Enum { keys: builder, .. } => builder.append_null(),
             Builder::Bool(builder) => builder.append_null(),
-            Builder::Float(builder) => builder.append_null(),
+            Builder::Figure { builder, .. } => builder.append_null(),
         }
     }
 
-    /// The column's array.
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    /// The column's array, of an enumeration the keys; the column is empty then, with room for as much text `again`.
+    pub(super) fn finish(&mut self, again: bool) -> ArrayRef {
         match &mut self.builder {
-            Builder::Text(builder) => Arc::new(builder.finish()),
+            Builder::Text { builder, .. } | Builder::Id(builder) => {
+                let array = builder.finish();
+                if again {
+                    *builder = StringBuilder::with_capacity(array.len(), array.value_data().len());
+                }
+                Arc::new(array)
+            }
             Builder::Time(builder) => Arc::new(builder.finish().with_timezone("UTC")),
             Builder::Date(builder) => Arc::new(builder.finish()),
-            Builder::Int64(builder) => Arc::new(builder.finish()),
-            Builder::Int32(builder) => match self.kind {
-                Kind::Enum(values) => dictionary(builder.finish(), values),
-                _ => Arc::new(builder.finish()),
-            },
+            Builder::Duration(builder) | Builder::Integer { builder, .. } => {
+                Arc::new(builder.finish())
+            }
+            Builder::Rank(builder) | Builder::Enum { keys: builder, .. } => {
+                Arc::new(builder.finish())
+            }
             Builder::Bool(builder) => Arc::new(builder.finish()),
-            Builder::Float(builder) => Arc::new(builder.finish()),
+            Builder::Figure { builder, .. } => Arc::new(builder.finish()),
         }
     }
 }
 
 impl Builder {
-    fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Text | Kind::Id => Self::Text(StringBuilder::with_capacity(ROWS, ROWS * 16)),
-            Kind::Time => Self::Time(TimestampMicrosecondBuilder::with_capacity(ROWS)),
-            Kind::Date => Self::Date(Date32Builder::with_capacity(ROWS)),
-            Kind::DurationS | Kind::Integer => Self::Int64(Int64Builder::with_capacity(ROWS)),
-            Kind::SmallInteger | Kind::Enum(_) => Self::Int32(Int32Builder::with_capacity(ROWS)),
-            Kind::Bool => Self::Bool(BooleanBuilder::with_capacity(ROWS)),
-            Kind::Kbps | Kind::Milliseconds | Kind::Percent => {
-                Self::Float(Float64Builder::with_capacity(ROWS))
-            }
+    fn new(column: &contract::Column, rows: usize) -> Self {
+        let text = || StringBuilder::with_capacity(rows, rows * 16);
+        let figure = |read, units| Self::Figure {
+            builder: Float64Builder::with_capacity(rows),
+            read,
+            units,
+        };
+        match column.kind {
+            Kind::Text => Self::Text {
+                builder: text(),
+                is_required: column.key == contract::Key::Required,
+            },
+            Kind::Id => Self::Id(text()),
+            Kind::Time => Self::Time(TimestampMicrosecondBuilder::with_capacity(rows)),
+            Kind::Date => Self::Date(Date32Builder::with_capacity(rows)),
+            Kind::DurationS => Self::Duration(Int64Builder::with_capacity(rows)),
+            Kind::Integer => Self::Integer {
+                builder: Int64Builder::with_capacity(rows),
+                is_top_user_duration: column.name == "meeting_duration_min",
+            },
+            Kind::SmallInteger => Self::Rank(Int32Builder::with_capacity(rows)),
+            Kind::Enum(values) => Self::Enum {
+                keys: Int32Builder::with_capacity(rows),
+                values,
+                seen: Vec::new(),
+            },
+            Kind::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            Kind::Kbps => figure(cell::kbps, cell::KBPS),
+            Kind::Milliseconds => figure(cell::milliseconds, cell::MILLISECONDS),
+            Kind::Percent => figure(cell::percent, cell::PERCENT),
         }
     }
+
+    /// Appends a text that is written as nearly all are; says no to any other, and to one that is nothing.
+    fn append_usual(&mut self, text: &str, offsets: &mut Offsets) -> bool {
+        match self {
+            Self::Text {
+                builder,
+                is_required,
+            } => {
+                let is_usual = !text.is_empty() && !(*is_required && !quick::is_plain(text));
+                if is_usual {
+                    builder.append_value(text);
+                }
+                is_usual
+            }
+            Self::Id(builder) => {
+                let is_usual = quick::is_plain(text);
+                if is_usual {
+                    builder.append_value(text);
+                }
+                is_usual
+            }
+            Self::Time(builder) => push(quick::time(text, offsets), |v| builder.append_value(v)),
+            Self::Duration(builder) => push(quick::duration_s(text), |v| builder.append_value(v)),
+            Self::Integer {
+                builder,
+                is_top_user_duration: false,
+            } => push(quick::integer(text), |v| builder.append_value(v)),
+            Self::Bool(builder) => push(quick::boolean(text), |v| builder.append_value(v)),
+            Self::Figure { builder, units, .. } => {
+                push(quick::measurement(text, units), |v| builder.append_value(v))
+            }
+            Self::Enum { keys, seen, .. } => {
+                let known = seen.iter().find(|known| known.0 == text);
+                push(known.map(|known| known.1), |v| keys.append_value(v))
+            }
+            Self::Integer { .. } | Self::Rank(_) | Self::Date(_) => false,
+        }
+    }
+}
+
+fn push<T>(value: Option<T>, append: impl FnOnce(T)) -> bool {
+    value.map(append).is_some()
 }
 
 fn push_text(builder: &mut StringBuilder, text: Option<impl AsRef<str>>) -> bool {
@@ -201,72 +298,13 @@ fn push_text(builder: &mut StringBuilder, text: Option<impl AsRef<str>>) -> bool
     text.is_some()
 }
 
-/// Position in [`dictionary`]: the known values, then `other`.
-fn dictionary_key(value: Option<usize>, values: &[EnumValue]) -> i32 {
+/// Position in the dictionary of an enumeration: the known values, then `other`.
+pub(super) fn dictionary_key(value: Option<usize>, values: &[EnumValue]) -> i32 {
     i32::try_from(value.unwrap_or(values.len())).expect("enumerations are short")
-}
-
-/// The same dictionary in every batch: all values in the contract's order, then `other`.
-fn dictionary(keys: Int32Array, values: &[EnumValue]) -> ArrayRef {
-    let names = values.iter().map(|value| value.value).chain([OTHER]);
-    let names = StringArray::from_iter_values(names);
-    Arc::new(DictionaryArray::new(keys, Arc::new(names)))
 }
 
 /// Days since 1970-01-01, as Arrow counts them.
 pub(super) fn days_since_1970(day: Date) -> i32 {
     let span = day.duration_since(date(1970, 1, 1));
     i32::try_from(span.as_hours() / 24).expect("jiff's dates end in the year 9999")
-}
-
-/// Whether the task has a value for the column `name`.
-pub(super) fn is_known(lineage: &Lineage, name: &str) -> bool {
-    text_of(lineage, name).is_some() || time_of(lineage, name).is_some()
-}
-
-/// A column with the task's value in every row.
-pub(super) fn from_task(column: &contract::Column, lineage: &Lineage, rows: usize) -> ArrayRef {
-    match column.kind {
-        Kind::Time => constant_time(time_of(lineage, &column.name), rows),
-        Kind::Enum(values) => {
-            let value = text_of(lineage, &column.name);
-            let index = value.map(|value| values.iter().position(|v| v.value == value));
-            let key = index.map(|index| dictionary_key(index, values));
-            dictionary(std::iter::repeat_n(key, rows).collect(), values)
-        }
-        _ => match text_of(lineage, &column.name) {
-            Some(text) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-                text, rows,
-            ))),
-            None => new_null_array(&DataType::Utf8, rows),
-        },
-    }
-}
-
-/// A column with one instant in every row.
-pub(super) fn constant_time(value: Option<Timestamp>, rows: usize) -> ArrayRef {
-    let value = value.map(Timestamp::as_microsecond);
-    let array: TimestampMicrosecondArray = std::iter::repeat_n(value, rows).collect();
-    Arc::new(array.with_timezone("UTC"))
-}
-
-fn text_of<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
-    match name {
-        "meeting_no" => lineage.meeting_no.as_deref(),
-        "user_id" => lineage.user_id.as_deref(),
-        "room_id" => lineage.room_id.as_deref(),
-        "room_level_id" => lineage.room_level_id.as_deref(),
-        "order_by" => lineage.order_by.map(|order| order.as_str()),
-        "user_id_type" => lineage.user_id_type.map(|kind| kind.as_str()),
-        _ => None,
-    }
-}
-
-fn time_of(lineage: &Lineage, name: &str) -> Option<Timestamp> {
-    match name {
-        "meeting_start_time" => lineage.meeting_start_time,
-        "meeting_end_time" => lineage.meeting_end_time,
-        "join_time" => lineage.join_time,
-        _ => None,
-    }
 }

@@ -3,9 +3,12 @@
 //! Takes record batches in their final order and gives the file, its SHA-256 and its **content hash**. The file is a pure function of the
 //! rows: rows are cut into fixed chunks whatever the batches were, and nothing says when or by which build it was written. The content
 //! hash covers the data columns and `_extra`, value by value in row order; not the other lineage columns, which differ with every export,
-//! nor how values were encoded. It does not know where the file goes.
+//! nor how values were encoded. Columns are encoded side by side once there is more than one chunk. It does not know where the file goes.
+
+mod columns;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -18,13 +21,16 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
+use self::columns::Columns;
 use crate::contract::{self, Contract, Key, Kind, Source, lineage};
 use crate::task::hex;
 
@@ -74,15 +80,25 @@ pub fn write_file(
 }
 
 /// A Parquet file that is being written.
-#[derive(Debug)]
 pub struct FileWriter {
     contract: &'static Contract,
-    writer: ArrowWriter<HashingWriter>,
+    writer: SerializedFileWriter<HashingWriter>,
+    row_groups: ArrowRowGroupWriterFactory,
     /// Rows that do not fill a chunk yet.
     pending: Vec<RecordBatch>,
     pending_rows: usize,
-    content: ContentHash,
+    columns: Columns,
+    /// Rows in `columns` since the last row group.
+    group_rows: usize,
+    rows: u64,
     sources: BTreeSet<(String, String)>,
+}
+
+impl fmt::Debug for FileWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("FileWriter");
+        shown.field("rows", &self.rows).finish_non_exhaustive()
+    }
 }
 
 impl FileWriter {
@@ -93,12 +109,17 @@ impl FileWriter {
     pub fn create(path: &Path, contract: &'static Contract) -> Result<Self, ParquetError> {
         let file = HashingWriter::new(File::create(path)?);
         let writer = ArrowWriter::try_new(file, contract.schema(), Some(properties(contract)))?;
+        let (writer, row_groups) = writer.into_serialized_writer()?;
+        let columns = Columns::new(contract, &row_groups)?;
         Ok(Self {
             contract,
             writer,
+            row_groups,
             pending: Vec::new(),
             pending_rows: 0,
-            content: ContentHash::new(contract),
+            columns,
+            group_rows: 0,
+            rows: 0,
             sources: BTreeSet::new(),
         })
     }
@@ -110,8 +131,8 @@ impl FileWriter {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         // Stamps the contract's own schema on the batch, or fails if it is another one.
         let batch = RecordBatch::try_new(self.contract.schema(), batch.columns().to_vec())?;
-        self.content.update(&batch)?;
         note_sources(&batch, &mut self.sources);
+        self.rows += batch.num_rows() as u64;
         self.pending_rows += batch.num_rows();
         self.pending.push(batch);
         while self.pending_rows >= CHUNK_ROWS {
@@ -128,8 +149,10 @@ impl FileWriter {
         if self.pending_rows > 0 {
             self.write_pending(self.pending_rows)?;
         }
-        let rows = self.content.rows;
-        let content_hash = self.content.finish();
+        if self.group_rows > 0 {
+            self.end_row_group()?;
+        }
+        let content_hash = content_hash(self.rows, self.columns.finish()?);
         for (key, value) in [
             (SOURCES_SHA256, digest_of(&self.sources)),
             (CONTENT_HASH, content_hash.clone()),
@@ -139,7 +162,7 @@ impl FileWriter {
         }
         let (size_bytes, sha256) = self.writer.into_inner()?.finish()?;
         Ok(Written {
-            rows,
+            rows: self.rows,
             size_bytes,
             sha256,
             content_hash,
@@ -151,12 +174,28 @@ impl FileWriter {
             [one] => one.clone(),
             many => concat_batches(&self.contract.schema(), many)?,
         };
-        self.writer.write(&all.slice(0, rows))?;
+        self.columns.write(all.slice(0, rows))?;
+        self.group_rows += rows;
         self.pending_rows = all.num_rows() - rows;
         self.pending = match self.pending_rows {
             0 => Vec::new(),
             left => vec![all.slice(rows, left)],
         };
+        if self.group_rows >= ROW_GROUP_ROWS {
+            self.end_row_group()?;
+        }
+        Ok(())
+    }
+
+    fn end_row_group(&mut self) -> Result<(), ParquetError> {
+        let next = self.writer.flushed_row_groups().len() + 1;
+        let chunks = self.columns.end_row_group(&self.row_groups, next)?;
+        let mut row_group = self.writer.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut row_group)?;
+        }
+        row_group.close()?;
+        self.group_rows = 0;
         Ok(())
     }
 }
@@ -266,50 +305,17 @@ fn digest_of(sources: &BTreeSet<(String, String)>) -> String {
     hex(&hash.finalize())
 }
 
-/// One hasher a column, so that neither batches nor row groups matter.
-#[derive(Debug)]
-struct ContentHash {
-    columns: Vec<(String, Sha256)>,
-    rows: u64,
-}
-
-impl ContentHash {
-    fn new(contract: &Contract) -> Self {
-        let data = contract.columns.iter().map(|column| column.name.clone());
-        Self {
-            columns: data
-                .chain([lineage::EXTRA.to_owned()])
-                .map(|name| (name, Sha256::new()))
-                .collect(),
-            rows: 0,
-        }
+/// The hash of all columns; each has a hash of its own, so that neither batches nor row groups matter.
+fn content_hash(rows: u64, columns: Vec<(String, Sha256)>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"meetlake content 1\0");
+    hash.update(rows.to_le_bytes());
+    for (name, column) in columns {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        hash.update(column.finalize());
     }
-
-    fn update(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        let mut canonical = Vec::new();
-        for (name, hash) in &mut self.columns {
-            let column = batch.column_by_name(name).ok_or_else(|| {
-                ArrowError::SchemaError(format!("the batch has no column {name}"))
-            })?;
-            canonical.clear();
-            write_canonical(column, &mut canonical)?;
-            hash.update(&canonical);
-        }
-        self.rows += batch.num_rows() as u64;
-        Ok(())
-    }
-
-    fn finish(self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(b"meetlake content 1\0");
-        hash.update(self.rows.to_le_bytes());
-        for (name, column) in self.columns {
-            hash.update(name.as_bytes());
-            hash.update([0]);
-            hash.update(column.finalize());
-        }
-        hex(&hash.finalize())
-    }
+    hex(&hash.finalize())
 }
 
 /// Appends each value as 0 for null, or 1 and the value: numbers little-endian, text and maps with their length in front, a map's entries
@@ -497,6 +503,43 @@ mod tests {
             written.content_hash,
             "2297990480ed79bc9fceea89b4bfd4cd294a9e7b9fccc81eefe2b5e6ee7d0b10"
         );
+    }
+
+    #[test]
+    fn lanes_write_what_one_writer_writes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let contract = Contract::of(Dataset::TopUser);
+        let all: Vec<_> = (0..ROW_GROUP_ROWS + 10_000)
+            .map(|n| {
+                let mut row = rows::row(["a", "b"][n % 2], n as i32, "t1", n as i64);
+                row.user_name = (n % 3 > 0).then(|| format!("user {}", n % 5_000));
+                if n % 1_000 == 0 {
+                    row.extra = vec![("列".into(), Some(n.to_string()))];
+                }
+                row
+            })
+            .collect();
+        let batch = rows::batch(&all);
+        let path = folder.path().join("lanes");
+        let written = write_file(&path, contract, [batch.clone()]).expect("written");
+        let properties = properties(contract);
+        let mut one = ArrowWriter::try_new(Vec::new(), contract.schema(), Some(properties))
+            .expect("a writer");
+        for start in (0..all.len()).step_by(CHUNK_ROWS) {
+            let rows = CHUNK_ROWS.min(all.len() - start);
+            one.write(&batch.slice(start, rows)).expect("written");
+        }
+        for key in [SOURCES_SHA256, CONTENT_HASH] {
+            let same = if key == CONTENT_HASH {
+                written.content_hash.clone()
+            } else {
+                digest_of(&BTreeSet::from([("t1".to_owned(), String::new())]))
+            };
+            one.append_key_value_metadata(KeyValue::new(key.to_owned(), same));
+        }
+        let one = one.into_inner().expect("a file");
+        let lanes = std::fs::read(&path).expect("read");
+        assert_eq!(hex(&Sha256::digest(&one)), hex(&Sha256::digest(&lanes)));
     }
 
     proptest! {

@@ -1,0 +1,281 @@
+//! The columns whose value is the same in every row of a source, and how they complete a batch of what was read.
+//!
+//! What is **read** are the columns of the sheet, the derived ones, `_source_row` and `_extra`, enumerations as their keys. The rest
+//! is known before the first row, or (the source's hash) while the rows come: it is made once and cut to length for each batch.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use jiff::Timestamp;
+
+use super::column::dictionary_key;
+use super::{Context, Stamp};
+use crate::contract::{self, Contract, EnumValue, Kind, OTHER, Source, lineage};
+use crate::task::{Lineage, TaskKey};
+
+/// Completes batches of what was read to batches of the contract.
+#[derive(Debug)]
+pub struct Constants {
+    schema: SchemaRef,
+    columns: Vec<Part>,
+}
+
+/// Where a column of the contract comes from.
+#[derive(Debug)]
+enum Part {
+    /// The next column of what was read.
+    Read,
+    /// The next column of what was read, as keys of this dictionary.
+    Keys(ArrayRef),
+    /// The same value in every row.
+    Same(ArrayRef),
+}
+
+impl Constants {
+    /// What the context says of every row, for batches of at most `rows` rows.
+    #[must_use]
+    pub fn new(context: &Context, stamp: &Stamp, rows: usize) -> Self {
+        let own = context
+            .contract
+            .columns
+            .iter()
+            .map(|column| match column.source {
+                Source::Task => Part::Same(from_task(column, &context.lineage, rows)),
+                Source::Sheet | Source::Derived => match column.kind {
+                    Kind::Enum(values) => Part::Keys(names(values)),
+                    _ => Part::Read,
+                },
+            });
+        let text = |value: Option<&str>| Part::Same(constant_text(value, rows));
+        let time = |value: Option<Timestamp>| Part::Same(constant_time(value, rows));
+        let window = stamp.window;
+        let version = Int32Array::from_value(contract::VERSION, rows);
+        let added = [
+            text(stamp.task_key.as_ref().map(TaskKey::as_str)),
+            text(stamp.export_id.as_ref().map(|id| id.0.as_str())),
+            text(Some(&stamp.source_sha256)),
+            Part::Read,
+            time(window.map(|w| w.start())),
+            time(window.map(|w| w.end())),
+            time(stamp.extracted_at),
+            Part::Same(Arc::new(version)),
+            Part::Read,
+        ];
+        Self {
+            schema: context.contract.schema(),
+            columns: own.chain(added).collect(),
+        }
+    }
+
+    /// The batch with all columns of the contract.
+    #[must_use]
+    pub fn complete(&self, read: &RecordBatch) -> RecordBatch {
+        let mut next = read.columns().iter();
+        let mut take = || ArrayRef::clone(next.next().expect("a batch of the same contract"));
+        let columns = self.columns.iter().map(|part| match part {
+            Part::Read => take(),
+            Part::Keys(names) => {
+                let keys = take().as_primitive::<Int32Type>().clone();
+                Arc::new(DictionaryArray::new(keys, ArrayRef::clone(names)))
+            }
+            Part::Same(array) => array.slice(0, read.num_rows()),
+        });
+        RecordBatch::try_new(SchemaRef::clone(&self.schema), columns.collect())
+            .expect("the columns are built from the contract that the schema is built from")
+    }
+}
+
+/// Takes from batches of the contract what was read.
+#[derive(Debug)]
+pub struct Reduce {
+    schema: SchemaRef,
+    /// For each column that is read, its place in the contract's schema, and the values if it is an enumeration.
+    columns: Vec<(usize, Option<&'static [EnumValue]>)>,
+}
+
+impl Reduce {
+    /// For batches of `contract`.
+    #[must_use]
+    pub fn new(contract: &Contract) -> Self {
+        let schema = read_schema(contract);
+        let columns = schema.fields().iter().map(|field| {
+            let all = contract.schema();
+            let index = all.index_of(field.name()).expect("it is one of them");
+            let values = match contract.columns.get(index).map(|column| column.kind) {
+                Some(Kind::Enum(values)) => Some(values),
+                _ => None,
+            };
+            (index, values)
+        });
+        Self {
+            columns: columns.collect(),
+            schema,
+        }
+    }
+
+    /// What [`Constants::complete`] was given for these rows.
+    #[must_use]
+    pub fn batch(&self, complete: &RecordBatch) -> RecordBatch {
+        let columns = self.columns.iter().map(|(index, values)| {
+            let column = complete.column(*index);
+            match values {
+                Some(values) => keys(column, values),
+                None => ArrayRef::clone(column),
+            }
+        });
+        RecordBatch::try_new(SchemaRef::clone(&self.schema), columns.collect())
+            .expect("the columns of the contract")
+    }
+}
+
+fn keys(column: &ArrayRef, values: &[EnumValue]) -> ArrayRef {
+    let texts = column.as_dictionary::<Int32Type>();
+    let texts = texts
+        .downcast_dict::<StringArray>()
+        .expect("dictionaries are of text");
+    let key = |text: &str| dictionary_key(values.iter().position(|v| v.value == text), values);
+    Arc::new(Int32Array::from_iter(
+        texts.into_iter().map(|text| text.map(key)),
+    ))
+}
+
+/// The columns that are read, in the order of the contract.
+#[must_use]
+pub fn read_schema(contract: &Contract) -> SchemaRef {
+    let all = contract.schema();
+    let own = contract.columns.iter().zip(all.fields());
+    let mut fields: Vec<Field> = own
+        .filter(|(column, _)| column.source != Source::Task)
+        .map(|(column, field)| match column.kind {
+            Kind::Enum(_) => Field::new(field.name(), DataType::Int32, true),
+            _ => field.as_ref().clone(),
+        })
+        .collect();
+    for name in [lineage::SOURCE_ROW, lineage::EXTRA] {
+        let field = all.field_with_name(name);
+        fields.push(field.expect("every contract has it").clone());
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The same dictionary in every batch: all values in the contract's order, then `other`.
+fn names(values: &[EnumValue]) -> ArrayRef {
+    let names = values.iter().map(|value| value.value).chain([OTHER]);
+    Arc::new(StringArray::from_iter_values(names))
+}
+
+/// Whether the task has a value for the column `name`.
+pub(super) fn is_known(lineage: &Lineage, name: &str) -> bool {
+    text_of(lineage, name).is_some() || time_of(lineage, name).is_some()
+}
+
+/// A column with the task's value in every row.
+fn from_task(column: &contract::Column, lineage: &Lineage, rows: usize) -> ArrayRef {
+    match column.kind {
+        Kind::Time => constant_time(time_of(lineage, &column.name), rows),
+        Kind::Enum(values) => {
+            let value = text_of(lineage, &column.name);
+            let index = value.map(|value| values.iter().position(|v| v.value == value));
+            let key = index.map(|index| dictionary_key(index, values));
+            let keys: Int32Array = std::iter::repeat_n(key, rows).collect();
+            Arc::new(DictionaryArray::new(keys, names(values)))
+        }
+        _ => constant_text(text_of(lineage, &column.name), rows),
+    }
+}
+
+fn constant_text(value: Option<&str>, rows: usize) -> ArrayRef {
+    match value {
+        Some(text) => {
+            let texts = std::iter::repeat_n(text, rows);
+            Arc::new(StringArray::from_iter_values(texts))
+        }
+        None => new_null_array(&DataType::Utf8, rows),
+    }
+}
+
+fn constant_time(value: Option<Timestamp>, rows: usize) -> ArrayRef {
+    let value = value.map(Timestamp::as_microsecond);
+    let array: TimestampMicrosecondArray = std::iter::repeat_n(value, rows).collect();
+    Arc::new(array.with_timezone("UTC"))
+}
+
+fn text_of<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
+    match name {
+        "meeting_no" => lineage.meeting_no.as_deref(),
+        "user_id" => lineage.user_id.as_deref(),
+        "room_id" => lineage.room_id.as_deref(),
+        "room_level_id" => lineage.room_level_id.as_deref(),
+        "order_by" => lineage.order_by.map(|order| order.as_str()),
+        "user_id_type" => lineage.user_id_type.map(|kind| kind.as_str()),
+        _ => None,
+    }
+}
+
+fn time_of(lineage: &Lineage, name: &str) -> Option<Timestamp> {
+    match name {
+        "meeting_start_time" => lineage.meeting_start_time,
+        "meeting_end_time" => lineage.meeting_end_time,
+        "join_time" => lineage.join_time,
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Dataset;
+    use crate::normalize::Normalizer;
+    use crate::table::{Cell, Header, HeaderColumn, RowSink};
+    use arrow::array::Array as _;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn what_was_completed_can_be_reduced_again() {
+        let contract = Contract::of(Dataset::ResourceReservationList);
+        let context = Context {
+            contract,
+            time_zone: TimeZone::UTC,
+            tenant_zone: TimeZone::UTC,
+            lineage: Lineage {
+                room_id: Some("omm_1".into()),
+                ..Lineage::default()
+            },
+            stamp: Stamp::default(),
+            buckets: None,
+            top_user_duration: crate::job::DurationUnit::Minutes,
+            keys_from_task_required: false,
+        };
+        let mut batches = Vec::new();
+        let mut normalizer = Normalizer::streaming(&context, |piece| {
+            if let super::super::Piece::Rows(batch) = piece {
+                batches.push(batch);
+            }
+        });
+        let texts = ["会议室名称", "会议开始时间", "会议室预定状态"];
+        let columns = texts.map(|text| HeaderColumn {
+            text: text.to_owned(),
+            column: contract.column_of_header(text),
+        });
+        normalizer.sheet(&Header {
+            sheet: "S".to_owned(),
+            row: Some(1),
+            columns: columns.to_vec(),
+        });
+        for (row, status) in (2..).zip(["预定成功", "火星", "", "预定成功"]) {
+            let cells = ["r", "2026.10.12 06:10:42", status].map(|t| Cell::Text(t.into()));
+            normalizer.row(row, &cells);
+        }
+        normalizer.finish_stream().expect("a table");
+        let constants = Constants::new(&context, &context.stamp, 10);
+        let complete = constants.complete(&batches[0]);
+        assert_eq!(complete.schema(), contract.schema());
+        let room = complete["room_id"].as_string::<i32>();
+        assert_eq!((room.value(0), room.len()), ("omm_1", 4));
+        assert_eq!(Reduce::new(contract).batch(&complete), batches[0]);
+    }
+}
