@@ -3,10 +3,13 @@
 //! ```text
 //! meetlake-bench generate LAYOUT STRINGS ORDER ROWS FILE.xlsx   LAYOUT meeting, participants, quality; STRINGS shared, inline; ORDER time, key
 //! meetlake-bench inflate FILE.xlsx                              inflates every part and forgets it
+//! meetlake-bench batch LAYOUT REPEAT                            a small export, from bytes to record batch; LAYOUT participants, quality
+//! meetlake-bench publish LAYOUT EXPORTS FOLDER                  so many small exports, from bytes to a partition below FOLDER
 //! ```
 
 mod layout;
 mod random;
+mod small;
 mod workbook;
 
 use std::fs::File;
@@ -33,7 +36,18 @@ fn main() -> anyhow::Result<()> {
             )
         }
         ["inflate", file] => inflate(file.as_ref()),
-        _ => bail!("say `generate LAYOUT STRINGS ORDER ROWS FILE` or `inflate FILE`"),
+        ["batch", layout, repeat] => small::batch(
+            layout.parse()?,
+            repeat.parse().context("REPEAT is no number")?,
+        ),
+        ["publish", layout, exports, folder] => {
+            let exports = exports.parse().context("EXPORTS is no number")?;
+            small::publish(layout.parse()?, exports, folder.as_ref())
+        }
+        _ => bail!(
+            "say `generate LAYOUT STRINGS ORDER ROWS FILE` `inflate FILE`,\n\
+             `batch LAYOUT REPEAT` or `publish LAYOUT EXPORTS FOLDER`"
+        ),
     }
 }
 
