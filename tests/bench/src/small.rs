@@ -13,7 +13,7 @@ use jiff::civil::date;
 use jiff::tz::TimeZone;
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Limits};
+use meetlake::decode::{self, Fallback, Limits};
 use meetlake::job::DurationUnit;
 use meetlake::normalize::{Context, Normalizer, Stamp};
 use meetlake::publish::{PartitionId, PartitionPlan, Publisher, SpooledTask, split_by_dt};
@@ -69,7 +69,8 @@ fn key(number: u64) -> TaskKey {
 
 fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
     let mut normalizer = Normalizer::new(context);
-    decode::workbook(bytes, context.contract, &Limits::default(), &mut normalizer)?;
+    let limits = Limits::default();
+    decode::workbook(bytes, context.contract, &limits, &Fallback::here(), &mut normalizer)?;
     Ok(normalizer.finish()?.batch)
 }
 
@@ -135,6 +136,7 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
             add,
             drop: HashSet::new(),
             from_scratch: false,
+            known_objects: Vec::new(),
         };
         let staged = publisher.stage(plan).await?;
         steps.end("merge, encode")?;
