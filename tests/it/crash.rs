@@ -460,7 +460,8 @@ fn stored(workbook: &[u8]) -> Vec<u8> {
 async fn race(lake: &Lake, can_replace: bool) {
     for round in 0..6 {
         let path = format!("race/{round}").as_str().into();
-        let writes = (0..16).map(|n| lake.put_create(&path, bytes::Bytes::from(format!("{n} creates"))));
+        let writes =
+            (0..16).map(|n| lake.put_create(&path, bytes::Bytes::from(format!("{n} creates"))));
         let created = futures::future::join_all(writes).await;
         let seen = only_winner(lake, &path, created, "creates").await;
         if !can_replace {
@@ -481,7 +482,9 @@ async fn only_winner(
     what: &str,
 ) -> store::Version {
     let found = lake.get(path).await.expect("read").expect("an object");
-    let winners: Vec<usize> = (0..outcomes.len()).filter(|n| outcomes[*n].is_ok()).collect();
+    let winners: Vec<usize> = (0..outcomes.len())
+        .filter(|n| outcomes[*n].is_ok())
+        .collect();
     let [winner] = winners.as_slice() else {
         panic!("{winners:?} were told that they won");
     };

@@ -133,7 +133,10 @@ fn one_lake(death: Death, seed: u64, lake: u64, whole: Duration, toll: &Toll) {
         let mut child = spawn(&app);
         // So that ten deaths are spread over one whole run.
         let first_call = live(&app, &mut child, draws.up_to(whole.mul_f64(0.3)));
-        toll.first_calls.lock().expect("not poisoned").extend(first_call);
+        toll.first_calls
+            .lock()
+            .expect("not poisoned")
+            .extend(first_call);
         if child.try_wait().expect("a child of ours").is_some() {
             break;
         }
@@ -163,7 +166,10 @@ fn one_lake(death: Death, seed: u64, lake: u64, whole: Duration, toll: &Toll) {
     let (began, submits) = (Instant::now(), app.submits());
     let mut code = backfill(&app, "").code();
     if app.submits() > submits {
-        toll.settled.lock().expect("not poisoned").push(began.elapsed());
+        toll.settled
+            .lock()
+            .expect("not poisoned")
+            .push(began.elapsed());
     }
     // What a fault made fail for good gets its next attempts from the next run.
     if code != Some(0) && !faults.is_empty() {
@@ -231,7 +237,10 @@ fn killed_at_any_instant_the_lake_is_whole_and_no_recorded_export_is_asked_for_a
         let mut all = all.lock().expect("not poisoned").clone();
         all.sort();
         let median = all.get(all.len() / 2).copied().unwrap_or_default();
-        format!("{median:?} ({} simulated seconds)", (median.as_secs_f64() * SPEED).round())
+        format!(
+            "{median:?} ({} simulated seconds)",
+            (median.as_secs_f64() * SPEED).round()
+        )
     };
     println!(
         "{} kills of {} lakes survived, {} looks; at the deaths there were {:?}; after a kill the first call came after {}, the end after {} (medians)",
@@ -380,6 +389,9 @@ fn a_fence_that_is_ignored_is_noticed() {
         let wrong = zombie(standing, ";planted-fence-ignored=return");
         println!("planted-fence-ignored, {standing:?}: {}", wrong.join("\n"));
         let said = wrong.join("\n");
-        assert!(said.contains("the process that woke up ended with"), "{said}");
+        assert!(
+            said.contains("the process that woke up ended with"),
+            "{said}"
+        );
     }
 }

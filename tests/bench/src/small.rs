@@ -70,7 +70,13 @@ fn key(number: u64) -> TaskKey {
 fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
     let mut normalizer = Normalizer::new(context);
     let limits = Limits::default();
-    decode::workbook(bytes, context.contract, &limits, &Fallback::here(), &mut normalizer)?;
+    decode::workbook(
+        bytes,
+        context.contract,
+        &limits,
+        &Fallback::here(),
+        &mut normalizer,
+    )?;
     Ok(normalizer.finish()?.batch)
 }
 
