@@ -74,7 +74,7 @@ fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
         bytes,
         context.contract,
         &limits,
-        &Fallback::here(),
+        &Fallback::in_this_process(),
         &mut normalizer,
     )?;
     Ok(normalizer.finish()?.batch)
