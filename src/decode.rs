@@ -210,7 +210,11 @@ pub fn workbook(
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
-    let read = AssertUnwindSafe(|| own::read(bytes, contract, limits, sink));
+    let read = AssertUnwindSafe(|| {
+        // What two programs could see differently is refused below, with the reason.
+        layout::check(bytes).map_err(|_| own::Unknown("the zip is not as its directory says"))?;
+        own::read(bytes, contract, limits, sink)
+    });
     let why = match catch_unwind(read) {
         Ok(Ok(summary)) => return Ok(summary),
         Ok(Err(own::Unknown(why))) => why,

@@ -115,10 +115,6 @@ fn check_name(name: &str) -> Result<String, Error> {
     if folded.is_empty() || folded.chars().any(char::is_control) {
         return refuse("has a name that is none");
     }
-    let steps = folded.strip_suffix('/').unwrap_or(&folded);
-    if steps.split('/').any(|step| step.is_empty() || step == ".") {
-        return refuse("has a path with steps that lead nowhere");
-    }
     if folded.split('/').any(|step| step == "..") {
         return refuse("points outside of the file");
     }

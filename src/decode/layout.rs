@@ -153,6 +153,9 @@ fn check_entry(entry: &Entry<'_>) -> Result<(), Error> {
             entry.method
         ));
     }
+    if has_idle_steps(entry.name) {
+        return refuse("a part has a path with steps that lead nowhere");
+    }
     if [entry.packed, entry.size, entry.at].contains(&ELSEWHERE) {
         return refuse("it is a zip64 file, which no export needs");
     }
@@ -160,6 +163,16 @@ fn check_entry(entry: &Entry<'_>) -> Result<(), Error> {
         return refuse("a part that is not packed has two sizes");
     }
     Ok(())
+}
+
+/// Whether two names may mean one part because of `//` or `/./`; a path from the root is refused elsewhere, by a better name.
+fn has_idle_steps(name: &[u8]) -> bool {
+    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let name = name.strip_suffix(b"/").unwrap_or(name);
+    let mut steps = name.split(is_slash);
+    !name.first().is_some_and(is_slash)
+        && name.len() > 1
+        && steps.any(|step| matches!(step, b"" | b"."))
 }
 
 /// Checks a part's header against its entry, and its descriptor if it has one; gives the place behind them.

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-// Public for the fuzz targets, which are programs of their own.
-#[allow(unreachable_pub)]
+#[expect(unreachable_pub, reason = "the fuzzer's own package needs them public")]
 #[path = "../fuzz/surface.rs"]
 mod surface;
 

@@ -143,10 +143,13 @@ fn every_file_of_the_corpus_gets_what_it_deserves() {
     assert!(files >= 250, "{files} files");
     let children = crate::app::fallback();
     let contract = Contract::of(Dataset::MeetingList);
-    let wrong = corpus::run(&mut |bytes, sink| {
-        decode::workbook(bytes, contract, &Limits::default(), &children, sink)
-    });
-    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    let readers: [Read; 2] = [decode::workbook, decode::workbook_by_calamine];
+    for reader in readers {
+        let wrong = corpus::run(&mut |bytes, sink| {
+            reader(bytes, contract, &Limits::default(), &children, sink)
+        });
+        assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    }
     assert_eq!(children.idle().len(), 1, "one child read them all");
 }
 

@@ -204,9 +204,8 @@ pub(super) fn attribute(attributes: &str) -> Known<Option<(&str, &str, &str)>> {
     }
     let (key, rest) = trimmed.split_once('=').ok_or(ODD)?;
     let quote = rest.chars().next().filter(|q| matches!(q, '"' | '\''));
-    let (value, behind) = rest[1.min(rest.len())..]
-        .split_once(quote.ok_or(ODD)?)
-        .ok_or(ODD)?;
+    let quote = quote.ok_or(ODD)?;
+    let (value, behind) = rest[1..].split_once(quote).ok_or(ODD)?;
     let is_key = !key.is_empty() && key.bytes().all(is_name);
     if !is_key || !(behind.is_empty() || behind.starts_with(|c: char| c.is_ascii_whitespace())) {
         return Err(ODD);
