@@ -299,8 +299,8 @@ impl Summary {
             && self.storage_error.is_none()
     }
 
-    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it;
-    /// but always 4 or 8 when it is access or storage.
+    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it
+    /// or somebody stopped it; but always 4 or 8 when it is access or storage.
     #[must_use]
     pub fn exit(&self) -> Code {
         if self.is_settled() {
@@ -316,7 +316,8 @@ impl Summary {
             .datasets
             .values()
             .any(|counts| counts.published + counts.unchanged > 0);
-        if achieved {
+        // What a run was told to leave undone says nothing about what it would have come to.
+        if achieved || self.stopped {
             return Code::NotSettled;
         }
         match self.sole_cause() {

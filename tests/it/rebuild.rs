@@ -42,7 +42,8 @@ impl TestApp {
         output.json()
     }
 
-    /// The status, without what only the ledger that is lost could know: calls, runs, when something was checked.
+    /// The status, without what only the ledger that is lost could know: calls, runs, when something was checked, and whether anybody
+    /// ever ran the schedules (a rebuilt ledger takes that for granted, and waits for the days since).
     fn published_state(&self) -> Value {
         let mut status = self.status();
         for dataset in status["datasets"].as_array_mut().expect("datasets") {
@@ -54,6 +55,11 @@ impl TestApp {
             for name in ["published_at", "checked_at"] {
                 partition[name] = Value::Null;
             }
+        }
+        let days = status["days"].as_array_mut().expect("days");
+        days.retain(|day| day["outcome"] != "waiting");
+        for day in days.iter_mut().filter(|day| day["outcome"] == "unchanged") {
+            day["outcome"] = json!("published");
         }
         status["runs"] = Value::Null;
         status
