@@ -12,6 +12,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -122,6 +123,8 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
         path: path(),
         source,
     })?;
+    // Each thread lets go of the source as soon as it needs it no more: rows are merged and encoded in its room.
+    let bytes = Arc::new(bytes);
     let context = context(
         conversion.dataset,
         &conversion.time_zone,
@@ -130,7 +133,8 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     let beside = Beside::of(&conversion.output);
     let (tell, told) = sync_channel(AHEAD);
     thread::scope(|scope| {
-        let writer = scope.spawn(|| write(told, &bytes, &context, &beside.0));
+        let source = Arc::clone(&bytes);
+        let writer = scope.spawn(|| write(told, source, &context, &beside.0));
         let hand_on = {
             let tell = tell.clone();
             // A writer that is gone says why when it is asked for its result.
@@ -148,6 +152,7 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
                 &mut normalizer,
             )
         };
+        drop(bytes);
         let summary = summary.map_err(|source| Error::Decode {
             path: path(),
             source,
@@ -230,20 +235,25 @@ impl Drop for Beside {
 /// left as it is.
 fn write(
     told: Receiver<Told>,
-    source: &[u8],
+    source: Arc<Vec<u8>>,
     context: &Context,
     path: &Path,
 ) -> Result<String, ParquetError> {
     let stamp = Stamp {
-        source_sha256: hex(&Sha256::digest(source)),
+        source_sha256: hex(&Sha256::digest(source.as_slice())),
         ..context.stamp.clone()
     };
+    drop(source);
     let constants = Constants::new(context, &stamp, BATCH_ROWS);
     let mut out = Out::new(context, &constants, path, RUN_ROWS)?;
     for told in told {
         match told {
             Told::Piece(Piece::Rows(batch)) => out.push(batch)?,
-            Told::Piece(Piece::Anew) => out = Out::new(context, &constants, path, RUN_ROWS)?,
+            Told::Piece(Piece::Anew) => {
+                // The old one first: what it still holds would go into the new one's file.
+                drop(out);
+                out = Out::new(context, &constants, path, RUN_ROWS)?;
+            }
             Told::Accepted => {
                 out.finish()?;
                 File::open(path)?.sync_all()?;
@@ -292,6 +302,7 @@ impl<'a> Out<'a> {
                 self.has_rows = true;
                 self.writer.write(&self.constants.complete(&batch))
             }
+            Pushed::Waiting => Ok(()),
             Pushed::Kept => {
                 if std::mem::replace(&mut self.is_in_order, false) && self.has_rows {
                     self.take_back()?;

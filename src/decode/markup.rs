@@ -177,14 +177,14 @@ impl<'a> Scanner<'a> {
         if first && (chunk.starts_with(&[0xff, 0xfe]) || chunk.starts_with(&[0xfe, 0xff])) {
             return self.refuse("it is UTF-16");
         }
-        if chunk.contains(&0) {
+        if memchr::memchr(0, chunk).is_some() {
             return self.refuse("it holds a NUL byte, perhaps it is UTF-16");
         }
         Ok(())
     }
 
     fn take_text<'c>(&mut self, rest: &'c [u8]) -> Result<&'c [u8], Error> {
-        let end = rest.iter().position(|&b| b == b'<');
+        let end = memchr::memchr(b'<', rest);
         let text = &rest[..end.unwrap_or(rest.len())];
         self.text += text.len();
         if self.text > self.limits.text_bytes {
@@ -220,18 +220,29 @@ impl<'a> Scanner<'a> {
     }
 
     fn take_tag<'c>(&mut self, rest: &'c [u8]) -> Result<&'c [u8], Error> {
-        for (index, &byte) in rest.iter().enumerate() {
-            if byte == b'>' && self.quote.is_none() && self.is_whole() {
-                self.finish_tag()?;
-                return Ok(&rest[index + 1..]);
-            }
-            self.follow_quotes(byte);
-            self.tag.push(byte);
+        let mut rest = rest;
+        loop {
+            // What stands before the next quote or end needs no look.
+            let next = match self.quote {
+                Some(quote) => memchr::memchr(quote, rest),
+                None => memchr::memchr3(b'>', b'"', b'\'', rest),
+            };
+            let plain = next.unwrap_or(rest.len());
+            self.tag.extend_from_slice(&rest[..plain]);
             if self.tag.len() > MAX_TAG {
                 return self.refuse("it has a tag of more than 64 KiB");
             }
+            let Some((&byte, behind)) = rest[plain..].split_first() else {
+                return Ok(&[]);
+            };
+            if byte == b'>' && self.quote.is_none() && self.is_whole() {
+                self.finish_tag()?;
+                return Ok(behind);
+            }
+            self.follow_quotes(byte);
+            self.tag.push(byte);
+            rest = behind;
         }
-        Ok(&[])
     }
 
     fn follow_quotes(&mut self, byte: u8) {

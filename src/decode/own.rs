@@ -20,13 +20,14 @@ mod window;
 mod workbook;
 
 use std::cell::Cell as Slot;
+use std::thread::{self, Scope};
 
 use directory::Part;
 use formats::{Format, STYLES};
 use rows::{Rows, Spent};
 use strings::{STRINGS, Strings};
 use tags::{Tags, Token};
-use window::{Buffers, Window};
+use window::{Buffers, Pieces, Window};
 use workbook::{PACKAGE, RELATIONS, Sheet, WORKBOOK, Workbook};
 
 use super::markup::{Scanner, Tally};
@@ -55,8 +56,12 @@ impl From<Unknown> for Step {
     }
 }
 
-/// Bytes that are inflated at a time: large enough that rows cut at its end cost nothing, small enough for a cache.
-const WINDOW: usize = 256 << 10;
+/// Pieces are large enough that rows cut at their ends cost nothing, and small enough for a cache. A thread of its own pays for itself from
+/// some milliseconds of inflating.
+const PIECES: Pieces = Pieces {
+    size: 256 << 10,
+    ahead_from: 8 << 20,
+};
 /// A larger part is no list of relations, sheets or formats.
 const MOST_SMALL_PART: u64 = 1 << 20;
 
@@ -79,12 +84,12 @@ pub(super) fn read(
     limits: &Limits,
     sink: &mut dyn RowSink,
 ) -> Known<Summary> {
-    read_by(WINDOW, bytes, contract, limits, sink)
+    read_by(PIECES, bytes, contract, limits, sink)
 }
 
-/// Reads with a window of (at first) `size` bytes.
+/// Reads with parts cut into such pieces.
 fn read_by(
-    size: usize,
+    pieces: Pieces,
     bytes: &[u8],
     contract: &Contract,
     limits: &Limits,
@@ -95,17 +100,17 @@ fn read_by(
     }
     let parts = directory::parts(bytes, limits)?;
     let mut kept = KEPT.take().unwrap_or_default();
-    kept.strings.clear();
     kept.formats.clear();
     let mut run = Run {
         kept: &mut kept,
         parts,
-        size,
+        pieces,
         limits,
         contract,
         tally: Tally::default(),
     };
-    let read = run.read(sink);
+    let read = thread::scope(|scope| run.read(sink, scope));
+    kept.strings.clear();
     KEPT.set(Some(kept));
     read
 }
@@ -115,38 +120,42 @@ struct Run<'r, 'a> {
     kept: &'r mut Kept,
     /// Those that were not read yet.
     parts: Vec<Part<'a>>,
-    /// Of the window, at first.
-    size: usize,
+    pieces: Pieces,
     limits: &'r Limits,
     contract: &'r Contract,
     tally: Tally,
 }
 
 impl<'a> Run<'_, 'a> {
-    fn read(&mut self, sink: &mut dyn RowSink) -> Known<Summary> {
-        let (workbook, sheets) = self.open()?;
-        let (limits, size) = (self.limits, self.size);
+    fn read<'s>(&mut self, sink: &mut dyn RowSink, scope: &'s Scope<'s, '_>) -> Known<Summary>
+    where
+        'a: 's,
+    {
+        let (workbook, sheets) = self.open(scope)?;
+        let (limits, pieces) = (self.limits, self.pieces);
         if let Some(part) = self.take(STRINGS)? {
             let Kept {
                 buffers, strings, ..
             } = &mut *self.kept;
-            strings.read(buffers, part, size, limits)?;
+            strings.read(buffers, part, pieces, limits, scope)?;
             self.tally.add(&Tally::of_strings(strings.len()));
         }
         if let Some(part) = self.take(STYLES)? {
             let mut formats = std::mem::take(&mut self.kept.formats);
-            let read = self.small(part, |text| formats::formats(text, limits, &mut formats));
+            let read = self.small(part, scope, |text| {
+                formats::formats(text, limits, &mut formats)
+            });
             self.kept.formats = formats;
             read?;
         }
         // What nobody reads is checked before rows are handed over.
         for part in std::mem::take(&mut self.parts) {
-            self.check(part)?;
+            self.check(part, scope)?;
         }
         let mut summary = Summary::default();
         let mut spent = Spent::default();
         for (sheet, part) in workbook.sheets.iter().zip(sheets) {
-            match self.sheet(sheet, part, workbook.is_1904, &mut spent, sink)? {
+            match self.sheet(sheet, part, workbook.is_1904, &mut spent, sink, scope)? {
                 Ok(read) => summary.sheets.push(read),
                 Err(ignored) => summary.ignored.push(ignored),
             }
@@ -160,13 +169,16 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Reads what says which sheets there are; gives them with their parts.
-    fn open(&mut self) -> Known<(Workbook, Vec<Part<'a>>)> {
+    fn open<'s>(&mut self, scope: &'s Scope<'s, '_>) -> Known<(Workbook, Vec<Part<'a>>)>
+    where
+        'a: 's,
+    {
         let package = self.take(PACKAGE)?.ok_or(MISSING)?;
-        self.small(package, workbook::check_package)?;
+        self.small(package, scope, workbook::check_package)?;
         let relations = self.take(RELATIONS)?.ok_or(MISSING)?;
-        let paths = self.small(relations, workbook::sheet_paths)?;
+        let paths = self.small(relations, scope, workbook::sheet_paths)?;
         let book = self.take(WORKBOOK)?.ok_or(MISSING)?;
-        let book = self.small(book, |text| workbook::workbook(text, &paths))?;
+        let book = self.small(book, scope, |text| workbook::workbook(text, &paths))?;
         let sheets = book.sheets.iter();
         let sheets = sheets.map(|sheet| self.take(&sheet.path)?.ok_or(MISSING));
         let sheets = sheets.collect::<Known<Vec<_>>>()?;
@@ -187,12 +199,20 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Reads a part that is held whole.
-    fn small<T>(&mut self, part: Part<'a>, read: impl FnOnce(&str) -> Known<T>) -> Known<T> {
+    fn small<'s, T>(
+        &mut self,
+        part: Part<'a>,
+        scope: &'s Scope<'s, '_>,
+        read: impl FnOnce(&str) -> Known<T>,
+    ) -> Known<T>
+    where
+        'a: 's,
+    {
         if part.size > MOST_SMALL_PART {
             return Err(Unknown("a part is too large"));
         }
         let mut scanner = Scanner::new(part.name, self.limits);
-        let mut window = Window::open(&mut self.kept.buffers, part, self.size)?;
+        let mut window = Window::open(&mut self.kept.buffers, part, self.pieces, scope)?;
         while !window.is_last() {
             window.advance(0)?;
         }
@@ -204,10 +224,13 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Checks a part whose content is nobody's business.
-    fn check(&mut self, part: Part<'a>) -> Known<()> {
+    fn check<'s>(&mut self, part: Part<'a>, scope: &'s Scope<'s, '_>) -> Known<()>
+    where
+        'a: 's,
+    {
         let mut scanner =
             container::is_markup(part.name).then(|| Scanner::new(part.name, self.limits));
-        let mut window = Window::open(&mut self.kept.buffers, part, self.size)?;
+        let mut window = Window::open(&mut self.kept.buffers, part, self.pieces, scope)?;
         loop {
             if let Some(scanner) = &mut scanner {
                 scanner.push(window.bytes()).map_err(|_| MARKUP_REFUSED)?;
@@ -226,21 +249,25 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Reads one sheet; what it was, or why it was left.
-    fn sheet(
+    fn sheet<'s>(
         &mut self,
         sheet: &Sheet,
         part: Part<'a>,
         is_1904: bool,
         spent: &mut Spent,
         sink: &mut dyn RowSink,
-    ) -> Known<Result<SheetRead, IgnoredSheet>> {
+        scope: &'s Scope<'s, '_>,
+    ) -> Known<Result<SheetRead, IgnoredSheet>>
+    where
+        'a: 's,
+    {
         let Kept {
             buffers,
             strings,
             formats,
         } = &mut *self.kept;
         let mut scanner = Scanner::new(part.name, self.limits);
-        let mut window = Window::open(buffers, part, self.size)?;
+        let mut window = Window::open(buffers, part, self.pieces, scope)?;
         let mut is_over = loop {
             match prelude(window.text()?) {
                 Err(tags::CUT) if !window.is_last() => window.advance(0)?,

@@ -1,11 +1,11 @@
 //! Brings rows that come in any order into that of the natural key, without holding them all.
 //!
 //! ```text
-//! rows in order ────────────────────────────────────────────────► handed on as they come
+//! rows nearly in order ─► one batch waits for the next ─────────► handed on as they come
 //! rows out of order ─► sorted runs, all but the last on disk ─► merged, handed on at the end
 //! ```
-//! Rows of equal keys keep the order they came in. As long as every row is behind the one before, nothing waits; with the first that is not,
-//! what was handed on is the caller's to give back as the first run. Runs are files without a name as far as the system allows, so that a killed
+//! Rows of equal keys keep the order they came in. As long as no row belongs further back than into the batch before its own, rows only wait
+//! for one batch; with the first that does, what was handed on is the caller's to give back as the first run. Runs are files without a name as far as the system allows, so that a killed
 //! process leaves none.
 
 use std::cmp::Ordering;
@@ -34,11 +34,16 @@ pub type Run = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 /// Whether rows can still be handed on as they come.
 #[derive(Debug, PartialEq)]
 pub enum Pushed {
-    /// The batch is behind all others: hand it on.
+    /// These rows are behind all others so far, and no others are near them: hand them on.
     InOrder(RecordBatch),
+    /// It waits for the next batch, or for the end.
+    Waiting,
     /// It is kept until the end. If rows were handed on before, they are to be [given back](Sorter::give_back) before the end.
     Kept,
 }
+
+/// A batch and its keys, row by row.
+type Keyed = (RecordBatch, Rows);
 
 /// Sorts the rows of one table.
 pub struct Sorter {
@@ -48,10 +53,12 @@ pub struct Sorter {
     /// Where runs go: beside this file.
     beside: PathBuf,
     run_rows: usize,
-    /// The greatest key so far, while everything was in order.
+    /// The greatest key that was handed on, while everything was in order.
     last: Option<OwnedRow>,
+    /// The batch that the next one may reach into.
+    waiting: Option<Keyed>,
     is_in_order: bool,
-    held: Vec<(RecordBatch, Rows)>,
+    held: Vec<Keyed>,
     held_rows: usize,
     runs: Vec<Run>,
 }
@@ -87,6 +94,7 @@ impl Sorter {
             beside: beside.to_owned(),
             run_rows,
             last: None,
+            waiting: None,
             is_in_order: true,
             held: Vec::new(),
             held_rows: 0,
@@ -99,27 +107,69 @@ impl Sorter {
     /// # Errors
     /// If a run cannot be written.
     pub fn push(&mut self, batch: RecordBatch) -> Result<Pushed, ArrowError> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(Pushed::Kept);
+        if batch.num_rows() == 0 {
+            return Ok(Pushed::Waiting);
         }
         let keys = self.keys_of(&batch)?;
         if self.is_in_order {
-            let follows = |last: &OwnedRow| last.row() <= keys.row(0);
-            self.is_in_order = self.last.as_ref().is_none_or(follows) && keys.iter().is_sorted();
-            if self.is_in_order {
-                self.last = Some(keys.row(rows - 1).owned());
-                return Ok(Pushed::InOrder(batch));
-            }
+            return self.push_nearly_in_order((batch, keys));
         }
-        self.held.push((batch, keys));
-        self.held_rows += rows;
+        self.hold((batch, keys))?;
+        Ok(Pushed::Kept)
+    }
+
+    fn push_nearly_in_order(&mut self, batch: Keyed) -> Result<Pushed, ArrowError> {
+        let next = if batch.1.iter().is_sorted() {
+            batch
+        } else {
+            let rows = batch.0.num_rows();
+            self.arranged(&[batch], 0, rows)?
+        };
+        let Some(waiting) = self.waiting.take() else {
+            self.waiting = Some(next);
+            return Ok(Pushed::Waiting);
+        };
+        let rows = waiting.0.num_rows();
+        let (first, second) = if waiting.1.row(rows - 1) <= next.1.row(0) {
+            (waiting, next)
+        } else {
+            let both = [waiting, next];
+            let all = both[0].0.num_rows() + both[1].0.num_rows();
+            (
+                self.arranged(&both, 0, rows)?,
+                self.arranged(&both, rows, all)?,
+            )
+        };
+        let is_behind = |last: &OwnedRow| last.row() <= first.1.row(0);
+        if self.last.as_ref().is_none_or(is_behind) {
+            self.last = Some(first.1.row(rows - 1).owned());
+            self.waiting = Some(second);
+            return Ok(Pushed::InOrder(first.0));
+        }
+        self.is_in_order = false;
+        self.hold(first)?;
+        self.hold(second)?;
+        Ok(Pushed::Kept)
+    }
+
+    /// The rows from `start` to `end` of what the batches hold, in order.
+    fn arranged(&self, batches: &[Keyed], start: usize, end: usize) -> Result<Keyed, ArrowError> {
+        let places = order_of(batches);
+        let batches: Vec<RecordBatch> = batches.iter().map(|(batch, _)| batch.clone()).collect();
+        let batch = pick(&self.schema, &batches, &places[start..end])?;
+        let keys = self.keys_of(&batch)?;
+        Ok((batch, keys))
+    }
+
+    fn hold(&mut self, batch: Keyed) -> Result<(), ArrowError> {
+        self.held_rows += batch.0.num_rows();
+        self.held.push(batch);
         if self.held_rows >= self.run_rows {
             let run = self.sorted(SPILL_ROWS);
             let spilled = self.spill(run)?;
             self.runs.push(spilled);
         }
-        Ok(Pushed::Kept)
+        Ok(())
     }
 
     /// Takes rows back that were handed on, as the run that came before all others.
@@ -135,6 +185,9 @@ impl Sorter {
         mut self,
         mut emit: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
+        if let Some((batch, _)) = self.waiting.take() {
+            return emit(batch);
+        }
         let last = self.sorted(BATCH_ROWS);
         if self.runs.is_empty() {
             return last.map(|batch| emit(batch?)).collect();
@@ -162,23 +215,8 @@ impl Sorter {
         rows: usize,
     ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + use<> {
         let held = std::mem::take(&mut self.held);
-        let mut order: Vec<(u128, u32, u32)> = Vec::with_capacity(self.held_rows);
         self.held_rows = 0;
-        for (slot, (_, keys)) in (0u32..).zip(&held) {
-            let rows = (0u32..).zip(keys.iter());
-            order.extend(rows.map(|(row, key)| (prefix(&key), slot, row)));
-        }
-        let key = |&(_, slot, row): &(u128, u32, u32)| held[slot as usize].1.row(row as usize);
-        // Place breaks ties, so that rows of equal keys keep their order.
-        order.sort_unstable_by(|a, b| {
-            let by_prefix = a.0.cmp(&b.0);
-            let by_key = by_prefix.then_with(|| key(a).cmp(&key(b)));
-            by_key.then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
-        });
-        let places: Vec<Place> = order
-            .into_iter()
-            .map(|(_, slot, row)| (slot as usize, row as usize))
-            .collect();
+        let places = order_of(&held);
         let batches: Vec<RecordBatch> = held.into_iter().map(|(batch, _)| batch).collect();
         let schema = SchemaRef::clone(&self.schema);
         (0..places.len()).step_by(rows).map(move |start| {
@@ -237,6 +275,27 @@ fn named(error: io::Error, path: &Path) -> ArrowError {
 
 /// Where a row is: its batch, and its row there.
 type Place = (usize, usize);
+
+/// The places of all rows in the order of their keys.
+fn order_of(batches: &[Keyed]) -> Vec<Place> {
+    let rows = batches.iter().map(|(_, keys)| keys.num_rows()).sum();
+    let mut order: Vec<(u128, u32, u32)> = Vec::with_capacity(rows);
+    for (slot, (_, keys)) in (0u32..).zip(batches) {
+        let rows = (0u32..).zip(keys.iter());
+        order.extend(rows.map(|(row, key)| (prefix(&key), slot, row)));
+    }
+    let key = |&(_, slot, row): &(u128, u32, u32)| batches[slot as usize].1.row(row as usize);
+    // Place breaks ties, so that rows of equal keys keep their order.
+    order.sort_unstable_by(|a, b| {
+        let by_prefix = a.0.cmp(&b.0);
+        let by_key = by_prefix.then_with(|| key(a).cmp(&key(b)));
+        by_key.then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
+    });
+    order
+        .into_iter()
+        .map(|(_, slot, row)| (slot as usize, row as usize))
+        .collect()
+}
 
 /// The first sixteen bytes of a key: whatever they order, the keys are ordered by.
 fn prefix(key: &Row<'_>) -> u128 {
@@ -418,8 +477,9 @@ mod tests {
         let mut sorter = Sorter::new(schema(), key, &beside, run_rows).expect("a sorter");
         let mut through = Vec::new();
         for batch in batches {
-            if let Pushed::InOrder(batch) = sorter.push(batch).expect("pushed") {
-                through.push(batch);
+            match sorter.push(batch).expect("pushed") {
+                Pushed::InOrder(batch) => through.push(batch),
+                Pushed::Waiting | Pushed::Kept => {}
             }
         }
         let as_they_came = through.len();
@@ -442,11 +502,25 @@ mod tests {
     }
 
     #[test]
-    fn rows_in_order_do_not_wait() {
+    fn rows_in_order_wait_for_one_batch_only() {
         let keys: Vec<_> = (0..1_000).map(|n| Some(format!("{:04}", n / 3))).collect();
         let (places, as_they_came) = sorted(batches(&keys, 100), 200);
-        assert_eq!(as_they_came, 10);
+        assert_eq!(as_they_came, 9);
         assert_eq!(places, (0..1_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rows_that_are_nearly_in_order_make_no_runs() {
+        // Everywhere rows change places with others near them, across the ends of batches too.
+        let mut places: Vec<i64> = (0..1_000).collect();
+        for at in (0..900).step_by(37) {
+            places.swap(at, at + 70);
+        }
+        let keys: Vec<_> = places.iter().map(|n| Some(format!("{n:04}"))).collect();
+        let mut expected: Vec<i64> = (0..1_000).collect();
+        expected.sort_by_key(|&place| places[place as usize]);
+        let (sorted, as_they_came) = sorted(batches(&keys, 100), 200);
+        assert_eq!((sorted, as_they_came), (expected, 9));
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 //! A row that is not whole in the window is taken again from its start when more has come, so nothing is kept in the middle of one.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::formats::Format;
 use super::strings::Strings;
@@ -53,6 +54,10 @@ enum Kind {
 #[derive(Debug, Default)]
 struct Row<'t> {
     cells: Vec<Cell<'t>>,
+    /// Which of the cells hold which shared string; they are looked up together when the row is whole.
+    shared: Vec<(usize, usize)>,
+    /// Where those strings lie.
+    spans: Vec<Range<usize>>,
     /// 0-based.
     number: u32,
     /// Number of the row and a quote, as its cells end their names.
@@ -96,6 +101,7 @@ impl<'x> Rows<'x> {
             match self.row(text, at, &mut row) {
                 Ok(None) => return Ok((at, true)),
                 Ok(Some(end)) => {
+                    self.look_up(&mut row)?;
                     self.end_row(&row)?;
                     if !row.cells.is_empty() {
                         each(row.number, &row.cells)?;
@@ -107,6 +113,25 @@ impl<'x> Rows<'x> {
                 Err(Step::Unknown(unknown)) => return Err(unknown),
             }
         }
+    }
+
+    /// Puts the shared strings into their cells. The table is larger than any cache, and the memory answers many questions in the time of one
+    /// if no answer is needed before the next question: so all places first, then all texts.
+    fn look_up<'t>(&self, row: &mut Row<'t>) -> Known<()>
+    where
+        'x: 't,
+    {
+        const MISSING: Unknown = Unknown("a cell's string is not in the table");
+        row.spans.clear();
+        for (_, index) in &row.shared {
+            row.spans.push(self.strings.span(*index).ok_or(MISSING)?);
+        }
+        for ((cell, _), span) in row.shared.iter().zip(&row.spans) {
+            let text = self.strings.text(span.clone()).ok_or(MISSING)?;
+            row.spent.text_bytes += text.len() as u64;
+            row.cells[*cell] = Cell::Text(Cow::Borrowed(text));
+        }
+        Ok(())
     }
 
     fn end_row(&mut self, row: &Row<'_>) -> Known<()> {
@@ -173,6 +198,7 @@ impl<'x> Rows<'x> {
             }
         })?;
         row.cells.clear();
+        row.shared.clear();
         row.spent = Spent::default();
         row.number = number.unwrap_or(self.next);
         if row.number < self.next || row.number >= self.limits.rows.min(GRID.0) {
@@ -206,20 +232,22 @@ impl<'x> Rows<'x> {
             return None;
         }
         let rest = digits.get(row.digits_length()..)?;
-        let (text, behind) = if let Some(index_text) = rest.strip_prefix(b" t=\"s\"><v>") {
+        let behind = if let Some(index_text) = rest.strip_prefix(b" t=\"s\"><v>") {
             let (index, length) = index(index_text, 0, b'<').ok()?;
             let behind = index_text[length..].strip_prefix(b"</v></c>")?;
-            (Cow::Borrowed(self.strings.get(index)?), behind)
+            row.place_shared(*column, index);
+            behind
         } else {
             let inline = rest.strip_prefix(b" t=\"inlineStr\"><is><t>")?;
             let from = bytes.len() - inline.len();
             let raw = text_until_tag(&text[from..], self.limits).ok()?;
             let behind = inline[raw.len()..].strip_prefix(b"</t></is></c>")?;
-            (decode(raw, Blanks::Trimmed).ok()?, behind)
+            let text = decode(raw, Blanks::Trimmed).ok()?;
+            row.spent.text_bytes += text.len() as u64;
+            row.place(*column, Cell::Text(text));
+            behind
         };
         row.spent.cells += 1;
-        row.spent.text_bytes += text.len() as u64;
-        row.place(*column, Cell::Text(text));
         *column += 1;
         Some(bytes.len() - behind.len())
     }
@@ -298,15 +326,23 @@ impl<'x> Rows<'x> {
             return Ok(at + 4);
         }
         let kind = kind.unwrap_or(Kind::Number);
-        let (cell, at) = self.value(text, at, kind, style)?;
-        match &cell {
-            Cell::Empty => {}
-            Cell::Text(text) => {
-                row.spent.text_bytes += text.len() as u64;
-                row.place(place, cell);
+        let at = if kind == Kind::Shared {
+            let at = expect(bytes, at, b"<v>")?;
+            let (index, at) = index(bytes, at, b'<')?;
+            row.place_shared(place, index);
+            expect(bytes, at, b"</v>")?
+        } else {
+            let (cell, at) = self.value(text, at, kind, style)?;
+            match &cell {
+                Cell::Empty => {}
+                Cell::Text(text) => {
+                    row.spent.text_bytes += text.len() as u64;
+                    row.place(place, cell);
+                }
+                _ => row.place(place, cell),
             }
-            _ => row.place(place, cell),
-        }
+            at
+        };
         if bytes.get(at..at + 4) == Some(b"</c>") {
             return Ok(at + 4);
         }
@@ -329,15 +365,6 @@ impl<'x> Rows<'x> {
             return self.inline(text, at);
         }
         let at = expect(bytes, at, b"<v>")?;
-        if kind == Kind::Shared {
-            let (index, at) = index(bytes, at, b'<')?;
-            let string = self.strings.get(index);
-            let string = string.ok_or(Unknown("a cell's string is not in the table"))?;
-            return Ok((
-                Cell::Text(Cow::Borrowed(string)),
-                expect(bytes, at, b"</v>")?,
-            ));
-        }
         let raw = text_until_tag(&text[at..], self.limits)?;
         let end = expect(bytes, at + raw.len(), b"</v>")?;
         let cell = match kind {
@@ -433,9 +460,21 @@ impl<'t> Row<'t> {
     #[inline]
     fn place(&mut self, column: u32, cell: Cell<'t>) {
         if self.cells.len() != column as usize {
-            self.cells.resize(column as usize, Cell::Empty);
+            self.leave_out_until(column);
         }
         self.cells.push(cell);
+    }
+
+    #[cold]
+    fn leave_out_until(&mut self, column: u32) {
+        self.cells.resize(column as usize, Cell::Empty);
+    }
+
+    /// Puts a cell at its column whose text is looked up later.
+    #[inline]
+    fn place_shared(&mut self, column: u32, index: usize) {
+        self.shared.push((column as usize, index));
+        self.place(column, Cell::Empty);
     }
 }
 

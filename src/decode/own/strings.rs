@@ -1,9 +1,12 @@
 //! The shared strings, one behind the other in one piece of memory: `<si><t>…</t></si>`, nothing else.
 
+use std::ops::Range;
+use std::thread::Scope;
+
 use super::directory::Part;
 use super::tags::{self, Tags, Token};
 use super::text::{Blanks, decode};
-use super::window::{Buffers, Window};
+use super::window::{Buffers, Pieces, Window};
 use super::{Known, Step, Unknown, blanks, text_until_tag};
 use crate::decode::Limits;
 
@@ -21,12 +24,20 @@ pub(super) struct Strings {
 }
 
 impl Strings {
-    pub(super) fn get(&self, index: usize) -> Option<&str> {
+    /// Where a string lies.
+    #[inline]
+    pub(super) fn span(&self, index: usize) -> Option<Range<usize>> {
         let end = *self.ends.get(index)? as usize;
         let start = index
             .checked_sub(1)
             .map_or(0, |before| self.ends[before] as usize);
-        self.text.get(start..end)
+        Some(start..end)
+    }
+
+    /// The string that lies there.
+    #[inline]
+    pub(super) fn text(&self, span: Range<usize>) -> Option<&str> {
+        self.text.get(span)
     }
 
     pub(super) fn clear(&mut self) {
@@ -49,14 +60,15 @@ impl Strings {
     }
 
     /// Reads the part; its strings are added to what is there.
-    pub(super) fn read(
+    pub(super) fn read<'s, 'a: 's>(
         &mut self,
         buffers: &mut Buffers,
-        part: Part<'_>,
-        size: usize,
+        part: Part<'a>,
+        pieces: Pieces,
         limits: &Limits,
+        scope: &'s Scope<'s, '_>,
     ) -> Known<()> {
-        let mut window = Window::open(buffers, part, size)?;
+        let mut window = Window::open(buffers, part, pieces, scope)?;
         let claimed = loop {
             match begin(window.text()?) {
                 Err(tags::CUT) if !window.is_last() => window.advance(0)?,

@@ -111,9 +111,28 @@ fn zip(parts: &[(String, String)], is_stored: bool) -> Vec<u8> {
 }
 
 fn read_with(size: usize, bytes: &[u8]) -> Known<(Summary, Notes)> {
+    let here = read_in(
+        Pieces {
+            size,
+            ahead_from: u64::MAX,
+        },
+        bytes,
+    );
+    let ahead = read_in(
+        Pieces {
+            size,
+            ahead_from: 0,
+        },
+        bytes,
+    );
+    assert_eq!(here, ahead, "by a thread of its own, {size} bytes");
+    here
+}
+
+fn read_in(pieces: Pieces, bytes: &[u8]) -> Known<(Summary, Notes)> {
     let mut notes = Notes::default();
     let contract = Contract::of(Dataset::MeetingList);
-    let summary = read_by(size, bytes, contract, &Limits::default(), &mut notes)?;
+    let summary = read_by(pieces, bytes, contract, &Limits::default(), &mut notes)?;
     Ok((summary, notes))
 }
 
@@ -135,7 +154,7 @@ fn windows_of_any_size_give_what_calamine_gives() {
             ..summary.expect("a workbook")
         };
         assert_eq!((summary.sheets[0].rows, notes.0.len()), (3, 4));
-        for size in (1..=700).chain([4_096, WINDOW]) {
+        for size in (1..=700).chain([4_096, PIECES.size]) {
             let read = read_with(size, &bytes).unwrap_or_else(|e| panic!("{size}: {e:?}"));
             assert_eq!(read.0, summary, "a window of {size} bytes");
             assert_eq!(read.1, notes, "a window of {size} bytes");
@@ -152,7 +171,7 @@ fn a_part_cut_anywhere_is_never_read() {
             // The blank at the very end is no loss.
             if text.is_char_boundary(length) && length + 1 < text.len() {
                 text.truncate(length);
-                for size in [1, 7, 64, WINDOW] {
+                for size in [1, 7, 64, PIECES.size] {
                     let read = read_with(size, &zip(&cut, true));
                     assert!(read.is_err(), "part {index} cut to {length} bytes");
                 }
@@ -164,23 +183,32 @@ fn a_part_cut_anywhere_is_never_read() {
 #[test]
 fn a_container_that_lies_is_left_to_the_judge() {
     let good = zip(&parts(), false);
-    assert!(read_with(WINDOW, &good).is_ok());
+    assert!(read_with(PIECES.size, &good).is_ok());
     for at in 0..good.len() {
         for bit in [0, 3, 7] {
             let mut flipped = good.clone();
             flipped[at] ^= 1 << bit;
             // Only the date of a part's header and who wrote it mean nothing.
-            if let Ok(read) = read_with(WINDOW, &flipped) {
-                assert_eq!(read, read_with(WINDOW, &good).expect("good"), "byte {at}");
+            if let Ok(read) = read_with(PIECES.size, &flipped) {
+                assert_eq!(
+                    read,
+                    read_with(PIECES.size, &good).expect("good"),
+                    "byte {at}"
+                );
             }
         }
-        assert!(read_with(WINDOW, &good[..at]).is_err(), "cut to {at} bytes");
+        assert!(
+            read_with(PIECES.size, &good[..at]).is_err(),
+            "cut to {at} bytes"
+        );
     }
 }
 
 #[test]
 fn a_changed_cell_is_noticed() {
-    let judged = read_with(WINDOW, &zip(&parts(), false)).expect("good").1;
+    let judged = read_with(PIECES.size, &zip(&parts(), false))
+        .expect("good")
+        .1;
     for (from, to) in [
         ("-1.5e3", "-1.4e3"),
         ("45000.25", "45000.5"),

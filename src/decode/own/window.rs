@@ -1,6 +1,12 @@
 //! One part as text, inflated once through a window: what was not used up stays, the next bytes follow it.
 //!
-//! The window's size bounds the memory; CRC and size are checked at the end of the part. Knows nothing of markup.
+//! ```text
+//! pieces, inflated here or by a thread that is ahead ─► [ room │ piece ]   what is left of the piece before goes into the room
+//! ```
+//! The size of a piece bounds the memory; CRC and size are checked before the last piece is handed over. Knows nothing of markup.
+
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::thread::Scope;
 
 use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -10,85 +16,150 @@ use super::{Known, Unknown};
 
 /// A single row (or string) that needs more than this is left to the careful reader.
 const MOST: usize = 4 << 20;
+/// Pieces that may wait for the scanner.
+const AHEAD: usize = 2;
+
+/// How a part is cut into pieces, and who inflates them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pieces {
+    /// Inflated bytes of a piece.
+    pub(super) size: usize,
+    /// A part of this size or more is inflated by a thread of its own while it is scanned.
+    pub(super) ahead_from: u64,
+}
+
+impl Pieces {
+    /// Bytes in front of a piece; what is left of a piece is seldom more than a row.
+    fn room(self) -> usize {
+        self.size / 8
+    }
+}
 
 /// What is kept from part to part, and from file to file.
 #[derive(Debug)]
 pub(super) struct Buffers {
     inflate: Decompress,
-    window: Vec<u8>,
+    /// The piece that is read.
+    current: Vec<u8>,
+    /// What the next one goes into.
+    spare: Vec<u8>,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
         Self {
             inflate: Decompress::new(false),
-            window: Vec::new(),
+            current: Vec::new(),
+            spare: Vec::new(),
         }
     }
+}
+
+/// A piece behind its room.
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    end: usize,
+    is_last: bool,
+}
+
+/// Where pieces come from.
+#[derive(Debug)]
+enum Source<'a> {
+    Here(Inflater<'a>),
+    Ahead {
+        pieces: Receiver<Known<Piece>>,
+        used_up: Sender<Vec<u8>>,
+    },
 }
 
 /// The part that is being read.
 #[derive(Debug)]
 pub(super) struct Window<'b, 'a> {
     buffers: &'b mut Buffers,
-    /// How many bytes of the buffer are used; grows when a unit does not fit.
-    capacity: usize,
-    filled: usize,
-    /// How much of what is filled is whole characters.
+    source: Source<'a>,
+    pieces: Pieces,
+    /// Of what is not used up, in the current buffer.
+    start: usize,
+    end: usize,
+    /// Where the whole characters end.
     whole: usize,
-    /// Compressed bytes still to be read.
-    rest: &'a [u8],
-    /// Inflated bytes still to come.
-    left: u64,
-    crc: Hasher,
-    part: Part<'a>,
+    is_last: bool,
 }
 
 impl<'b, 'a> Window<'b, 'a> {
-    /// Opens a part and fills the window of (at first) `size` bytes.
-    pub(super) fn open(buffers: &'b mut Buffers, part: Part<'a>, size: usize) -> Known<Self> {
-        buffers.inflate.reset(false);
+    /// Opens a part and takes its first piece.
+    pub(super) fn open<'scope>(
+        buffers: &'b mut Buffers,
+        part: Part<'a>,
+        pieces: Pieces,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Known<Self>
+    where
+        'a: 'scope,
+    {
+        for kept in [&mut buffers.current, &mut buffers.spare] {
+            if kept.capacity() > 4 * pieces.size {
+                *kept = Vec::new();
+            }
+        }
+        let inflater = Inflater::new(part);
+        let source = if part.size < pieces.ahead_from {
+            buffers.inflate.reset(false);
+            Source::Here(inflater)
+        } else {
+            go_ahead(inflater, pieces, scope)
+        };
         let mut window = Self {
             buffers,
-            capacity: usize::try_from(part.size).map_or(size, |whole| whole.min(size)),
-            filled: 0,
+            source,
+            pieces,
+            start: 0,
+            end: 0,
             whole: 0,
-            rest: part.data,
-            left: part.size,
-            crc: Hasher::new(),
-            part,
+            is_last: false,
         };
-        window.fill()?;
+        window.advance(0)?;
         Ok(window)
     }
 
     /// What is there and not used up; ends with a whole character.
     pub(super) fn text(&self) -> Known<&str> {
-        simdutf8::basic::from_utf8(&self.buffers.window[..self.whole])
+        simdutf8::basic::from_utf8(&self.buffers.current[self.start..self.whole])
             .map_err(|_| Unknown("a part is not in UTF-8"))
     }
 
     /// The same bytes, whatever they mean.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.buffers.window[..self.filled]
+        &self.buffers.current[self.start..self.end]
     }
 
     /// Whether no more bytes come.
     pub(super) fn is_last(&self) -> bool {
-        self.left == 0
+        self.is_last
     }
 
-    /// Gives up the first `used` bytes of the text and fills the window again; it grows if nothing was used.
+    /// Gives up the first `used` bytes of the text and takes the next piece; if nothing was used, as many as double what is there.
     pub(super) fn advance(&mut self, used: usize) -> Known<()> {
-        if used == 0 {
-            self.capacity *= 2;
-            if self.capacity > MOST {
-                return Err(Unknown("a row or a text is too long"));
+        self.start += used;
+        let left = self.end - self.start;
+        let wanted = if used == 0 { 2 * left } else { left };
+        if wanted > MOST {
+            return Err(Unknown("a row or a text is too long"));
+        }
+        while !self.is_last {
+            self.take_piece()?;
+            if self.end - self.start >= wanted {
+                break;
             }
         }
-        self.buffers.window.copy_within(used..self.filled, 0);
-        self.filled -= used;
-        self.fill()
+        let bytes = &self.buffers.current[self.start..self.end];
+        self.whole = if self.is_last {
+            self.end
+        } else {
+            self.start + whole_characters(bytes)
+        };
+        Ok(())
     }
 
     /// Gives up what was used, if there was something; a scan that came to an end may have used nothing.
@@ -100,79 +171,171 @@ impl<'b, 'a> Window<'b, 'a> {
         }
     }
 
-    fn fill(&mut self) -> Known<()> {
-        if self.buffers.window.len() < self.capacity {
-            self.buffers.window.resize(self.capacity, 0);
-        }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let end = self.capacity.min(self.filled.saturating_add(most));
-        let start = self.filled;
-        if self.part.is_deflated {
-            self.inflate_to(end)?;
+    fn take_piece(&mut self) -> Known<()> {
+        let room = self.pieces.room();
+        let mut piece = self.next_piece()?;
+        let current = &mut self.buffers.current;
+        let left = self.end - self.start;
+        let unused = if left <= room {
+            piece.bytes[room - left..room].copy_from_slice(&current[self.start..self.end]);
+            (self.start, self.end) = (room - left, piece.end);
+            std::mem::replace(current, piece.bytes)
         } else {
-            let (now, later) = self.rest.split_at(end - start);
-            self.buffers.window[start..end].copy_from_slice(now);
-            self.rest = later;
-            self.filled = end;
-        }
-        self.crc.update(&self.buffers.window[start..end]);
-        self.left -= (end - start) as u64;
-        self.whole = if self.left == 0 {
-            self.finish()?;
-            self.filled
-        } else {
-            whole_characters(&self.buffers.window[..self.filled])
+            let new = &piece.bytes[room..piece.end];
+            current.copy_within(self.start..self.end, 0);
+            current.truncate(left);
+            current.extend_from_slice(new);
+            (self.start, self.end) = (0, current.len());
+            piece.bytes
         };
+        self.is_last = piece.is_last;
+        match &self.source {
+            Source::Here(_) => self.buffers.spare = unused,
+            // Who is ahead may have come to the end.
+            Source::Ahead { used_up, .. } => drop(used_up.send(unused)),
+        }
         Ok(())
     }
 
-    fn inflate_to(&mut self, end: usize) -> Known<()> {
-        while self.filled < end {
-            let Buffers { inflate, window } = &mut *self.buffers;
+    fn next_piece(&mut self) -> Known<Piece> {
+        match &mut self.source {
+            Source::Here(inflater) => {
+                let bytes = std::mem::take(&mut self.buffers.spare);
+                inflater.next(&mut self.buffers.inflate, bytes, self.pieces)
+            }
+            Source::Ahead { pieces, .. } => {
+                let piece = pieces.recv();
+                piece.unwrap_or(Err(Unknown("a part could not be inflated")))
+            }
+        }
+    }
+}
+
+/// Inflates the part in a thread of its own, a few pieces ahead of whoever takes them.
+fn go_ahead<'scope, 'a: 'scope>(
+    mut inflater: Inflater<'a>,
+    pieces: Pieces,
+    scope: &'scope Scope<'scope, '_>,
+) -> Source<'a> {
+    let (tell, told) = sync_channel(AHEAD);
+    let (used_up, free) = channel::<Vec<u8>>();
+    scope.spawn(move || {
+        let mut inflate = Decompress::new(false);
+        loop {
+            let bytes = free.try_recv().unwrap_or_default();
+            let piece = inflater.next(&mut inflate, bytes, pieces);
+            let is_over = piece.as_ref().map_or(true, |piece| piece.is_last);
+            // Who took them may have given up.
+            if tell.send(piece).is_err() || is_over {
+                break;
+            }
+        }
+    });
+    Source::Ahead {
+        pieces: told,
+        used_up,
+    }
+}
+
+/// Inflates a part, piece by piece.
+#[derive(Debug)]
+struct Inflater<'a> {
+    part: Part<'a>,
+    /// Compressed bytes still to be read.
+    rest: &'a [u8],
+    /// Inflated bytes still to come.
+    left: u64,
+    crc: Hasher,
+}
+
+impl<'a> Inflater<'a> {
+    fn new(part: Part<'a>) -> Self {
+        Self {
+            part,
+            rest: part.data,
+            left: part.size,
+            crc: Hasher::new(),
+        }
+    }
+
+    /// The next piece, in `bytes`.
+    fn next(
+        &mut self,
+        inflate: &mut Decompress,
+        mut bytes: Vec<u8>,
+        pieces: Pieces,
+    ) -> Known<Piece> {
+        let (start, left) = (
+            pieces.room(),
+            usize::try_from(self.left).unwrap_or(usize::MAX),
+        );
+        let end = start + left.min(pieces.size);
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        if self.part.is_deflated {
+            self.inflate(inflate, &mut bytes[start..end])?;
+        } else {
+            let (now, later) = self.rest.split_at_checked(end - start).ok_or(DAMAGED)?;
+            bytes[start..end].copy_from_slice(now);
+            self.rest = later;
+        }
+        self.crc.update(&bytes[start..end]);
+        self.left -= (end - start) as u64;
+        if self.left == 0 {
+            self.finish(inflate)?;
+        }
+        Ok(Piece {
+            bytes,
+            end,
+            is_last: self.left == 0,
+        })
+    }
+
+    fn inflate(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> Known<()> {
+        let mut filled = 0;
+        while filled < into.len() {
             let (was_in, was_out) = (inflate.total_in(), inflate.total_out());
             inflate
-                .decompress(
-                    self.rest,
-                    &mut window[self.filled..end],
-                    FlushDecompress::None,
-                )
-                .map_err(|_| Unknown("a part is damaged"))?;
+                .decompress(self.rest, &mut into[filled..], FlushDecompress::None)
+                .map_err(|_| DAMAGED)?;
             let used = usize::try_from(inflate.total_in() - was_in).unwrap_or(usize::MAX);
             let made = usize::try_from(inflate.total_out() - was_out).unwrap_or(usize::MAX);
             if made == 0 {
-                return Err(Unknown("a part is damaged"));
+                return Err(DAMAGED);
             }
             self.rest = self.rest.get(used..).unwrap_or_default();
-            self.filled += made;
+            filled += made;
         }
         Ok(())
     }
 
     /// All bytes are there: the stream must end here, with nothing behind it, and the sum be right.
-    fn finish(&mut self) -> Known<()> {
-        if self.part.is_deflated && !self.rest_is_only_the_end()? {
+    fn finish(&mut self, inflate: &mut Decompress) -> Known<()> {
+        if self.part.is_deflated && !self.rest_is_only_the_end(inflate)? {
             return Err(Unknown("a part goes on behind its end"));
         }
         if !self.part.is_deflated && !self.rest.is_empty()
             || self.crc.clone().finalize() != self.part.crc && !planted!("planted-crc-ignored")
         {
-            return Err(Unknown("a part is damaged"));
+            return Err(DAMAGED);
         }
         Ok(())
     }
 
-    fn rest_is_only_the_end(&mut self) -> Known<bool> {
-        let inflate = &mut self.buffers.inflate;
+    fn rest_is_only_the_end(&self, inflate: &mut Decompress) -> Known<bool> {
         let (was_in, was_out) = (inflate.total_in(), inflate.total_out());
         let status = inflate
             .decompress(self.rest, &mut [0], FlushDecompress::None)
-            .map_err(|_| Unknown("a part is damaged"))?;
+            .map_err(|_| DAMAGED)?;
         let used = inflate.total_in() - was_in;
         Ok(status == Status::StreamEnd
             && inflate.total_out() == was_out
             && used == self.rest.len() as u64)
     }
 }
+
+const DAMAGED: Unknown = Unknown("a part is damaged");
 
 /// Length of `bytes` without a character at the end that is cut.
 fn whole_characters(bytes: &[u8]) -> usize {

@@ -164,7 +164,7 @@ fn meetings(rows: u32, order: Order) -> impl Iterator<Item = Vec<String>> {
     let mut meetings: Vec<(u64, i64, u64)> = (0..rows)
         .map(|row| {
             let number = if random.chance(10) {
-                random.below(20_000) * 45_007
+                random.below(20_000) * 44_999
             } else {
                 random.below(900_000_000)
             };
