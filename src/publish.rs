@@ -457,12 +457,16 @@ pub enum Error {
 impl Error {
     /// Names the temporary file, where the encoder says only that the system failed.
     fn of_disk(self, path: &FilePath) -> Self {
-        match (&self, disk::cause(&self)) {
-            (Self::Parquet(_) | Self::Arrow(_), Some(io)) => {
-                let source = std::io::Error::new(io.kind(), io.to_string());
-                Self::local("write", path)(source)
-            }
-            _ => self,
+        if !matches!(self, Self::Parquet(_) | Self::Arrow(_)) {
+            return self;
+        }
+        let source = match disk::cause(&self) {
+            Some(io) => Some(std::io::Error::new(io.kind(), io.to_string())),
+            None => disk::cause_in_text(&self),
+        };
+        match source {
+            Some(source) => Self::local("write", path)(source),
+            None => self,
         }
     }
 
