@@ -162,6 +162,11 @@ impl Proxy {
         self.lock().rules.clear();
     }
 
+    /// Lets lists show what was put under paths that contain this.
+    pub(crate) fn forget(&self, part: &str) {
+        self.lock().put.retain(|path| !path.contains(part));
+    }
+
     /// Requests that a rule struck.
     pub(crate) fn struck(&self) -> usize {
         self.lock().struck
@@ -365,7 +370,7 @@ fn hide_new(shared: &Mutex<Shared>, answer: &mut Answer) {
 
 fn refusal(status: u16) -> Answer {
     let code = match status {
-        403 => "ExpiredToken",
+        400 | 403 => "ExpiredToken",
         404 => "NoSuchKey",
         409 => "ConditionalRequestConflict",
         412 => "PreconditionFailed",
