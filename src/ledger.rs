@@ -807,12 +807,20 @@ mod tests {
     #[tokio::test]
     async fn of_many_that_migrate_at_once_one_does() {
         let (_folder, path) = of_format_1();
+        // All of them find format 1, and wait for whoever writes at the moment.
+        let busy = pool(&path, "rw", 1).await.expect("opened");
+        let writing = busy.begin_with("BEGIN IMMEDIATE").await.expect("begun");
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            writing.rollback().await.expect("rolled back");
+        };
         let openers = futures::future::join_all((0..8).map(|_| async {
             let pool = pool(&path, "rw", 1).await?;
             migrate(&path, &pool, &[FIRST, SECOND]).await?;
             Ok::<_, Error>(format_of(&pool).await)
         }));
-        for opened in openers.await {
+        let (opened, ()) = futures::join!(openers, release);
+        for opened in opened {
             assert_eq!(opened.expect("migrated"), Some(3));
         }
     }

@@ -386,6 +386,9 @@ pub(crate) struct Reader {
     thread: JoinHandle<Seen>,
 }
 
+/// Inode, length and change of a file, the last in seconds and nanoseconds.
+type Identity = (u64, u64, i64, i64);
+
 /// What a reader saw.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -396,7 +399,7 @@ pub(crate) struct Seen {
     /// Rows at the last look.
     rows: BTreeMap<PathBuf, usize>,
     /// Which file each partition's object was at the last look, by inode, length and change; the same one need not be read again.
-    files: HashMap<PathBuf, ((u64, u64, i64, i64), usize)>,
+    files: HashMap<PathBuf, (Identity, usize)>,
 }
 
 impl Reader {

@@ -4,6 +4,7 @@
 //! came, because requests are signed over them.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -463,11 +464,11 @@ fn head_of(answer: &Answer, is_head: bool) -> String {
         if !["connection", "transfer-encoding", "keep-alive"].contains(&lower.as_str())
             && (is_head || !is_length)
         {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
     }
     if !is_head && answer.status != 204 && answer.status != 304 {
-        head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
+        let _ = write!(head, "content-length: {}\r\n", answer.body.len());
     }
     head.push_str("\r\n");
     head
