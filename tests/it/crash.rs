@@ -369,6 +369,29 @@ fn a_workbook_that_is_in_the_spool_is_not_downloaded_again() {
     }
 }
 
+#[test]
+fn bytes_that_came_after_their_task_was_packed_are_archived_too() {
+    let app = one_export();
+    app.set_faults(&["short@meeting_list:x1"]);
+    let status = backfill(&app, &at_passage("w08-intent-recorded", 1));
+    assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&app));
+    // The originals are in a pack, the ledger says so, and the rows are lost: the task is exported again, with other bytes.
+    let spool = app.path("spool");
+    std::fs::remove_dir_all(&spool).expect("a spool");
+    let mut checker = Checker::new(&app, None);
+    checker.asked_again = 1;
+    let status = backfill(&app, "");
+    let wrong = checker.at_rest(status.code());
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), log(&app));
+    assert_eq!(app.submits(), 2);
+    let packs = crate::lake::below(&app.lake().join("_raw"));
+    assert_eq!(packs.len(), 2, "{packs:?}");
+    for verb in ["verify", "replay"] {
+        let output = app.meetlake(&[verb]);
+        assert_eq!(output.code, 0, "{verb}: {output:?}");
+    }
+}
+
 /// A collection that dies at each of its steps, and a ledger that is lost after it: the lake is as it was.
 fn orphans_and_a_lost_ledger(place: &Place) {
     let case = place.case("orphans");
