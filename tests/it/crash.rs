@@ -18,7 +18,7 @@ use crate::stores::{self, Server};
 /// Of a process that aborted itself.
 const SIGABRT: i32 = 6;
 /// No run here takes longer, alive or not.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// How often a place is passed at least, in terms of what a whole run does.
 #[derive(Clone, Copy)]
