@@ -225,7 +225,7 @@ fn exit_for(error: &anyhow::Error) -> Code {
             Some(LedgerError::Locked { .. } | LedgerError::Fenced { .. }) => {
                 return Code::LedgerLocked;
             }
-            Some(LedgerError::Newer { .. }) => return Code::Usage,
+            Some(LedgerError::Newer { .. } | LedgerError::Older { .. }) => return Code::Usage,
             Some(LedgerError::Unreadable { .. }) => return Code::Storage,
             Some(error) if error.is_of_disk() => return Code::Storage,
             _ => {}

@@ -41,6 +41,23 @@ pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     None
 }
 
+/// The system's error in the words of `error`, which hands it on as text only: `… (os error 28)`.
+#[must_use]
+pub fn cause_in_text(error: &(dyn Error + 'static)) -> Option<io::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        let number = text
+            .rsplit_once("(os error ")
+            .and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
+        if let Some(number) = number {
+            return Some(io::Error::from_raw_os_error(number));
+        }
+        next = cause.source();
+    }
+    None
+}
+
 /// Whether the disk has no space left for its user.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
@@ -70,5 +87,13 @@ mod tests {
         let error = parquet::errors::ParquetError::from(full);
         assert!(cause(&error).is_some_and(is_full));
         assert!(cause(&std::fmt::Error).is_none());
+        let text = format!(
+            "fail to get inner writer: {:?}",
+            io::Error::from_raw_os_error(28).to_string()
+        );
+        let error = parquet::errors::ParquetError::General(text);
+        assert!(cause(&error).is_none());
+        assert!(cause_in_text(&error).as_ref().is_some_and(is_full));
+        assert!(cause_in_text(&std::fmt::Error).is_none());
     }
 }

@@ -19,6 +19,7 @@
 //! | `w08-rows-recorded` | when the ledger says that the rows are in the spool |
 //! | `w08-pack-put` | when the originals are archived, before the ledger says so |
 //! | `w08-intent-recorded` | when the intent is recorded, before the object is put |
+//! | `w08-object-written` | when in a folder the next object lies beside the one it replaces, before it takes its name |
 //! | `w09-object-put` | when the object is put, before its manifest |
 //! | `w09-inputs-put` | when the manifest's lists are put, before the manifest |
 //! | `w10-manifest-put` | when the manifest is put, before the ledger says so |

@@ -32,10 +32,10 @@ pub use windows::{NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState}
 
 use crate::dataset::Dataset;
 
-/// Version of the ledger's tables; a newer file is refused, an older one is migrated when it is opened.
+/// Version of the ledger's tables; a newer file is refused, an older one is migrated by the first command that writes to it.
 pub const FORMAT_VERSION: i64 = 1;
 
-/// What takes a ledger of one format to the next, from format 1 on; `schema.sql` is what they lead to. Once released, a step never changes,
+/// What takes a ledger of one format to the next, from format 1 on; `schema.sql` is what they lead to, all of them in one transaction. Once released, a step never changes,
 /// and `tests/fixtures/ledger` gets a file of the format it starts from.
 const STEPS: [&str; FORMAT_VERSION as usize - 1] = [];
 /// How every connection is set up. FULL: a step that was acknowledged survives a power cut, not only a kill. The first connection makes
@@ -71,6 +71,18 @@ pub enum Error {
         /// Its format.
         found: i64,
         /// What this program knows.
+        known: i64,
+    },
+    /// The file was written by an older meetlake, and reading does not change it.
+    #[error(
+        "the ledger {path} has format {found}, this meetlake reads format {known}; `meetlake run` migrates it, as every command that writes to the ledger does"
+    )]
+    Older {
+        /// The ledger.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// What this program reads.
         known: i64,
     },
     /// The folder or lock file could not be used.
@@ -158,7 +170,7 @@ impl Ledger {
         let lock = lock::Lock::take(path, verb)?;
         let write = pool(path, "rwc", 1).await?;
         let read = pool(path, "rwc", 2).await?;
-        migrate(path, &write).await?;
+        migrate(path, &write, &STEPS).await?;
         let fence = take_fence(&write).await?;
         let writer = writer::Writer::start(path.to_owned(), write.clone(), fence);
         Ok(Self {
@@ -174,13 +186,15 @@ impl Ledger {
     /// Opens the ledger at `path` for reading, beside whoever owns it; `None` if there is no ledger yet.
     ///
     /// # Errors
-    /// As for [`Ledger::open`], but never [`Error::Locked`].
+    /// As for [`Ledger::open`], but never [`Error::Locked`]; and [`Error::Older`] in place of a migration.
     pub async fn open_for_reading(path: &Path) -> Result<Option<Self>, Error> {
         if !path.exists() {
             return Ok(None);
         }
         let read = pool(path, "rw", 2).await?;
-        migrate(path, &read).await?;
+        if !is_readable(path, &read, &STEPS).await? {
+            return Ok(None);
+        }
         Ok(Some(Self {
             path: path.to_owned(),
             write: read.clone(),
@@ -319,47 +333,81 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
     Ok(pool)
 }
 
-async fn migrate(path: &Path, pool: &AnyPool) -> Result<(), Error> {
-    let has_meta: Option<AnyRow> =
-        sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
-            .fetch_optional(pool)
-            .await
-            .map_err(sql("look at its tables"))?;
-    let found: Option<i64> = match has_meta {
-        None => None,
-        Some(_) => sqlx::query("SELECT value FROM meta WHERE name = 'format'")
-            .fetch_optional(pool)
-            .await
-            .map_err(sql("read its format"))?
-            .and_then(|row| row.get::<String, _>(0).parse().ok()),
-    };
-    let statements: Vec<&str> = match found {
-        Some(FORMAT_VERSION) => return Ok(()),
-        Some(found) if found > FORMAT_VERSION => {
-            return Err(Error::Newer {
-                path: path.to_owned(),
-                found,
-                known: FORMAT_VERSION,
-            });
-        }
-        Some(found) => {
-            let done = usize::try_from(found - 1).map_err(|_| corrupt("format", found))?;
-            STEPS.iter().skip(done).copied().collect()
-        }
-        None => vec![include_str!("ledger/schema.sql")],
-    };
+/// Makes the tables of a new ledger, or takes those of an older one to the format that `steps` lead to, all of it in one transaction. Others
+/// may do the same at the same time, so the format is read inside of it.
+async fn migrate(path: &Path, pool: &AnyPool, steps: &[&'static str]) -> Result<(), Error> {
+    let known = format_after(steps);
     let mut transaction = pool
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(sql("begin a transaction"))?;
+    let statements = match format(&mut transaction).await? {
+        None => vec![include_str!("ledger/schema.sql")],
+        Some(found) if found == known => return Ok(()),
+        Some(found) if found > known => return Err(newer(path, found, known)),
+        Some(found) => {
+            let done = usize::try_from(found - 1).map_err(|_| corrupt("format", found))?;
+            steps.iter().skip(done).copied().collect()
+        }
+    };
     for statement in statements {
         sqlx::raw_sql(statement)
             .execute(&mut *transaction)
             .await
             .map_err(sql("make or migrate its tables"))?;
     }
-    put_meta(&mut transaction, "format", &FORMAT_VERSION.to_string()).await?;
+    put_meta(&mut transaction, "format", &known.to_string()).await?;
     commit(transaction).await
+}
+
+/// Whether there are tables that can be read as they are. Reading never migrates: the owner may be an older meetlake that is still at work.
+async fn is_readable(path: &Path, pool: &AnyPool, steps: &[&'static str]) -> Result<bool, Error> {
+    let known = format_after(steps);
+    let mut connection = pool.acquire().await.map_err(sql("be opened"))?;
+    match format(&mut connection).await? {
+        None => Ok(false),
+        Some(found) if found == known => Ok(true),
+        Some(found) if found > known => Err(newer(path, found, known)),
+        Some(found) => Err(Error::Older {
+            path: path.to_owned(),
+            found,
+            known,
+        }),
+    }
+}
+
+/// The format that `steps` lead to.
+fn format_after(steps: &[&'static str]) -> i64 {
+    i64::try_from(steps.len()).unwrap_or(i64::MAX - 1) + 1
+}
+
+/// The format of the tables; `None` if there are none.
+async fn format(connection: &mut sqlx::AnyConnection) -> Result<Option<i64>, Error> {
+    let has_meta: Option<AnyRow> =
+        sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(sql("look at its tables"))?;
+    if has_meta.is_none() {
+        return Ok(None);
+    }
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'format'")
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(sql("read its format"))?;
+    let text: String = row.map(|row| row.get(0)).unwrap_or_default();
+    match text.parse() {
+        Ok(format) => Ok(Some(format)),
+        Err(_) => Err(corrupt("format", text)),
+    }
+}
+
+fn newer(path: &Path, found: i64, known: i64) -> Error {
+    Error::Newer {
+        path: path.to_owned(),
+        found,
+        known,
+    }
 }
 
 async fn put_meta(
@@ -620,8 +668,11 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("meetlake.db");
             std::fs::copy(&fixture, &path).expect("copied");
-            let reader = Ledger::open_for_reading(&path).await.expect(&name);
-            drop(reader);
+            let is_current = digit == FORMAT_VERSION.to_string();
+            match Ledger::open_for_reading(&path).await {
+                Ok(reader) => assert!(reader.is_some() && is_current, "{name}"),
+                Err(error) => assert!(matches!(error, Error::Older { .. }), "{name}: {error}"),
+            }
             let ledger = Ledger::open(&path, "test").await.expect(&name);
             works(&ledger).await;
             let format = ledger.meta("format").await.expect("read");
@@ -678,6 +729,177 @@ mod tests {
             .advance(&task, &State::Planned, true, false, at(1_795_200_000))
             .await
             .expect("advanced");
+    }
+
+    const FIRST: &str = "ALTER TABLE task ADD COLUMN colour TEXT; UPDATE task SET colour = 'red'";
+    const SECOND: &str = "CREATE TABLE shade (task_key TEXT PRIMARY KEY, shade TEXT NOT NULL); \
+         INSERT INTO shade SELECT key, colour FROM task";
+
+    /// A copy of the ledger that format 1 left on somebody's disk.
+    fn of_format_1() -> (tempfile::TempDir, PathBuf) {
+        let fixture = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/ledger/format-1.db"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("meetlake.db");
+        std::fs::copy(fixture, &path).expect("copied");
+        (folder, path)
+    }
+
+    async fn format_of(pool: &AnyPool) -> Option<i64> {
+        let mut connection = pool.acquire().await.expect("a connection");
+        format(&mut connection).await.expect("read")
+    }
+
+    #[tokio::test]
+    async fn an_older_ledger_takes_all_steps_it_lacks_and_those_only() {
+        let (_folder, path) = of_format_1();
+        let pool = pool(&path, "rw", 1).await.expect("opened");
+        let tasks: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM task")
+            .fetch_one(&pool)
+            .await
+            .expect("counted");
+        assert!(tasks > 0);
+        let red = async || -> i64 {
+            let count = sqlx::query_scalar("SELECT COUNT(*) FROM shade WHERE shade = 'red'");
+            count.fetch_one(&pool).await.expect("counted")
+        };
+        migrate(&path, &pool, &[FIRST]).await.expect("migrated");
+        assert_eq!(format_of(&pool).await, Some(2));
+        // Steps that are done are not done again: the first would fail.
+        for _ in 0..2 {
+            migrate(&path, &pool, &[FIRST, SECOND])
+                .await
+                .expect("migrated");
+            assert_eq!((format_of(&pool).await, red().await), (Some(3), tasks));
+        }
+        let older = migrate(&path, &pool, &[FIRST]).await;
+        let older = older.expect_err("newer than known");
+        assert!(matches!(
+            older,
+            Error::Newer {
+                found: 3,
+                known: 2,
+                ..
+            }
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_leaves_the_format_and_the_tables_as_they_were() {
+        let (_folder, path) = of_format_1();
+        let pool = pool(&path, "rw", 1).await.expect("opened");
+        let broken = "UPDATE task SET colour = 'blue'; INSERT INTO nowhere VALUES (1)";
+        for _ in 0..2 {
+            let failed = migrate(&path, &pool, &[FIRST, broken]).await;
+            assert!(matches!(failed, Err(Error::Sql { .. })), "{failed:?}");
+            assert_eq!(format_of(&pool).await, Some(1));
+            let colour = sqlx::query("SELECT colour FROM task")
+                .fetch_all(&pool)
+                .await;
+            assert!(colour.is_err(), "half of a migration stayed");
+        }
+        pool.close().await;
+        works(&Ledger::open(&path, "test").await.expect("opened")).await;
+    }
+
+    #[tokio::test]
+    async fn of_many_that_migrate_at_once_one_does() {
+        let (_folder, path) = of_format_1();
+        // All of them find format 1, and wait for whoever writes at the moment.
+        let busy = pool(&path, "rw", 1).await.expect("opened");
+        let writing = busy.begin_with("BEGIN IMMEDIATE").await.expect("begun");
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            writing.rollback().await.expect("rolled back");
+        };
+        let openers = futures::future::join_all((0..8).map(|_| async {
+            let pool = pool(&path, "rw", 1).await?;
+            migrate(&path, &pool, &[FIRST, SECOND]).await?;
+            Ok::<_, Error>(format_of(&pool).await)
+        }));
+        let (opened, ()) = futures::join!(openers, release);
+        for opened in opened {
+            assert_eq!(opened.expect("migrated"), Some(3));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_only_reads_migrates_nothing_and_says_who_does() {
+        let (_folder, path) = of_format_1();
+        let pool = pool(&path, "rw", 1).await.expect("opened");
+        assert!(is_readable(&path, &pool, &[]).await.expect("readable"));
+        let refused = is_readable(&path, &pool, &[FIRST]).await;
+        let refused = refused.expect_err("older").to_string();
+        assert!(
+            refused.contains("has format 1") && refused.contains("`meetlake run` migrates it"),
+            "{refused}"
+        );
+        assert_eq!(format_of(&pool).await, Some(1));
+        let empty = path.with_file_name("empty.db");
+        std::fs::write(&empty, "").expect("written");
+        let none = Ledger::open_for_reading(&empty).await.expect("no ledger");
+        assert!(none.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_exported_again_is_in_no_pack_until_its_bytes_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::open(&folder.path().join("meetlake.db"), "test")
+            .await
+            .expect("opened");
+        let row = with_window(&ledger, 1).await;
+        ledger
+            .plan_tasks(&row, &[open(1, 1)], None, None, None, at(5))
+            .await
+            .expect("planned");
+        let key = spec(1).key;
+        let task = async || {
+            let tasks = ledger.tasks_of("acme", Dataset::MeetingList, row.window);
+            tasks.await.expect("listed").remove(0)
+        };
+        let spool = async || {
+            let result = SpooledResult {
+                rows: 3,
+                dts: "[]".into(),
+                result: "{}".into(),
+                parents: vec![],
+            };
+            let task = task().await;
+            let spooled = ledger.spool(&task, &State::Planned, result, at(6));
+            spooled.await.expect("spooled");
+        };
+        let pack = async || {
+            let packs = [(key.clone(), "the first bytes".to_owned())];
+            ledger.set_packs(&packs).await.expect("recorded");
+            assert!(task().await.pack.is_some());
+        };
+        spool().await;
+        pack().await;
+        let keys = std::slice::from_ref(&key);
+        ledger.export_again(keys, at(7)).await.expect("open again");
+        assert_eq!(task().await.pack, None);
+        // Also where somebody named a pack in between.
+        pack().await;
+        spool().await;
+        assert_eq!(task().await.pack, None);
+        pack().await;
+        let ended = task().await;
+        let quarantined = ledger.end(
+            &ended,
+            Phase::Quarantined,
+            &State::Planned,
+            "data",
+            "x",
+            at(8),
+        );
+        quarantined.await.expect("ended");
+        ledger
+            .reopen_quarantined(&row, &[(key.clone(), State::Planned)], at(9))
+            .await
+            .expect("open again");
+        assert_eq!(task().await.pack, None);
     }
 
     #[tokio::test]

@@ -13,8 +13,9 @@ use object_store::path::Path;
 use serde::Serialize;
 
 use crate::ledger::Ledger;
+use crate::publish::PartitionId;
 use crate::publish::location::{self, Place};
-use crate::publish::manifest::{self, Input};
+use crate::publish::manifest::{self, Found, Input};
 use crate::store::Lake;
 
 /// An object that nothing names.
@@ -43,8 +44,6 @@ pub enum What {
     Inputs,
     /// A coverage record.
     Coverage,
-    /// A workbook in quarantine, or its record.
-    Quarantine,
     /// A half-written file of a local lake.
     Staging,
     /// What `doctor` tried the store with.
@@ -59,7 +58,6 @@ impl What {
             Self::Pack => "pack",
             Self::Inputs => "input list",
             Self::Coverage => "coverage",
-            Self::Quarantine => "quarantine",
             Self::Staging => "half-written file",
             Self::Probe => "doctor's probe",
         }
@@ -167,12 +165,49 @@ fn delete_file(file: &std::path::Path) -> Result<()> {
     }
 }
 
+/// Every manifest: those that a list shows, and those that it may lack because they are new, by their keys.
+async fn every_manifest(lake: &Lake, ledger: &Ledger) -> Result<Vec<(Path, Found)>> {
+    let mut records = manifest::all(lake).await?;
+    for row in ledger.partitions(None).await? {
+        let id = PartitionId {
+            dataset: row.dataset,
+            tenant: row.tenant,
+            dt: row.dt,
+        };
+        let of_partition = records.entry(id.clone()).or_default();
+        let last = u32::try_from(row.revision).unwrap_or(u32::MAX);
+        for number in 1..=last {
+            if let std::collections::btree_map::Entry::Vacant(unlisted) = of_partition.entry(number)
+            {
+                let path = location::manifest(&id, number)?;
+                if lake.head(&path).await?.is_some() {
+                    unlisted.insert(path);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (id, records) in records {
+        let newest = records.last_key_value().map_or(0, |(number, _)| *number);
+        for path in records.into_values() {
+            let record = manifest::read(lake, &path).await?;
+            let record = record.with_context(|| {
+                format!("{path} is listed and cannot be found, so nobody knows what it names")
+            })?;
+            found.push((path, record));
+        }
+        for newer in manifest::after(lake, &id, newest).await? {
+            found.push((location::manifest(&id, newer.manifest.revision)?, newer));
+        }
+    }
+    Ok(found)
+}
+
 /// Everything that manifests and the ledger name.
 #[derive(Default)]
 struct Named {
     packs: HashSet<String>,
     chunks: HashSet<String>,
-    originals: HashSet<String>,
     manifests: HashSet<Path>,
 }
 
@@ -182,21 +217,13 @@ impl Named {
         let mut named = Self::default();
         for task in ledger.unpublished().await? {
             named.packs.extend(task.pack);
-            named.originals.extend(task.sha256);
         }
         for entry in ledger.all_inputs().await? {
             let input =
                 serde_json::from_str(&entry).context("the ledger holds an unreadable input")?;
             named.input(input);
         }
-        for path in manifest::all(lake)
-            .await?
-            .into_values()
-            .flat_map(std::collections::BTreeMap::into_values)
-        {
-            let Some(found) = manifest::read(lake, &path).await? else {
-                continue;
-            };
+        for (path, found) in every_manifest(lake, ledger).await? {
             named.packs.extend(found.manifest.packs.iter().cloned());
             let chunks = found.manifest.inputs.iter();
             let is_new = chunks
@@ -214,7 +241,6 @@ impl Named {
 
     fn input(&mut self, input: Input) {
         self.packs.extend(input.pack);
-        self.originals.extend(input.source_sha256);
     }
 
     /// What the object at a place is, if nothing names it.
@@ -230,11 +256,12 @@ impl Named {
                     self.manifests.contains(&manifest),
                 )
             }
-            Place::Quarantine { tenant, sha256, .. } => {
-                (What::Quarantine, tenant, self.originals.contains(sha256))
-            }
             Place::Probe => return Some(What::Probe),
-            Place::Partition { .. } | Place::Manifest(..) | Place::Other => return None,
+            // A workbook in quarantine is evidence, whether or not a ledger still knows its task.
+            Place::Partition { .. }
+            | Place::Manifest(..)
+            | Place::Quarantine { .. }
+            | Place::Other => return None,
         };
         (!is_named && tenants.contains(tenant)).then_some(what)
     }

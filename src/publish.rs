@@ -9,8 +9,8 @@
 //! |---|---|---|
 //! | [`Publisher::pack`] | same originals, same pack, same name: found | a pack that no manifest names yet; the next round finds or leaves it |
 //! | [`Publisher::stage`] | same file | a temporary file, removed at the next start |
-//! | [`Publisher::put_object`] | its own bytes are there: done | readers see the new object whole; [`Publisher::recover`] tells that it matches the intent, or staging again gives the same file |
-//! | [`manifest::put`] | its own record is there: done | [`manifest::latest`] is ahead of the ledger, which takes the revision over |
+//! | [`Publisher::put_object`] | its own bytes are there: done | readers see the new object whole; staging again gives the same file |
+//! | [`manifest::put`] | its own record is there: done | the lake is ahead of the ledger, which takes the revision over |
 //!
 //! The steps do not know the ledger; what is recorded between them, and that no other process publishes to a local lake, is the caller's.
 
@@ -30,7 +30,6 @@ use std::path::{Path as FilePath, PathBuf};
 use ::parquet::errors::ParquetError;
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::manifest::Object;
@@ -103,17 +102,6 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// What the ledger records before the object is put.
-    #[must_use]
-    pub fn intent(&self) -> Intent {
-        Intent {
-            content_hash: self.written.content_hash.clone(),
-            sha256: self.written.sha256.clone(),
-            size_bytes: self.written.size_bytes,
-            rows: self.written.rows,
-        }
-    }
-
     /// The object that was there when the file was made, as it was read.
     #[must_use]
     pub const fn base(&self) -> Option<&Object> {
@@ -121,29 +109,22 @@ impl Staged {
     }
 }
 
-/// What is about to become a partition's object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Intent {
-    /// Hash of the rows' values.
-    pub content_hash: String,
-    /// SHA-256 of the object.
-    pub sha256: String,
-    /// Length of the object, bytes.
-    pub size_bytes: u64,
-    /// Rows of the object.
-    pub rows: u64,
+/// A partition's next object that no reader sees yet.
+#[derive(Debug)]
+pub struct NextObject {
+    object: Object,
+    replacement: store::Replacement,
 }
 
-/// What became of an intent whose process died.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recovered {
-    /// The object was put; the manifest is next.
-    Matches(Object),
-    /// The object is another one: plan the partition again.
-    Different,
-    /// There is no object: plan the partition again.
-    Missing,
+impl NextObject {
+    /// Makes it the partition's object, by one PUT or one rename.
+    ///
+    /// # Errors
+    /// [`store::Kind::Conflict`] if the object was replaced since it was read: plan again. Otherwise if the lake fails.
+    pub async fn finish(mut self) -> Result<Object, Error> {
+        self.object.version = self.replacement.finish().await?;
+        Ok(self.object)
+    }
 }
 
 impl Publisher {
@@ -243,6 +224,20 @@ impl Publisher {
         id: &PartitionId,
         staged: &Staged,
     ) -> Result<Object, Error> {
+        let next = self.begin_object(destination, id, staged).await?;
+        next.finish().await
+    }
+
+    /// All of [`Publisher::put_object`] but its last step, so that the caller can make sure in between that this process may still publish.
+    ///
+    /// # Errors
+    /// As for [`Publisher::put_object`].
+    pub async fn begin_object(
+        &self,
+        destination: &str,
+        id: &PartitionId,
+        staged: &Staged,
+    ) -> Result<NextObject, Error> {
         let path = location::object(destination, id)?;
         let file = staged.file.path().to_owned();
         let bytes: Bytes = tokio::fs::read(&file)
@@ -250,46 +245,19 @@ impl Publisher {
             .map_err(Error::local("read", &file))?
             .into();
         self.lake.sweep(&path);
-        let version = match &staged.base {
-            Some(seen) => {
-                self.lake
-                    .put_if_unchanged(&path, bytes, &seen.version)
-                    .await?
-            }
-            None => self.lake.put_create(&path, bytes).await?,
+        let replacement = match &staged.base {
+            Some(seen) => self.lake.replacement(&path, bytes, &seen.version).await?,
+            None => self.lake.creation(&path, bytes),
         };
-        Ok(Object {
-            path: path.to_string(),
-            size_bytes: staged.written.size_bytes,
-            sha256: staged.written.sha256.clone(),
-            version,
+        Ok(NextObject {
+            object: Object {
+                path: path.to_string(),
+                size_bytes: staged.written.size_bytes,
+                sha256: staged.written.sha256.clone(),
+                version: store::Version::default(),
+            },
+            replacement,
         })
-    }
-
-    /// Finds out whether the object of an intent was put before the process died.
-    ///
-    /// # Errors
-    /// If lake or disk fail.
-    pub async fn recover(
-        &self,
-        destination: &str,
-        id: &PartitionId,
-        intent: &Intent,
-    ) -> Result<Recovered, Error> {
-        let path = location::object(destination, id)?;
-        let copy = self.spool.temp_file();
-        let Some(found) = self.lake.download(&path, copy.path()).await? else {
-            return Ok(Recovered::Missing);
-        };
-        if found.sha256 != intent.sha256 {
-            return Ok(Recovered::Different);
-        }
-        Ok(Recovered::Matches(Object {
-            path: path.to_string(),
-            size_bytes: found.size_bytes,
-            sha256: found.sha256,
-            version: found.version,
-        }))
     }
 
     /// Puts aside a workbook that broke its contract, with the reason (positions and causes, never values). Run twice, it is there once.
@@ -489,12 +457,16 @@ pub enum Error {
 impl Error {
     /// Names the temporary file, where the encoder says only that the system failed.
     fn of_disk(self, path: &FilePath) -> Self {
-        match (&self, disk::cause(&self)) {
-            (Self::Parquet(_) | Self::Arrow(_), Some(io)) => {
-                let source = std::io::Error::new(io.kind(), io.to_string());
-                Self::local("write", path)(source)
-            }
-            _ => self,
+        if !matches!(self, Self::Parquet(_) | Self::Arrow(_)) {
+            return self;
+        }
+        let source = match disk::cause(&self) {
+            Some(io) => Some(std::io::Error::new(io.kind(), io.to_string())),
+            None => disk::cause_in_text(&self),
+        };
+        match source {
+            Some(source) => Self::local("write", path)(source),
+            None => self,
         }
     }
 
@@ -725,13 +697,8 @@ mod tests {
             // The process that dies: 0 before the stage, 1 after it, 2 after the PUT, 3 after the manifest.
             if steps >= 1 {
                 let staged = fixture.stage(previous, &add).await;
-                let intent = staged.intent();
-                let recover = || fixture.publisher.recover("", &fixture.id, &intent);
-                assert_eq!(recover().await.expect("recovered"), Recovered::Different);
                 if steps >= 2 {
                     let object = fixture.put(&staged).await;
-                    let found = recover().await.expect("recovered");
-                    assert_eq!(found, Recovered::Matches(object.clone()));
                     if steps >= 3 {
                         let revision = fixture.revision(2, &staged, object);
                         manifest::put(lake, revision, now())
@@ -749,10 +716,8 @@ mod tests {
             manifest::put(lake, revision, now())
                 .await
                 .expect("a manifest");
-            let last = manifest::latest(lake, &fixture.id)
-                .await
-                .expect("read")
-                .expect("one");
+            let mut newer = manifest::after(lake, &fixture.id, 1).await.expect("read");
+            let last = newer.pop().expect("one");
             assert_eq!(last.manifest.revision, 2);
             assert_ne!(last.sha256, first.sha256);
             assert_eq!(

@@ -92,7 +92,7 @@ pub async fn from_lake(tenants: &[Arc<Tenant>], jobs: &[JobSpec]) -> Result<(Res
     };
     if let Some(tenant) = tenants.first() {
         for (id, records) in manifest::all(&tenant.lake).await? {
-            rebuild.take_partition(&id, &records).await?;
+            rebuild.take_partition(&id, records).await?;
         }
     }
     rebuild.read_originals().await?;
@@ -150,11 +150,8 @@ impl<'a> Rebuild<'a> {
     async fn take_partition(
         &mut self,
         id: &PartitionId,
-        records: &BTreeMap<u32, Path>,
+        mut records: BTreeMap<u32, Path>,
     ) -> Result<()> {
-        let Some((_, newest)) = records.last_key_value() else {
-            return Ok(());
-        };
         if self.job(&id.tenant, id.dataset).is_none() {
             let why = "no job of the configuration exports this dataset for this tenant, so it is left out";
             self.problem(location::manifests(id)?.as_ref(), why);
@@ -163,9 +160,28 @@ impl<'a> Rebuild<'a> {
         let Some(tenant) = self.tenant(&id.tenant) else {
             return Ok(());
         };
+        let listed = records.last_key_value().map_or(0, |(number, _)| *number);
+        match manifest::after(&tenant.lake, id, listed).await {
+            Ok(newer) => {
+                for record in newer {
+                    let number = record.manifest.revision;
+                    records.insert(number, location::manifest(id, number)?);
+                }
+            }
+            Err(error) => {
+                return self.damaged(error, "its partition is left out and exported again");
+            }
+        }
+        let Some((_, newest)) = records.last_key_value() else {
+            return Ok(());
+        };
         let found = match manifest::read(&tenant.lake, newest).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                let why = "it is listed and cannot be found; its partition is left out and exported again";
+                self.problem(newest.as_ref(), why);
+                return Ok(());
+            }
             Err(error) => {
                 return self.damaged(error, "its partition is left out and exported again");
             }
@@ -176,7 +192,7 @@ impl<'a> Rebuild<'a> {
                 return self.damaged(error, "its partition is left out and exported again");
             }
         };
-        self.check_chain(&tenant, records, &found).await?;
+        self.check_chain(&tenant, &records, &found).await?;
         let is_cut_off = self.is_cut_off(&tenant, id, &found).await?;
         for input in &inputs {
             self.take_input(id, &found, input);

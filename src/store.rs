@@ -8,6 +8,7 @@
 mod error;
 mod open;
 mod probe;
+mod replacement;
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -30,6 +31,7 @@ use crate::task::hex;
 pub use error::{Error, Kind};
 pub use open::file_url;
 pub use probe::Finding;
+pub use replacement::Replacement;
 
 /// Attempts at a write that is refused although nothing stands in its way: another request on the same key was under way.
 const MOST_ATTEMPTS: u32 = 3;
@@ -170,8 +172,8 @@ impl Lake {
         self.put(path, bytes, PutMode::Create).await
     }
 
-    /// Replaces the object that was read in state `seen`. The local store has no conditional write: there the state is compared just
-    /// before, and exclusivity is the ledger's lock. Run twice with the same bytes, it succeeds twice.
+    /// Replaces the object that was read in state `seen`. The local store has no conditional write: there the state is compared before,
+    /// and exclusivity is the ledger's lock. Run twice with the same bytes, it succeeds twice.
     ///
     /// # Errors
     /// [`Kind::Conflict`] if the object is in another state and has other bytes; otherwise if the store cannot be written.
@@ -181,22 +183,7 @@ impl Lake {
         bytes: Bytes,
         seen: &Version,
     ) -> Result<Version, Error> {
-        if self.folder.is_none() {
-            let update = UpdateVersion {
-                e_tag: seen.etag.clone(),
-                version: seen.version.clone(),
-            };
-            return self.put(path, bytes, PutMode::Update(update)).await;
-        }
-        let Some(stored) = self.get_with_version(path).await? else {
-            let gone = "the object is gone".to_owned();
-            return Err(self.refuse(Kind::Conflict, "replace", path, gone));
-        };
-        if stored.version != *seen && stored.bytes != bytes {
-            let changed = "another process replaced it".to_owned();
-            return Err(self.refuse(Kind::Conflict, "replace", path, changed));
-        }
-        self.put(path, bytes, PutMode::Overwrite).await
+        self.replacement(path, bytes, seen).await?.finish().await
     }
 
     /// Writes an object whatever was there; for records that mean nothing until another object names them.

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::{Common, StopSignals};
-use crate::clock::Clock;
 use crate::exit::Code;
+use crate::failpoint;
 use crate::pipeline::{Tenant, is_of_ledger_disk, with_disk};
 use crate::run::{self, Progress};
 use crate::scheduler::Heartbeat;
@@ -47,7 +47,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     }
     let mut signals = StopSignals::listen().context("could not listen for signals")?;
-    let app = Arc::new(App::open(config, Clock::system(), "serve").await?);
+    let clock = failpoint::clock();
+    let app = Arc::new(App::open(config, clock.clone(), "serve").await?);
     app.note_lost_ledger().await?;
     let listener = TcpListener::bind(address)
         .await
@@ -63,7 +64,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             .map(|tenant| (tenant.name.clone(), tenant.time_zone.clone()))
             .collect(),
         jobs: app.config.jobs.clone().into(),
-        clock: Clock::system(),
+        clock,
         ready: Arc::clone(&ready),
     };
     // The pages outlive the work: until the last task has ended they say that it is stopping.

@@ -1,6 +1,6 @@
 //! The wire of reports and exports: what a request looks like, what a poll answers, and how a workbook arrives.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reqwest::header::CONTENT_LENGTH;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,6 +14,7 @@ use super::error::{Error, clean};
 use super::http::{Answer, Call, Http, Reply, chunk};
 use super::lenient;
 use super::limit::Endpoint;
+use crate::disk;
 use crate::task::{ExportId, ParticipantId, Request, TopUserOrder, hex};
 
 /// How every xlsx starts: a zip with at least one entry.
@@ -286,6 +287,7 @@ async fn explanation(http: &Http, mut reply: Reply, mut body: Vec<u8>) -> Error 
 
 /// The file being written.
 struct Sink {
+    path: PathBuf,
     file: File,
     hash: Sha256,
     size_bytes: u64,
@@ -302,8 +304,9 @@ impl Sink {
         }
         let file = File::create(to)
             .await
-            .map_err(|error| on_disk(reply, &error))?;
+            .map_err(|error| on_disk(reply, to, &error))?;
         Ok(Self {
+            path: to.to_owned(),
             file,
             hash: Sha256::new(),
             size_bytes: 0,
@@ -321,7 +324,7 @@ impl Sink {
         self.file
             .write_all(piece)
             .await
-            .map_err(|error| on_disk(reply, &error))?;
+            .map_err(|error| on_disk(reply, &self.path, &error))?;
         crash_point!("w06-mid-download");
         Ok(())
     }
@@ -330,7 +333,7 @@ impl Sink {
         self.file
             .flush()
             .await
-            .map_err(|error| on_disk(reply, &error))?;
+            .map_err(|error| on_disk(reply, &self.path, &error))?;
         if let Some(announced) = self
             .announced_bytes
             .filter(|bytes| *bytes != self.size_bytes)
@@ -352,9 +355,8 @@ fn too_large(reply: &Reply, bytes: u64, max_bytes: u64) -> Error {
     Error::other(&reply.action, said)
 }
 
-fn on_disk(reply: &Reply, error: &std::io::Error) -> Error {
-    Error::local(
-        &reply.action,
-        format!("the file could not be written: {error}"),
-    )
+fn on_disk(reply: &Reply, path: &Path, error: &std::io::Error) -> Error {
+    let advice = disk::advice(error, path);
+    let said = format!("{} could not be written: {error}{advice}", path.display());
+    Error::local(&reply.action, said)
 }

@@ -530,8 +530,8 @@ impl Ledger {
         let mut transaction = self.begin().await?;
         for (key, machine) in tasks {
             sqlx::query(
-                "UPDATE task SET phase = 'open', machine = $1, attempts = 0, run_at = $2, result = NULL, error_kind = NULL, error = NULL, \
-                 updated_at = $2 WHERE key = $3 AND phase = 'quarantined'",
+                "UPDATE task SET phase = 'open', machine = $1, attempts = 0, run_at = $2, pack = NULL, result = NULL, error_kind = NULL, \
+                 error = NULL, updated_at = $2 WHERE key = $3 AND phase = 'quarantined'",
             )
             .bind(to_json(machine))
             .bind(micros(now))
@@ -586,14 +586,14 @@ impl Ledger {
         }
     }
 
-    /// Lets tasks begin anew whose results were lost on this machine.
+    /// Lets tasks begin anew whose results were lost on this machine. Their next export has other bytes, which are in no pack yet.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
     pub async fn export_again(&self, tasks: &[TaskKey], now: Timestamp) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         for key in tasks {
-            sqlx::query("UPDATE task SET phase = 'open', machine = $1, run_at = $2, updated_at = $2 WHERE key = $3")
+            sqlx::query("UPDATE task SET phase = 'open', machine = $1, run_at = $2, pack = NULL, updated_at = $2 WHERE key = $3")
                 .bind(to_json(&State::Planned))
                 .bind(micros(now))
                 .bind(key.as_str().to_owned())

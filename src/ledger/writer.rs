@@ -201,9 +201,10 @@ async fn write_spooled(
     result: &SpooledResult,
     now: Timestamp,
 ) -> Result<(), Error> {
+    // A pack that is named already may hold other bytes of this task, and the spool forgets what is said to be in a pack.
     sqlx::query(
-        "UPDATE task SET phase = 'spooled', machine = $1, rows_out = $2, dts = $3, result = $4, error_kind = NULL, error = NULL, \
-         updated_at = $5 WHERE key = $6",
+        "UPDATE task SET phase = 'spooled', machine = $1, rows_out = $2, dts = $3, pack = NULL, result = $4, error_kind = NULL, \
+         error = NULL, updated_at = $5 WHERE key = $6",
     )
     .bind(machine.to_owned())
     .bind(i64::try_from(result.rows).unwrap_or(i64::MAX))

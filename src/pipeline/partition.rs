@@ -210,7 +210,13 @@ async fn publish_partition(
             input.overridden_rows = *rows;
         }
     }
-    if staged.unchanged && next.was_complete == is_complete && !next.has_new_inputs {
+    // A publish that died after its manifest left a revision in the lake that the ledger does not know. Only a next one brings the two together,
+    // even if by now everything is again as the ledger has it.
+    let is_ahead = next.has_intent
+        && read_manifest(tenant, &next.plan.id, next.number)
+            .await?
+            .is_some();
+    if staged.unchanged && next.was_complete == is_complete && !next.has_new_inputs && !is_ahead {
         let recorded = recorded_inputs(&inputs)?;
         let ledger = &tenant.ledger;
         ledger
@@ -271,17 +277,11 @@ pub(super) async fn commit(
         put_manifest(tenant, revision.clone()).await?;
     }
     crash_point!("w08-intent-recorded");
-    // A process that was stopped here may have lost the ledger meanwhile, and a local lake has no conditional write.
     tenant.ledger.check_owner().await?;
     // The same content under another state (what was missing came back empty): object and lineage stay, only the record is new.
     revision.object = match staged.base().filter(|_| staged.unchanged) {
         Some(standing) => standing.clone(),
-        None => {
-            let publisher = &tenant.publisher;
-            publisher
-                .put_object(&revision.destination, &revision.id, staged)
-                .await?
-        }
+        None => put_object(tenant, &revision.destination, &revision.id, staged).await?,
     };
     crash_point!("w09-object-put");
     tenant.ledger.check_owner().await?;
@@ -303,6 +303,21 @@ pub(super) async fn commit(
         .await?;
     crash_point!("w11-partition-recorded");
     Ok(())
+}
+
+/// Puts the object. A process that was stopped before may have lost the ledger meanwhile, and a local lake has no conditional write: so that is
+/// looked at last, with one rename left to do.
+pub(super) async fn put_object(
+    tenant: &Tenant,
+    destination: &str,
+    id: &PartitionId,
+    staged: &publish::Staged,
+) -> Result<manifest::Object> {
+    let publisher = &tenant.publisher;
+    let next = publisher.begin_object(destination, id, staged).await?;
+    crash_point!("w08-object-written");
+    tenant.ledger.check_owner().await?;
+    Ok(next.finish().await?)
 }
 
 /// Merges the partition. An object that is gone, damaged or unknown is read once more, because the store may have answered wrongly, and against
@@ -389,6 +404,8 @@ struct Next {
     plan: PartitionPlan,
     /// Whether the published revision lacks nothing.
     was_complete: bool,
+    /// Whether a publish died before the ledger heard of its end.
+    has_intent: bool,
     number: u32,
     previous_manifest: Option<String>,
     /// Whether a task brought a workbook that the published revision does not name. It may have no row; a lost ledger must know of it all the same.
@@ -503,6 +520,7 @@ async fn plan_partition(
     let mut next = Next {
         plan,
         was_complete: known.as_ref().is_some_and(|row| row.complete),
+        has_intent: known.as_ref().is_some_and(|row| row.intent.is_some()),
         number: u32::try_from(published).unwrap_or(u32::MAX - 1) + 1,
         previous_manifest: known.and_then(|row| row.manifest_sha256),
         has_new_inputs,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context as _, Result};
 
 use super::inputs::rank;
-use super::partition::{commit, object_of, sum_of};
+use super::partition::{commit, object_of, put_object, sum_of};
 use super::{Tenant, reread};
 use crate::job::JobSpec;
 use crate::normalize::Findings;
@@ -172,10 +172,7 @@ async fn publish_again(
             return Ok(Replayed::Unchanged);
         }
         if staged.written.sha256 == manifest.object.sha256 {
-            let publisher = &tenant.publisher;
-            publisher
-                .put_object(&manifest.destination, &manifest.id(), &staged)
-                .await?;
+            put_object(tenant, &manifest.destination, &manifest.id(), &staged).await?;
             return Ok(Replayed::Restored);
         }
     }

@@ -343,20 +343,19 @@ pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<
     Ok(Found { manifest, sha256 })
 }
 
-/// The record of a partition's last revision; `None` if there is none.
+/// The records of a partition that follow revision `number`, read by their keys one after the other, because a list may lack the newest.
 ///
 /// # Errors
-/// If the lake cannot be read or the record is damaged.
-pub async fn latest(lake: &Lake, id: &PartitionId) -> Result<Option<Found>, Error> {
-    let paths = lake.list(&location::manifests(id)?).await?;
-    let last = paths
-        .iter()
-        .filter_map(|path| Some((location::revision(path)?, path)))
-        .max();
-    match last {
-        Some((_, path)) => read(lake, path).await,
-        None => Ok(None),
+/// If the lake cannot be read or a record is damaged.
+pub async fn after(lake: &Lake, id: &PartitionId, number: u32) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    for next in number.saturating_add(1).. {
+        match read(lake, &location::manifest(id, next)?).await? {
+            Some(record) => found.push(record),
+            None => break,
+        }
     }
+    Ok(found)
 }
 
 /// The paths of all records of all partitions, by revision.
@@ -603,16 +602,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_latest_record_is_found_with_all_its_inputs() {
-        let lake = lake("latest");
+    async fn records_are_found_one_after_the_other_with_all_their_inputs() {
+        let lake = lake("after");
         let id = revision(1, 0).id;
-        assert_eq!(latest(&lake, &id).await.expect("none"), None);
+        assert_eq!(after(&lake, &id, 0).await.expect("none"), []);
         let first = put(&lake, revision(1, 1), now(10)).await.expect("put");
         let mut second = revision(2, 2_500);
-        second.previous_sha256 = Some(first.sha256);
+        second.previous_sha256 = Some(first.sha256.clone());
         let second = put(&lake, second, now(11)).await.expect("put");
-        let found = latest(&lake, &id).await.expect("read").expect("a record");
-        assert_eq!(found, second);
+        let newer = after(&lake, &id, 1).await.expect("read");
+        assert_eq!(newer, std::slice::from_ref(&second));
+        assert_eq!(
+            after(&lake, &id, 0).await.expect("read"),
+            [first, second.clone()]
+        );
+        let found = second;
         assert_eq!(found.manifest.summary.tasks, 2_500);
         assert_eq!(found.manifest.summary.empty, 1);
         assert_eq!(found.manifest.packs, ["cd"]);

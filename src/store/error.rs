@@ -2,6 +2,8 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+/// What stores answer to credentials that were good once; with 400 or 403, so that the status does not tell.
+const EXPIRED: [&str; 3] = ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"];
 /// The longest part of a store's own words that is shown, characters; some answer with a page of XML.
 const MAX_CAUSE_CHARS: usize = 400;
 
@@ -23,6 +25,8 @@ pub enum Kind {
     Misconfigured,
     /// The store knows us and says no, or does not know us.
     Refused,
+    /// The credentials were good once.
+    Expired,
     /// No space left.
     Full,
     /// No answer, or one that says "later".
@@ -40,6 +44,7 @@ impl Kind {
             Self::Refused => {
                 "check the credentials and that they may read, write, list and delete below the lake's url"
             }
+            Self::Expired => "get new credentials for the lake, then run again",
             Self::Full => "free some space there, then run again",
             Self::Unreachable => "check endpoint, region and network, then run again",
             Self::Conflict => "another process publishes to this lake; the next run plans again",
@@ -99,6 +104,13 @@ impl Error {
 
 fn kind_of(error: &object_store::Error) -> Kind {
     use object_store::Error as E;
+    let text = error.to_string();
+    if EXPIRED
+        .iter()
+        .any(|code| text.contains(&format!("<Code>{code}</Code>")))
+    {
+        return Kind::Expired;
+    }
     match error {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => Kind::Refused,
         E::AlreadyExists { .. } | E::Precondition { .. } => Kind::Conflict,
@@ -215,6 +227,31 @@ mod tests {
         assert_eq!(kind_of(&error), Kind::Full);
         let error = generic(std::io::Error::from_raw_os_error(13));
         assert_eq!(kind_of(&error), Kind::Refused);
+    }
+
+    #[test]
+    fn expired_credentials_are_named_whatever_the_status() {
+        let answer = "Server returned non-2xx status code: 400 Bad Request: <Error><Code>ExpiredToken</Code></Error>";
+        let expired = [
+            generic(answer),
+            object_store::Error::PermissionDenied {
+                path: "k".into(),
+                source: answer.replace("400", "403").into(),
+            },
+        ];
+        for error in expired {
+            let error = Error::from_store("write", "k", "s3://b", &error, &[]);
+            assert_eq!(error.kind(), Kind::Expired);
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("get new credentials for the lake, then run again")
+            );
+        }
+        let other = generic(
+            "Server returned non-2xx status code: 400 Bad Request: <Code>InvalidDigest</Code>",
+        );
+        assert_eq!(kind_of(&other), Kind::Other);
     }
 
     #[test]

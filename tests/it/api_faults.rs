@@ -172,7 +172,7 @@ fn table() -> Vec<Case> {
             Recovered, &[], 12),
         case("poll: the head comes a byte at a time", Poll, VictimFirst(1), Instead(|_, _| Act::Drip { bytes: vec![b'H'; 1000], at_once: 0, pause: UNTIL_IT_HANGS }),
             Recovered, &[], 12),
-        case("poll: the body comes a byte at a time", Poll, VictimFirst(1), After(|_, _, a| { let bytes = a.whole(); Act::Drip { at_once: bytes.len() - 60, bytes, pause: UNTIL_IT_HANGS } }),
+        case("poll: the body comes a byte at a time", Poll, VictimFirst(1), After(|_, _, a| { let bytes = a.whole(); Act::Drip { at_once: bytes.len() - 120, bytes, pause: UNTIL_IT_HANGS } }),
             Recovered, &[], 12),
         case("download: the body comes a byte at a time", Download, VictimFirst(1), After(|_, _, a| { let bytes = a.whole(); Act::Drip { at_once: bytes.len() - 500, bytes, pause: UNTIL_IT_HANGS } }),
             Recovered, &[], 6),
@@ -330,7 +330,7 @@ fn table() -> Vec<Case> {
 // --- one case -------------------------------------------------------------------------------------------------------
 
 /// An application behind a gate.
-fn behind_a_gate(setup: Setup) -> (TestApp, Gate) {
+pub(crate) fn behind_a_gate(setup: Setup) -> (TestApp, Gate) {
     let mut app = setup.start();
     let gate = app.block_on(Gate::start(app.server().base_url()));
     app.setup.host = Some(gate.url());
@@ -338,7 +338,7 @@ fn behind_a_gate(setup: Setup) -> (TestApp, Gate) {
     (app, gate)
 }
 
-/// A client whose patience with one request is a second in place of a minute, so that a case ends while somebody waits for it.
+/// A client whose patience with one request is two seconds in place of a minute, so that a case ends while somebody waits for it.
 fn impatient(gate: &Gate, app_id: &str, tenant: &mut Tenant, clock: &Clock) {
     let url = gate.url().parse().expect("a URL");
     let settings = Settings {
@@ -348,9 +348,9 @@ fn impatient(gate: &Gate, app_id: &str, tenant: &mut Tenant, clock: &Clock) {
             reports: Some(10_000),
         },
         timeouts: Timeouts {
-            idle: Duration::from_secs(1),
-            json: Duration::from_secs(3),
-            download: Duration::from_secs(4),
+            idle: Duration::from_secs(2),
+            json: Duration::from_secs(6),
+            download: Duration::from_secs(8),
             ..Timeouts::default()
         },
         retry_patience: Duration::from_secs(60),
@@ -556,17 +556,8 @@ fn nobody_listens_in_the_middle_of_a_run() {
         .only(&[Dataset::MeetingList])
         .job(Dataset::MeetingList, "deadline = \"10m\"");
     let (app, gate) = behind_a_gate(setup);
-    let watcher = {
-        let gate = gate.clone();
-        std::thread::spawn(move || {
-            while gate.calls(Submit) < 2 {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            gate.refuse();
-        })
-    };
+    gate.refuse_after(Submit, 2);
     let summary = reconcile(&app, &gate, &app.all_days(false));
-    watcher.join().expect("it only waits");
     let text = text_of(std::slice::from_ref(&summary));
     assert_eq!(summary.exit(), Code::NotSettled, "{text}");
     assert!(

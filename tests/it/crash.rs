@@ -9,14 +9,16 @@ use meetlake::dataset::Dataset;
 use meetlake::store::{self, Lake};
 use meetlake_simulator::Options;
 
-use crate::app::{SPEED, Setup, TestApp, finish};
+use crate::api_faults::behind_a_gate;
+use crate::app::{SPEED, Setup, TestApp};
 use crate::checker::{Checker, Reader};
-use crate::stores::{self, Server, free_port, program};
+use crate::gate::{self, Act, Does, When, Wrong};
+use crate::stores::{self, Server};
 
 /// Of a process that aborted itself.
 const SIGABRT: i32 = 6;
 /// No run here takes longer, alive or not.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// How often a place is passed at least, in terms of what a whole run does.
 #[derive(Clone, Copy)]
@@ -104,38 +106,18 @@ enum Place {
 
 impl Place {
     fn s3() -> Option<Self> {
-        let mut command = program("MEETLAKE_MOTO")?;
-        let port = free_port();
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let server = crate::app::runtime().block_on(async {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let server = Server::start(command.args(["-p", &port.to_string()]), port).await;
-            let bucket = reqwest::Client::new().put(format!("{endpoint}/meetlake"));
-            let made = bucket.send().await.expect("an answer");
-            assert!(made.status().is_success());
-            server
-        });
+        let (server, port) = crate::app::runtime().block_on(Server::s3("meetlake"))?;
         Some(Self::S3 {
             _server: server,
-            endpoint,
+            endpoint: format!("http://127.0.0.1:{port}"),
         })
     }
 
     fn azure() -> Option<Self> {
-        let mut command = program("MEETLAKE_AZURITE")?;
-        let port = free_port();
-        let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
-        let arguments = ["--inMemoryPersistence", "--skipApiVersionCheck", "--silent"];
-        let command = command.args(arguments);
-        let command = command.args(["--blobPort", &port.to_string()]);
-        let server = crate::app::runtime().block_on(async {
-            let server = Server::start(command, port).await;
-            stores::create_container(&endpoint).await;
-            server
-        });
+        let (server, port) = crate::app::runtime().block_on(Server::azure())?;
         Some(Self::Azure {
             _server: server,
-            endpoint,
+            endpoint: stores::azure_endpoint(port),
         })
     }
 
@@ -214,6 +196,12 @@ pub(crate) fn company(setup: Setup) -> Setup {
         options.last_day = last_day;
         options.meetings_per_day = 2;
     })
+}
+
+/// The same with one export, so that every run meets it at the same place.
+fn one_export() -> TestApp {
+    let setup = company(Setup::fast()).only(&[Dataset::MeetingList]);
+    setup.with(|options| options.days = 1).start()
 }
 
 struct Case {
@@ -349,15 +337,122 @@ fn a_link_that_expired_while_the_process_was_dead_is_renewed_or_the_file_exporte
     let status = backfill(&case.app, "");
     wrong.extend(checker.at_rest(status.code()));
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), log(&case.app));
+    let struck = case.app.report().faults_struck;
+    assert_eq!(struck.get("gone-file"), Some(&2), "{struck:?}");
+}
+
+#[test]
+fn a_workbook_that_is_in_the_spool_is_not_downloaded_again() {
+    for point in [
+        "w07-fetched",
+        "w08-rows-half-written",
+        "w08-rows-kept",
+        "w08-pack-put",
+    ] {
+        let app = one_export();
+        let status = backfill(&app, &at_passage(point, 1));
+        assert_eq!(status.signal(), Some(SIGABRT), "{point}: {}", log(&app));
+        let status = backfill(&app, "");
+        let wrong = Checker::new(&app, None).at_rest(status.code());
+        assert!(
+            wrong.is_empty(),
+            "{point}: {}\n{}",
+            wrong.join("\n"),
+            log(&app)
+        );
+        let calls = app.report().endpoints["download"].calls;
+        assert_eq!(
+            (app.submits(), calls),
+            (1, 1),
+            "{point}: submits, downloads"
+        );
+    }
+}
+
+#[test]
+fn bytes_that_came_after_their_task_was_packed_are_archived_too() {
+    let app = one_export();
+    app.set_faults(&["short@meeting_list:x1"]);
+    let status = backfill(&app, &at_passage("w08-intent-recorded", 1));
+    assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&app));
+    // The originals are in a pack, the ledger says so, and the rows are lost: the task is exported again, with other bytes.
+    let spool = app.path("spool");
+    std::fs::remove_dir_all(&spool).expect("a spool");
+    let mut checker = Checker::new(&app, None);
+    checker.asked_again = 1;
+    let status = backfill(&app, "");
+    let wrong = checker.at_rest(status.code());
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), log(&app));
+    assert_eq!(app.submits(), 2);
+    let packs = crate::lake::below(&app.lake().join("_raw"));
+    assert_eq!(packs.len(), 2, "{packs:?}");
+    for verb in ["verify", "replay"] {
+        let output = app.meetlake(&[verb]);
+        assert_eq!(output.code, 0, "{verb}: {output:?}");
+    }
+}
+
+/// A collection that dies at each of its steps, and a ledger that is lost after it: the lake is as it was.
+fn orphans_and_a_lost_ledger(place: &Place) {
+    let case = place.case("orphans");
+    let (app, lake) = (&case.app, case.lake.as_ref().expect("a bucket"));
+    assert_eq!(backfill(app, "").code(), Some(0), "{}", log(app));
+    let listed = || {
+        app.block_on(lake.list(&Default::default()))
+            .expect("listed")
+    };
+    let clean = listed();
+    let nobodys = crate::lake::sha256(b"nobody's");
+    let pack = format!("_raw/tenant={}/{nobodys}.zip", crate::app::TENANT);
+    let pack = object_store::path::Path::parse(pack).expect("a path");
+    app.block_on(async {
+        lake.put_create(&pack, "nobody's".into())
+            .await
+            .expect("put");
+        lake.put_create(&"_doctor/probe-1".into(), "nobody's".into())
+            .await
+            .expect("put");
+    });
+    // Clocks of buckets tick in seconds.
+    std::thread::sleep(Duration::from_secs(3));
+    let delete = ["orphans", "--delete", "--older-than", "1s"];
+    for (point, left) in [("w12-orphans-intended", 2), ("w12-orphan-deleted", 1)] {
+        let failpoint = format!("{point}=return");
+        let status = ended(app, app.command(&delete).env("FAILPOINTS", failpoint));
+        assert_eq!(status.signal(), Some(SIGABRT), "{point}: {}", log(app));
+        assert_eq!(listed().len(), clean.len() + left, "{point}");
+    }
+    let deleted = app.meetlake(&delete);
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    assert_eq!(listed(), clean);
+
+    for name in ["meetlake.db", "meetlake.db-wal", "meetlake.db-shm"] {
+        let _ = std::fs::remove_file(app.path(name));
+    }
+    std::fs::remove_dir_all(app.path("spool")).expect("a spool");
+    let submits = app.submits();
+    let rebuilt = app.meetlake(&["ledger", "rebuild", "--json"]);
+    assert_eq!(rebuilt.code, 0, "{rebuilt:?}");
+    assert_eq!(rebuilt.json()["problems"], serde_json::json!([]));
+    let status = backfill(app, "");
+    let wrong = case.checker().at_rest(status.code());
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), log(app));
+    assert_eq!(app.submits(), submits, "something was exported again");
+    assert_eq!(listed(), clean, "something was written");
+}
+
+#[test]
+fn orphans_of_a_bucket_are_collected_over_crashes_and_its_ledger_is_rebuilt() {
+    for place in [Place::s3(), Place::azure()].into_iter().flatten() {
+        orphans_and_a_lost_ledger(&place);
+    }
 }
 
 // --- the checker notices ------------------------------------------------------------------------------------------
 
 /// What the checker says when a run crashes, with `first` switched on, and is followed by one with `second`.
 fn with_planted(first: &str, second: &str) -> String {
-    // One export, so that both runs meet it at the same place.
-    let setup = company(Setup::fast()).only(&[Dataset::MeetingList]);
-    let app = setup.with(|options| options.days = 1).start();
+    let app = one_export();
     let mut checker = Checker::new(&app, None);
     let status = backfill(&app, first);
     assert_eq!(status.signal(), Some(SIGABRT), "{}", log(&app));
@@ -409,30 +504,49 @@ fn a_create_that_does_not_read_back_is_noticed() {
 
 #[test]
 fn an_ignored_crc_is_noticed() {
-    let app = Setup::fast().only(&[Dataset::MeetingList]).start();
-    let bytes = crate::workbooks::workbook(&crate::workbooks::HEADER, &["111111111"]);
-    let mut bytes = stored(&bytes);
-    let convert = |bytes: &[u8], failpoints: &str| {
-        std::fs::write(app.path("one.xlsx"), bytes).expect("written");
-        let args = [
-            "convert",
-            "--dataset",
-            "meeting_list",
-            "--out",
-            "one.parquet",
-            "one.xlsx",
-        ];
-        finish(app.command(&args).env("FAILPOINTS", failpoints)).code
+    for (planted, is_noticed) in [("", false), ("planted-crc-ignored=return", true)] {
+        let setup = company(Setup::fast()).only(&[Dataset::MeetingList]);
+        let (app, gate) = behind_a_gate(setup.with(|options| options.days = 1));
+        gate.set(&[Wrong {
+            place: gate::Place::Download,
+            when: When::First(1),
+            does: Does::After(|_, _, answer| Act::Answer(with_another_number(answer))),
+        }]);
+        let mut checker = Checker::new(&app, None);
+        let status = backfill(&app, planted);
+        assert_eq!(gate.struck(), 1, "{}", log(&app));
+        // Unnoticed, the file is taken for good; noticed, it is downloaded again.
+        let downloads = if is_noticed { 1 } else { 2 };
+        assert_eq!(
+            gate.calls(gate::Place::Download),
+            downloads,
+            "{}",
+            log(&app)
+        );
+        let said = checker.at_rest(status.code()).join("\n");
+        println!("{planted:?}: {said}");
+        match is_noticed {
+            true => assert!(said.contains("not in the truth"), "{said}\n{}", log(&app)),
+            false => assert_eq!(said, "", "{}", log(&app)),
+        }
+    }
+}
+
+/// The workbook with one bit flipped, which makes another number of a meeting's: without compression nothing but the CRC can tell.
+fn with_another_number(mut answer: gate::Answer) -> gate::Answer {
+    let mut bytes = stored(&answer.body);
+    let is_number = |window: &[u8]| {
+        let (first, rest) = window.split_first().expect("eleven bytes");
+        let (last, digits) = rest.split_last().expect("ten bytes");
+        *first == b'>' && *last == b'<' && digits.iter().all(u8::is_ascii_digit)
     };
-    let found = || crate::lake::rows_of(&app.path("one.parquet"))[0]["meeting_no"].clone();
-    assert_eq!(convert(&bytes, ""), 0);
-    assert_eq!(found(), "111111111");
-    let at = bytes.windows(9).position(|window| window == b"111111111");
-    bytes[at.expect("the number stands in the file")] = b'9';
-    assert_eq!(convert(&bytes, ""), 7, "a changed byte passed");
-    // The same flip passes, as another number, as soon as the CRC is not looked at: only the CRC stands between.
-    assert_eq!(convert(&bytes, "planted-crc-ignored=return"), 0);
-    assert_eq!(found(), "911111111");
+    let at = bytes.windows(11).position(is_number);
+    bytes[at.expect("a number of nine digits") + 5] ^= 1;
+    answer.body = bytes;
+    answer
+        .headers
+        .retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
+    answer
 }
 
 /// The same workbook without compression.

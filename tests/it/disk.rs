@@ -85,6 +85,13 @@ fn start() -> TestApp {
     Setup::real().only(&[Dataset::DailyReport]).start()
 }
 
+/// The same with workbooks, in a company whose exports take no time worth waiting for.
+fn start_with_exports() -> TestApp {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    app.teach_pace();
+    app
+}
+
 /// Whether the run says what happened, where, and what to do.
 fn names_the_cause(output: &Output) -> bool {
     let text = output.text();
@@ -115,7 +122,7 @@ fn assert_whole(app: &TestApp, lake: &Path, ledger: &str) {
     let truth = Truth::of(app.server().company(), app.setup.options.clock.now());
     let wrong = [
         lake::unsound(lake),
-        truth.differences_of(lake, Dataset::DailyReport),
+        truth.differences_of(lake, app.setup.datasets[0]),
     ]
     .concat();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -134,6 +141,10 @@ fn assert_whole(app: &TestApp, lake: &Path, ledger: &str) {
 /// Breaks one call after the other, each in a new folder, until a run makes no more of them; how many runs were struck and how many of those
 /// ended well all the same.
 fn survives(what: Break) -> (u32, u32) {
+    survives_of(start, what)
+}
+
+fn survives_of(start: fn() -> TestApp, what: Break) -> (u32, u32) {
     let shim = Shim::build();
     let (mut struck, mut absorbed) = (0, 0);
     for at in places() {
@@ -221,6 +232,19 @@ fn a_spool_without_space_ends_the_run() {
     }
 }
 
+#[test]
+fn a_spool_without_space_for_a_workbook_ends_the_run() {
+    for call in ["write", "name"] {
+        let what = Break {
+            path: "spool/",
+            call,
+            errno: ENOSPC,
+            count: FOR_GOOD,
+        };
+        survives_of(start_with_exports, what);
+    }
+}
+
 // --- a disk that is really full -----------------------------------------------------------------------------------
 
 /// A small disk, gone with the test.
@@ -262,7 +286,9 @@ impl Drop for Disk {
 #[test]
 fn a_disk_that_is_full_is_named_and_when_space_returns_the_next_run_finishes() {
     let mut named = 0;
-    for size in ["64k", "256k", "384k", "512k", "768k"] {
+    for size in [
+        "64k", "128k", "192k", "256k", "384k", "512k", "768k", "1536k",
+    ] {
         let mut setup = Setup::real().only(&[Dataset::DailyReport]);
         setup.lake = Some("disk/lake".into());
         setup.lake_options = "[ledger]\npath = \"disk/meetlake.db\"\n".into();
@@ -291,24 +317,19 @@ fn a_disk_that_is_full_is_named_and_when_space_returns_the_next_run_finishes() {
         assert_eq!(next.code, 0, "{size}: {full:?} then {next:?}");
         assert_whole(&app, &app.path("disk/lake"), "disk/meetlake.db");
     }
+    println!("{named} of 8 disks were too small");
     assert!(named >= 2, "only {named} disks were too small");
 }
 
-#[test]
-fn serve_lives_on_when_the_disk_of_its_ledger_gives_way_and_goes_on_when_space_returns() {
-    let (shim, app) = (Shim::build(), start());
+/// `serve` whose disk gives way at `what` while it has work, and comes back.
+fn serve_lives_on(app: &TestApp, what: Break, says: &str) {
+    let shim = Shim::build();
     // Work waits for the API until the disk is broken.
     app.set_faults(&["5xx"]);
     let address = format!("127.0.0.1:{}", free_port());
     let full = app.path("full");
     let output = fs::File::create(app.path("serve.log")).expect("a log");
     let mut command = app.command(&["serve", "--listen", &address]);
-    let what = Break {
-        path: "meetlake.db",
-        call: "write",
-        errno: ENOSPC,
-        count: FOR_GOOD,
-    };
     shim.plant(&mut command, what, 1, &app.path("struck"));
     command.env("SHIM_WHILE", &full);
     command
@@ -330,8 +351,9 @@ fn serve_lives_on_when_the_disk_of_its_ledger_gives_way_and_goes_on_when_space_r
     until_log_has("serving");
     fs::write(&full, "").expect("a file");
     app.set_faults(&[]);
-    until_log_has("gives way");
+    until_log_has(says);
     assert!(log().contains("kB left"), "{}", log());
+    assert!(app.path("struck").exists(), "{}", log());
     assert!(
         child.try_wait().expect("a child of ours").is_none(),
         "{}",
@@ -342,8 +364,32 @@ fn serve_lives_on_when_the_disk_of_its_ledger_gives_way_and_goes_on_when_space_r
     signal(&child, "TERM");
     let (code, _) = wait(&mut child, Duration::from_secs(25));
     assert_eq!(code, Some(0), "{}", log());
-    forget_calls(&app, "meetlake.db");
+    forget_calls(app, "meetlake.db");
     let next = app.meetlake(&["run"]);
     assert_eq!(next.code, 0, "{next:?}");
-    assert_whole(&app, &app.lake(), "meetlake.db");
+    assert_whole(app, &app.lake(), "meetlake.db");
+}
+
+#[test]
+fn serve_lives_on_when_the_disk_of_its_ledger_gives_way_and_goes_on_when_space_returns() {
+    let what = Break {
+        path: "meetlake.db",
+        call: "write",
+        errno: ENOSPC,
+        count: FOR_GOOD,
+    };
+    serve_lives_on(&start(), what, "gives way");
+}
+
+#[test]
+fn serve_lives_on_when_the_disk_of_its_lake_is_full_and_goes_on_when_space_returns() {
+    let what = Break {
+        path: "/lake/",
+        call: "write",
+        errno: ENOSPC,
+        count: FOR_GOOD,
+    };
+    // On a fast clock, because it tries a lake again only after minutes.
+    let app = Setup::fast().only(&[Dataset::DailyReport]).start();
+    serve_lives_on(&app, what, "could not publish");
 }

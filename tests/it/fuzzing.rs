@@ -8,7 +8,8 @@ mod surface;
 
 #[test]
 fn every_fuzz_target_comes_back_from_its_seeds() {
-    let targets: [(&str, fn(&[u8])); 5] = [
+    type Target = (&'static str, fn(&[u8]));
+    let targets: [Target; 5] = [
         ("container", surface::container),
         ("sheet", surface::sheet),
         ("cell_text", surface::cell_text),

@@ -217,6 +217,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     struck: AtomicU64,
     refuses: AtomicBool,
+    refuses_after: Mutex<Option<(Place, u64)>>,
     victims: Mutex<Victims>,
     strangers: Mutex<Vec<u8>>,
     other_file: Mutex<Vec<u8>>,
@@ -254,6 +255,7 @@ impl Gate {
             seen: Mutex::default(),
             struck: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
+            refuses_after: Mutex::default(),
             victims: Mutex::default(),
             strangers: Mutex::default(),
             other_file: Mutex::default(),
@@ -273,12 +275,13 @@ impl Gate {
         *self.0.wrong.lock().expect("the faults") = wrong.to_vec();
         *self.0.victims.lock().expect("the victims") = Victims::default();
         self.0.seen.lock().expect("the log").clear();
+        *self.0.refuses_after.lock().expect("the end") = None;
         self.0.refuses.store(false, Ordering::Relaxed);
     }
 
-    /// From now on nobody listens.
-    pub(crate) fn refuse(&self) {
-        self.0.refuses.store(true, Ordering::Relaxed);
+    /// From the answer to the `number`-th request of `place` on, nobody listens.
+    pub(crate) fn refuse_after(&self, place: Place, number: u64) {
+        *self.0.refuses_after.lock().expect("the end") = Some((place, number));
     }
 
     /// How many requests were struck.
@@ -327,6 +330,9 @@ async fn accept(mut listener: TcpListener, shared: Arc<Shared>) {
             }
         };
         let Ok((stream, _)) = accepted else { continue };
+        if shared.refuses.load(Ordering::Relaxed) {
+            continue;
+        }
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             // The client may go at any time; that is its business.
@@ -387,6 +393,10 @@ async fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             Act::Answer(answer)
         }
     };
+    let last = *shared.refuses_after.lock().expect("the end");
+    if last.is_some_and(|(place, number)| seen.place == place && seen.number >= number) {
+        shared.refuses.store(true, Ordering::Relaxed);
+    }
     write(&mut stream, act).await
 }
 

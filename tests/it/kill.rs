@@ -1,12 +1,13 @@
 //! The process is ended at random instants, by kill -9 and politely, or stopped while another takes its place; the simulator lives on in this
-//! process and tells what was asked twice. `MEETLAKE_SEED` repeats a seed; `MEETLAKE_LONG` kills a thousand times.
+//! process and tells what was asked twice. `MEETLAKE_LONG` kills a thousand times. A failure prints the command that repeats it: `MEETLAKE_SEED`,
+//! `MEETLAKE_WHOLE_MS`, from which the instants are drawn, and `MEETLAKE_LAKE`, the only lake that is then worked on.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use meetlake::dataset::Dataset;
@@ -36,15 +37,40 @@ fn is_long() -> bool {
     std::env::var_os("MEETLAKE_LONG").is_some()
 }
 
-/// The seed of this run, printed so that a failure can be repeated.
-fn seed() -> u64 {
-    let given = std::env::var("MEETLAKE_SEED").ok();
-    let seed = given.map_or_else(
-        || Timestamp::now().as_microsecond().unsigned_abs() % 1_000_000,
-        |text| text.parse().expect("MEETLAKE_SEED is a number"),
-    );
-    println!("MEETLAKE_SEED={seed}");
-    seed
+/// A number that somebody gave in the environment.
+fn given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let Ok(number) = text.parse() else {
+        panic!("{name} is no number: {text:?}");
+    };
+    Some(number)
+}
+
+/// What the instants of death are drawn from; printed, because with it a failure can be repeated.
+#[derive(Clone, Copy)]
+struct Course {
+    seed: u64,
+    whole: Duration,
+}
+
+impl Course {
+    /// As it was given, or a new one.
+    fn begin() -> Self {
+        let any = || Timestamp::now().as_microsecond().unsigned_abs() % 1_000_000;
+        let course = Self {
+            seed: given("MEETLAKE_SEED").unwrap_or_else(any),
+            whole: given("MEETLAKE_WHOLE_MS").map_or_else(whole_run, Duration::from_millis),
+        };
+        println!("{course}");
+        course
+    }
+}
+
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole = self.whole.as_millis();
+        write!(f, "MEETLAKE_SEED={} MEETLAKE_WHOLE_MS={whole}", self.seed)
+    }
 }
 
 /// Repeatable draws: splitmix64.
@@ -65,7 +91,7 @@ impl Draws {
 }
 
 /// How the process is ended.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Death {
     /// kill -9.
     Kill,
@@ -101,16 +127,29 @@ fn whole_run() -> Duration {
     began.elapsed()
 }
 
+impl Death {
+    /// The test that ends processes so.
+    const fn test(self) -> &'static str {
+        match self {
+            Self::Kill => "killed_at_any_instant",
+            Self::Terminate => "asked_to_terminate",
+        }
+    }
+}
+
 /// Ends the processes of as many lakes as needed until `wanted` deaths came before the process's own end, and checks after each.
 fn die(death: Death, wanted: u64) -> Toll {
-    let (seed, whole) = (seed(), whole_run());
-    let toll = Toll::default();
+    let (course, toll) = (Course::begin(), Toll::default());
+    if let Some(lake) = given("MEETLAKE_LAKE") {
+        one_lake(death, course, lake, &toll);
+        return toll;
+    }
     let next_lake = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let worker = || {
             while toll.deaths.load(Ordering::Relaxed) < wanted {
                 let lake = next_lake.fetch_add(1, Ordering::Relaxed);
-                one_lake(death, seed, lake, whole, &toll);
+                one_lake(death, course, lake, &toll);
             }
         };
         let workers: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(worker)).collect();
@@ -121,8 +160,8 @@ fn die(death: Death, wanted: u64) -> Toll {
     toll
 }
 
-fn one_lake(death: Death, seed: u64, lake: u64, whole: Duration, toll: &Toll) {
-    let mut draws = Draws(seed.wrapping_mul(1_000).wrapping_add(lake));
+fn one_lake(death: Death, course: Course, lake: u64, toll: &Toll) {
+    let mut draws = Draws(course.seed.wrapping_mul(1_000).wrapping_add(lake));
     let faults: &[&str] = if lake % 3 == 2 { FAULTS } else { &[] };
     let app = company(Setup::fast().with(|options| options.seed = draws.next() % 1_000));
     let app = app.faults(faults).start();
@@ -132,7 +171,7 @@ fn one_lake(death: Death, seed: u64, lake: u64, whole: Duration, toll: &Toll) {
     for _ in 0..DEATHS_A_LAKE {
         let mut child = spawn(&app);
         // So that ten deaths are spread over one whole run.
-        let first_call = live(&app, &mut child, draws.up_to(whole.mul_f64(0.3)));
+        let first_call = live(&app, &mut child, draws.up_to(course.whole.mul_f64(0.3)));
         toll.first_calls
             .lock()
             .expect("not poisoned")
@@ -184,7 +223,8 @@ fn one_lake(death: Death, seed: u64, lake: u64, whole: Duration, toll: &Toll) {
     wrong.extend(changed_by_another_run(&app));
     assert!(
         wrong.is_empty(),
-        "MEETLAKE_SEED={seed}, lake {lake}:\n{}\n{}",
+        "{course} MEETLAKE_LAKE={lake} tests/run --test it kill::{}\n{}\n{}",
+        death.test(),
         wrong.join("\n"),
         log(&app)
     );
@@ -274,21 +314,31 @@ enum Standing {
     Submitted,
     /// The intent is recorded, the object not put.
     Intended,
+    /// The next object lies beside the one it replaces; who owns the ledger is looked at once more, and then it takes its name.
+    Written,
     /// The object is put, the manifest not.
     ObjectPut,
 }
 
 impl Standing {
+    const ALL: [Self; 4] = [
+        Self::Submitted,
+        Self::Intended,
+        Self::Written,
+        Self::ObjectPut,
+    ];
+
     const fn failpoint(self) -> &'static str {
         match self {
-            Self::Submitted => "w03-id-recorded=1*sleep(1500)",
-            Self::Intended => "w08-intent-recorded=1*sleep(1500)",
-            Self::ObjectPut => "w09-object-put=1*sleep(1500)",
+            Self::Submitted => "w03-id-recorded=1*sleep(5000)",
+            Self::Intended => "w08-intent-recorded=1*sleep(5000)",
+            Self::Written => "w08-object-written=1*sleep(5000)",
+            Self::ObjectPut => "w09-object-put=1*sleep(5000)",
         }
     }
 
     /// Whether the ledger and the lake show that the process has come there.
-    async fn is_reached(self, app: &TestApp, ledger: &Ledger) -> bool {
+    async fn is_reached(self, app: &TestApp, ledger: &Ledger, before: &Files) -> bool {
         let windows = ledger.windows(TENANT, Dataset::MeetingList, None).await;
         let intents = ledger.partitions(Some(TENANT)).await.expect("partitions");
         let intent: Option<Intent> = intents.into_iter().find_map(|row| row.intent);
@@ -308,7 +358,13 @@ impl Standing {
                 false
             }
             Self::Intended => intent.is_some(),
-            Self::ObjectPut => !crate::lake::files(&app.lake(), Dataset::MeetingList).is_empty(),
+            Self::Written => {
+                let is_beside = |path: &PathBuf| path.to_string_lossy().contains("part-0.parquet#");
+                crate::lake::below(&app.lake()).iter().any(is_beside)
+            }
+            Self::ObjectPut => snapshot(&app.lake()).iter().any(|(path, file)| {
+                path.ends_with("part-0.parquet") && before.get(path) != Some(file)
+            }),
         }
     }
 }
@@ -318,17 +374,31 @@ fn one_export() -> TestApp {
     setup.with(|options| options.days = 1).start()
 }
 
-/// Starts a run and stops it (SIGSTOP) where it stands still.
-fn stopped_at(app: &TestApp, standing: Standing, more: &str) -> Child {
+/// The command that exports everything once more.
+fn again(app: &TestApp) -> Command {
     let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    app.command(&["backfill", "--again", "--from", &from, "--to", &to])
+}
+
+type Files = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
+
+/// The lake without what lies beside an object, which no reader sees.
+fn visible(app: &TestApp) -> Files {
+    let mut files = snapshot(&app.lake());
+    files.retain(|path, _| !path.to_string_lossy().contains('#'));
+    files
+}
+
+/// Starts a run that exports everything once more, and stops it (SIGSTOP) where it stands still.
+fn stopped_at(app: &TestApp, standing: Standing, more: &str) -> Child {
     let failpoints = format!("{}{more}", standing.failpoint());
-    let mut command = app.command(&["backfill", "--from", &from, "--to", &to]);
+    let (mut command, before) = (again(app), snapshot(&app.lake()));
     let mut child = app.spawn_command(command.env("FAILPOINTS", failpoints));
     let began = Instant::now();
     loop {
         let is_reached = app.block_on(async {
             match Ledger::open_for_reading(&app.path("meetlake.db")).await {
-                Ok(Some(ledger)) => standing.is_reached(app, &ledger).await,
+                Ok(Some(ledger)) => standing.is_reached(app, &ledger, &before).await,
                 _ => false,
             }
         });
@@ -345,10 +415,23 @@ fn stopped_at(app: &TestApp, standing: Standing, more: &str) -> Child {
     }
 }
 
-/// Stops a process, lets another take its place as after a lost lock, and wakes the first; what is wrong then.
-fn zombie(standing: Standing, more: &str) -> Vec<String> {
+/// What the process does that takes over while the first one is stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Second {
+    /// Finishes what the first began, and exports it once more.
+    Works,
+    /// Owns the ledger, and leaves the day as it is: whatever the first then does to it, nothing but the fence can stop.
+    Owns,
+}
+
+/// Stops a process, lets another take its place as after a lost lock, and wakes the first; what is wrong then. The day is published before. The
+/// first process was told that it is empty, and the second is told that it is as it was: so whatever the first still writes is seen.
+fn zombie(standing: Standing, second: Second, more: &str) -> Vec<String> {
     let app = one_export();
+    assert_eq!(backfill(&app, "").code(), Some(0), "{}", log(&app));
+    app.set_faults(&["empty@meeting_list"]);
     let mut first = stopped_at(&app, standing, more);
+    app.set_faults(&[]);
     let refused = backfill(&app, "");
     let mut wrong = Vec::new();
     if refused.code() != Some(9) {
@@ -360,38 +443,70 @@ fn zombie(standing: Standing, more: &str) -> Vec<String> {
     let lock: PathBuf = app.path("meetlake.db.lock");
     std::fs::remove_file(&lock).expect("removed");
     let mut checker = Checker::new(&app, None);
-    let status = backfill(&app, "");
-    wrong.extend(checker.at_rest(status.code()));
-    let (submits, before) = (app.submits(), snapshot(&app.lake()));
+    // By the first process, and by the second.
+    checker.asked_again = 2;
+    let settle = || {
+        let finished = backfill(&app, "");
+        assert_eq!(finished.code(), Some(0), "{}", log(&app));
+        let mut second = app.spawn_command(&mut again(&app));
+        wait(&mut second, Duration::from_secs(60)).0
+    };
+    match second {
+        Second::Works => wrong.extend(checker.at_rest(settle())),
+        Second::Owns => {
+            let owned = app.meetlake(&["orphans", "--delete"]);
+            assert_eq!(owned.code, 0, "{owned:?}");
+        }
+    }
+    let (submits, before) = (app.submits(), visible(&app));
     signal(&first, "CONT");
     let (code, _) = wait(&mut first, Duration::from_secs(30));
-    if before != snapshot(&app.lake()) || app.submits() != submits {
-        wrong.push("the process that woke up changed the lake, or exported something".into());
+    if before != visible(&app) {
+        wrong.push("the process that woke up changed the lake".into());
+    }
+    if app.submits() != submits {
+        wrong.push("the process that woke up exported something".into());
     }
     if code != Some(9) || !log(&app).contains("another process has taken over the ledger") {
         wrong.push(format!("the process that woke up ended with {code:?}"));
     }
-    wrong.extend(checker.at_rest(Some(0)));
+    let settled = match second {
+        Second::Works => Some(0),
+        Second::Owns => settle(),
+    };
+    wrong.extend(checker.at_rest(settled));
     wrong
 }
 
-#[test]
-fn a_process_that_wakes_up_after_another_took_over_changes_nothing_and_says_why() {
-    for standing in [Standing::Submitted, Standing::Intended, Standing::ObjectPut] {
-        let wrong = zombie(standing, "");
+/// Wakes a process up wherever it stands still.
+fn wake_up_after(second: Second) {
+    for standing in Standing::ALL {
+        let wrong = zombie(standing, second, "");
         assert!(wrong.is_empty(), "{standing:?}: {}", wrong.join("\n"));
     }
 }
 
 #[test]
+fn a_process_that_wakes_up_after_another_took_over_changes_nothing_and_says_why() {
+    wake_up_after(Second::Works);
+}
+
+#[test]
+fn a_process_that_wakes_up_after_another_owned_the_ledger_changes_nothing_and_says_why() {
+    wake_up_after(Second::Owns);
+}
+
+#[test]
 fn a_fence_that_is_ignored_is_noticed() {
-    for standing in [Standing::Submitted, Standing::Intended, Standing::ObjectPut] {
-        let wrong = zombie(standing, ";planted-fence-ignored=return");
-        println!("planted-fence-ignored, {standing:?}: {}", wrong.join("\n"));
+    for standing in Standing::ALL {
+        let wrong = zombie(standing, Second::Owns, ";planted-fence-ignored=return");
         let said = wrong.join("\n");
-        assert!(
-            said.contains("the process that woke up ended with"),
-            "{said}"
-        );
+        println!("planted-fence-ignored, {standing:?}: {said}");
+        for what in [
+            "the process that woke up changed the lake",
+            "the process that woke up ended with",
+        ] {
+            assert!(said.contains(what), "{what} is not in: {said}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use meetlake::dataset::Dataset;
 
 use crate::app::{Output, Setup, TestApp};
-use crate::stores::{Server, free_port, moto as moto_server};
+use crate::stores::{Server, free_port};
 
 const SECRET_KEY: &str = "test-secret-key";
 
@@ -38,24 +38,8 @@ fn status_hashes(app: &TestApp) -> std::collections::BTreeMap<(String, String), 
 
 /// A running S3 server with a bucket `lake`, and its address.
 fn moto(app: &TestApp) -> Option<(Server, String)> {
-    let mut command = moto_server()?;
-    let port = free_port();
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let server = app.block_on(async {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = Server::start(command.args(["-p", &port.to_string()]), port).await;
-        let bucket = reqwest::Client::new().put(format!("{endpoint}/lake"));
-        assert!(
-            bucket
-                .send()
-                .await
-                .expect("an answer")
-                .status()
-                .is_success()
-        );
-        server
-    });
-    Some((server, endpoint))
+    let (server, port) = app.block_on(Server::s3("lake"))?;
+    Some((server, format!("http://127.0.0.1:{port}")))
 }
 
 /// The same application with another lake.

@@ -4,6 +4,7 @@
 //! came, because requests are signed over them.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -160,6 +161,11 @@ impl Proxy {
 
     pub(crate) fn clear(&self) {
         self.lock().rules.clear();
+    }
+
+    /// Lets lists show what was put under paths that contain this.
+    pub(crate) fn forget(&self, part: &str) {
+        self.lock().put.retain(|path| !path.contains(part));
     }
 
     /// Requests that a rule struck.
@@ -365,7 +371,7 @@ fn hide_new(shared: &Mutex<Shared>, answer: &mut Answer) {
 
 fn refusal(status: u16) -> Answer {
     let code = match status {
-        403 => "ExpiredToken",
+        400 | 403 => "ExpiredToken",
         404 => "NoSuchKey",
         409 => "ConditionalRequestConflict",
         412 => "PreconditionFailed",
@@ -458,11 +464,11 @@ fn head_of(answer: &Answer, is_head: bool) -> String {
         if !["connection", "transfer-encoding", "keep-alive"].contains(&lower.as_str())
             && (is_head || !is_length)
         {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
     }
     if !is_head && answer.status != 204 && answer.status != 304 {
-        head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
+        let _ = write!(head, "content-length: {}\r\n", answer.body.len());
     }
     head.push_str("\r\n");
     head

@@ -722,7 +722,6 @@ fn litter(app: &TestApp) -> Vec<PathBuf> {
         format!("lake/_raw/tenant={TENANT}/{hash}.zip"),
         format!("{manifests}/inputs/{hash}.json"),
         format!("{manifests}/r000009.coverage.json"),
-        format!("lake/_quarantine/meeting_list/tenant={TENANT}/{hash}.xlsx"),
         format!("lake/meeting_list/tenant={TENANT}/dt={day}/part-0.parquet#1"),
         "lake/_doctor/probe-1".to_owned(),
     ];
@@ -755,6 +754,14 @@ fn orphans_are_shown_and_only_old_ones_that_are_nobodys_go() {
     let foreign = app.path("lake/_raw/tenant=other/00.zip");
     app.write("lake/_raw/tenant=other/00.zip", "another ledger's");
     age(&foreign);
+    // Evidence stays, although a rebuilt ledger knows nothing of it.
+    let hash = sha256(b"nobody's");
+    let evidence = ["xlsx", "json"].map(|extension| {
+        let name = format!("lake/_quarantine/meeting_list/tenant={TENANT}/{hash}.{extension}");
+        app.write(&name, "nobody's");
+        age(&app.path(&name));
+        app.path(&name)
+    });
 
     let dry = app.meetlake(&["orphans", "--json"]);
     assert_eq!(dry.code, 0, "{dry:?}");
@@ -781,6 +788,10 @@ fn orphans_are_shown_and_only_old_ones_that_are_nobodys_go() {
     assert_eq!(deleted.code, 0, "{deleted:?}");
     assert!(foreign.exists(), "another tenant's pack went");
     fs::remove_dir_all(app.path("lake/_raw/tenant=other")).expect("removed");
+    for file in &evidence {
+        assert!(file.exists(), "{} went", file.display());
+        fs::remove_file(file).expect("removed");
+    }
     assert!(clean == snapshot(&app.lake()), "{deleted:?}");
     assert!(!app.path("lake/_doctor").exists());
     app.verified();
@@ -806,13 +817,13 @@ fn a_pack_that_a_publish_begins_to_name_is_not_collected() {
         let bytes = serde_json::to_vec(&next).expect("JSON");
         fs::write(manifest.with_file_name("r000002.json"), bytes).expect("written");
         // And one that is written once more, as a publish does that is about to name it.
-        fs::write(&litter[3], "nobody's").expect("written");
+        fs::write(&litter[2], "nobody's").expect("written");
         let before = Timestamp::now() - Duration::from_secs(86_400);
         let collected = orphans::collect(&lake, ledger, &tenants, &found, before).await;
         collected.expect("collected")
     });
     assert_eq!(deleted.len(), litter.len() - 2, "{deleted:?}");
-    assert!(pack.exists() && litter[3].exists());
+    assert!(pack.exists() && litter[2].exists());
     assert!(!litter[1].exists());
 }
 
@@ -840,6 +851,48 @@ fn a_collection_that_is_cut_off_is_finished_by_the_next() {
     assert_eq!(left(), orphans.len() - 1);
     assert_eq!(app.meetlake(&delete).code, 0);
     assert!(clean == snapshot(&app.lake()));
+}
+
+/// Between the intent and the deletion a publish begins to name the pack; whether the pack is there after that.
+#[cfg(feature = "failpoints")]
+fn pack_survives(planted: &str) -> bool {
+    let app = Setup::fast().only(&[Dataset::MeetingList]).start();
+    assert!(app.reconcile().is_settled());
+    let pack = litter(&app)[0].clone();
+    let mut command = app.command(&["orphans", "--delete"]);
+    let failpoints = format!("w12-orphans-intended=1*sleep(5000){planted}");
+    let mut child = app.spawn_command(command.env("FAILPOINTS", failpoints));
+    let began = std::time::Instant::now();
+    let intended = async || {
+        let ledger = Ledger::open_for_reading(&app.path("meetlake.db")).await;
+        let ledger = ledger.expect("it opens").expect("a ledger");
+        let intent = ledger.meta("orphans").await.expect("read");
+        intent.unwrap_or_default()
+    };
+    let name = pack.file_stem().and_then(|name| name.to_str());
+    let name = name.expect("a name");
+    while !app.block_on(intended()).contains(name) {
+        assert!(began.elapsed() < Duration::from_secs(20), "no intent");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let manifest = app.newest_manifest(Dataset::MeetingList);
+    let mut next = lake::read_json(&manifest);
+    next["revision"] = json!(2);
+    next["packs"] = json!([name]);
+    let bytes = serde_json::to_vec(&next).expect("JSON");
+    fs::write(manifest.with_file_name("r000002.json"), bytes).expect("written");
+    assert!(pack.exists(), "it was deleted before it was looked up");
+    let (code, _) = wait(&mut child, Duration::from_secs(30));
+    assert_eq!(code, Some(0));
+    pack.exists()
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn orphans_are_looked_up_again_right_before_they_go() {
+    assert!(pack_survives(""), "a pack that a manifest names went");
+    let planted = ";planted-orphans-not-looked-up-again=return";
+    assert!(!pack_survives(planted), "the planted defect is not noticed");
 }
 
 #[cfg(feature = "failpoints")]

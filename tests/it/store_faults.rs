@@ -4,7 +4,7 @@
 //! the case names. Either nothing is noticed, or the publish ends with an error of the store and the next one finishes. After that the lake
 //! holds every row once, its manifests chain, and the ledger agrees with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -14,10 +14,14 @@ use meetlake::cli::open::App;
 use meetlake::clock::Clock;
 use meetlake::config;
 use meetlake::dataset::Dataset;
-use meetlake::ledger::{NewWindow, OpenTask, SpooledResult, WindowBatch, WindowState};
+use meetlake::ledger::{Intent, NewWindow, OpenTask, SpooledResult, WindowBatch, WindowState};
 use meetlake::normalize::Findings;
+use meetlake::orphans;
 use meetlake::pipeline::{self, Tenant};
-use meetlake::store::Lake;
+use meetlake::publish::PartitionId;
+use meetlake::publish::manifest::{self, Revision};
+use meetlake::rebuild;
+use meetlake::store::{self, Lake};
 use meetlake::task::machine::State;
 use meetlake::task::{ExportId, Lineage, Request, TaskSpec, UserIdType};
 use meetlake::window::Window;
@@ -26,9 +30,7 @@ use serde_json::Value;
 use crate::app::{Output, Setup, TENANT, TestApp, finish};
 use crate::lake;
 use crate::proxy::{Fault, Proxy, Rule};
-use crate::stores::{
-    AZURITE_KEY, DAY, Server, create_container, free_port, meetings, moto, program,
-};
+use crate::stores::{AZURITE_KEY, DAY, Server, meetings};
 use crate::truth::Truth;
 use crate::workbooks::HEADER;
 
@@ -54,32 +56,10 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) async fn start(kind: Kind) -> Option<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let port = free_port();
-        let mut command = match kind {
-            Kind::S3 => moto()?,
-            Kind::Azure => program("MEETLAKE_AZURITE")?,
+        let (server, port) = match kind {
+            Kind::S3 => Server::s3("meetlake").await?,
+            Kind::Azure => Server::azure().await?,
         };
-        let arguments: &[&str] = match kind {
-            Kind::S3 => &["-p"],
-            Kind::Azure => &[
-                "--inMemoryPersistence",
-                "--skipApiVersionCheck",
-                "--silent",
-                "--blobPort",
-            ],
-        };
-        let server = Server::start(command.args(arguments).arg(port.to_string()), port).await;
-        match kind {
-            Kind::S3 => {
-                let bucket =
-                    reqwest::Client::new().put(format!("http://127.0.0.1:{port}/meetlake"));
-                let created = bucket.send().await.expect("an answer");
-                assert!(created.status().is_success(), "{created:?}");
-            }
-            Kind::Azure => {
-                create_container(&format!("http://127.0.0.1:{port}/devstoreaccount1")).await
-            }
-        }
         Some(Self {
             kind,
             port,
@@ -207,7 +187,7 @@ const fn lie(name: &'static str, fault: Fault, count: usize, ends: Ends) -> Lie 
 }
 
 /// Lies about writes.
-const WRITES: [Lie; 13] = [
+const WRITES: [Lie; 14] = [
     lie("commit, then 500", Fault::CommitThen(500), 1, Ends::Well),
     lie("commit, then drop", Fault::CommitThenDrop, 1, Ends::Well),
     lie(
@@ -228,6 +208,12 @@ const WRITES: [Lie; 13] = [
     lie(
         "credentials expire",
         Fault::Answer(403),
+        FOR_EVER,
+        Ends::InError,
+    ),
+    lie(
+        "credentials expire, with 400",
+        Fault::Answer(400),
         FOR_EVER,
         Ends::InError,
     ),
@@ -635,6 +621,146 @@ async fn a_lying_azure_server_loses_doubles_and_tears_nothing() {
     every_lie_is_survived(Kind::Azure).await;
 }
 
+// --- what lists lack, and what a publish that died left --------------------------------------------------------
+
+/// A second revision of a day that lists do not show yet: a rebuilt ledger takes it over all the same, and nothing that it names is an orphan.
+async fn a_stale_list_hides_no_revision(kind: Kind) {
+    let Some(store) = Store::start(kind).await else {
+        return;
+    };
+    let proxy = Proxy::start(store.port).await;
+    let (url, options) = (store.url("stale"), store.options(proxy.port));
+    let folder = || tempfile::tempdir().expect("a folder");
+    let bench = Bench::open(&url, &options, folder()).await;
+    let first = bench.spool(0, &["100000001", "100000002"]).await;
+    bench.publish(first).await.expect("published");
+    proxy.forget("");
+    let second = bench.spool(1, &["100000003"]).await;
+    bench.publish(second).await.expect("published");
+    // Of the second revision, the list lacks the manifest.
+    proxy.forget("/_raw/");
+    proxy.forget("/inputs/");
+    proxy.rule(rule(&["GET"], "list", 0, Fault::StaleList));
+
+    let tenants = HashSet::from([TENANT.to_owned()]);
+    let (lake, ledger) = (&bench.tenant().lake, &bench.tenant().ledger);
+    let listed = manifest::all(lake).await.expect("listed");
+    let numbers: Vec<u32> = listed.into_values().flat_map(BTreeMap::into_keys).collect();
+    assert_eq!(numbers, [1], "the list is not stale");
+    let found = orphans::find(lake, ledger, &tenants).await.expect("found");
+    assert_eq!(found, [], "the inputs of a published revision are nobody's");
+
+    let other = Bench::open(&url, &options, folder()).await;
+    let app = &other.app;
+    let (restored, report) = rebuild::from_lake(&app.tenants, &app.config.jobs)
+        .await
+        .expect("rebuilt");
+    let revisions: Vec<u64> = restored
+        .partitions
+        .iter()
+        .map(|partition| partition.published.revision)
+        .collect();
+    assert_eq!(revisions, [2], "{report:?}");
+    assert_eq!(report.datasets[0].tasks, 2, "{report:?}");
+    assert_eq!(report.problems, []);
+    // A ledger that knows nothing of the second revision finds it by its key too.
+    let found = orphans::find(lake, &other.tenant().ledger, &tenants).await;
+    assert_eq!(found.expect("found"), []);
+
+    // What is listed and cannot be found names who knows what.
+    proxy.clear();
+    proxy.rule(rule(&["GET"], "/r000002", 0, Fault::Answer(404)));
+    let refused = orphans::find(lake, ledger, &tenants).await;
+    let refused = format!("{:#}", refused.expect_err("its references are unknown"));
+    assert!(
+        refused.contains("is listed and cannot be found"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_list_of_an_s3_server_hides_no_revision() {
+    a_stale_list_hides_no_revision(Kind::S3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_list_of_an_azure_server_hides_no_revision() {
+    a_stale_list_hides_no_revision(Kind::Azure).await;
+}
+
+/// A publish died after its manifest, which differed by the state alone; the next one finds the day as the ledger has it.
+#[tokio::test]
+async fn a_state_that_flips_back_after_a_publish_died_brings_ledger_and_lake_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = store::file_url(&folder.path().join("lake")).expect("a url");
+    let bench = Bench::open(&url, &BTreeMap::new(), folder).await;
+    let (lake, ledger) = (&bench.tenant().lake, &bench.tenant().ledger);
+    let half = bench.spool(0, &["100000001"]).await;
+    bench.publish(half).await.expect("published");
+    let row = async || {
+        let row = ledger.partition(TENANT, Dataset::MeetingList, DAY).await;
+        row.expect("read").expect("the partition")
+    };
+    let (first, id) = (
+        row().await,
+        PartitionId {
+            dataset: Dataset::MeetingList,
+            tenant: TENANT.into(),
+            dt: DAY,
+        },
+    );
+    assert_eq!((first.revision, first.complete), (1, true));
+    let intent = Intent {
+        revision: 2,
+        content_hash: first.content_hash.clone().expect("it is published"),
+        object_sha256: String::new(),
+        size_bytes: 1,
+        rows: 1,
+    };
+    let intend = async || {
+        let intended = ledger.intend(TENANT, Dataset::MeetingList, DAY, &intent);
+        intended.await.expect("recorded");
+    };
+    let newest = async || {
+        let mut records = manifest::after(lake, &id, 0).await.expect("read");
+        records.pop().expect("one").manifest
+    };
+
+    // Died before the manifest: nothing is ahead, and no revision repeats the first.
+    intend().await;
+    bench.publish(half).await.expect("checked");
+    assert_eq!((row().await.revision, row().await.intent), (1, None));
+
+    intend().await;
+    let record = newest().await;
+    let inputs = manifest::inputs(lake, &record).await.expect("inputs");
+    let partial = Revision {
+        id: id.clone(),
+        destination: record.destination,
+        number: 2,
+        reasons: vec!["one task is missing".into()],
+        rows: record.rows,
+        object: record.object,
+        content_hash: record.content_hash,
+        previous_sha256: first.manifest_sha256,
+        inputs,
+        rejects: BTreeMap::new(),
+        blank_columns: BTreeSet::new(),
+        unknown_columns: BTreeSet::new(),
+        coverage: None,
+    };
+    let put = manifest::put(lake, partial, Timestamp::now()).await;
+    let put = put.expect("a manifest");
+    bench.publish(half).await.expect("published");
+    let (now, newest) = (row().await, newest().await);
+    assert_eq!((now.revision, now.complete, now.intent), (3, true, None));
+    assert_eq!(
+        (newest.revision, newest.state),
+        (3, manifest::State::Complete)
+    );
+    assert_eq!(newest.previous_sha256, Some(put.sha256));
+}
+
 // --- the real binary ----------------------------------------------------------------------------------------------
 
 /// A store, a proxy in front of it, and the program with its lake behind both.
@@ -718,7 +844,11 @@ fn a_run_names_the_store_and_the_next_finishes(kind: Kind) {
     for (rule, words) in [
         (
             rule(&["PUT"], "part-0", 1, Fault::Answer(403)),
-            "credentials",
+            "get new credentials for the lake",
+        ),
+        (
+            rule(&["PUT"], "part-0", 0, Fault::Answer(400)),
+            "get new credentials for the lake",
         ),
         (rule(&["PUT"], "_raw", 0, Fault::Answer(503)), "run again"),
         (rule(&["PUT"], "/r0000", 1, Fault::Answer(429)), "run again"),
