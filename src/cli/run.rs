@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::progress::{self, Style};
-use super::{Common, StopSignals, bytes, number, table};
+use super::{Common, StopSignals, bytes, describe, exit_for, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
 use crate::pipeline;
@@ -171,22 +171,23 @@ pub async fn execute_app(
     drop(sender);
     let _ = shown.await;
     watcher.abort();
-    let summaries = results
+    let outcome = results
         .into_iter()
         .collect::<Result<Vec<_>>>()
-        .map_err(|error| pipeline::with_disk(error, &app.config.ledger_path))?;
+        .map_err(|error| pipeline::with_disk(error, &app.config.ledger_path));
     let ended = app
         .tenants
         .first()
         .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
-    app.ledger
-        .run_ended(
-            began,
-            ended,
-            exit_of(&summaries).number(),
-            &one_line(&summaries),
-        )
-        .await?;
+    let (code, told) = match &outcome {
+        Ok(summaries) => (exit_of(summaries), one_line(summaries)),
+        Err(error) => (exit_for(error), describe(error)),
+    };
+    let recorded = app.ledger.run_ended(began, ended, code.number(), &told);
+    let recorded = recorded.await;
+    // Why the run ended says more than why that could not be recorded.
+    let summaries = outcome?;
+    recorded?;
     Ok(summaries)
 }
 
