@@ -123,6 +123,7 @@ pub async fn reconcile(
 ) -> Result<Summary> {
     let mut run = Run::new(tenant, jobs, limits, stop, progress);
     run.insert_windows(scope).await?;
+    anyhow::ensure!(!planted!("planted-run-fails"), "planted");
     run.work(None).await?;
     run.publish_rest().await?;
     run.list_unsettled(scope).await?;
