@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::{Common, StopSignals, describe};
-use crate::clock::Clock;
 use crate::exit::Code;
 use crate::pipeline::{Tenant, with_disk};
 use crate::run::{self, Progress};
@@ -50,7 +49,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     }
     let mut signals = StopSignals::listen().context("could not listen for signals")?;
-    let app = Arc::new(App::open(config, Clock::system(), "serve").await?);
+    let clock = crate::failpoint::clock();
+    let app = Arc::new(App::open(config, clock.clone(), "serve").await?);
     app.note_lost_ledger().await?;
     let listener = TcpListener::bind(address)
         .await
@@ -66,7 +66,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             .map(|tenant| (tenant.name.clone(), tenant.time_zone.clone()))
             .collect(),
         jobs: app.config.jobs.clone().into(),
-        clock: Clock::system(),
+        clock,
         ready: Arc::clone(&ready),
     };
     // The pages outlive the work: until the last task has ended they say that it is stopping.
