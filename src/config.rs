@@ -336,6 +336,7 @@ fn workbook_limits(section: Section<'_>) -> decode::Limits {
     limits.columns = small(count("columns", 16_384, limits.columns.into()));
     limits.cells = count("cells", u32::MAX, limits.cells);
     limits.shared_strings = count("strings", u32::MAX, limits.shared_strings);
+    limits.formats = count("formats", u32::MAX, limits.formats);
     let time = section.optional("time", |field| {
         field.parse(|text| {
             text::duration_within(text, Duration::from_secs(1), Duration::from_secs(3600))

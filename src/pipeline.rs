@@ -21,11 +21,13 @@ pub use plausible::implausible;
 pub use replay::{Replayed, replay_partition};
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use arrow::array::RecordBatch;
+use futures::FutureExt as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -130,8 +132,8 @@ pub struct Published {
 
 /// Attempts of one generation of a task.
 const MOST_ATTEMPTS: u32 = 5;
-/// So often the same unreadable bytes come until the workbook is quarantined: a cut connection is not the data's fault, the same damage again
-/// and again is.
+/// So often the same bytes are not read until the workbook is quarantined: neither a cut connection nor a reader that a machine under load had
+/// no memory or time for is the data's fault, the same end again and again is.
 const MOST_DAMAGED: u32 = 3;
 /// Wait before the second attempt; doubled for each further one.
 const FIRST_DELAY: Duration = Duration::from_secs(60);
@@ -140,11 +142,21 @@ const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
 // --- one task -------------------------------------------------------------------------------------------------------
 
-/// Takes a task from wherever it was left to rows in the spool.
+/// Takes a task from wherever it was left to rows in the spool. A panic on the way is a mistake of ours that costs this attempt, and not the
+/// tasks beside it.
 ///
 /// # Errors
 /// When this machine is at fault; what Feishu or the data did wrong is recorded and returned as an [`Ended`].
 pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<Ended> {
+    // What the attempt had in memory is dropped; what it recorded is read again.
+    let attempt = AssertUnwindSafe(Box::pin(attempt(tenant, job, task)));
+    match attempt.catch_unwind().await {
+        Ok(ended) => ended,
+        Err(_) => panicked(tenant, task).await,
+    }
+}
+
+async fn attempt(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<Ended> {
     let fetched = match tenant.exporter.fetch(task, job.deadline).await {
         Ok(fetched) => fetched,
         Err(error) => return gave_up(tenant, task, error).await,
@@ -174,25 +186,76 @@ pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<
             let normalized = decode_and_normalize(&original, &limits, &fallback, &context)?;
             refuse_strangers(&spec, normalized)
         })
-        .await?
+        .await
     };
     drop(permit);
+    let normalized = match normalized {
+        Ok(normalized) => normalized,
+        Err(error) if error.is_panic() => Err(Broken::by_a_panic()),
+        Err(error) => return Err(error.into()),
+    };
     match normalized {
         Ok(normalized) => spool_rows(tenant, task, &fetched, &normalized).await,
-        Err(broken) if broken.is_ours => anyhow::bail!(broken.reason),
-        Err(broken) if broken.is_damaged => {
-            let damage = Damage::again(task, sha256);
-            if damage.times >= MOST_DAMAGED {
-                quarantine(tenant, task, &fetched, &broken).await
-            } else {
-                fetch_again(tenant, job, task, fetched, &broken, &damage).await
-            }
-        }
-        Err(broken) => quarantine(tenant, task, &fetched, &broken).await,
+        Err(broken) => not_taken(tenant, job, task, fetched, &broken).await,
     }
 }
 
-/// Unreadable bytes that a task was given; kept in place of its result until it has one.
+/// What becomes of a task whose workbook was not taken.
+async fn not_taken(
+    tenant: &Tenant,
+    job: &JobSpec,
+    task: &TaskRow,
+    fetched: State,
+    broken: &Broken,
+) -> Result<Ended> {
+    let State::Fetched { sha256, .. } = &fetched else {
+        anyhow::bail!("only fetched bytes can be refused")
+    };
+    match broken.blame {
+        Blame::Data => quarantine(tenant, task, &fetched, broken).await,
+        Blame::Machine => read_again(tenant, task, fetched, broken).await,
+        Blame::Bytes | Blame::Reader => {
+            let damage = Damage::again(task, sha256);
+            if damage.times >= MOST_DAMAGED {
+                return quarantine(tenant, task, &fetched, broken).await;
+            }
+            let ended = match broken.blame {
+                Blame::Bytes => fetch_again(tenant, job, task, fetched, broken).await?,
+                _ => read_again(tenant, task, fetched, broken).await?,
+            };
+            if matches!(ended, Ended::Deferred { .. }) {
+                let damage = serde_json::to_string(&damage)?;
+                tenant.ledger.note(task, &damage).await?;
+            }
+            Ok(ended)
+        }
+    }
+}
+
+/// Gives up an attempt that panicked; the next one goes on from what was recorded.
+async fn panicked(tenant: &Tenant, task: &TaskRow) -> Result<Ended> {
+    let spec = &task.spec;
+    let tasks = tenant
+        .ledger
+        .tasks_of(&spec.tenant, spec.dataset(), task.job_window)
+        .await?;
+    let state = tasks
+        .into_iter()
+        .find(|known| known.spec.key == spec.key)
+        .map_or_else(|| task.machine.clone(), |known| known.machine);
+    let message = "meetlake gave up in the middle of this task, which is a mistake in it; the log says where. Please report it";
+    if task.attempts + 1 >= MOST_ATTEMPTS {
+        let cause = Cause {
+            kind: CauseKind::Other,
+            word: "other".to_owned(),
+            message: message.to_owned(),
+        };
+        return fail(tenant, task, &state, cause).await;
+    }
+    put_off(tenant, task, state, "other", message).await
+}
+
+/// Bytes that a task was given and that were not read; kept in place of its result until it has one.
 #[derive(Debug, Serialize, Deserialize)]
 struct Damage {
     /// Which bytes.
@@ -303,10 +366,32 @@ fn query_window(start: i64, end: i64) -> Option<Window> {
 struct Broken {
     reason: String,
     findings: Findings,
-    /// Whether the bytes themselves are unreadable, and not what they say.
-    is_damaged: bool,
-    /// Whether this machine is at fault, and the workbook has not been read.
-    is_ours: bool,
+    blame: Blame,
+}
+
+/// What is to blame for a workbook that was not taken, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// What it says breaks the contract.
+    Data,
+    /// Its bytes are unreadable, perhaps only this time.
+    Bytes,
+    /// Its reader did not live to its end: because of it, or because the machine had no memory or time left.
+    Reader,
+    /// This machine: no reader could be started.
+    Machine,
+}
+
+impl Broken {
+    /// A workbook in the middle of which our own code gave up.
+    fn by_a_panic() -> Box<Self> {
+        Box::new(Self {
+            reason: "meetlake gave up in the middle of reading it, which is a mistake in it; the log says where. Please report it"
+                .to_owned(),
+            findings: Findings::default(),
+            blame: Blame::Reader,
+        })
+    }
 }
 
 fn decode_and_normalize(
@@ -315,6 +400,7 @@ fn decode_and_normalize(
     fallback: &decode::Fallback,
     context: &normalize::Context,
 ) -> Result<Normalized, Box<Broken>> {
+    crash_point!("w07-decoding");
     let mut normalizer = Normalizer::new(context);
     let read = if context.contract.dataset.is_report() {
         decode::report(original, context.contract, &mut normalizer)
@@ -328,16 +414,19 @@ fn decode_and_normalize(
         )
     };
     let summary = read.map_err(|error| {
-        let is_damaged = matches!(
-            error,
-            decode::Error::Empty | decode::Error::NotAWorkbook(_) | decode::Error::Container(_)
-        );
+        let blame = match error {
+            decode::Error::Empty | decode::Error::NotAWorkbook(_) | decode::Error::Container(_) => {
+                Blame::Bytes
+            }
+            decode::Error::Reader(_) => Blame::Reader,
+            decode::Error::NoReader(_) => Blame::Machine,
+            _ => Blame::Data,
+        };
         Box::new(Broken {
             // It may quote the names of sheets and columns.
             reason: telemetry::harmless(&error.to_string()),
             findings: Findings::default(),
-            is_damaged,
-            is_ours: matches!(error, decode::Error::NoReader(_)),
+            blame,
         })
     })?;
     let left_to_calamine = summary.reader.left_to_calamine();
@@ -358,8 +447,7 @@ fn decode_and_normalize(
             Err(Box::new(Broken {
                 reason: quarantine.reason.to_string(),
                 findings: quarantine.findings,
-                is_damaged: false,
-                is_ours: false,
+                blame: Blame::Data,
             }))
         }
     }
@@ -372,8 +460,7 @@ fn refuse_strangers(spec: &TaskSpec, normalized: Normalized) -> Result<Normalize
         Some(reason) => Err(Box::new(Broken {
             reason,
             findings: normalized.findings,
-            is_damaged: true,
-            is_ours: false,
+            blame: Blame::Bytes,
         })),
     }
 }
@@ -386,7 +473,6 @@ async fn fetch_again(
     task: &TaskRow,
     fetched: State,
     broken: &Broken,
-    damage: &Damage,
 ) -> Result<Ended> {
     let machine = Machine {
         first_poll: Duration::ZERO,
@@ -402,10 +488,34 @@ async fn fetch_again(
         };
         return fail(tenant, task, &step.state, cause).await;
     }
-    let ended = put_off(tenant, task, step.state, "data", &message).await?;
-    let damage = serde_json::to_string(damage)?;
-    tenant.ledger.note(task, &damage).await?;
-    Ok(ended)
+    put_off(tenant, task, step.state, "data", &message).await
+}
+
+/// Puts a task off whose download is here and was not read; the next attempt reads the same bytes. One that is never read because of this
+/// machine fails when its attempts are used up, and the next run tries it again.
+async fn read_again(
+    tenant: &Tenant,
+    task: &TaskRow,
+    fetched: State,
+    broken: &Broken,
+) -> Result<Ended> {
+    let (word, message) = match broken.blame {
+        Blame::Machine => ("local", broken.reason.clone()),
+        _ => (
+            "data",
+            format!("the download was not read: {}", broken.reason),
+        ),
+    };
+    tracing::warn!(task.key = %task.spec.key, dataset = %task.spec.dataset(), "{message}");
+    if task.attempts + 1 >= MOST_ATTEMPTS {
+        let cause = Cause {
+            kind: crate::run::summary::cause_kind(word),
+            word: word.to_owned(),
+            message,
+        };
+        return fail(tenant, task, &fetched, cause).await;
+    }
+    put_off(tenant, task, fetched, word, &message).await
 }
 
 /// Puts the rows into the spool, by the partition they fall into, and records them with what their children need.

@@ -80,15 +80,19 @@ pub fn due(
         })
         .collect();
     let is_new_firing = schedule.is_none_or(|schedule| schedule.last_firing < firing);
-    let again = if is_new_firing {
-        lookback(job, now, firing, known)
-    } else {
-        Vec::new()
-    };
+    let mut again = exported_in_the_future(job, now, known);
+    if is_new_firing {
+        let late = lookback(job, now, firing, known);
+        again.extend(late);
+    }
     let watermark = newest
         .map(|window| window.end())
         .or(schedule.map(|schedule| schedule.watermark));
-    let last_firing = schedule.map_or(firing, |schedule| schedule.last_firing.max(firing));
+    let last_firing = match schedule {
+        // A firing that is still to come was handled by a clock that was wrong.
+        Some(schedule) if schedule.last_firing <= now => schedule.last_firing.max(firing),
+        _ => firing,
+    };
     Due {
         new,
         again,
@@ -97,6 +101,21 @@ pub fn due(
             last_firing,
         }),
     }
+}
+
+/// Windows whose tasks ended and that a clock which ran ahead called over: what was exported then may be half a day. Each is exported once more
+/// when it is due. A clock that was ahead by less than the settle delay did no harm.
+fn exported_in_the_future(job: &JobSpec, now: Timestamp, known: &[WindowRow]) -> Vec<Window> {
+    let settle = SignedDuration::try_from(job.settle_delay).unwrap_or(SignedDuration::MAX);
+    let latest = now.checked_add(settle).unwrap_or(Timestamp::MAX);
+    known
+        .iter()
+        .filter(|row| {
+            matches!(row.state, WindowState::Settled | WindowState::Stuck)
+                && row.covered_at > latest
+        })
+        .map(|row| row.window)
+        .collect()
 }
 
 /// Windows within the lookback whose tasks all ended and that this firing has not covered yet.

@@ -99,6 +99,9 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(15 * 60);
 const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 /// Calls under way get this long after a stop was asked for: less than the 30 s that Kubernetes waits, with time left to publish.
 const GRACE: Duration = Duration::from_secs(5);
+/// A publish gets this long after a stop was asked for: a store that hangs would keep the process for as long as its requests are tried
+/// again. What is dropped then is as after a kill, and the next run goes on from there.
+const PUBLISH_GRACE: Duration = Duration::from_secs(15);
 /// A server tries what was refused (a bucket, a secret, a scope) again after so many seconds.
 const TRY_AGAIN_S: i64 = 300;
 /// A report's day may reach so far into the days beside it.
@@ -120,6 +123,7 @@ pub async fn reconcile(
 ) -> Result<Summary> {
     let mut run = Run::new(tenant, jobs, limits, stop, progress);
     run.insert_windows(scope).await?;
+    anyhow::ensure!(!planted!("planted-run-fails"), "planted");
     run.work(None).await?;
     run.publish_rest().await?;
     run.list_unsettled(scope).await?;
@@ -154,6 +158,8 @@ struct Run {
     summary: Summary,
     /// When tasks that still have not ended after a stop are given up, by the machine's clock.
     abort_at: Option<tokio::time::Instant>,
+    /// When a publish that still has not ended after a stop is dropped, by the machine's clock.
+    drop_at: Option<tokio::time::Instant>,
     /// When something refused to work; a server tries it again after a while.
     refused_at: Option<Timestamp>,
     /// Tasks that a job may still plan in this run.
@@ -195,6 +201,7 @@ impl Run {
             summary: Summary::new(&tenant.name),
             last_publish: tenant.clock.now(),
             abort_at: None,
+            drop_at: None,
             refused_at: None,
             tenant,
             jobs,
@@ -242,10 +249,14 @@ impl Run {
                     Some(()) => self.on_tick().await?,
                     None => ticks = None,
                 },
-                Some(done) = self.publishing.join_next() => {
-                    let (dataset, windows, result) = done.context("a publish was aborted")?;
-                    self.after_publish(dataset, &windows, result).await?;
-                }
+                Some(done) = self.publishing.join_next() => match done {
+                    Ok((dataset, windows, result)) => {
+                        self.after_publish(dataset, &windows, result).await?;
+                    }
+                    // Dropped by the grace period's end.
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => return Err(error).context("a publish panicked"),
+                },
                 Some(done) = self.tasks.join_next() => match done {
                     Ok((job, task, result)) => self.after_task(&job, &task, result).await?,
                     // Aborted by the grace period's end; its state is in the ledger.
@@ -256,6 +267,10 @@ impl Run {
                 () = sleep_until(self.abort_at), if self.abort_at.is_some() => {
                     self.abort_at = None;
                     self.tasks.abort_all();
+                }
+                () = sleep_until(self.drop_at), if !self.publishing.is_empty() => {
+                    self.leave_publishing();
+                    self.publishing.abort_all();
                 }
                 () = clock.sleep(next_look) => {}
             }
@@ -286,7 +301,23 @@ impl Run {
     /// Somebody asked to stop.
     fn stop_tasks(&mut self) {
         self.summary.stopped = true;
+        self.drop_at = Some(tokio::time::Instant::now() + PUBLISH_GRACE);
         self.let_tasks_end();
+    }
+
+    /// Leaves what is not published to the next run.
+    fn leave_publishing(&mut self) {
+        self.summary.stopped = true;
+        self.to_publish.clear();
+        self.warn(
+            "the lake took too long after the stop; the next run publishes what is left".to_owned(),
+        );
+    }
+
+    /// Whether the time that a publish has after a stop is over.
+    fn is_too_late(&self) -> bool {
+        self.drop_at
+            .is_some_and(|at| at <= tokio::time::Instant::now())
     }
 
     /// Lets waiting tasks end where they stand, and calls under way a little time.
@@ -363,7 +394,9 @@ impl Run {
     /// When nothing is under way: waits for the next deferred task, if there is one worth waiting for, and says whether to go on.
     async fn wait_for_deferred(&mut self) -> Result<bool> {
         if !self.may_begin() || !self.to_publish.is_empty() {
-            return Ok(!self.to_publish.is_empty() && self.summary.storage_error.is_none());
+            return Ok(!self.to_publish.is_empty()
+                && self.summary.storage_error.is_none()
+                && !self.is_too_late());
         }
         let blocked = self.idle_datasets();
         let Some(next) = self
@@ -619,7 +652,8 @@ impl Run {
     // --- publishing ---------------------------------------------------------------------------------------------
 
     async fn start_publishing(&mut self) -> Result<()> {
-        if !self.publishing.is_empty() || self.summary.storage_error.is_some() {
+        if !self.publishing.is_empty() || self.summary.storage_error.is_some() || self.is_too_late()
+        {
             return Ok(());
         }
         let now = self.tenant.clock.now();
@@ -785,11 +819,18 @@ impl Run {
             let Some(job) = self.job(dataset) else {
                 continue;
             };
-            if left.is_empty() || self.summary.storage_error.is_some() {
+            if left.is_empty() || self.summary.storage_error.is_some() || self.is_too_late() {
                 continue;
             }
             let windows: Vec<Window> = left.into_iter().collect();
-            let result = pipeline::publish_windows(&self.tenant, &job, &windows, &|_| {}).await;
+            let (stop, drop_at) = (self.stop.clone(), self.drop_at);
+            let result = tokio::select! {
+                result = pipeline::publish_windows(&self.tenant, &job, &windows, &|_| {}) => result,
+                () = after_stop(&stop, drop_at) => {
+                    self.leave_publishing();
+                    break;
+                }
+            };
             self.after_publish(dataset, &windows, result).await?;
         }
         pipeline::remember(&self.tenant).await
@@ -873,6 +914,17 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// When a publish is dropped: at `drop_at`, or some time after a stop that nobody has noticed yet.
+async fn after_stop(stop: &CancellationToken, drop_at: Option<tokio::time::Instant>) {
+    match drop_at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => {
+            stop.cancelled().await;
+            tokio::time::sleep(PUBLISH_GRACE).await;
+        }
     }
 }
 

@@ -135,7 +135,10 @@ async fn status_page(State(pages): State<Pages>) -> Response {
         Ok(days) => days,
         Err(response) => return response,
     };
-    let attention = pages.ledger.attention(20).await.unwrap_or_default();
+    let attention = match pages.ledger.attention(20).await {
+        Ok(attention) => attention,
+        Err(error) => return unreadable(&error),
+    };
     let mut body = String::new();
     for row in &rows {
         let _ = write!(

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::progress::{self, Style};
-use super::{Common, StopSignals, bytes, number, table};
+use super::{Common, StopSignals, bytes, describe, exit_for, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
+use crate::job::JobSpec;
 use crate::pipeline;
+use crate::run::days::{self, Day};
 use crate::run::summary::Lost;
 use crate::run::{self, DatasetSummary, Limits, Scope, Summary};
 
@@ -126,7 +128,8 @@ pub(super) async fn execute(
     )
     .await?;
     if args.json {
-        println!("{}", to_json(&summaries));
+        let days = days_of(&app, args.tenant.as_deref()).await?;
+        println!("{}", to_json(&summaries, &days));
     } else {
         print_summaries(&summaries);
     }
@@ -171,22 +174,23 @@ pub async fn execute_app(
     drop(sender);
     let _ = shown.await;
     watcher.abort();
-    let summaries = results
+    let outcome = results
         .into_iter()
         .collect::<Result<Vec<_>>>()
-        .map_err(|error| pipeline::with_disk(error, &app.config.ledger_path))?;
+        .map_err(|error| pipeline::with_disk(error, &app.config.ledger_path));
     let ended = app
         .tenants
         .first()
         .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
-    app.ledger
-        .run_ended(
-            began,
-            ended,
-            exit_of(&summaries).number(),
-            &one_line(&summaries),
-        )
-        .await?;
+    let (code, told) = match &outcome {
+        Ok(summaries) => (exit_of(summaries), one_line(summaries)),
+        Err(error) => (exit_for(error), describe(error)),
+    };
+    let recorded = app.ledger.run_ended(began, ended, code.number(), &told);
+    let recorded = recorded.await;
+    // Why the run ended says more than why that could not be recorded.
+    let summaries = outcome?;
+    recorded?;
     Ok(summaries)
 }
 
@@ -210,10 +214,25 @@ pub fn exit_of(summaries: &[Summary]) -> Code {
     }
 }
 
-/// The machine-readable end of a run.
+/// The machine-readable end of a run, with what became of each due day.
 #[must_use]
-pub fn to_json(summaries: &[Summary]) -> String {
-    json!({ "exit_code": exit_of(summaries).number(), "settled": summaries.iter().all(Summary::is_settled), "tenants": summaries }).to_string()
+pub fn to_json(summaries: &[Summary], days: &[Day]) -> String {
+    let settled = summaries.iter().all(Summary::is_settled);
+    json!({ "exit_code": exit_of(summaries).number(), "settled": settled, "tenants": summaries, "days": days }).to_string()
+}
+
+/// Every due day of every job, of one tenant or of all.
+async fn days_of(app: &App, only: Option<&str>) -> Result<Vec<Day>> {
+    let mut all = Vec::new();
+    for tenant in &app.tenants {
+        let is_wanted = only.is_none_or(|name| name == tenant.name);
+        let (ledger, zone, now) = (&app.ledger, &tenant.time_zone, tenant.clock.now());
+        let of_tenant = |job: &&JobSpec| is_wanted && job.tenants.contains(&tenant.name);
+        for job in app.config.jobs.iter().filter(of_tenant) {
+            all.extend(days::days(ledger, &tenant.name, zone, job, now).await?);
+        }
+    }
+    Ok(all)
 }
 
 fn one_line(summaries: &[Summary]) -> String {

@@ -1,27 +1,30 @@
 //! `meetlake serve`: the jobs on their schedules, and a page that shows what is there.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args as ClapArgs;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::open::App;
-use super::{Common, StopSignals};
+use super::{Common, StopSignals, describe};
 use crate::exit::Code;
 use crate::failpoint;
-use crate::pipeline::{Tenant, is_of_ledger_disk, with_disk};
+use crate::pipeline::{Tenant, with_disk};
 use crate::run::{self, Progress};
 use crate::scheduler::Heartbeat;
 use crate::server::{self, Pages};
+use crate::telemetry::harmless;
 
-/// Wait before work begins again on a ledger whose disk gave way.
-const DISK_AGAIN: Duration = Duration::from_secs(30);
+/// Wait before a tenant's work begins again that this machine put an end to.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Arguments of `meetlake serve`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -108,8 +111,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     outcome.map(|()| Code::Done)
 }
 
-/// Serves one tenant. Where the ledger's disk gives way under it, the work begins again after a while from what was recorded: a full disk is
-/// mended by people, who should not have to start the server too.
+/// Serves one tenant. Where this machine gives way under it (the ledger's disk is full, or a mistake of ours), the work begins again after a
+/// while from what was recorded: people who mend the cause should not have to start the server too, and the other tenants have no part in it.
+/// Only a ledger that another process has taken over, or that cannot be read, ends it.
 async fn serve_tenant(
     app: &App,
     tenant: Arc<Tenant>,
@@ -120,19 +124,40 @@ async fn serve_tenant(
     let (jobs, limits) = (&app.config.jobs, app.limits());
     loop {
         let (tenant, stop_run, progress) = (Arc::clone(&tenant), stop.clone(), progress.clone());
-        let served = run::serve(tenant, jobs, &limits, stop_run, progress, &mut ticks).await;
+        let name = tenant.name.clone();
+        let served = run::serve(tenant, jobs, &limits, stop_run, progress, &mut ticks);
+        // What the loop had in memory is dropped.
+        let served = match AssertUnwindSafe(Box::pin(served)).catch_unwind().await {
+            Ok(served) => served.map_err(|error| with_disk(error, &app.config.ledger_path)),
+            Err(_) => Err(anyhow!("meetlake gave up in the middle of its work")),
+        };
         match served {
-            Err(error) if is_of_ledger_disk(&error) && !stop.is_cancelled() => {
-                let error = with_disk(error, &app.config.ledger_path);
-                tracing::error!(again_in_s = DISK_AGAIN.as_secs(), "{error:#}");
+            Err(error) if !is_final(&error) && !stop.is_cancelled() => {
+                tracing::error!(
+                    tenant = name,
+                    again_in_s = AGAIN.as_secs(),
+                    "{}",
+                    harmless(&describe(&error))
+                );
             }
             ended => return ended,
         }
         tokio::select! {
-            () = tokio::time::sleep(DISK_AGAIN) => {}
+            () = tokio::time::sleep(AGAIN) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
+}
+
+/// Whether waiting does not cure an error: the ledger is not ours any more, or is none.
+fn is_final(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        use crate::ledger::Error::{Fenced, Locked, Newer, Unreadable};
+        matches!(
+            cause.downcast_ref(),
+            Some(Locked { .. } | Fenced { .. } | Newer { .. } | Unreadable { .. })
+        )
+    })
 }
 
 fn log(progress: &Progress) {

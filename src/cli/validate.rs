@@ -2,13 +2,15 @@
 //!
 //! Takes the configuration's path; gives every problem, or each job with its next firings as its zone's clocks show them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Serialize, Serializer};
 
-use crate::config::{self, Config, Environment, Problem, show_duration};
+use crate::config::{self, Config, Environment, Position, Problem, show_duration};
+use crate::dataset::Dataset;
 use crate::exit;
 use crate::job::JobSpec;
 use crate::schedule::Schedule;
@@ -108,12 +110,14 @@ impl<'p> Report<'p> {
 
     fn of_config(path: &'p Path, config: Config, now: Timestamp) -> Self {
         let jobs = config.jobs.iter().map(|job| JobReport::new(job, now));
+        let mut warnings = config.warnings;
+        warnings.extend(without_a_report(path, &config.jobs));
         Self {
             config: path,
             valid: true,
             problems: Vec::new(),
             jobs: jobs.collect(),
-            warnings: config.warnings,
+            warnings,
         }
     }
 
@@ -141,6 +145,24 @@ impl<'p> Report<'p> {
             problems => writeln!(out, "{path}: {}", count(problems, "problem")),
         }
     }
+}
+
+/// Tenants whose meeting lists nothing speaks against: a list that lacks meetings, or all of them, is noticed by the daily report's count.
+fn without_a_report(path: &Path, jobs: &[JobSpec]) -> Vec<Problem> {
+    let of = |dataset: Dataset| {
+        let jobs = jobs.iter().filter(move |job| job.dataset == dataset);
+        let tenants = jobs.flat_map(|job| job.tenants.iter().map(String::as_str));
+        tenants.collect::<BTreeSet<&str>>()
+    };
+    let (lists, reports) = (of(Dataset::MeetingList), of(Dataset::DailyReport));
+    let unchecked = lists.difference(&reports);
+    let warning = |tenant: &&str| {
+        let message = format!(
+            "`{tenant}` has a meeting_list job and no daily_report job: a list that wrongly lacks meetings, or is empty, cannot be noticed; add one"
+        );
+        Problem::new(path, Position::START, message)
+    };
+    unchecked.map(warning).collect()
 }
 
 impl JobReport {
@@ -298,6 +320,7 @@ mod tests {
         let (code, text) = validate(&[("meetings.toml", job)], false);
         assert_eq!(code, exit::Code::Done, "{text}");
         insta::assert_snapshot!(text, @r#"
+        warning: meetlake.toml:1:1: `acme` has a meeting_list job and no daily_report job: a list that wrongly lacks meetings, or is empty, cannot be noticed; add one
         meetings: meeting_list of acme
           windows of 1d, settled after 90m, looked back on for 3d; missed windows: all
           fires 30 1 * * * (America/New_York), jitter 0s
@@ -313,6 +336,21 @@ mod tests {
 
         meetlake.toml is valid: 1 job
         "#);
+    }
+
+    #[test]
+    fn a_meeting_list_that_no_report_checks_is_warned_of() {
+        let (list, report) = (
+            "dataset = 'meeting_list'\ncron = '0 3 * * *'\n",
+            "dataset = 'daily_report'\ncron = '0 3 * * *'\n",
+        );
+        let (code, text) = validate(&[("meetings.toml", list)], false);
+        assert_eq!(code, exit::Code::Done, "{text}");
+        let warning =
+            "warning: meetlake.toml:1:1: `acme` has a meeting_list job and no daily_report job";
+        assert!(text.starts_with(warning), "{text}");
+        let (_, text) = validate(&[("meetings.toml", list), ("days.toml", report)], false);
+        assert!(!text.contains("warning"), "{text}");
     }
 
     #[test]

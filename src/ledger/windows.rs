@@ -144,7 +144,8 @@ impl Ledger {
     }
 
     /// Inserts the windows that are not there yet, starts another generation of those that are asked for again, and moves the schedule, in one
-    /// transaction. Inserting a window twice changes nothing, except that one that was skipped becomes due when it is asked for as due.
+    /// transaction. Inserting a window twice changes nothing, except that one that was skipped, or was called lost by a clock that was wrong,
+    /// becomes due when it is asked for as due.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
@@ -164,7 +165,7 @@ impl Ledger {
                 "INSERT INTO job_window (tenant, dataset, start_at, end_at, job, due_at, state, generation, covered_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8) \
                  ON CONFLICT (tenant, dataset, start_at, end_at) DO UPDATE SET state = excluded.state, job = excluded.job \
-                 WHERE job_window.state = 'skipped' AND excluded.state = 'due'",
+                 WHERE job_window.state IN ('skipped', 'lost') AND excluded.state = 'due'",
             )
             .bind(tenant)
             .bind(of.as_str())

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use arrow::array::RecordBatch;
 use jiff::civil::Date;
 
-use super::{Source, Tenant, context_of, decode_and_normalize, parents, split};
+use super::{Blame, Broken, Source, Tenant, context_of, decode_and_normalize, parents, split};
 use crate::job::JobSpec;
 use crate::ledger::Parent;
 use crate::normalize::Findings;
@@ -95,9 +95,13 @@ async fn reread_one(
         context_of(tenant, job, &spec, source),
     );
     let work = move || decode_and_normalize(&original, &limits, &fallback, &context);
-    let normalized = match tokio::task::spawn_blocking(work).await? {
+    let read = match tokio::task::spawn_blocking(work).await {
+        Err(error) if error.is_panic() => Err(Broken::by_a_panic()),
+        read => read?,
+    };
+    let normalized = match read {
         Ok(normalized) => normalized,
-        Err(broken) if broken.is_ours => return Err(anyhow!(broken.reason)),
+        Err(broken) if broken.blame == Blame::Machine => return Err(anyhow!(broken.reason)),
         Err(broken) => return Ok(Err(anyhow!(broken.reason))),
     };
     Ok(Ok(Reread {

@@ -220,7 +220,9 @@ impl Run {
                 .ledger
                 .schedule(&job.name, &self.tenant.name)
                 .await?;
-            if state.is_some_and(|state| state.last_firing >= firing) {
+            // One that is still to come was handled by a clock that was wrong.
+            let is_handled = |last: Timestamp| last >= firing && last <= now;
+            if state.is_some_and(|state| is_handled(state.last_firing)) {
                 continue;
             }
             if job.overlap == OverlapPolicy::Skip && self.in_flight_of(job.dataset) {

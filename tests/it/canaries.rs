@@ -1,8 +1,8 @@
 //! Secrets and personal data go where they belong and nowhere else.
 //!
 //! Each secret is a string of its own, a canary. The program is taken through every verb at the most talkative log level, in text and in JSON,
-//! against an API and a store that send back what they are told; then everything it wrote or said is searched. Personal data is the product:
-//! workbooks, packs, Parquet and the spool hold it. Logs, errors, names of files, the ledger, manifests, quarantine records and pages must not.
+//! against an API and a store that send back what they are told; then everything it wrote or said is searched. A secret is in none of it. Personal
+//! data is the product: workbooks, packs, Parquet and the spool hold it. Logs, errors, names of files, the ledger, manifests, quarantine records and pages must not.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -94,6 +94,38 @@ impl Places {
             if is_ledger || is_record || name == "child.log" {
                 self.add(name, bytes);
             }
+        }
+    }
+
+    /// Every file of the program's own, the product too, unpacked: no secret is in any of it. Left out are the files that secrets are read from.
+    fn add_every_file(&mut self, folder: &Path) {
+        for (path, (bytes, _)) in crate::app::snapshot(folder) {
+            let name = path.strip_prefix(folder).expect("below it").display();
+            let name = name.to_string();
+            if matches!(name.as_str(), "refresh" | "secret") {
+                continue;
+            }
+            self.add_unpacked(&name, &bytes);
+            if name.ends_with(".parquet") {
+                let rows = crate::lake::rows_of(&path);
+                self.add(format!("{name}, its rows"), format!("{rows:?}"));
+            }
+            self.add(name, bytes);
+        }
+    }
+
+    /// The parts of a zip, and of those in it.
+    fn add_unpacked(&mut self, name: &str, bytes: &[u8]) {
+        let Ok(mut zip) = zip::ZipArchive::new(std::io::Cursor::new(bytes)) else {
+            return;
+        };
+        for index in 0..zip.len() {
+            let mut part = zip.by_index(index).expect("a part");
+            let name = format!("{name}/{}", part.name().expect("a name"));
+            let mut bytes = Vec::new();
+            part.read_to_end(&mut bytes).expect("it is whole");
+            self.add_unpacked(&name, &bytes);
+            self.add(name, bytes);
         }
     }
 
@@ -392,12 +424,34 @@ fn no_secret_and_nobody_s_data_is_where_it_should_not_be() {
             &["doctor"],
             &["doctor", "--json"],
             &["run", "--deadline", "3s", "--json"],
+            &["verify"],
+            &["verify", "--json"],
+            &["replay"],
+            &["replay", "--json"],
+            &["orphans"],
+            &["orphans", "--older-than", "1s", "--delete", "--json"],
+            &["retry", "--quarantine", "--deadline", "3s"],
         ] {
             let output = crate::app::finish(&mut command(&app, args, format));
             places.add_output(&args.join(" "), &output);
         }
     }
     serve(&app, &mut places);
+    for format in FORMATS {
+        for file in crate::lake::below(&app.path("")) {
+            let name = file.file_name().expect("a name").to_string_lossy();
+            if name.starts_with("meetlake.db") {
+                places.add(
+                    format!("before the rebuild: {name}"),
+                    fs::read(&file).expect("it is there"),
+                );
+                fs::remove_file(&file).expect("removed");
+            }
+        }
+        let output = crate::app::finish(&mut command(&app, &["ledger", "rebuild"], format));
+        assert_eq!(output.code, 0, "{output:?}");
+        places.add_output("ledger rebuild", &output);
+    }
     places.add_folder(app.path("").as_path());
     debug_and_panic(&app, &gate, &mut places);
 
@@ -420,6 +474,21 @@ fn no_secret_and_nobody_s_data_is_where_it_should_not_be() {
     );
     canaries.extend(tokens);
     let secrets = canaries.len();
+    assert!(secrets >= 20, "{secrets} canaries");
+    let mut everything = Places::default();
+    everything.add_every_file(app.path("").as_path());
+    let kinds = [".parquet, its rows", ".xml", "r000001.json", "meetlake.db"];
+    for kind in kinds {
+        let is_there = everything.0.iter().any(|place| place.name.ends_with(kind));
+        assert!(is_there, "no {kind} was searched");
+    }
+    println!(
+        "{} files and parts of files, {} bytes, searched for the secrets",
+        everything.0.len(),
+        everything.bytes()
+    );
+    let found = everything.find(&canaries);
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
     canaries.extend(personal_data(&app));
     let found = places.find(&canaries);
     println!(

@@ -1,6 +1,7 @@
 //! `meetlake demo`: continued when interrupted, unchanged when repeated, the same for the same seed.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use meetlake_simulator::Company;
 use serde_json::Value;
 
 use crate::app::{Output, binary, content_hashes, finish, snapshot, zone};
-use crate::lake::unsound;
+use crate::lake::{below, unsound};
 use crate::truth::Truth;
 
 const DAYS: u32 = 3;
@@ -88,16 +89,28 @@ fn another_seed_or_length_in_the_same_folder_is_refused_with_a_way_out() {
 #[test]
 fn an_interrupted_demo_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    for wait_ms in [300, 700, 1_100] {
+    // Killed when it has written something more than before: in the middle of it, however fast the machine is.
+    let written = || below(folder.path()).len();
+    let mut interrupted = 0;
+    for _ in 0..3 {
+        let before = written();
         let mut child = demo(folder.path(), "3", &[])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        std::thread::sleep(Duration::from_millis(wait_ms));
+        while written() < before + 8 && child.try_wait().expect("a child of ours").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let _ = child.kill();
-        child.wait().expect("a child of ours");
+        let status = child.wait().expect("a child of ours");
+        interrupted += u32::from(status.signal() == Some(9));
     }
+    println!(
+        "{interrupted} of 3 demos were interrupted, {} files then",
+        written()
+    );
+    assert!(interrupted > 0, "nothing was interrupted");
     let output = run(folder.path(), "3", &[]);
     assert_eq!(output.code, 0, "{output:?}");
     assert_conserved(folder.path(), 3);

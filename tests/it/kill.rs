@@ -3,6 +3,7 @@
 //! `MEETLAKE_WHOLE_MS`, from which the instants are drawn, and `MEETLAKE_LAKE`, the only lake that is then worked on.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -112,6 +113,10 @@ struct Toll {
     /// Of last starts that still had something to do: until everything was settled.
     settled: Mutex<Vec<Duration>>,
     longest_end: Mutex<Duration>,
+    /// Requests to terminate that came before the process listened for them, and before it had made any call.
+    unheard: AtomicU64,
+    /// Of the deaths, those of `serve`.
+    of_serve: AtomicU64,
 }
 
 fn spawn(app: &TestApp) -> Child {
@@ -168,8 +173,13 @@ fn one_lake(death: Death, course: Course, lake: u64, toll: &Toll) {
     let reader = Reader::start(app.lake());
     let mut checker = Checker::new(&app, None);
     let mut wrong = Vec::new();
-    for _ in 0..DEATHS_A_LAKE {
-        let mut child = spawn(&app);
+    for number in 0..DEATHS_A_LAKE {
+        let (is_serve, calls) = (death == Death::Terminate && number % 2 == 1, app.calls());
+        let mut child = if is_serve {
+            app.spawn(&["serve"])
+        } else {
+            spawn(&app)
+        };
         // So that ten deaths are spread over one whole run.
         let first_call = live(&app, &mut child, draws.up_to(course.whole.mul_f64(0.3)));
         toll.first_calls
@@ -187,9 +197,17 @@ fn one_lake(death: Death, course: Course, lake: u64, toll: &Toll) {
             Death::Terminate => {
                 signal(&child, "TERM");
                 let (code, took) = wait(&mut child, Duration::from_secs(25));
-                // None: the signal came before the process listened to it, so before it had begun anything.
-                if !matches!(code, Some(0 | 3) | None) {
-                    wrong.push(format!("asked to terminate, it ended with {code:?}"));
+                let signal = child.wait().expect("a child of ours").signal();
+                let is_unheard = signal == Some(15) && app.calls() == calls;
+                toll.unheard
+                    .fetch_add(u64::from(is_unheard), Ordering::Relaxed);
+                toll.of_serve
+                    .fetch_add(u64::from(is_serve), Ordering::Relaxed);
+                let is_polite = code == Some(0) || code == Some(3) && !is_serve;
+                if !is_polite && !is_unheard {
+                    wrong.push(format!(
+                        "asked to terminate, it ended with {code:?}, signal {signal:?}"
+                    ));
                 }
                 let mut longest = toll.longest_end.lock().expect("not poisoned");
                 *longest = took.max(*longest);
@@ -276,20 +294,27 @@ fn killed_at_any_instant_the_lake_is_whole_and_no_recorded_export_is_asked_for_a
     let median = |all: &Mutex<Vec<Duration>>| {
         let mut all = all.lock().expect("not poisoned").clone();
         all.sort();
-        let median = all.get(all.len() / 2).copied().unwrap_or_default();
-        format!(
-            "{median:?} ({} simulated seconds)",
-            (median.as_secs_f64() * SPEED).round()
-        )
+        all.get(all.len() / 2).copied().unwrap_or_default()
     };
+    let told = |median: Duration| {
+        let simulated = (median.as_secs_f64() * SPEED).round();
+        format!("{median:?} ({simulated} simulated seconds)")
+    };
+    let (first_call, settled) = (median(&toll.first_calls), median(&toll.settled));
     println!(
         "{} kills of {} lakes survived, {} looks; at the deaths there were {:?}; after a kill the first call came after {}, the end after {} (medians)",
         toll.deaths.load(Ordering::Relaxed),
         toll.lakes.load(Ordering::Relaxed),
         toll.looks.load(Ordering::Relaxed),
         toll.found.lock().expect("not poisoned"),
-        median(&toll.first_calls),
-        median(&toll.settled),
+        told(first_call),
+        told(settled),
+    );
+    let states = toll.found.lock().expect("not poisoned").len();
+    assert!(states >= 5, "the deaths came in {states} states only");
+    assert!(
+        first_call < Duration::from_secs(5),
+        "the first call after a kill came after {first_call:?}"
     );
 }
 
@@ -297,8 +322,10 @@ fn killed_at_any_instant_the_lake_is_whole_and_no_recorded_export_is_asked_for_a
 fn asked_to_terminate_at_any_instant_it_ends_soon_and_the_next_run_goes_on() {
     let toll = die(Death::Terminate, if is_long() { 1_000 } else { 100 });
     println!(
-        "{} requests to terminate {} lakes; the longest end took {:?}; at the ends there were {:?}",
+        "{} requests to terminate, {} of them to serve, {} before anybody listened; {} lakes; the longest end took {:?}; at the ends there were {:?}",
         toll.deaths.load(Ordering::Relaxed),
+        toll.of_serve.load(Ordering::Relaxed),
+        toll.unheard.load(Ordering::Relaxed),
         toll.lakes.load(Ordering::Relaxed),
         toll.longest_end.lock().expect("not poisoned"),
         toll.found.lock().expect("not poisoned"),

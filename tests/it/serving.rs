@@ -76,7 +76,7 @@ fn it_exports_what_is_due_answers_and_ends_politely() {
     let mut serving = Serving::start(&app);
     assert_eq!(serving.get("/readyz").map(|answer| answer.0), Some(200));
     serving.until(
-        || serving.rows(Dataset::MeetingList) >= 10,
+        || serving.rows(Dataset::MeetingList) >= 10 && serving.rows(Dataset::DailyReport) >= 2,
         "both days are in the lake",
     );
     let (status, page) = serving.get("/").expect("it answers");
@@ -90,7 +90,10 @@ fn it_exports_what_is_due_answers_and_ends_politely() {
     let id = serving.child.id().to_string();
     assert!(second.stderr.contains(&id), "{second:?}");
     // Whoever only reads is not kept out.
-    assert_eq!(app.meetlake(&["status"]).code, 0);
+    serving.until(
+        || app.meetlake(&["status"]).code == 0,
+        "nothing is late when the days without a meeting are there too",
+    );
     assert_eq!(app.meetlake(&["plan"]).code, 0);
 
     signal(&serving.child, "TERM");
@@ -114,6 +117,71 @@ fn it_is_told_to_end_in_the_middle_of_exports_and_loses_nothing() {
     assert_eq!(output.code, 0, "{output:?}");
     app.assert_conserved();
     assert_eq!(app.report().duplicate_submits, 0);
+}
+
+/// Serves two days of meetings with failpoints.
+#[cfg(feature = "failpoints")]
+fn struck(failpoints: &str) -> TestApp {
+    let mut setup = Setup::real().only(&[Dataset::MeetingList]);
+    setup.environment = Some(("FAILPOINTS", failpoints.to_owned()));
+    let app = setup.start();
+    app.teach_pace();
+    app
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_panic_in_a_task_or_in_the_loop_ends_neither_the_daemon_nor_its_pages() {
+    for (failpoints, told) in [
+        ("w07-decoding=1*panic", "gave up in the middle"),
+        ("w07-fetched=1*panic", "gave up in the middle"),
+        ("w11-window-settled=1*panic", "again_in_s"),
+    ] {
+        let app = struck(failpoints);
+        let mut serving = Serving::start(&app);
+        let log = || std::fs::read_to_string(app.path("child.log")).unwrap_or_default();
+        serving.until(|| log().contains(told), "it says what happened");
+        // The other day does not wait for it.
+        serving.until(
+            || serving.rows(Dataset::MeetingList) >= 5,
+            "a day is in the lake",
+        );
+        assert_eq!(serving.child.try_wait().expect("ours"), None, "{}", log());
+        assert_eq!(serving.get("/readyz").map(|answer| answer.0), Some(200));
+        signal(&serving.child, "TERM");
+        let (code, _) = wait(&mut serving.child, Duration::from_secs(25));
+        assert_eq!(code, Some(0), "{failpoints}: {}", log());
+    }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_is_not_called_quiet() {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    app.teach_pace();
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    let serving = Serving::start(&app);
+    let (status, page) = serving.get("/").expect("it answers");
+    assert!(
+        status == 200 && page.contains("Nothing needs attention"),
+        "{page}"
+    );
+    // A failed task of a dataset that nobody knows, which no list but that of what needs attention reads.
+    let spoil = "import sqlite3, sys\nledger = sqlite3.connect(sys.argv[1], timeout=20)\n\
+        columns = [row[1] for row in ledger.execute('PRAGMA table_info(task)')]\n\
+        row = dict(zip(columns, ledger.execute('SELECT * FROM task').fetchone()))\n\
+        row.update(key='spoilt', dataset='nonsense', phase='failed')\n\
+        ledger.execute('INSERT INTO task (%s) VALUES (%s)' % (','.join(row), ','.join('?' * len(row))), tuple(row.values()))\nledger.commit()";
+    let output = std::process::Command::new("python3")
+        .args(["-c", spoil])
+        .arg(app.path("meetlake.db"))
+        .output()
+        .expect("Python is there");
+    assert!(output.status.success(), "{output:?}");
+    let (status, page) = serving.get("/").expect("it answers");
+    assert_eq!(
+        (status, page.as_str()),
+        (500, "the ledger cannot be read\n")
+    );
 }
 
 #[test]

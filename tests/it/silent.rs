@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 
 use jiff::ToSpan;
 use jiff::civil::Date;
+use meetlake::clock::Clock;
+use meetlake::config;
 use meetlake::dataset::Dataset;
 use meetlake::exit::Code;
-use meetlake::ledger::{NewWindow, WindowBatch, WindowState};
+use meetlake::ledger::{Ledger, NewWindow, WindowBatch, WindowState};
 use meetlake::run::{Scope, Summary};
+use meetlake::server::{self, Pages};
 use meetlake::window::Window;
 use meetlake_simulator::DayBucket;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{Setup, TENANT, TestApp, zone};
 use crate::lake;
@@ -83,14 +87,15 @@ fn a_list_that_lacks_some_meetings_says_how_many() {
     let [day] = summary.implausible.as_slice() else {
         panic!("one list was short: {summary:#?}");
     };
-    let listed = lake::rows(&app.lake(), Dataset::MeetingList)
-        .iter()
-        .filter(|row| row["dt"] == day.dt.to_string() || row.get("dt").is_none())
-        .count();
-    assert!(
-        listed > 0 && day.reason.starts_with("the daily report counted "),
-        "{day:?}"
-    );
+    // What the company held that day, and what came of it.
+    let window = Window::day(&zone(), day.dt).expect("a day");
+    let company = app.server().company();
+    let held = company.meetings_in(window.start(), window.end()).len();
+    let manifest = newest_manifest(&app, Dataset::MeetingList, day.dt);
+    let listed = manifest["rows"].as_u64().expect("a number");
+    assert!(0 < listed && listed < held as u64, "{listed} of {held}");
+    let says = format!("the daily report counted {held} meetings, the list has {listed}");
+    assert!(day.reason.starts_with(&says), "{says:?}: {day:?}");
 }
 
 #[test]
@@ -322,6 +327,29 @@ fn every_outcome_has_a_word_of_its_own_everywhere() {
             text.contains(&format!("1 {}", scenario.outcome)),
             "{name}: {text}"
         );
+        // The pages of `serve` and the end of a run say the same of the same day.
+        let (page, json) = pages(&app);
+        let word = format!("1 {}", scenario.outcome);
+        let is_in_lake = matches!(
+            scenario.outcome,
+            "published" | "unchanged" | "empty" | "partial"
+        );
+        assert!(page.contains(&word) || !is_in_lake, "{name}: {page}");
+        assert!(
+            page.contains(scenario.outcome) || scenario.outcome == "lost",
+            "{name}: {page}"
+        );
+        let run = app.backfill(&["--json"]).json();
+        for (place, value) in [("status.json", &json), ("run --json", &run)] {
+            let days = value["days"].as_array().expect("days");
+            let same =
+                |day: &&Value| day["dataset"] == first["dataset"] && day["dt"] == first["dt"];
+            let day = days
+                .iter()
+                .find(same)
+                .unwrap_or_else(|| panic!("{name}, {place}: {value}"));
+            assert_eq!(day["outcome"], scenario.outcome, "{name}, {place}");
+        }
         let is_good = matches!(scenario.outcome, "published" | "unchanged" | "empty");
         assert_eq!(first["why"].is_null(), is_good, "{name}: {first}");
         words.insert(scenario.outcome);
@@ -347,6 +375,75 @@ fn every_outcome_has_a_word_of_its_own_everywhere() {
         }
     }
     assert_eq!(words.len(), SCENARIOS.len());
+}
+
+/// The status page of `serve`, and its JSON.
+fn pages(app: &TestApp) -> (String, Value) {
+    let config = config::load(&app.path("meetlake.toml"), &config::process_environment)
+        .expect("the configuration is valid");
+    app.block_on(async {
+        let ledger = Ledger::open_for_reading(&app.path("meetlake.db")).await;
+        let pages = Pages {
+            ledger: ledger.expect("readable").expect("there"),
+            tenants: std::sync::Arc::new([(TENANT.to_owned(), zone())]),
+            jobs: config.jobs.into(),
+            clock: Clock::scaled(app.now(), 1.0),
+            ready: std::sync::Arc::default(),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(server::serve(listener, pages, stop.clone()));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let get = async |path: &str| {
+            let answer = reqwest::get(format!("{base}{path}"))
+                .await
+                .expect("an answer");
+            assert_eq!(answer.status().as_u16(), 200);
+            answer.text().await.expect("a text")
+        };
+        let (page, json) = (get("/").await, get("/status.json").await);
+        stop.cancel();
+        server.await.expect("no panic").expect("served");
+        (page, serde_json::from_str(&json).expect("JSON"))
+    })
+}
+
+#[test]
+fn a_window_that_a_wrong_clock_called_lost_comes_with_a_backfill() {
+    let app = Setup::fast().only(&[Dataset::DailyReport]).start();
+    let lose = |day: Date| {
+        let window = Window::day(&zone(), day).expect("a day");
+        app.with_ledger(async |ledger| {
+            let new = NewWindow {
+                window,
+                due_at: window.end(),
+                state: WindowState::Lost,
+            };
+            let batch = WindowBatch {
+                job: "daily_report",
+                tenant: TENANT,
+                dataset: Dataset::DailyReport,
+                new: &[new],
+                again: &[],
+                firing: window.end(),
+                schedule: None,
+            };
+            ledger.insert_windows(&batch).await.expect("inserted");
+        });
+    };
+    lose(app.first_day());
+    let summary = app.reconcile();
+    assert_eq!(summary.exit(), Code::Done, "{summary:#?}");
+    assert_eq!(summary.datasets[&Dataset::DailyReport].published, 2);
+    assert_whole(&app, &[Dataset::DailyReport]);
+    // What Feishu no longer has stays lost.
+    let summary = app.reconcile_scope(&long_ago(&app));
+    assert_eq!((summary.exit(), summary.lost.len()), (Code::NotSettled, 1));
+    let again = app.reconcile_scope(&long_ago(&app));
+    assert_eq!(again.lost.len(), 1, "{again:#?}");
 }
 
 #[test]

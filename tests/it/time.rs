@@ -505,12 +505,72 @@ fn downtime_jumping_clocks_and_repeated_ticks_give_the_windows_of_an_undisturbed
             let found: Vec<Window> = rows.iter().map(|row| row.window).collect();
             prop_assert_eq!(found, expected);
             prop_assert!(rows.iter().all(|row| row.state == WindowState::Settled));
-            // A lookback comes with a firing, and a window is within it for a few days: no sequence makes it more.
-            let most = u32::from(job.lookback_days) + 2;
+            // A lookback comes with a firing, and a window is within it for a few days; and each time that the clock goes back, what it had
+            // called over too early is exported once more.
+            let is_back = |step: &&Step| matches!(step, Step::Jump(by) if by.is_negative());
+            let back = steps.iter().filter(is_back).count() as u32;
+            let most = u32::from(job.lookback_days) + 2 + back;
             prop_assert!(rows.iter().all(|row| row.generation <= most), "{:?}", rows);
             Ok(())
         },
     );
+}
+
+#[test]
+fn a_day_that_a_clock_called_over_too_early_is_exported_again_when_it_is_over() {
+    let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
+    // Without a lookback nothing else would ask for it again.
+    let mut job = job(&zone, MissedPolicy::All, 1);
+    job.lookback_days = 0;
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("meetlake.db");
+        let ledger = Ledger::open(&path, "test").await.expect("opened");
+        let newest = async |of: &Ledger| {
+            let rows = of.windows("acme", job.dataset, None).await.expect("listed");
+            rows.into_iter().next_back().expect("a window")
+        };
+        let now = at("2026-03-05T12:00:00Z");
+        tick(&ledger, &job, now).await;
+        let before = newest(&ledger).await;
+        tick(&ledger, &job, now + DAY).await;
+        let early = newest(&ledger).await;
+        assert!(
+            early.window.start() == before.window.end() && early.due_at > now,
+            "{early:?}"
+        );
+        // The clock is right again.
+        let now = now + HOUR;
+        let asked = due::ask(Some(&ledger), "acme", &job, now)
+            .await
+            .expect("asked");
+        assert_eq!(
+            (asked.due.new, &asked.due.again),
+            (vec![], &vec![early.window])
+        );
+        let schedule = asked.due.schedule.expect("a schedule");
+        assert_eq!(
+            schedule.last_firing, asked.firing,
+            "the next firing is not the wrong clock's"
+        );
+        let batch = WindowBatch {
+            job: &job.name,
+            tenant: "acme",
+            dataset: job.dataset,
+            new: &[],
+            again: &asked.due.again,
+            firing: asked.firing,
+            schedule: asked.due.schedule,
+        };
+        ledger.insert_windows(&batch).await.expect("inserted");
+        let row = newest(&ledger).await;
+        assert_eq!((row.state, row.generation), (WindowState::Due, 2));
+        assert!(row.due_at > now, "no run plans it before: {row:?}");
+        let asked = due::ask(Some(&ledger), "acme", &job, now)
+            .await
+            .expect("asked");
+        assert_eq!(asked.due.again, [], "once");
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::app::fallback;
 
 /// Everything that a reader hands over, as text.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Kept(Vec<String>);
+pub(crate) struct Kept(pub(crate) Vec<String>);
 
 impl RowSink for Kept {
     fn restart(&mut self) {
@@ -69,35 +69,142 @@ fn a_child_that_was_killed_while_idle_is_replaced() {
 }
 
 #[test]
-fn a_child_without_memory_or_time_costs_one_workbook() {
+fn a_child_without_memory_costs_one_workbook() {
     let children = fallback();
     let good = Parts::new(ROW).stored(0);
-    let slow = Parts::new(&rows(60_000)).deflated();
     assert!(read(&good, &children, &Limits::default()).0.is_ok());
-    let little = size_in_pages(children.idle()[0]) * 4096 + (24 << 20);
-    for (limits, bytes, because) in [
+    let little = Limits {
+        memory_bytes: size_in_pages(children.idle()[0]) * 4096 + (24 << 20),
+        ..Limits::default()
+    };
+    let error = read(&strings(400_000), &children, &little).0;
+    let error = error.expect_err("it has no memory");
+    assert!(matches!(error, Error::Reader(_)), "{error}");
+    assert!(error.to_string().contains("memory"), "{error}");
+    let (after, _) = read(&good, &children, &Limits::default());
+    assert_eq!(after.expect("the next one is read").sheets[0].rows, 1);
+}
+
+#[test]
+fn a_child_without_time_costs_one_workbook() {
+    let good = Parts::new(ROW).stored(0);
+    let slow = Parts::new(&rows(200_000)).deflated();
+    // On a machine under load a child may need longer to take the workbook than another machine needs to read it.
+    for milliseconds in [20, 60, 180, 540, 1_620] {
+        let children = fallback();
+        assert!(read(&good, &children, &Limits::default()).0.is_ok());
+        let limits = Limits {
+            time: Duration::from_millis(milliseconds),
+            ..Limits::default()
+        };
+        match read(&slow, &children, &limits).0 {
+            Err(Error::NoReader(reason)) => println!("{milliseconds} ms: {reason}"),
+            Err(Error::Reader(reason)) => {
+                assert!(reason.contains("took longer than "), "{reason}");
+                let (after, _) = read(&good, &children, &Limits::default());
+                assert_eq!(after.expect("the next one is read").sheets[0].rows, 1);
+                return;
+            }
+            other => panic!("it was read in {milliseconds} ms: {other:?}"),
+        }
+    }
+    panic!("no child took the workbook in time");
+}
+
+/// The most memory that `convert` or its reader takes for whatever a workbook does to it, beside the text of its cells, …
+const MOST_MEMORY_KIB: u64 = 256 << 10;
+/// … which is held until it is written, up to `limits.workbook.text_total`.
+const MOST_TEXT_KIB: u64 = 1 << 20;
+
+#[test]
+fn no_bomb_costs_more_memory_than_a_bound() {
+    let cell = |row: u32, column: char| format!(r#"<c r="{column}{row}" t="s"><v>0</v></c>"#);
+    let megabyte = "x".repeat(1 << 20);
+    let references: String = (2..3_002)
+        .map(|row| {
+            format!(
+                "<row r=\"{row}\">{}{}</row>",
+                cell(row, 'A'),
+                cell(row, 'C')
+            )
+        })
+        .collect();
+    let many: String = (2..12_002)
+        .map(|row| {
+            let cells: String = ('C'..='Z').map(|column| format!("<c r=\"{column}{row}\"><v>{row}</v></c>")).collect();
+            format!(r#"<row r="{row}"><c r="A{row}"><v>123456789</v></c><c r="B{row}" t="inlineStr"><is><t>2026.10.12 06:10:42</t></is></c>{cells}</row>"#)
+        })
+        .collect();
+    let tiny: Vec<String> = (0..500_000).map(|n| format!("{n:x}")).collect();
+    let bombs = [
         (
-            Limits {
-                time: Duration::from_millis(20),
-                ..Limits::default()
-            },
-            &slow,
-            "took longer than 0.02 s",
+            "comments that inflate hundredfold",
+            Parts::new(&"<!-- -->\n".repeat(2 << 20)),
+            7,
         ),
         (
-            Limits {
-                memory_bytes: little,
-                ..Limits::default()
-            },
-            &strings(400_000),
-            "memory",
+            "a string of a megabyte, 6000 times",
+            with_strings(&references, &[megabyte.as_str()]),
+            7,
         ),
-    ] {
-        let error = read(bytes, &children, &limits).0.expect_err(because);
-        assert!(matches!(error, Error::Reader(_)), "{error}");
-        assert!(error.to_string().contains(because), "{error}");
-        let (after, _) = read(&good, &children, &Limits::default());
-        assert_eq!(after.expect("the next one is read").sheets[0].rows, 1);
+        ("half a million tiny strings", with_strings(ROW, &tiny), 0),
+        ("300,000 cells", Parts::new(&many), 0),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, parts, code) in bombs {
+        let began = std::time::Instant::now();
+        let (input, output) = (
+            folder.path().join("in.xlsx"),
+            folder.path().join("out.parquet"),
+        );
+        let bytes = match name {
+            // Deflated, it would be refused for its ratio, as the first is.
+            "a string of a megabyte, 6000 times" => parts.stored(0),
+            _ => parts.deflated(),
+        };
+        std::fs::write(&input, bytes).expect("written");
+        let measure = "import resource, subprocess, sys\nended = subprocess.run(sys.argv[1:], stdout=2)\n\
+            print(ended.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+        let measured = std::process::Command::new("python3")
+            .args([
+                "-c",
+                measure,
+                env!("CARGO_BIN_EXE_meetlake"),
+                "convert",
+                "--dataset",
+                "meeting_list",
+            ])
+            .args(["--time-zone", "UTC", "--out"])
+            .arg(&output)
+            .arg(&input)
+            .output()
+            .expect("Python is there");
+        let (told, log) = (
+            String::from_utf8_lossy(&measured.stdout),
+            String::from_utf8_lossy(&measured.stderr),
+        );
+        let numbers: Vec<u64> = told
+            .split_whitespace()
+            .map(|n| n.parse().expect("a number"))
+            .collect();
+        println!(
+            "{name}: code {}, {} MiB at most, {:?}; {}",
+            numbers[0],
+            numbers[1] >> 10,
+            began.elapsed(),
+            log.lines().next().unwrap_or_default()
+        );
+        let text = if name.starts_with("a string") {
+            MOST_TEXT_KIB
+        } else {
+            0
+        };
+        assert!(
+            numbers[1] <= MOST_MEMORY_KIB + text,
+            "{name}: {} KiB",
+            numbers[1]
+        );
+        assert_eq!(numbers[0], code, "{name}: {log}");
     }
 }
 
@@ -180,15 +287,22 @@ fn rows(count: u32) -> String {
 
 /// A workbook with so many shared strings, which calamine keeps in memory.
 fn strings(count: u32) -> Vec<u8> {
-    let strings: String = (0..count)
-        .map(|n| format!("<si><t>string {n}</t></si>"))
+    let strings: Vec<String> = (0..count).map(|n| format!("string {n}")).collect();
+    with_strings(ROW, &strings).stored(0)
+}
+
+/// A workbook with these rows and shared strings.
+fn with_strings<T: std::fmt::Display>(rows: &str, strings: &[T]) -> Parts {
+    let count = strings.len();
+    let strings: String = strings
+        .iter()
+        .map(|text| format!("<si><t>{text}</t></si>"))
         .collect();
     let table = format!(r#"<sst uniqueCount="{count}">{strings}</sst>"#);
     let target = r#"<Relationship Id="rId2" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings" Target="sharedStrings.xml"/></Relationships>"#;
-    Parts::new(ROW)
+    Parts::new(rows)
         .with("xl/sharedStrings.xml", table)
         .edit("xl/_rels/workbook.xml.rels", |xml| {
             xml.replace("</Relationships>", target)
         })
-        .stored(0)
 }
