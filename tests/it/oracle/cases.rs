@@ -339,6 +339,8 @@ impl Maker<'_> {
                 "<workbookPr/>",
                 "<workbookPr date1904=\"1\"/>",
                 "<workbookPr date1904=\"false\"></workbookPr>",
+                "<workbookPr date1904=\"1\"/><workbookPr/>",
+                "<workbookPr date1904=\"true\"/><workbookPr date1904=\"0\"/>",
             ],
             &[
                 "<x:workbookPr date1904=\"1\"/>",
@@ -391,8 +393,9 @@ impl Maker<'_> {
             &[
                 "</numFmts><fonts count=\"1\"><font><sz val=\"11\"/><color theme=\"1\" tint=\"0.4\"/></font></fonts><fills><fill><patternFill patternType=\"none\"/></fill></fills><borders><border><left/><right/></border></borders><cellStyleXfs><xf numFmtId=\"14\"/></cellStyleXfs><cellXfs>",
                 "</numFmts><cellXfs>",
+                "</numFmts><fonts><font><name val=\"A&amp;B\"/><x:name val='&#65;'/></font></fonts><cellXfs>",
             ],
-            &["</numFmts><cellXfs><xf numFmtId=\"46\"><xf numFmtId=\"22\"/></xf>", "</numFmts><x:cellXfs>", "<cellXfs>", "</numFmts><fonts><font></fonts><cellXfs>"],
+            &["</numFmts><cellXfs><xf numFmtId=\"46\"><xf numFmtId=\"22\"/></xf>", "</numFmts><x:cellXfs>", "<cellXfs>", "</numFmts><fonts><font></fonts><cellXfs>", "</numFmts><fonts><font><name val=\"&nope;\"/></font></fonts><cellXfs>", "</numFmts><fonts><x:font><x:name val=\"&\"/></x:font></fonts><cellXfs>"],
         );
         self.formats = self.random.below(8);
         for _ in 0..self.formats {
