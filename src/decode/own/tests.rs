@@ -257,12 +257,12 @@ fn workbooks_by_dice_are_read_alike_through_windows_of_any_size() {
     let first = asked.unwrap_or(now);
     let (mut own, mut unknown) = (0, 0);
     let is_long = std::env::var_os("MEETLAKE_LONG").is_some();
-    let count = if is_long { 16_000 } else { 400 };
+    let count = if is_long { 16_000 } else { 300 };
     for seed in first..first + asked.map_or(count, |_| 1) {
         let random = &mut Random::new(seed);
-        let case = match random.below(16) {
+        let case = match random.below(32) {
             0 => Case::large(random),
-            1..8 => Case::odd(random),
+            1..16 => Case::odd(random),
             _ => Case::usual(random),
         };
         let bytes = case.zip();
