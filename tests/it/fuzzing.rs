@@ -6,9 +6,11 @@ use std::path::Path;
 #[path = "../fuzz/surface.rs"]
 mod surface;
 
+type Target = fn(&[u8]);
+
 #[test]
 fn every_fuzz_target_comes_back_from_its_seeds() {
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [(&str, Target); 6] = [
         ("container", surface::container),
         ("sheet", surface::sheet),
         ("differential", |bytes| {

@@ -140,9 +140,7 @@ fn classify(code: &str) -> Format {
             brackets = brackets.saturating_sub(1);
         } else if lower == 'a' && !is_half_day && brackets == 0 {
             is_half_day = true;
-        } else if matches!(lower, 'p' | 'm' | '/') && is_half_day && brackets == 0 {
-            return Format::Date;
-        } else if matches!(lower, 'd' | 'm' | 'h' | 'y' | 's') && !is_half_day && brackets == 0 {
+        } else if brackets == 0 && is_of_a_date(lower, is_half_day) {
             return Format::Date;
         } else if !(is_elapsed && c.eq_ignore_ascii_case(&previous)) {
             is_elapsed = previous == '[' && matches!(lower, 'm' | 'h' | 's');
@@ -150,4 +148,13 @@ fn classify(code: &str) -> Format {
         previous = c;
     }
     Format::Number
+}
+
+/// Whether a letter outside of brackets makes the code a date's: behind an `A` only what makes it `AM/PM` or `A/P` does.
+fn is_of_a_date(lower: char, is_half_day: bool) -> bool {
+    if is_half_day {
+        matches!(lower, 'p' | 'm' | '/')
+    } else {
+        matches!(lower, 'd' | 'm' | 'h' | 'y' | 's')
+    }
 }

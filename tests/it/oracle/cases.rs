@@ -497,13 +497,14 @@ impl Maker<'_> {
                     .of(&["0", "014", "22", "46", "47", "58"])
                     .to_owned(),
             };
-            text += &match self.random.below(4) {
+            let format = match self.random.below(4) {
                 0 => format!(
                     "<xf numFmtId=\"{id}\" fontId=\"0\" applyAlignment=\"1\"><alignment horizontal=\"left\" textRotation=\"45\"/><protection locked=\"1\"/></xf>"
                 ),
                 1 => "<xf fontId=\"0\"></xf>".to_owned(),
                 _ => format!("<xf fillId=\"0\" borderId=\"0\" numFmtId='{id}'/>"),
             };
+            text += &format;
         }
         text + self.pick(
             &["</cellXfs></styleSheet>", "</cellXfs><dxfs><dxf><font><b/></font><numFmt numFmtId=\"164\" formatCode=\"yy\"/></dxf></dxfs></styleSheet>\n"],
@@ -667,11 +668,12 @@ impl Maker<'_> {
             };
             let place = format!(" r=\"{}{row}\"", column_name(index as u32));
             let fitting = fitting(self.random, column);
-            *text += &match column.kind {
+            let cell = match column.kind {
                 Kind::Integer if self.random.one_in(3) => format!("<c{place}><v>{fitting}</v></c>"),
                 Kind::Bool if self.random.one_in(3) => format!("<c{place} t=\"b\"><v>1</v></c>"),
                 _ => self.string_cell(&place, &fitting),
             };
+            *text += &cell;
         }
         *text += "</row>";
     }
