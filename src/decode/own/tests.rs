@@ -224,6 +224,27 @@ fn judged(dataset: Dataset, bytes: &[u8]) -> Option<(Summary, Notes)> {
     Some((summary, notes))
 }
 
+/// Found by fuzzing: the place of so many letters is no number of 32 bits.
+#[test]
+fn a_dimension_is_measured_only_if_it_is_one() {
+    for reference in ["A1", "A1:XFD1048576", "B2:B2"] {
+        assert_eq!(check_dimension(Some(reference)), Ok(()), "{reference}");
+    }
+    for reference in [
+        "AJJJJJJJJJJJJJJ1:A1",
+        "A1:B2:C3",
+        "B2:A1",
+        "A99999999999",
+        "A",
+        "1",
+        "",
+        "A01",
+    ] {
+        assert!(check_dimension(Some(reference)).is_err(), "{reference}");
+    }
+    assert!(check_dimension(None).is_err());
+}
+
 /// The end of a cell without anything in it, cut anywhere.
 #[test]
 fn an_empty_cell_is_known_wherever_the_window_ends() {

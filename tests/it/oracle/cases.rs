@@ -568,6 +568,7 @@ impl Maker<'_> {
                 "<dimension/>",
                 "<dimension ref=\"A1:B2:C3\"/>",
                 "<dimension ref=\"1\"/>",
+                "<dimension ref=\"AJJJJJJJJJJJJJJ1:A1\"/>",
             ],
         );
         let view = self.pick(
