@@ -13,14 +13,14 @@ mod own;
 mod report;
 mod sheet;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Contract;
 use crate::dataset::Dataset;
-use crate::table::RowSink;
+use crate::table::{Cell, Header, RowSink};
 
 pub use child::{Fallback, VERB, serve};
 pub use report::report;
@@ -210,20 +210,50 @@ pub fn workbook(
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
+    let mut watched = Watched {
+        sink,
+        is_at_work: false,
+    };
     let read = AssertUnwindSafe(|| {
         // What two programs could see differently is refused below, with the reason.
         layout::check(bytes).map_err(|_| own::Unknown("the zip is not as its directory says"))?;
-        own::read(bytes, contract, limits, sink)
+        own::read(bytes, contract, limits, &mut watched)
     });
     let why = match catch_unwind(read) {
         Ok(Ok(summary)) => return Ok(summary),
         Ok(Err(own::Unknown(why))) => why,
+        // Not the reader's fault, and no other reader would cure it.
+        Err(panic) if watched.is_at_work => resume_unwind(panic),
         Err(_) => "the fast reader gave up in the middle of it",
     };
     sink.restart();
     let mut summary = workbook_by_calamine(bytes, contract, limits, fallback, sink)?;
     summary.reader = Reader::Calamine { why };
     Ok(summary)
+}
+
+/// Knows whether a panic is the sink's own.
+struct Watched<'s> {
+    sink: &'s mut dyn RowSink,
+    is_at_work: bool,
+}
+
+impl RowSink for Watched<'_> {
+    fn sheet(&mut self, header: &Header) {
+        self.is_at_work = true;
+        self.sink.sheet(header);
+        self.is_at_work = false;
+    }
+
+    fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
+        self.is_at_work = true;
+        self.sink.row(number, cells);
+        self.is_at_work = false;
+    }
+
+    fn restart(&mut self) {
+        self.sink.restart();
+    }
 }
 
 /// The same by calamine alone: slower, and the judge of what a workbook holds. For comparisons.
@@ -241,4 +271,49 @@ pub fn workbook_by_calamine(
     let mut summary = fallback.read(bytes, contract, limits, sink)?;
     summary.reader = Reader::Calamine { why: "asked for" };
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sink with a fault.
+    #[derive(Default)]
+    struct Faulty {
+        restarts: u32,
+    }
+
+    impl RowSink for Faulty {
+        fn sheet(&mut self, _: &Header) {}
+
+        fn row(&mut self, _: u32, _: &[Cell<'_>]) {
+            panic!("a fault of the sink");
+        }
+
+        fn restart(&mut self) {
+            self.restarts += 1;
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_sink_is_not_blamed_on_the_reader() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/observed_meeting_list.xlsx"
+        );
+        let bytes = std::fs::read(path).expect("a fixture");
+        let mut sink = Faulty::default();
+        let read = AssertUnwindSafe(|| {
+            workbook(
+                &bytes,
+                Contract::of(Dataset::MeetingList),
+                &Limits::default(),
+                &Fallback::in_this_process(),
+                &mut sink,
+            )
+        });
+        let panic = catch_unwind(read).expect_err("the sink's panic");
+        assert_eq!(panic.downcast_ref(), Some(&"a fault of the sink"));
+        assert_eq!(sink.restarts, 0, "calamine was not asked");
+    }
 }

@@ -211,7 +211,15 @@ fn print_report(args: &Args, report: &Report) {
     for (sheet, reason) in &report.ignored_sheets {
         println!("  sheet {} was left: {reason}", harmless(sheet));
     }
+    print!("{}", reader(&report.findings));
     print!("{}", describe(&report.findings));
+}
+
+/// A line if the slower reader had to read the file, with the reason; else nothing.
+fn reader(findings: &Findings) -> String {
+    let why = findings.left_to_calamine.as_deref();
+    why.map(|why| format!("  read by calamine, because {}\n", harmless(why)))
+        .unwrap_or_default()
 }
 
 /// The findings as indented lines; places and reasons, no values.
@@ -280,6 +288,17 @@ mod tests {
         assert!(error.contains("did you mean `meeting_no`"), "{error}");
         let error = lineage(&["join_time=noon".to_owned()], &TimeZone::UTC).expect_err("no time");
         assert!(error.contains("is no date-time"), "{error}");
+    }
+
+    #[test]
+    fn text_names_the_reader_only_if_it_was_calamine() {
+        let mut findings = Findings::default();
+        assert_eq!(reader(&findings), "");
+        findings.left_to_calamine = Some("a text is too long".to_owned());
+        assert_eq!(
+            reader(&findings),
+            "  read by calamine, because a text is too long\n"
+        );
     }
 
     #[test]

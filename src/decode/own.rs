@@ -346,11 +346,15 @@ fn check_dimension(reference: Option<&str>) -> Known<()> {
             && (1..=7).contains(&digits.len())
             && !digits.starts_with('0')
             && digits.bytes().all(|b| b.is_ascii_digit());
+        // Letters without end would be no number.
+        if !is_plain {
+            return Err(ODD);
+        }
         let column = letters
             .bytes()
             .fold(0, |column, b| column * 26 + u32::from(b - b'A') + 1);
         let row = digits.parse::<u32>().map_err(|_| ODD)?;
-        is_plain.then_some((row, column)).ok_or(ODD)
+        Ok((row, column))
     });
     let first = corners.next().transpose()?;
     let second = corners.next().transpose()?;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use meetlake::config;
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, Limits};
+use meetlake::decode::{self, Fallback, Limits, Reader, Summary};
 use meetlake::normalize::cell;
 use meetlake::table::{Cell, Header, RowSink};
 
@@ -34,25 +34,91 @@ pub fn container(bytes: &[u8]) {
 
 /// The XML of a sheet, in a sound container.
 pub fn sheet(bytes: &[u8]) {
+    container(&book(&[bytes]));
+}
+
+/// The parts of a workbook, separated by [`SEPARATOR`], in a sound container: whatever the fast reader reads, it reads as calamine does.
+/// Says whether the fast reader read it.
+pub fn differential(bytes: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = bytes.split(|byte| *byte == SEPARATOR).collect();
+    let book = book(&parts);
+    let contract = Contract::of(Dataset::MeetingList);
+    let limits = Limits::default();
+    let fallback = Fallback::in_this_process();
+    let mut notes = Notes::default();
+    let read = decode::workbook(&book, contract, &limits, &fallback, &mut notes);
+    // A file that was left to calamine, or refused, is calamine's outcome already.
+    let Ok(summary) = read else { return false };
+    if let Reader::Calamine { why } = summary.reader {
+        assert!(!why.contains("gave up"), "the fast reader panicked");
+        return false;
+    }
+    let mut judged = Notes::default();
+    let judge = decode::workbook_by_calamine(&book, contract, &limits, &fallback, &mut judged);
+    let judge = judge.map(|summary| Summary {
+        reader: Reader::Own,
+        ..summary
+    });
+    assert_eq!(Ok(summary), judge);
+    assert_eq!(notes, judged);
+    true
+}
+
+/// Between the parts of an input; no part may hold it.
+const SEPARATOR: u8 = 0x1e;
+
+/// Takes down what it is given; `Debug` of a float tells any two apart.
+#[derive(Debug, Default, PartialEq)]
+struct Notes(Vec<String>);
+
+impl RowSink for Notes {
+    fn restart(&mut self) {
+        self.0.clear();
+    }
+
+    fn sheet(&mut self, header: &Header) {
+        self.0.push(format!("{header:?}"));
+    }
+
+    fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
+        self.0.push(format!("{number} {cells:?}"));
+    }
+}
+
+/// A workbook of the given sheet, shared strings, formats, workbook and its relations, in this order; sound ones where they are absent.
+fn book(parts: &[&[u8]]) -> Vec<u8> {
     let links = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let relations = |kind: &str, target: &str| {
+        format!(
+            "<Relationships><Relationship Id=\"r\" Type=\"{links}/{kind}\" Target=\"{target}\"/></Relationships>"
+        )
+    };
+    let package = relations("officeDocument", "xl/workbook.xml");
+    let link = relations("worksheet", "worksheets/sheet1.xml");
     let workbook = format!(
         "<workbook xmlns:r=\"{links}\"><sheets><sheet name=\"S\" sheetId=\"1\" r:id=\"r\"/></sheets></workbook>"
     );
-    let link = format!(
-        "<Relationships><Relationship Id=\"r\" Type=\"{links}/worksheet\" Target=\"worksheets/sheet1.xml\"/></Relationships>"
-    );
+    let part = |at: usize| parts.get(at).copied().filter(|part| !part.is_empty());
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, content) in [
-        ("xl/workbook.xml", workbook.as_bytes()),
-        ("xl/_rels/workbook.xml.rels", link.as_bytes()),
-        ("xl/worksheets/sheet1.xml", bytes),
+        ("_rels/.rels", Some(package.as_bytes())),
+        ("[Content_Types].xml", Some(&b"<Types/>"[..])),
+        ("xl/worksheets/sheet1.xml", parts.first().copied()),
+        ("xl/sharedStrings.xml", part(1)),
+        ("xl/styles.xml", part(2)),
+        ("xl/workbook.xml", part(3).or(Some(workbook.as_bytes()))),
+        (
+            "xl/_rels/workbook.xml.rels",
+            part(4).or(Some(link.as_bytes())),
+        ),
     ] {
+        let Some(content) = content else { continue };
         zip.start_file(name, stored).expect("memory");
         zip.write_all(content).expect("memory");
     }
-    container(zip.finish().expect("memory").get_ref());
+    zip.finish().expect("memory").into_inner()
 }
 
 /// The text of a cell, read as every type that a column may have.

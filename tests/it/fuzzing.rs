@@ -6,12 +6,16 @@ use std::path::Path;
 #[path = "../fuzz/surface.rs"]
 mod surface;
 
+type Target = fn(&[u8]);
+
 #[test]
 fn every_fuzz_target_comes_back_from_its_seeds() {
-    type Target = (&'static str, fn(&[u8]));
-    let targets: [Target; 5] = [
+    let targets: [(&str, Target); 6] = [
         ("container", surface::container),
         ("sheet", surface::sheet),
+        ("differential", |bytes| {
+            surface::differential(bytes);
+        }),
         ("cell_text", surface::cell_text),
         ("job_file", surface::job_file),
         ("envelope", surface::envelope),
@@ -33,5 +37,16 @@ fn every_fuzz_target_comes_back_from_its_seeds() {
                 target(&flipped);
             }
         }
+    }
+}
+
+/// What the fast reader leaves alone compares nothing.
+#[test]
+fn every_seed_of_the_differential_target_is_read_by_the_fast_reader() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/differential");
+    for seed in std::fs::read_dir(folder).expect("the seeds") {
+        let path = seed.expect("a seed").path();
+        let bytes = std::fs::read(&path).expect("a file");
+        assert!(surface::differential(&bytes), "{}", path.display());
     }
 }

@@ -153,6 +153,32 @@ fn every_file_of_the_corpus_gets_what_it_deserves() {
     assert_eq!(children.idle().len(), 1, "one child read them all");
 }
 
+#[test]
+fn both_readers_make_the_same_of_every_file_of_the_corpus() {
+    let children = crate::app::fallback();
+    let (mut own, mut calamine, mut refused, mut rows) = (0, 0, 0, 0);
+    for case in corpus::corpus() {
+        let compared = crate::oracle::compare_in(
+            &children,
+            &case.name,
+            Dataset::MeetingList,
+            &case.bytes,
+            &Limits::default(),
+        );
+        match compared.reader {
+            Some(decode::Reader::Own) => own += 1,
+            Some(decode::Reader::Calamine { .. }) => calamine += 1,
+            None => refused += 1,
+        }
+        rows += compared.rows;
+    }
+    let files = own + calamine + refused;
+    println!(
+        "{files} files: {own} read by the fast reader, {calamine} by calamine, {refused} refused; {rows} rows in their batches"
+    );
+    assert!(files >= 150, "{files} files");
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -161,7 +187,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-fn context(dataset: Dataset) -> Context {
+pub(crate) fn context(dataset: Dataset) -> Context {
     Context {
         contract: Contract::of(dataset),
         time_zone: TimeZone::UTC,

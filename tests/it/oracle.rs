@@ -1,87 +1,119 @@
-//! The fast reader against calamine: the same bytes give the same cells bit for bit, or the same refusal.
+//! The fast reader against calamine: the same bytes give the same cells bit for bit, and the same batch and findings, or the same refusal.
 //!
 //! calamine behind the preflight is the judge. Whatever the fast reader knows it must know as the judge does; the rest it must leave alone.
 //! `MEETLAKE_SEED` replays a case, `MEETLAKE_LONG` makes many more of them.
 
 mod cases;
+mod written;
 
-use meetlake::contract::Contract;
+use arrow::array::RecordBatch;
+use meetlake::contract::{Column, Contract, Kind};
 use meetlake::dataset::Dataset;
 use meetlake::decode::{self, Error, Fallback, Limits, Reader, Summary};
-use meetlake::table::{Cell, Header, RowSink};
+use meetlake::normalize::{Findings, Normalizer, Quarantine};
+use meetlake::table::{Cell, Header, RowSink, column_name};
 
 use cases::{Case, Random};
 
-/// Takes down what it is given; `Debug` of a float tells any two apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Notes {
+/// Takes down what it is given, and normalizes it; `Debug` of a float tells any two apart.
+struct Both<'c> {
     lines: Vec<String>,
+    normalizer: Normalizer<'c>,
 }
 
-impl RowSink for Notes {
+impl RowSink for Both<'_> {
     fn sheet(&mut self, header: &Header) {
         self.lines.push(format!("{header:?}"));
+        self.normalizer.sheet(header);
     }
 
     fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
         self.lines.push(format!("{number} {cells:?}"));
+        self.normalizer.row(number, cells);
     }
 
     fn restart(&mut self) {
         self.lines.clear();
+        self.normalizer.restart();
     }
 }
 
-/// Without what read it.
-fn rows_of(summary: Summary) -> Summary {
-    Summary {
-        reader: Reader::Own,
-        ..summary
-    }
+/// All that a caller sees of a workbook but what read it.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    summary: Summary,
+    lines: Vec<String>,
+    table: Result<(RecordBatch, Findings), Box<Quarantine>>,
 }
 
-type Outcome = Result<(Summary, Notes), Error>;
+type Outcome = Result<Seen, Error>;
 
-fn by_calamine(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Outcome {
-    let mut notes = Notes::default();
-    let contract = Contract::of(dataset);
-    let summary = decode::workbook_by_calamine(
-        bytes,
-        contract,
-        limits,
-        &Fallback::in_this_process(),
-        &mut notes,
-    )?;
-    Ok((rows_of(summary), notes))
+/// One of the two readers.
+type Read = fn(&[u8], &Contract, &Limits, &Fallback, &mut dyn RowSink) -> Result<Summary, Error>;
+
+/// What one of the readers makes of the bytes, and what read them.
+fn read_by(
+    reader: Read,
+    dataset: Dataset,
+    bytes: &[u8],
+    limits: &Limits,
+    fallback: &Fallback,
+) -> (Outcome, Option<Reader>) {
+    let context = crate::hostile::context(dataset);
+    let mut both = Both {
+        lines: Vec::new(),
+        normalizer: Normalizer::new(&context),
+    };
+    let mut summary = match reader(bytes, context.contract, limits, fallback, &mut both) {
+        Ok(summary) => summary,
+        Err(error) => return (Err(error), None),
+    };
+    let read_by = std::mem::take(&mut summary.reader);
+    let table = both.normalizer.finish();
+    let seen = Seen {
+        summary,
+        lines: both.lines,
+        table: table.map(|table| (table.batch, table.findings)),
+    };
+    (Ok(seen), Some(read_by))
 }
 
-/// What the project does with the bytes, and what read them.
-fn read(dataset: Dataset, bytes: &[u8], limits: &Limits) -> (Outcome, Option<Reader>) {
-    let mut notes = Notes::default();
-    let contract = Contract::of(dataset);
-    match decode::workbook(
-        bytes,
-        contract,
-        limits,
-        &Fallback::in_this_process(),
-        &mut notes,
-    ) {
-        Ok(summary) => {
-            let reader = summary.reader;
-            (Ok((rows_of(summary), notes)), Some(reader))
-        }
-        Err(error) => (Err(error), None),
-    }
+/// What the comparison of one file was about.
+pub(crate) struct Compared {
+    /// What read it; nothing if both refused it.
+    pub(crate) reader: Option<Reader>,
+    /// How many rows came out of it.
+    pub(crate) rows: usize,
 }
 
-/// Compares both on one file; gives what read it.
-fn compare(what: &str, dataset: Dataset, bytes: &[u8], limits: &Limits) -> Option<Reader> {
-    let (outcome, reader) = read(dataset, bytes, limits);
-    let judged = by_calamine(dataset, bytes, limits);
+/// Compares both readers on one file: the same summary, cells, batch and findings, or the same refusal.
+pub(crate) fn compare_in(
+    fallback: &Fallback,
+    what: &dyn std::fmt::Display,
+    dataset: Dataset,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Compared {
+    let (outcome, reader) = read_by(decode::workbook, dataset, bytes, limits, fallback);
+    let by_calamine = decode::workbook_by_calamine;
+    let (judged, _) = read_by(by_calamine, dataset, bytes, limits, fallback);
     if outcome != judged {
         panic!("{what}: read by {reader:?}\n{outcome:#?}\n\ncalamine:\n{judged:#?}");
     }
-    reader
+    let table = outcome.ok().and_then(|seen| seen.table.ok());
+    Compared {
+        reader,
+        rows: table.map_or(0, |(batch, _)| batch.num_rows()),
+    }
+}
+
+fn compare(
+    what: &dyn std::fmt::Display,
+    dataset: Dataset,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Compared {
+    compare_in(&Fallback::in_this_process(), what, dataset, bytes, limits)
 }
 
 fn cases(quick: u64) -> u64 {
@@ -113,8 +145,8 @@ fn every_fixture_is_read_by_the_fast_reader() {
         let dataset = dataset.max_by_key(|d| d.as_str().len());
         let dataset = dataset.unwrap_or(Dataset::ResourceReservationList);
         let bytes = std::fs::read(&path).expect("a fixture");
-        let reader = compare(&name, dataset, &bytes, &Limits::default());
-        assert_eq!(reader, Some(Reader::Own), "{name}");
+        let compared = compare(&name, dataset, &bytes, &Limits::default());
+        assert_eq!(compared.reader, Some(Reader::Own), "{name}");
         count += 1;
     }
     assert_eq!(count, 12);
@@ -122,43 +154,95 @@ fn every_fixture_is_read_by_the_fast_reader() {
 
 #[test]
 fn workbooks_in_the_shape_of_exports_are_read_by_the_fast_reader() {
-    for seed in seeds(cases(1_500)) {
+    let (mut tables, mut rows) = (0, 0);
+    let total = cases(1_500);
+    for seed in seeds(total) {
         let case = Case::usual(&mut Random::new(seed));
-        let reader = compare(
-            &format!("MEETLAKE_SEED={seed} (usual)\n{case}"),
-            Dataset::MeetingList,
-            &case.zip(),
-            &Limits::default(),
-        );
-        assert_eq!(reader, Some(Reader::Own), "MEETLAKE_SEED={seed}\n{case}");
+        let what = format_args!("MEETLAKE_SEED={seed} (usual)\n{case}");
+        let compared = compare(&what, case.dataset, &case.zip(), &Limits::default());
+        assert_eq!(compared.reader, Some(Reader::Own), "{what}");
+        tables += u64::from(compared.rows > 0);
+        rows += compared.rows;
+    }
+    println!("{total} workbooks, {tables} with {rows} rows in their batches");
+    if total > 1 && std::env::var_os("MEETLAKE_SEED").is_none() {
+        assert!(tables * 5 > total, "{tables} of {total} gave a batch");
     }
 }
 
 #[test]
+fn workbooks_longer_than_a_window_are_read_by_the_fast_reader() {
+    let (mut bytes, mut rows) = (0, 0);
+    let total = cases(12);
+    for seed in seeds(total) {
+        let case = Case::large(&mut Random::new(seed));
+        assert!(case.longest_part() > 256 << 10, "MEETLAKE_SEED={seed}");
+        let what = format_args!("MEETLAKE_SEED={seed} (large)");
+        let compared = compare(&what, case.dataset, &case.zip(), &Limits::default());
+        assert_eq!(compared.reader, Some(Reader::Own), "{what}");
+        bytes += case.longest_part();
+        rows += compared.rows;
+    }
+    println!(
+        "{total} workbooks, {bytes} bytes in their longest parts, {rows} rows in their batches"
+    );
+}
+
+#[test]
 fn workbooks_of_any_shape_are_read_alike_or_refused_alike() {
-    let (mut own, mut calamine, mut refused) = (0, 0, 0);
+    let mut counts = Counts::default();
     let total = cases(3_500);
     for seed in seeds(total) {
         let case = Case::odd(&mut Random::new(seed));
-        let reader = compare(
-            &format!("MEETLAKE_SEED={seed} (odd)\n{case}"),
-            Dataset::MeetingList,
+        let what = format_args!("MEETLAKE_SEED={seed} (odd)\n{case}");
+        counts.add(&compare(
+            &what,
+            case.dataset,
             &case.zip(),
             &Limits::default(),
-        );
-        match reader {
-            Some(Reader::Own) => own += 1,
-            Some(Reader::Calamine { .. }) => calamine += 1,
-            None => refused += 1,
-        }
+        ));
     }
-    println!("{own} by the fast reader, {calamine} by calamine, {refused} refused");
+    println!("{counts:?}");
     if total > 1 && std::env::var_os("MEETLAKE_SEED").is_none() {
         // A generator that has lost one of the three compares nothing.
-        assert!(
-            own.min(calamine).min(refused) * 20 > total,
-            "{own} {calamine} {refused}"
-        );
+        let least = counts.own.min(counts.calamine).min(counts.refused);
+        assert!(least * 20 > total, "{counts:?}");
+    }
+}
+
+#[test]
+fn workbooks_of_another_writer_are_read_alike() {
+    let mut counts = Counts::default();
+    let total = cases(200);
+    for seed in seeds(total) {
+        let (dataset, bytes) = written::workbook(&mut Random::new(seed));
+        let what = format_args!("MEETLAKE_SEED={seed} (written)");
+        counts.add(&compare(&what, dataset, &bytes, &Limits::default()));
+    }
+    println!("{counts:?}");
+    if total > 1 && std::env::var_os("MEETLAKE_SEED").is_none() {
+        assert_eq!(counts.refused, 0);
+        assert!(counts.own.min(counts.calamine) * 10 > total, "{counts:?}");
+    }
+}
+
+/// How many files were read by what, and how many rows their batches had.
+#[derive(Debug, Default)]
+struct Counts {
+    own: u64,
+    calamine: u64,
+    refused: u64,
+    rows: usize,
+}
+
+impl Counts {
+    fn add(&mut self, compared: &Compared) {
+        match compared.reader {
+            Some(Reader::Own) => self.own += 1,
+            Some(Reader::Calamine { .. }) => self.calamine += 1,
+            None => self.refused += 1,
+        }
+        self.rows += compared.rows;
     }
 }
 
@@ -167,12 +251,13 @@ fn a_flipped_bit_anywhere_never_makes_the_readers_differ() {
     let seed = seeds(1).next().expect("a seed");
     let mut random = Random::new(seed);
     for round in 0..cases(300) {
-        let mut bytes = Case::usual(&mut random).zip();
+        let case = Case::usual(&mut random);
+        let mut bytes = case.zip();
         let at = random.below(bytes.len());
         bytes[at] ^= 1 << random.below(8);
         compare(
-            &format!("MEETLAKE_SEED={seed}, round {round}, byte {at}"),
-            Dataset::MeetingList,
+            &format_args!("MEETLAKE_SEED={seed}, round {round}, byte {at}"),
+            case.dataset,
             &bytes,
             &Limits::default(),
         );
@@ -220,8 +305,8 @@ fn limits_stop_both_readers_at_the_same_files() {
             },
         };
         compare(
-            &format!("MEETLAKE_SEED={seed}, round {round}, {limits:?}\n{case}"),
-            Dataset::MeetingList,
+            &format_args!("MEETLAKE_SEED={seed}, round {round}, {limits:?}\n{case}"),
+            case.dataset,
             &case.zip(),
             &limits,
         );
@@ -236,8 +321,12 @@ fn the_comparison_notices_a_wrong_cell() {
     for _ in 0..50 {
         let case = Case::usual(&mut random);
         let other = case.with_another_value(&mut random);
-        let (outcome, _) = read(Dataset::MeetingList, &case.zip(), &Limits::default());
-        let judged = by_calamine(Dataset::MeetingList, &other.zip(), &Limits::default());
+        let read = |reader: Read, case: &Case| {
+            let (fallback, limits) = (Fallback::in_this_process(), Limits::default());
+            read_by(reader, case.dataset, &case.zip(), &limits, &fallback).0
+        };
+        let outcome = read(decode::workbook, &case);
+        let judged = read(decode::workbook_by_calamine, &other);
         noticed += u32::from(outcome != judged);
     }
     assert_eq!(noticed, 50);

@@ -1,5 +1,7 @@
 //! Which numbers are dates: the cell formats of `styles.xml`, classified as the reference reader does.
 
+use std::collections::HashMap;
+
 use super::tags::{Tag, Tags, Token};
 use super::{Known, Unknown};
 use crate::decode::Limits;
@@ -19,7 +21,8 @@ pub(super) enum Format {
 
 /// Reads `styles.xml` into the formats of `cellXfs`, in order.
 pub(super) fn formats(text: &str, limits: &Limits, formats: &mut Vec<Format>) -> Known<()> {
-    let mut codes: Vec<(&str, Format)> = Vec::new();
+    let mut codes: HashMap<&str, Format> = HashMap::new();
+    // The sections that were there.
     let mut seen: Vec<&str> = Vec::new();
     // The element below the root in which the walk is.
     let mut section = "";
@@ -36,11 +39,14 @@ pub(super) fn formats(text: &str, limits: &Limits, formats: &mut Vec<Format>) ->
                 if is_section && (name != tag.local_name() || seen.contains(&name)) {
                     return Err(Unknown("styles.xml is built in an unusual way"));
                 }
-                seen.push(name);
+                if is_section {
+                    seen.push(name);
+                }
                 section = name;
             }
             (1, _) => return Err(Unknown("styles.xml holds something else")),
             _ if is_section => return Err(Unknown("styles.xml is built in an unusual way")),
+            // The last definition of a number counts.
             (3, "numFmt") if section == "numFmts" => codes.extend(code(&tag)?),
             (3, "xf") if section == "cellXfs" => {
                 formats.push(format_of(&tag, &codes)?);
@@ -67,6 +73,10 @@ fn check_inner(section: &str, tag: &Tag<'_>) -> Known<()> {
     if is_nested {
         return Err(Unknown("styles.xml is built in an unusual way"));
     }
+    // The only text in here that other readers take the entities out of.
+    if section == "fonts" && tag.local_name() == "name" {
+        tag.value("val")?;
+    }
     Ok(())
 }
 
@@ -81,13 +91,12 @@ fn code<'t>(tag: &Tag<'t>) -> Known<Option<(&'t str, Format)>> {
     Ok(Some((id, classify(&code))))
 }
 
-fn format_of(tag: &Tag<'_>, codes: &[(&str, Format)]) -> Known<Format> {
+fn format_of(tag: &Tag<'_>, codes: &HashMap<&str, Format>) -> Known<Format> {
     let Some(id) = tag.raw("numFmtId")? else {
         return Ok(Format::Number);
     };
-    // The last definition counts.
-    let custom = codes.iter().rev().find(|(known, _)| *known == id);
-    Ok(custom.map_or_else(|| built_in(id), |(_, format)| *format))
+    let custom = codes.get(id).copied();
+    Ok(custom.unwrap_or_else(|| built_in(id)))
 }
 
 fn built_in(id: &str) -> Format {
@@ -131,9 +140,7 @@ fn classify(code: &str) -> Format {
             brackets = brackets.saturating_sub(1);
         } else if lower == 'a' && !is_half_day && brackets == 0 {
             is_half_day = true;
-        } else if matches!(lower, 'p' | 'm' | '/') && is_half_day && brackets == 0 {
-            return Format::Date;
-        } else if matches!(lower, 'd' | 'm' | 'h' | 'y' | 's') && !is_half_day && brackets == 0 {
+        } else if brackets == 0 && is_of_a_date(lower, is_half_day) {
             return Format::Date;
         } else if !(is_elapsed && c.eq_ignore_ascii_case(&previous)) {
             is_elapsed = previous == '[' && matches!(lower, 'm' | 'h' | 's');
@@ -141,4 +148,13 @@ fn classify(code: &str) -> Format {
         previous = c;
     }
     Format::Number
+}
+
+/// Whether a letter outside of brackets makes the code a date's: behind an `A` only what makes it `AM/PM` or `A/P` does.
+fn is_of_a_date(lower: char, is_half_day: bool) -> bool {
+    if is_half_day {
+        matches!(lower, 'p' | 'm' | '/')
+    } else {
+        matches!(lower, 'd' | 'm' | 'h' | 'y' | 's')
+    }
 }

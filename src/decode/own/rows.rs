@@ -322,8 +322,11 @@ impl<'x> Rows<'x> {
             return expect(bytes, at, b"/>");
         }
         let at = blanks(text, at + 1, self.limits)?;
-        if bytes.get(at..at + 4) == Some(b"</c>") {
-            return Ok(at + 4);
+        match bytes.get(at..at + 4) {
+            Some(b"</c>") => return Ok(at + 4),
+            // An end that is cut looks like another element than a value.
+            None => return Err(Step::More),
+            Some(_) => {}
         }
         let kind = kind.unwrap_or(Kind::Number);
         let at = if kind == Kind::Shared {

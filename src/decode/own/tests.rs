@@ -7,8 +7,17 @@ use flate2::write::DeflateEncoder;
 use std::io::Write as _;
 
 use super::*;
+use crate::contract::{Column, Kind};
 use crate::dataset::Dataset;
-use crate::table::Header;
+use crate::table::{Header, column_name};
+use cases::{Case, Random};
+
+#[allow(
+    dead_code,
+    reason = "shared with the integration tests, which use all of it"
+)]
+#[path = "../../../tests/it/oracle/cases.rs"]
+mod cases;
 
 #[derive(Debug, Default, PartialEq)]
 struct Notes(Vec<String>);
@@ -223,4 +232,108 @@ fn a_changed_cell_is_noticed() {
         let read = read_with(64, &zip(&changed, false)).expect("still good").1;
         assert_ne!(read, judged, "{from} became {to}");
     }
+}
+
+/// The judge's outcome, or nothing if it refuses the file.
+fn judged(dataset: Dataset, bytes: &[u8]) -> Option<(Summary, Notes)> {
+    let mut notes = Notes::default();
+    let summary = crate::decode::workbook_by_calamine(
+        bytes,
+        Contract::of(dataset),
+        &Limits::default(),
+        &crate::decode::Fallback::in_this_process(),
+        &mut notes,
+    );
+    let reader = crate::decode::Reader::Own;
+    let summary = Summary {
+        reader,
+        ..summary.ok()?
+    };
+    Some((summary, notes))
+}
+
+/// Found by fuzzing: the place of so many letters is no number of 32 bits.
+#[test]
+fn a_dimension_is_measured_only_if_it_is_one() {
+    for reference in ["A1", "A1:XFD1048576", "B2:B2"] {
+        assert_eq!(check_dimension(Some(reference)), Ok(()), "{reference}");
+    }
+    for reference in [
+        "AJJJJJJJJJJJJJJ1:A1",
+        "A1:B2:C3",
+        "B2:A1",
+        "A99999999999",
+        "A",
+        "1",
+        "",
+        "A01",
+    ] {
+        assert!(check_dimension(Some(reference)).is_err(), "{reference}");
+    }
+    assert!(check_dimension(None).is_err());
+}
+
+/// The end of a cell without anything in it, cut anywhere.
+#[test]
+fn an_empty_cell_is_known_wherever_the_window_ends() {
+    let mut parts = parts();
+    let rows: String = (3..300)
+        .map(|n| format!("<row r=\"{n}\"><c r=\"A{n}\" s=\"1\"></c></row>"))
+        .collect();
+    let (head, _) = SHEET_TEXT.split_once("<row>").expect("rows");
+    parts[5].1 = format!("{head}{rows}</sheetData></worksheet>");
+    let bytes = zip(&parts, false);
+    for size in 1..=200 {
+        let read = read_with(size, &bytes);
+        assert!(read.is_ok(), "a window of {size} bytes: {read:?}");
+    }
+}
+
+fn a_window(random: &mut Random) -> usize {
+    match random.below(3) {
+        0 => 1 + random.below(40),
+        1 => 1 + random.below(700),
+        _ => 1 + random.below(9_000),
+    }
+}
+
+#[test]
+fn workbooks_by_dice_are_read_alike_through_windows_of_any_size() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("after 1970").as_secs() << 20;
+    let asked = std::env::var("MEETLAKE_SEED").ok();
+    let asked: Option<u64> = asked.map(|seed| seed.parse().expect("MEETLAKE_SEED is a number"));
+    let first = asked.unwrap_or(now);
+    let (mut own, mut unknown) = (0, 0);
+    let is_long = std::env::var_os("MEETLAKE_LONG").is_some();
+    let count = if is_long { 16_000 } else { 300 };
+    for seed in first..first + asked.map_or(count, |_| 1) {
+        let random = &mut Random::new(seed);
+        let case = match random.below(32) {
+            0 => Case::large(random),
+            1..16 => Case::odd(random),
+            _ => Case::usual(random),
+        };
+        let bytes = case.zip();
+        let judged = judged(case.dataset, &bytes);
+        let mut known = Vec::new();
+        let sizes = [WINDOW, a_window(random), a_window(random), a_window(random)];
+        for size in sizes {
+            let mut notes = Notes::default();
+            let contract = Contract::of(case.dataset);
+            let read = read_by(size, &bytes, contract, &Limits::default(), &mut notes);
+            if let Ok(summary) = &read {
+                let judged = judged.as_ref().map(|(summary, notes)| (summary, notes));
+                let is_same = judged == Some((summary, &notes));
+                assert!(is_same, "MEETLAKE_SEED={seed}, a window of {size} bytes");
+            }
+            known.push(read.err());
+        }
+        let is_known = known[0].is_none();
+        let is_same = known.iter().all(|unknown| unknown.is_none() == is_known);
+        assert!(is_same, "MEETLAKE_SEED={seed}, {sizes:?}: {known:?}");
+        own += u32::from(is_known);
+        unknown += u32::from(!is_known);
+    }
+    println!("{own} workbooks read through four windows each, {unknown} left alone at all sizes");
 }

@@ -1,5 +1,7 @@
 //! Which sheets there are, in which parts they lie and which epoch their dates have: the package's relations and `workbook.xml`.
 
+use std::collections::{HashMap, HashSet};
+
 use super::tags::{Tag, Tags, Token};
 use super::{Known, Unknown};
 
@@ -47,22 +49,21 @@ pub(super) fn check_package(text: &str) -> Known<()> {
 }
 
 /// Paths of the worksheets by the identifiers of their relations.
-pub(super) fn sheet_paths(text: &str) -> Known<Vec<(String, String)>> {
-    let mut identifiers: Vec<&str> = Vec::new();
-    let mut paths = Vec::new();
+pub(super) fn sheet_paths(text: &str) -> Known<HashMap<String, String>> {
+    let mut identifiers = HashSet::new();
+    let mut paths = HashMap::new();
     relations(text, |tag| {
         let id = plain(tag.raw("Id")?)?;
         let (kind, target) = (plain(tag.raw("Type")?)?, plain(tag.raw("Target")?)?);
-        if identifiers.contains(&id) {
+        if !identifiers.insert(id) {
             return Err(Unknown("two relations have the same name"));
         }
-        identifiers.push(id);
         if kind.ends_with("/worksheet") {
             let path = match target.strip_prefix('/') {
                 Some(absolute) => absolute.to_owned(),
                 None => format!("xl/{target}"),
             };
-            paths.push((id.to_owned(), path));
+            paths.insert(id.to_owned(), path);
         }
         Ok(())
     })?;
@@ -90,8 +91,9 @@ fn plain(value: Option<&str>) -> Known<&str> {
 }
 
 /// Reads `workbook.xml`; `paths` are the worksheets that its relations name.
-pub(super) fn workbook(text: &str, paths: &[(String, String)]) -> Known<Workbook> {
+pub(super) fn workbook(text: &str, paths: &HashMap<String, String>) -> Known<Workbook> {
     let mut workbook = Workbook::default();
+    let (mut names, mut taken) = (HashSet::new(), HashSet::new());
     let mut tags = Tags::new(text)?;
     while let Some(token) = tags.next()? {
         let Token::Start(tag) = token else { continue };
@@ -99,15 +101,16 @@ pub(super) fn workbook(text: &str, paths: &[(String, String)]) -> Known<Workbook
             (1, "workbook") | (2, "sheets") => {}
             (3, "sheet") => {
                 let sheet = sheet(&tag, paths)?;
-                let is_known = |s: &Sheet| s.name == sheet.name || s.path == sheet.path;
-                if workbook.sheets.iter().any(is_known) {
+                if !names.insert(sheet.name.clone()) || !taken.insert(sheet.path.clone()) {
                     return Err(Unknown("two sheets share a name or a part"));
                 }
                 workbook.sheets.push(sheet);
             }
             (2, "workbookPr") => {
-                let epoch = tag.raw("date1904")?;
-                workbook.is_1904 = matches!(epoch, Some("1" | "true"));
+                // One that says nothing of it leaves the epoch as it was.
+                if let Some(epoch) = tag.raw("date1904")? {
+                    workbook.is_1904 = matches!(epoch, "1" | "true");
+                }
             }
             // The name and text of a defined name are never empty of surprises; its text was checked by the walk.
             (3, "definedName") => drop(tag.value("name")?),
@@ -129,16 +132,17 @@ fn check_other(depth: usize, name: &str, tag: &Tag<'_>) -> Known<()> {
     Ok(())
 }
 
-fn sheet(tag: &Tag<'_>, paths: &[(String, String)]) -> Known<Sheet> {
+fn sheet(tag: &Tag<'_>, paths: &HashMap<String, String>) -> Known<Sheet> {
     let name = tag.value("name")?.ok_or(Unknown("a sheet has no name"))?;
     let state = tag.raw("state")?;
     if !matches!(state, None | Some("visible" | "hidden" | "veryHidden")) {
         return Err(Unknown("a sheet has an unknown state"));
     }
     let id = tag.raw_local("id")?;
-    let path = paths.iter().find(|(known, _)| Some(known.as_str()) == id);
     // A chart or a dialog, or nothing at all.
-    let (_, path) = path.ok_or(Unknown("a sheet is no worksheet"))?;
+    let path = id
+        .and_then(|id| paths.get(id))
+        .ok_or(Unknown("a sheet is no worksheet"))?;
     Ok(Sheet {
         name: name.into_owned(),
         path: path.clone(),

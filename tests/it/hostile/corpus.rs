@@ -87,10 +87,11 @@ impl RowSink for Rows {
     }
 }
 
+/// Reads one file into the sink.
+type Reader<'r> = dyn FnMut(&[u8], &mut dyn RowSink) -> Result<Summary, Error> + 'r;
+
 /// Reads every file of the corpus and gives what is not as expected.
-pub(crate) fn run(
-    reader: &mut dyn FnMut(&[u8], &mut dyn RowSink) -> Result<Summary, Error>,
-) -> Vec<String> {
+pub(crate) fn run(reader: &mut Reader<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     for case in corpus() {
         let mut rows = Rows::default();

@@ -1,4 +1,4 @@
-//! Workbooks by dice: in the shape that exports have, or with something odd in them.
+//! Workbooks by dice: in the shape that exports have, or with something odd in them. Shared with the unit tests of the fast reader.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -6,6 +6,8 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+
+use super::{Column, Contract, Dataset, Kind, column_name};
 
 /// Numbers that depend on nothing but their seed.
 #[derive(Debug)]
@@ -29,11 +31,11 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    fn one_in(&mut self, chance: usize) -> bool {
+    pub(super) fn one_in(&mut self, chance: usize) -> bool {
         self.below(chance) == 0
     }
 
-    fn of<'t>(&mut self, choices: &[&'t str]) -> &'t str {
+    pub(super) fn of<'t>(&mut self, choices: &[&'t str]) -> &'t str {
         choices[self.below(choices.len())]
     }
 }
@@ -41,6 +43,7 @@ impl Random {
 /// The parts of a workbook and how they are packed.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
+    pub(super) dataset: Dataset,
     parts: Vec<(String, String)>,
     is_stored: bool,
     has_descriptors: bool,
@@ -155,20 +158,31 @@ const FORMATS: [&str; 20] = [
 impl Case {
     /// What exports look like: everything in it is known to the fast reader.
     pub(super) fn usual(random: &mut Random) -> Self {
-        Self::build(random, false)
+        Self::build(random, Size::Small, false)
     }
 
     /// The same with a few things that are rare, wrong or dangerous.
     pub(super) fn odd(random: &mut Random) -> Self {
-        Self::build(random, true)
+        Self::build(random, Size::Small, true)
     }
 
-    fn build(random: &mut Random, is_odd: bool) -> Self {
+    /// What large exports look like: sheet and strings are longer than what the fast reader holds of them.
+    pub(super) fn large(random: &mut Random) -> Self {
+        Self::build(random, Size::Large, false)
+    }
+
+    fn build(random: &mut Random, size: Size, is_odd: bool) -> Self {
+        let dataset = EXPORTS[random.below(EXPORTS.len())];
+        // What fits its columns becomes rows, so that there is something to compare behind the reader.
+        let fits = random.one_in(2);
         let mut maker = Maker {
-            random,
             // About every second odd workbook has one oddity or two.
             oddities: 0,
             is_odd,
+            size,
+            fits,
+            columns: columns(random, dataset, fits),
+            random,
             strings: Vec::new(),
             formats: 0,
         };
@@ -215,6 +229,7 @@ impl Case {
         let at = maker.random.below(parts.len());
         parts.rotate_left(at);
         Self {
+            dataset,
             parts,
             is_stored: maker.random.one_in(5),
             has_descriptors: maker.random.one_in(2),
@@ -229,6 +244,12 @@ impl Case {
             *text = text.replace("the marked cell", &replacement);
         }
         other
+    }
+
+    /// Bytes of the longest part.
+    pub(super) fn longest_part(&self) -> usize {
+        let lengths = self.parts.iter().map(|(_, text)| text.len());
+        lengths.max().unwrap_or_default()
     }
 
     /// The zip as Go writes it: sizes behind the data, or in front of it.
@@ -287,10 +308,79 @@ impl Case {
     }
 }
 
+/// How many rows a case has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    Small,
+    Large,
+}
+
+const EXPORTS: [Dataset; 4] = [
+    Dataset::MeetingList,
+    Dataset::ResourceReservationList,
+    Dataset::ParticipantList,
+    Dataset::ParticipantQualityList,
+];
+
+/// A header, and the column that it means.
+type Headed = (&'static str, Option<&'static Column>);
+
+/// Columns of a sheet: the first is nobody's, if the cells shall fit, as its second row holds the marked cell.
+pub(super) fn columns(random: &mut Random, dataset: Dataset, fits: bool) -> Vec<Headed> {
+    let contract = Contract::of(dataset);
+    let mut columns: Vec<Headed> = Vec::new();
+    if fits {
+        columns.push(("备注", None));
+    }
+    let required: Vec<usize> = contract.required_in_sheet().collect();
+    for (index, column) in contract.columns.iter().enumerate() {
+        let is_wanted = required.contains(&index) || random.one_in(3);
+        if column.headers.is_empty() || !is_wanted {
+            continue;
+        }
+        let header = &column.headers[random.below(column.headers.len())];
+        columns.push((header, Some(column)));
+    }
+    let fixed = usize::from(fits);
+    let turn = random.below(columns.len() - fixed);
+    columns[fixed..].rotate_left(turn);
+    columns
+}
+
+/// A text that fits the column.
+pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
+    let choices: &[&str] = match column.kind {
+        Kind::Text => &TEXTS,
+        Kind::Id => &["190924711", "ou_84aad35d", "6937000000000000001", "_x0031_"],
+        Kind::Time => &[
+            "2026.10.12 06:10:42 (GMT+08:00)",
+            "2026-10-12 06:10:42",
+            "2026.10.12 14:10",
+        ],
+        Kind::Date => &["2026-10-12"],
+        Kind::DurationS => &["01:00:00", "00:00:07", "25:01:02"],
+        Kind::Integer | Kind::SmallInteger => &["0", "12", "9999"],
+        Kind::Bool => &["是", "否"],
+        Kind::Kbps => &["50kbps", "1.2Mbps", "0"],
+        Kind::Milliseconds => &["5ms", "1.2s", "0"],
+        Kind::Percent => &["2%", "0.5%", "100%"],
+        Kind::Enum(values) => {
+            let value = values[random.below(values.len())];
+            let text = random.of(value.texts);
+            return text.replace('&', "&amp;").replace('<', "&lt;");
+        }
+    };
+    random.of(choices).to_owned()
+}
+
 struct Maker<'r> {
     random: &'r mut Random,
     oddities: u32,
     is_odd: bool,
+    size: Size,
+    /// Whether cells fit their columns.
+    fits: bool,
+    columns: Vec<Headed>,
     strings: Vec<String>,
     /// How many cell formats there are.
     formats: usize,
@@ -339,6 +429,8 @@ impl Maker<'_> {
                 "<workbookPr/>",
                 "<workbookPr date1904=\"1\"/>",
                 "<workbookPr date1904=\"false\"></workbookPr>",
+                "<workbookPr date1904=\"1\"/><workbookPr/>",
+                "<workbookPr date1904=\"true\"/><workbookPr date1904=\"0\"/>",
             ],
             &[
                 "<x:workbookPr date1904=\"1\"/>",
@@ -391,8 +483,9 @@ impl Maker<'_> {
             &[
                 "</numFmts><fonts count=\"1\"><font><sz val=\"11\"/><color theme=\"1\" tint=\"0.4\"/></font></fonts><fills><fill><patternFill patternType=\"none\"/></fill></fills><borders><border><left/><right/></border></borders><cellStyleXfs><xf numFmtId=\"14\"/></cellStyleXfs><cellXfs>",
                 "</numFmts><cellXfs>",
+                "</numFmts><fonts><font><name val=\"A&amp;B\"/><x:name val='&#65;'/></font></fonts><cellXfs>",
             ],
-            &["</numFmts><cellXfs><xf numFmtId=\"46\"><xf numFmtId=\"22\"/></xf>", "</numFmts><x:cellXfs>", "<cellXfs>", "</numFmts><fonts><font></fonts><cellXfs>"],
+            &["</numFmts><cellXfs><xf numFmtId=\"46\"><xf numFmtId=\"22\"/></xf>", "</numFmts><x:cellXfs>", "<cellXfs>", "</numFmts><fonts><font></fonts><cellXfs>", "</numFmts><fonts><font><name val=\"&nope;\"/></font></fonts><cellXfs>", "</numFmts><fonts><x:font><x:name val=\"&\"/></x:font></fonts><cellXfs>"],
         );
         self.formats = self.random.below(8);
         for _ in 0..self.formats {
@@ -404,13 +497,14 @@ impl Maker<'_> {
                     .of(&["0", "014", "22", "46", "47", "58"])
                     .to_owned(),
             };
-            text += &match self.random.below(4) {
+            let format = match self.random.below(4) {
                 0 => format!(
                     "<xf numFmtId=\"{id}\" fontId=\"0\" applyAlignment=\"1\"><alignment horizontal=\"left\" textRotation=\"45\"/><protection locked=\"1\"/></xf>"
                 ),
                 1 => "<xf fontId=\"0\"></xf>".to_owned(),
                 _ => format!("<xf fillId=\"0\" borderId=\"0\" numFmtId='{id}'/>"),
             };
+            text += &format;
         }
         text + self.pick(
             &["</cellXfs></styleSheet>", "</cellXfs><dxfs><dxf><font><b/></font><numFmt numFmtId=\"164\" formatCode=\"yy\"/></dxf></dxfs></styleSheet>\n"],
@@ -474,6 +568,7 @@ impl Maker<'_> {
                 "<dimension/>",
                 "<dimension ref=\"A1:B2:C3\"/>",
                 "<dimension ref=\"1\"/>",
+                "<dimension ref=\"AJJJJJJJJJJJJJJ1:A1\"/>",
             ],
         );
         let view = self.pick(
@@ -510,12 +605,10 @@ impl Maker<'_> {
         }
         row += 1;
         write!(text, "<row r=\"{row}\">").expect("memory");
-        for (column, header) in
-            ["A", "B", "C", "D"]
-                .into_iter()
-                .zip(["会议ID", "会议开始时间", "会议主题", "时长"])
-        {
-            let header = self.pick(&[header], &["会议ID", "x"]);
+        let headers: Vec<&str> = self.columns.iter().map(|column| column.0).collect();
+        for (column, header) in (0..).zip(&headers) {
+            let column = column_name(column);
+            let header = self.pick(&[header], &[headers[0], "x"]);
             if self.random.one_in(2) {
                 self.strings.push(format!("<si><t>{header}</t></si>"));
                 write!(
@@ -534,10 +627,20 @@ impl Maker<'_> {
         }
         text += "</row>";
         row += 1;
-        write!(text, "<row r=\"{row}\"><c r=\"A{row}\" t=\"inlineStr\"><is><t>the marked cell</t></is></c></row>").expect("memory");
-        for _ in 0..self.random.below(12) {
+        let marked = format!("<c r=\"A{row}\" t=\"inlineStr\"><is><t>the marked cell</t></is></c>");
+        self.fitting_row(row, &marked, &mut text);
+        let rows = match self.size {
+            Size::Small => self.random.below(12),
+            Size::Large => 2_500 + self.random.below(1_000),
+        };
+        for _ in 0..rows {
             row += 1;
-            self.row(&mut row, &mut text);
+            // In a large one that fits, a few cells that do not are no reason to refuse it whole.
+            if self.fits && (self.size == Size::Small || !self.random.one_in(400)) {
+                self.fitting_row(row, "", &mut text);
+            } else {
+                self.row(&mut row, &mut text);
+            }
         }
         text + self.pick(
             &[
@@ -554,6 +657,26 @@ impl Maker<'_> {
                 "</sheetData><sheetData/></worksheet>",
             ],
         )
+    }
+
+    /// A row of cells that fit their columns, if this case's do, behind the first cell.
+    fn fitting_row(&mut self, row: u32, first: &str, text: &mut String) {
+        write!(text, "<row r=\"{row}\">{first}").expect("memory");
+        let columns = if self.fits { self.columns.len() } else { 0 };
+        for index in 1..columns {
+            let Some(column) = self.columns[index].1 else {
+                continue;
+            };
+            let place = format!(" r=\"{}{row}\"", column_name(index as u32));
+            let fitting = fitting(self.random, column);
+            let cell = match column.kind {
+                Kind::Integer if self.random.one_in(3) => format!("<c{place}><v>{fitting}</v></c>"),
+                Kind::Bool if self.random.one_in(3) => format!("<c{place} t=\"b\"><v>1</v></c>"),
+                _ => self.string_cell(&place, &fitting),
+            };
+            *text += &cell;
+        }
+        *text += "</row>";
     }
 
     fn row(&mut self, row: &mut u32, text: &mut String) {
@@ -587,7 +710,7 @@ impl Maker<'_> {
             if self.random.one_in(60) {
                 column += self.random.below(40);
             }
-            let letters = meetlake::table::column_name(column as u32);
+            let letters = column_name(column as u32);
             let reference = self.pick(
                 &["own"],
                 &["a1", "A0", "A1", "1", "ABCD1", "A99999999", "XFE2", "A٣"],
