@@ -257,7 +257,7 @@ impl Builder {
                 builder,
                 is_required,
             } => {
-                let is_usual = !text.is_empty() && !(*is_required && !quick::is_plain(text));
+                let is_usual = !text.is_empty() && (!*is_required || quick::is_plain(text));
                 if is_usual {
                     builder.append_value(text);
                 }

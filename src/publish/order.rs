@@ -188,9 +188,9 @@ impl Sorter {
         if let Some((batch, _)) = self.waiting.take() {
             return emit(batch);
         }
-        let last = self.sorted(BATCH_ROWS);
+        let mut last = self.sorted(BATCH_ROWS);
         if self.runs.is_empty() {
-            return last.map(|batch| emit(batch?)).collect();
+            return last.try_for_each(|batch| emit(batch?));
         }
         let mut runs = std::mem::take(&mut self.runs);
         runs.push(Box::new(last));

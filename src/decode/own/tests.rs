@@ -317,11 +317,18 @@ fn workbooks_by_dice_are_read_alike_through_windows_of_any_size() {
         let bytes = case.zip();
         let judged = judged(case.dataset, &bytes);
         let mut known = Vec::new();
-        let sizes = [WINDOW, a_window(random), a_window(random), a_window(random)];
+        let sizes = [
+            PIECES.size,
+            a_window(random),
+            a_window(random),
+            a_window(random),
+        ];
         for size in sizes {
             let mut notes = Notes::default();
             let contract = Contract::of(case.dataset);
-            let read = read_by(size, &bytes, contract, &Limits::default(), &mut notes);
+            let ahead_from = if size % 2 == 0 { 0 } else { u64::MAX };
+            let pieces = Pieces { size, ahead_from };
+            let read = read_by(pieces, &bytes, contract, &Limits::default(), &mut notes);
             if let Ok(summary) = &read {
                 let judged = judged.as_ref().map(|(summary, notes)| (summary, notes));
                 let is_same = judged == Some((summary, &notes));
