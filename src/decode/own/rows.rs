@@ -54,7 +54,7 @@ enum Kind {
 #[derive(Debug, Default)]
 struct Row<'t> {
     cells: Vec<Cell<'t>>,
-    /// Which of the cells hold which shared string; they are looked up together when the row is whole.
+    /// Which columns hold which shared string; they are looked up together when the row is whole.
     shared: Vec<(usize, usize)>,
     /// Where those strings lie.
     spans: Vec<Range<usize>>,
@@ -126,10 +126,15 @@ impl<'x> Rows<'x> {
         for (_, index) in &row.shared {
             row.spans.push(self.strings.span(*index).ok_or(MISSING)?);
         }
-        for ((cell, _), span) in row.shared.iter().zip(&row.spans) {
+        // Columns only grow, and the cells between are there already.
+        let end = row.shared.last().map_or(0, |(column, _)| column + 1);
+        if row.cells.len() < end {
+            row.leave_out_until(end);
+        }
+        for ((column, _), span) in row.shared.iter().zip(&row.spans) {
             let text = self.strings.text(span.clone()).ok_or(MISSING)?;
             row.spent.text_bytes += text.len() as u64;
-            row.cells[*cell] = Cell::Text(Cow::Borrowed(text));
+            row.cells[*column] = Cell::Text(Cow::Borrowed(text));
         }
         Ok(())
     }
@@ -233,8 +238,8 @@ impl<'x> Rows<'x> {
         }
         let rest = digits.get(row.digits_length()..)?;
         let behind = if let Some(index_text) = rest.strip_prefix(b" t=\"s\"><v>") {
-            let (index, length) = index(index_text, 0, b'<').ok()?;
-            let behind = index_text[length..].strip_prefix(b"</v></c>")?;
+            let (index, length) = few_digits(index_text)?;
+            let behind = index_text.get(length..)?.strip_prefix(b"</v></c>")?;
             row.place_shared(*column, index);
             behind
         } else {
@@ -463,21 +468,19 @@ impl<'t> Row<'t> {
     #[inline]
     fn place(&mut self, column: u32, cell: Cell<'t>) {
         if self.cells.len() != column as usize {
-            self.leave_out_until(column);
+            self.leave_out_until(column as usize);
         }
         self.cells.push(cell);
     }
 
-    #[cold]
-    fn leave_out_until(&mut self, column: u32) {
-        self.cells.resize(column as usize, Cell::Empty);
+    fn leave_out_until(&mut self, column: usize) {
+        self.cells.resize(column, Cell::Empty);
     }
 
-    /// Puts a cell at its column whose text is looked up later.
+    /// Notes a cell whose text is looked up later.
     #[inline]
     fn place_shared(&mut self, column: u32, index: usize) {
         self.shared.push((column as usize, index));
-        self.place(column, Cell::Empty);
     }
 }
 
@@ -590,6 +593,28 @@ fn kind_of(bytes: &[u8], at: usize) -> Result<(Kind, usize), Step> {
     unknown("a cell's type is unknown")
 }
 
+/// One to seven digits with something else behind them; gives their value and how many they are. Eight bytes are looked at together, the
+/// first one lowest.
+#[inline]
+fn few_digits(bytes: &[u8]) -> Option<(usize, usize)> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let values = u64::from_le_bytes(*bytes.first_chunk()?) ^ ZEROS;
+    // The highest bit of a byte says that it is no digit; those behind the first such byte do not matter.
+    let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+    let length = others.trailing_zeros() / 8;
+    if !(1..8).contains(&length) {
+        return None;
+    }
+    // Zeros in front, then pairs, then both fours.
+    let digits = values << (8 * (8 - length));
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let (odd, even) = (pairs & 0xff_0000_00ff, (pairs >> 16) & 0xff_0000_00ff);
+    let sum = odd
+        .wrapping_mul(0x000f_4240_0000_0064)
+        .wrapping_add(even.wrapping_mul(0x0000_2710_0000_0001));
+    Some(((sum >> 32) as usize, length as usize))
+}
+
 /// Up to nine digits and then `end`; gives their value and where `end` stands.
 #[inline]
 fn index(bytes: &[u8], start: usize, end: u8) -> Result<(usize, usize), Step> {
@@ -671,4 +696,32 @@ fn error(raw: &str) -> Known<&'static str> {
         .into_iter()
         .find(|error| *error == raw)
         .ok_or(Unknown("a formula's error is unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few_digits;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn digits_are_read_together_as_one_by_one(number in 0u32..10_000_000, zeros in 0usize..3, behind in prop::collection::vec(any::<u8>(), 8)) {
+            let text = format!("{}{number}", "0".repeat(zeros));
+            let mut bytes = text.clone().into_bytes();
+            bytes.extend(&behind);
+            let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let expected = (digits < 8).then(|| {
+                let value = std::str::from_utf8(&bytes[..digits]).expect("digits").parse();
+                (value.expect("few"), digits)
+            });
+            prop_assert_eq!(few_digits(&bytes), expected);
+        }
+
+        #[test]
+        fn what_is_no_number_is_none(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let is_some = bytes.len() >= 8 && (1..8).contains(&digits);
+            prop_assert_eq!(few_digits(&bytes).is_some(), is_some);
+        }
+    }
 }
