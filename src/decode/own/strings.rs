@@ -24,14 +24,21 @@ pub(super) struct Strings {
 }
 
 impl Strings {
-    /// Where a string lies.
+    /// Where a string lies; nowhere, if there is none with this index.
     #[inline]
-    pub(super) fn span(&self, index: usize) -> Option<Range<usize>> {
-        let end = *self.ends.get(index)? as usize;
-        let start = index
-            .checked_sub(1)
-            .map_or(0, |before| self.ends[before] as usize);
-        Some(start..end)
+    pub(super) fn span(&self, index: usize) -> Range<usize> {
+        let Some(end) = self.ends.get(index) else {
+            return usize::MAX..usize::MAX;
+        };
+        let before = index.checked_sub(1).and_then(|index| self.ends.get(index));
+        before.map_or(0, |end| *end as usize)..*end as usize
+    }
+
+    /// A byte at the beginning of what lies there, so that it is near when it is needed.
+    #[inline]
+    pub(super) fn touch(&self, span: &Range<usize>) -> u8 {
+        let bytes = self.text.as_bytes();
+        bytes.get(span.start).copied().unwrap_or_default()
     }
 
     /// The string that lies there.
