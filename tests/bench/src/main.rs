@@ -12,6 +12,7 @@ mod random;
 mod small;
 mod workbook;
 
+use std::alloc::System;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -19,7 +20,12 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use layout::{Layout, Order};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use workbook::Strings;
+
+/// The system's allocator, and how often it was asked.
+#[global_allocator]
+static ALLOCATIONS: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -20,7 +20,9 @@ use meetlake::publish::{PartitionId, PartitionPlan, Publisher, SpooledTask, spli
 use meetlake::spool::Spool;
 use meetlake::store::{self, Lake};
 use meetlake::task::{Lineage, TaskKey};
+use stats_alloc::Region;
 
+use crate::ALLOCATIONS;
 use crate::layout::{Layout, Order};
 use crate::workbook::{self, Strings};
 
@@ -80,18 +82,22 @@ fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
     Ok(normalizer.finish()?.batch)
 }
 
-/// From bytes to record batch, `repeat` times; prints milliseconds of CPU for one.
+/// From bytes to record batch, `repeat` times; prints milliseconds of CPU and allocations of one.
 pub(crate) fn batch(layout: Layout, repeat: u32) -> anyhow::Result<()> {
     let (bytes, dataset, rows) = export(layout)?;
     let context = context(dataset, 1)?;
-    let before = thread_ns()?;
+    let (before, region) = (thread_ns()?, Region::new(ALLOCATIONS));
     for _ in 0..repeat {
         let batch = to_batch(&bytes, &context)?;
         anyhow::ensure!(batch.num_rows() == rows as usize, "a row is missing");
     }
     let ms = (thread_ns()? - before) as f64 / 1e6 / f64::from(repeat.max(1));
+    let made = region.change();
+    let each = |n: usize| n as f64 / f64::from(repeat.max(1));
     println!(
-        "{layout:?}: {ms:.4} ms of CPU from {} bytes to {rows} rows",
+        "{layout:?}: {ms:.4} ms of CPU, {:.0} allocations of {:.0} bytes together, from {} bytes to {rows} rows",
+        each(made.allocations + made.reallocations),
+        each(made.bytes_allocated),
         bytes.len()
     );
     Ok(())
