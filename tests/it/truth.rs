@@ -54,23 +54,13 @@ impl<'a> Truth<'a> {
         lines
     }
 
-    /// What is in the lake and should not be, or is there twice; a lake that is not finished may lack rows, but never has such.
-    pub(crate) fn surplus(&self, lake: &Path) -> Vec<String> {
-        let lines = Dataset::ALL
-            .into_iter()
-            .filter(|dataset| *dataset != Dataset::TopUser)
-            .flat_map(|dataset| self.balance_of(lake, dataset));
-        lines
-            .filter(|line| line.contains("not in the truth"))
-            .collect()
-    }
-
     /// What differs in one dataset; the first few.
     pub(crate) fn differences_of(&self, lake: &Path, dataset: Dataset) -> Vec<String> {
         self.balance_of(lake, dataset).into_iter().take(6).collect()
     }
 
-    fn balance_of(&self, lake: &Path, dataset: Dataset) -> Vec<String> {
+    /// What differs in one dataset, all of it.
+    pub(crate) fn balance_of(&self, lake: &Path, dataset: Dataset) -> Vec<String> {
         let expected = self.expected(dataset);
         let columns = columns(dataset);
         let found = rows(lake, dataset)

@@ -326,7 +326,7 @@ impl<W: Write> Write for Checked<W> {
     }
 }
 
-/// Inflates the parts of a workbook of [`write`] one after the other, in a window of 64 KiB, and gives their size; no CRC.
+/// Inflates the parts of a workbook of [`write()`] one after the other, in a window of 64 KiB, and gives their size; no CRC.
 pub(crate) fn inflate(zip: &[u8]) -> anyhow::Result<u64> {
     let mut window = vec![0; 1 << 16];
     let (mut rest, mut total) = (zip, 0);
