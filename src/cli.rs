@@ -22,6 +22,8 @@ pub mod status;
 pub mod validate;
 pub mod verify;
 
+use std::collections::HashSet;
+use std::io::{self, Stdout, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -156,24 +158,48 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
+/// As a shell reports a program that a closed pipe ended.
+const PIPE_CLOSED: i32 = 141;
+
 /// A reader such as `head` may stop reading; that is no reason for a backtrace. (Restoring the signal's default would need `unsafe`.)
 fn end_quietly_on_closed_pipes() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
-            std::process::exit(141);
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(PIPE_CLOSED);
         }
         report(panic);
     }));
 }
 
+/// Standard output that ends the process in the same way, for verbs that write to whatever they are given.
+struct Output(Stdout);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(end_if_closed)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(end_if_closed)
+    }
+}
+
+fn end_if_closed(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(PIPE_CLOSED);
+    }
+    error
+}
+
 async fn dispatch(cli: Cli) -> Result<Code> {
     let common = cli.common;
+    let mut output = Output(io::stdout());
     match cli.verb {
         #[cfg(feature = "simulator")]
         Verb::Demo(args) => Box::pin(demo::run(args)).await,
-        Verb::Init(args) => init::run(&args, &mut std::io::stdout()),
+        Verb::Init(args) => init::run(&args, &mut output),
         Verb::Validate(args) => {
             let (environment, now) = (&config::process_environment, jiff::Timestamp::now());
             Ok(validate::run(
@@ -181,7 +207,7 @@ async fn dispatch(cli: Cli) -> Result<Code> {
                 &common.config,
                 environment,
                 now,
-                &mut std::io::stdout(),
+                &mut output,
             )?)
         }
         Verb::Doctor(args) => Box::pin(doctor::run(&common, &args)).await,
@@ -198,12 +224,23 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Convert(args) => Ok(convert::run(&args, &Fallback::of_this_program())),
         #[cfg(feature = "simulator")]
         Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
-        Verb::Completions(args) => Ok(completions::run(
-            args,
-            Cli::command(),
-            &mut std::io::stdout(),
-        )?),
+        Verb::Completions(args) => Ok(completions::run(args, Cli::command(), &mut output)?),
         Verb::ParseWorkbook => unreachable!("it ended before there was a runtime"),
+    }
+}
+
+/// The causes that a person was told already: many days may wait for one thing.
+#[derive(Debug, Default)]
+struct Told(HashSet<String>);
+
+impl Told {
+    /// The cause, or that it is one of those before.
+    fn once<'c>(&mut self, cause: &'c str) -> &'c str {
+        if self.0.insert(cause.to_owned()) {
+            cause
+        } else {
+            "the same cause"
+        }
     }
 }
 
@@ -278,7 +315,7 @@ impl StopSignals {
     ///
     /// # Errors
     /// When signals cannot be listened to.
-    pub fn listen() -> std::io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -1,6 +1,6 @@
 //! `meetlake run` and `meetlake backfill`: export what is due, or a range, now.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::progress::{self, Style};
-use super::{Common, StopSignals, bytes, describe, exit_for, number, table};
+use super::{Common, StopSignals, Told, bytes, describe, exit_for, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
 use crate::job::JobSpec;
@@ -369,16 +369,13 @@ fn lost(summary: &Summary) -> Vec<String> {
 fn unsettled(summary: &Summary) -> Vec<String> {
     const SHOWN: usize = 10;
     let mut lines = Vec::new();
-    let mut told: HashSet<&str> = summary
-        .causes()
-        .map(|cause| cause.message.as_str())
-        .collect();
+    let mut told = Told::default();
+    for cause in summary.causes() {
+        told.once(&cause.message);
+    }
     for window in summary.unsettled.iter().take(SHOWN) {
-        let error = match window.error.as_deref() {
-            Some(error) if told.insert(error) => format!(": {error}"),
-            Some(_) => ": the same cause".to_owned(),
-            None => String::new(),
-        };
+        let error = window.error.as_deref();
+        let error = error.map_or_else(String::new, |error| format!(": {}", told.once(error)));
         let tasks: Vec<String> = window
             .tasks
             .iter()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::{Common, bytes, number, span, table};
+use super::{Common, Told, bytes, number, span, table};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::exit::Code;
@@ -154,6 +154,7 @@ async fn show(ledger: &Ledger, config: &Config, tenants: &[&str], days: &[Day]) 
         }
     }
     show_late(config, days);
+    let mut told = Told::default();
     let attention = ledger.attention(SHOWN + 1).await?;
     if attention.is_empty() {
         println!("Nothing needs attention.");
@@ -161,8 +162,14 @@ async fn show(ledger: &Ledger, config: &Config, tenants: &[&str], days: &[Day]) 
         println!("Needs attention:");
         for task in attention.iter().take(SHOWN as usize) {
             println!(
-                "  {} {} window from {}: {} after {} attempts: {}",
-                task.tenant, task.dataset, task.window_start, task.phase, task.attempts, task.error
+                "  {} {} window from {}: {} after {} attempt{}: {}",
+                task.tenant,
+                task.dataset,
+                task.window_start,
+                task.phase,
+                task.attempts,
+                if task.attempts == 1 { "" } else { "s" },
+                told.once(&task.error)
             );
         }
         if attention.len() > SHOWN as usize {
@@ -186,6 +193,7 @@ async fn show(ledger: &Ledger, config: &Config, tenants: &[&str], days: &[Day]) 
 fn show_late(config: &Config, days: &[Day]) {
     let late = days.iter().filter_map(|day| Some((day, day.late_s?)));
     let most = SHOWN as usize;
+    let mut told = Told::default();
     for (index, (day, late_s)) in late.clone().take(most).enumerate() {
         if index == 0 {
             println!("Late:");
@@ -200,7 +208,9 @@ fn show_late(config: &Config, days: &[Day]) {
             day.dt,
             day.outcome.as_str(),
             span(late_s),
-            day.why.as_deref().unwrap_or("it is not there")
+            day.why
+                .as_deref()
+                .map_or("it is not there", |why| told.once(why))
         );
     }
     let late = late.count();

@@ -1,6 +1,6 @@
 //! The verbs that look and do not touch: `plan`, `status`, `validate`, `doctor`, `completions`, `--help`, `convert`, `simulate`.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::process::Stdio;
 
 use meetlake::dataset::Dataset;
@@ -121,6 +121,25 @@ fn doctor_finds_everything_well_or_names_what_is_not() {
         "{wrong:?}"
     );
     assert!(!wrong.text().contains(SECRET), "{wrong:?}");
+}
+
+#[test]
+fn a_reader_that_stops_reading_ends_every_verb_without_a_word() {
+    let app = Setup::real().start();
+    for args in [
+        &["validate"][..],
+        &["validate", "--json"],
+        &["status"],
+        &["plan"],
+        &["completions", "bash"],
+    ] {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = app.command(args);
+        let output = writer.try_clone().expect("its other end");
+        let status = command.stdout(output).stderr(writer).status();
+        assert_eq!(status.expect("it starts").code(), Some(141), "{args:?}");
+    }
 }
 
 #[test]
