@@ -122,8 +122,8 @@ impl<'a> Checker<'a> {
         let renewed = self.asked_again + struck(&["failed", "gone-file", "truncated"]);
         if report.duplicates_of_polled > renewed {
             wrong.push(format!(
-                "{} exports were asked for again although their id was recorded",
-                report.duplicates_of_polled
+                "{} exports were asked for again although their id was recorded, and only {renewed} were renewed: {:?}",
+                report.duplicates_of_polled, report.duplicates
             ));
         }
         wrong
