@@ -155,6 +155,7 @@ impl FileWriter {
         if self.group_rows > 0 {
             self.end_row_group()?;
         }
+        self.append_ended(true)?;
         let content_hash = content_hash(self.rows, self.columns.finish()?);
         for (key, value) in [
             (SOURCES_SHA256, digest_of(&self.sources)),
@@ -177,6 +178,7 @@ impl FileWriter {
             [one] => one.clone(),
             many => concat_batches(&self.contract.schema(), many)?,
         };
+        self.append_ended(false)?;
         self.columns.write(all.slice(0, rows))?;
         self.group_rows += rows;
         self.pending_rows = all.num_rows() - rows;
@@ -191,14 +193,23 @@ impl FileWriter {
     }
 
     fn end_row_group(&mut self) -> Result<(), ParquetError> {
+        self.append_ended(true)?;
         let next = self.writer.flushed_row_groups().len() + 1;
-        let chunks = self.columns.end_row_group(&self.row_groups, next)?;
+        self.columns.end_row_group(&self.row_groups, next)?;
+        self.group_rows = 0;
+        Ok(())
+    }
+
+    /// Puts the row group that has ended into the file; rows of the next one come meanwhile.
+    fn append_ended(&mut self, wait: bool) -> Result<(), ParquetError> {
+        let Some(chunks) = self.columns.take_ended(wait)? else {
+            return Ok(());
+        };
         let mut row_group = self.writer.next_row_group()?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut row_group)?;
         }
         row_group.close()?;
-        self.group_rows = 0;
         Ok(())
     }
 }

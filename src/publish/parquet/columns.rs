@@ -3,7 +3,7 @@
 //! A column's pages and its hash depend on the chunks only, so a file is the same byte for byte however many lanes there are. Lanes hold
 //! what their columns hold, at most one row group, and the few chunks that wait for them.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use arrow::array::RecordBatch;
@@ -32,6 +32,14 @@ pub(super) struct Columns {
     schema: SchemaRef,
     chunks: usize,
     place: Place,
+    /// The row group that has ended and was not taken.
+    ending: Option<Ending>,
+}
+
+/// A row group whose columns come when their lanes have encoded them.
+struct Ending {
+    columns: Receiver<Ended>,
+    ended: Ended,
 }
 
 enum Place {
@@ -65,6 +73,7 @@ impl Columns {
             }),
             schema,
             chunks: 0,
+            ending: None,
         })
     }
 
@@ -82,33 +91,62 @@ impl Columns {
         }
     }
 
-    /// The encoded columns in the order of the schema; the columns go on with row group `next`.
+    /// Ends the row group; the columns go on with row group `next`. The one before must have been [taken](Self::take_ended).
     pub(super) fn end_row_group(
         &mut self,
         row_groups: &ArrowRowGroupWriterFactory,
         next: usize,
-    ) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    ) -> Result<(), ParquetError> {
         let mut writers = writers(&self.schema, row_groups, next)?;
-        let ended = match &mut self.place {
-            Place::Here(lane) => lane.end_row_group(writers)?,
+        let (done, columns) = channel();
+        match &mut self.place {
+            // The receiver is there, and room for it.
+            Place::Here(lane) => drop(done.send(lane.end_row_group(writers)?)),
             Place::Lanes(workers) => {
-                let (done, results) = channel();
                 for worker in workers.iter_mut() {
                     let own = worker.columns.iter();
                     let own = own.map(|&index| std::mem::take(&mut writers[index]));
                     let order = Order::EndRowGroup(own.collect(), Sender::clone(&done));
                     worker.send(order)?;
                 }
-                drop(done);
-                let mut ended: Ended = results.iter().flatten().collect();
-                if ended.len() < self.schema.fields().len() {
-                    return Err(first_error(workers));
-                }
-                ended.sort_by_key(|(index, _)| *index);
-                ended
             }
+        }
+        let ended = Vec::new();
+        self.ending = Some(Ending { columns, ended });
+        Ok(())
+    }
+
+    /// The encoded columns of the row group that has ended, in the order of the schema; `None` without one, and while a lane still works on
+    /// it, unless that is waited for.
+    pub(super) fn take_ended(
+        &mut self,
+        wait: bool,
+    ) -> Result<Option<Vec<ArrowColumnChunk>>, ParquetError> {
+        let Some(ending) = &mut self.ending else {
+            return Ok(None);
         };
-        Ok(ended.into_iter().flat_map(|(_, chunks)| chunks).collect())
+        while ending.ended.len() < self.schema.fields().len() {
+            let next = if wait {
+                ending
+                    .columns
+                    .recv()
+                    .map_err(|_| TryRecvError::Disconnected)
+            } else {
+                ending.columns.try_recv()
+            };
+            match (next, &mut self.place) {
+                (Ok(ended), _) => ending.ended.extend(ended),
+                (Err(TryRecvError::Empty), _) => return Ok(None),
+                (Err(_), Place::Lanes(workers)) => return Err(first_error(workers)),
+                (Err(_), Place::Here(_)) => return Err(gone()),
+            }
+        }
+        let mut ended = std::mem::take(&mut ending.ended);
+        self.ending = None;
+        ended.sort_by_key(|(index, _)| *index);
+        Ok(Some(
+            ended.into_iter().flat_map(|(_, chunks)| chunks).collect(),
+        ))
     }
 
     /// The hashes of the columns that are content, in the order of the schema.
