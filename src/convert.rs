@@ -1,22 +1,22 @@
 //! One workbook (or report) that somebody already has becomes one Parquet file, offline: decode, normalize, write.
 //!
 //! ```text
-//! this thread     read ─► decode ─► normalize ──batches──┐
+//! this thread     decode ─► normalize ───────batches─────┐
 //! another one                        hash of the source, │ sort (order) ─► complete ─► encode (lanes of its own)
 //! this thread     verdict, rename ◄──────────────────────┘
 //! ```
 //! Takes paths and what only a task would know; the same stages as the pipeline, without task, ledger or lake. The file appears whole or
-//! not at all: it is written beside the target and renamed once the table as a whole was accepted. Memory holds the source, its shared
-//! strings, and a row group or two.
+//! not at all: it is written beside the target and renamed once the table as a whole was accepted. Memory holds the shared strings of the
+//! source, the batches that wait, and a row group or two.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::SystemTime;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -104,8 +104,10 @@ pub enum Error {
     },
 }
 
-/// Batches that may wait for the second thread.
-const AHEAD: usize = 4;
+/// Batches that may wait for the second thread: as many as come while it sorts and writes a run.
+const AHEAD: usize = 16;
+/// Bytes of the source in memory while it is hashed.
+const HASHED_AT_ONCE: usize = 256 << 10;
 
 /// What the second thread is told.
 enum Told {
@@ -121,12 +123,15 @@ enum Told {
 /// new output, and an old one is as it was.
 pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     let path = || conversion.input.clone();
-    let bytes = read(&conversion.input).map_err(|source| Error::Input {
+    let unreadable = |source| Error::Input {
         path: path(),
         source,
-    })?;
-    // Each thread lets go of the source as soon as it needs it no more: rows are merged and encoded in its room.
-    let bytes = Arc::new(bytes);
+    };
+    let unwritable = |source| Error::Output {
+        path: conversion.output.clone(),
+        source,
+    };
+    let input = Input::open(&conversion.input).map_err(unreadable)?;
     let context = context(
         conversion.dataset,
         &conversion.time_zone,
@@ -135,8 +140,15 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     let beside = Beside::of(&conversion.output);
     let (tell, told) = sync_channel(AHEAD);
     thread::scope(|scope| {
-        let source = Arc::clone(&bytes);
-        let writer = scope.spawn(|| write(told, source, &context, &beside.0));
+        let writer = scope.spawn(|| {
+            let source_sha256 = input.sha256().map_err(unreadable)?;
+            let stamp = Stamp {
+                source_sha256,
+                ..context.stamp.clone()
+            };
+            write(told, &stamp, &context, &beside.0).map_err(unwritable)?;
+            Ok(stamp.source_sha256)
+        });
         let hand_on = {
             let tell = tell.clone();
             // A writer that is gone says why when it is asked for its result.
@@ -144,20 +156,24 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
         };
         let mut normalizer = Normalizer::streaming(&context, hand_on);
         let summary = if conversion.dataset.is_report() {
+            let bytes = fs::read(&conversion.input).map_err(unreadable)?;
             decode::report(&bytes, context.contract, &mut normalizer)
         } else {
-            decode::workbook(
-                &bytes,
+            decode::workbook_file(
+                &input.file,
+                input.length,
                 context.contract,
                 &Limits::default(),
                 &conversion.fallback,
                 &mut normalizer,
             )
         };
-        drop(bytes);
-        let summary = summary.map_err(|source| Error::Decode {
-            path: path(),
-            source,
+        let summary = summary.map_err(|error| match error {
+            decode::Error::Unreadable(reason) => unreadable(io::Error::other(reason)),
+            source => Error::Decode {
+                path: path(),
+                source,
+            },
         })?;
         let findings = normalizer.finish_stream();
         let mut findings = findings.map_err(|source| Error::Quarantined {
@@ -169,15 +185,9 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
         let _ = tell.send(Told::Accepted);
         drop(tell);
         let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let source_sha256 = written
-            .and_then(|sha256| {
-                fs::rename(&beside.0, &conversion.output)?;
-                Ok(sha256)
-            })
-            .map_err(|source| Error::Output {
-                path: conversion.output.clone(),
-                source,
-            })?;
+        let source_sha256 = written?;
+        input.check_same().map_err(unreadable)?;
+        fs::rename(&beside.0, &conversion.output).map_err(|error| unwritable(error.into()))?;
         let sheets = summary.sheets.into_iter().map(|sheet| sheet.name);
         let ignored = summary.ignored.into_iter();
         Ok(Report {
@@ -203,25 +213,50 @@ fn context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
     }
 }
 
-/// Reads the file; one beyond the limits is not read at all. Two threads share the work, most of which is the system's: memory for a file of
-/// a hundred megabytes takes longer to get than to fill.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let (size, most) = (file.metadata()?.len(), Limits::default().container_bytes);
-    if size > most {
-        let reason = format!("it has {size} bytes, at most {most} are read");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+/// The file that is converted. It is read twice, once for its rows and once for its hash, so it must stay as it is.
+struct Input {
+    file: File,
+    length: usize,
+    changed: SystemTime,
+}
+
+impl Input {
+    /// Opens the file; one beyond the limits is not read at all.
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let (metadata, most) = (file.metadata()?, Limits::default().container_bytes);
+        let size = metadata.len();
+        if size > most {
+            let reason = format!("it has {size} bytes, at most {most} are read");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
+        Ok(Self {
+            file,
+            length: usize::try_from(size).map_err(io::Error::other)?,
+            changed: metadata.modified()?,
+        })
     }
-    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-    let half = bytes.len() / 2;
-    let (first, second) = bytes.split_at_mut(half);
-    let start = first.len() as u64;
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| file.read_exact_at(second, start));
-        file.read_exact_at(first, 0)?;
-        reader.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })?;
-    Ok(bytes)
+
+    fn check_same(&self) -> io::Result<()> {
+        let now = self.file.metadata()?;
+        if (now.len(), now.modified()?) == (self.length as u64, self.changed) {
+            return Ok(());
+        }
+        Err(io::Error::other("it was changed while it was read"))
+    }
+
+    /// SHA-256 of the file, hex digits.
+    fn sha256(&self) -> io::Result<String> {
+        let (mut hash, mut piece) = (Sha256::new(), vec![0; HASHED_AT_ONCE]);
+        let mut at = 0;
+        while at < self.length {
+            let length = piece.len().min(self.length - at);
+            self.file.read_exact_at(&mut piece[..length], at as u64)?;
+            hash.update(&piece[..length]);
+            at += length;
+        }
+        Ok(hex(&hash.finalize()))
+    }
 }
 
 /// A file beside the target, so that nobody sees half a file under the target's name; removed unless it was renamed.
@@ -242,20 +277,14 @@ impl Drop for Beside {
     }
 }
 
-/// Writes the rows to `path`, in the order of the natural key, and gives the source's hash. A table that is not accepted in the end is
-/// left as it is.
+/// Writes the rows to `path`, in the order of the natural key. A table that is not accepted in the end is left as it is.
 fn write(
     told: Receiver<Told>,
-    source: Arc<Vec<u8>>,
+    stamp: &Stamp,
     context: &Context,
     path: &Path,
-) -> Result<String, ParquetError> {
-    let stamp = Stamp {
-        source_sha256: hex(&Sha256::digest(source.as_slice())),
-        ..context.stamp.clone()
-    };
-    drop(source);
-    let constants = Constants::new(context, &stamp, BATCH_ROWS);
+) -> Result<(), ParquetError> {
+    let constants = Constants::new(context, stamp, BATCH_ROWS);
     let mut out = Out::new(context, &constants, path, RUN_ROWS)?;
     for told in told {
         match told {
@@ -272,7 +301,7 @@ fn write(
             }
         }
     }
-    Ok(stamp.source_sha256)
+    Ok(())
 }
 
 /// The file while it is written.

@@ -13,11 +13,13 @@ mod own;
 mod report;
 mod sheet;
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::own::Source;
 use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink};
@@ -136,6 +138,9 @@ pub struct IgnoredSheet {
 /// Why bytes are no table. None of it but [`Error::NoReader`] is cured by asking for the same bytes again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
+    /// The file cannot be read from disk.
+    #[error("the file cannot be read: {0}")]
+    Unreadable(String),
     /// No bytes at all.
     #[error("the file is empty (0 bytes)")]
     Empty,
@@ -210,24 +215,57 @@ pub fn workbook(
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
+    read(Source::Memory(bytes), contract, limits, fallback, sink)
+}
+
+/// The same of a file, `length` bytes long, which is not held in memory unless calamine has to read it.
+///
+/// # Errors
+/// Those of [`workbook`], and [`Error::Unreadable`].
+pub fn workbook_file(
+    file: &File,
+    length: usize,
+    contract: &Contract,
+    limits: &Limits,
+    fallback: &Fallback,
+    sink: &mut dyn RowSink,
+) -> Result<Summary, Error> {
+    let source = Source::File(file, length);
+    read(source, contract, limits, fallback, sink)
+}
+
+fn read(
+    source: Source<'_>,
+    contract: &Contract,
+    limits: &Limits,
+    fallback: &Fallback,
+    sink: &mut dyn RowSink,
+) -> Result<Summary, Error> {
     let mut watched = Watched {
         sink,
         is_at_work: false,
     };
-    let read = AssertUnwindSafe(|| {
-        // What two programs could see differently is refused below, with the reason.
-        layout::check(bytes).map_err(|_| own::Unknown("the zip is not as its directory says"))?;
-        own::read(bytes, contract, limits, &mut watched)
-    });
+    let read = AssertUnwindSafe(|| own::read(source, contract, limits, &mut watched));
     let why = match catch_unwind(read) {
-        Ok(Ok(summary)) => return Ok(summary),
+        Ok(Ok(summary)) => {
+            debug_assert!(
+                source
+                    .whole()
+                    .is_ok_and(|bytes| layout::check(&bytes).is_ok()),
+                "what is read fast is laid out in one way only"
+            );
+            return Ok(summary);
+        }
         Ok(Err(own::Unknown(why))) => why,
         // Not the reader's fault, and no other reader would cure it.
         Err(panic) if watched.is_at_work => resume_unwind(panic),
         Err(_) => "the fast reader gave up in the middle of it",
     };
     sink.restart();
-    let mut summary = workbook_by_calamine(bytes, contract, limits, fallback, sink)?;
+    let bytes = source
+        .whole()
+        .map_err(|error| Error::Unreadable(error.to_string()))?;
+    let mut summary = workbook_by_calamine(&bytes, contract, limits, fallback, sink)?;
     summary.reader = Reader::Calamine { why };
     Ok(summary)
 }

@@ -11,6 +11,7 @@
 mod directory;
 mod formats;
 mod rows;
+mod source;
 mod strings;
 mod tags;
 #[cfg(test)]
@@ -22,9 +23,10 @@ mod workbook;
 use std::cell::Cell as Slot;
 use std::thread::{self, Scope};
 
-use directory::Part;
+use directory::{Directory, Part};
 use formats::{Format, STYLES};
 use rows::{Rows, Spent};
+pub(super) use source::Source;
 use strings::{STRINGS, Strings};
 use tags::{Tags, Token};
 use window::{Buffers, Pieces, Window};
@@ -79,26 +81,27 @@ thread_local! {
 
 /// Reads all sheets of a workbook, as [`super::workbook`] does. On [`Unknown`] the sink may have seen rows.
 pub(super) fn read(
-    bytes: &[u8],
+    source: Source<'_>,
     contract: &Contract,
     limits: &Limits,
     sink: &mut dyn RowSink,
 ) -> Known<Summary> {
-    read_by(PIECES, bytes, contract, limits, sink)
+    read_by(PIECES, source, contract, limits, sink)
 }
 
 /// Reads with parts cut into such pieces.
 fn read_by(
     pieces: Pieces,
-    bytes: &[u8],
+    source: Source<'_>,
     contract: &Contract,
     limits: &Limits,
     sink: &mut dyn RowSink,
 ) -> Known<Summary> {
-    if bytes.len() as u64 > limits.container_bytes {
+    if source.len() as u64 > limits.container_bytes {
         return Err(Unknown("the file is too large"));
     }
-    let parts = directory::parts(bytes, limits)?;
+    let directory = Directory::of(source)?;
+    let parts = directory.parts(limits)?;
     let mut kept = KEPT.take().unwrap_or_default();
     kept.formats.clear();
     let mut run = Run {

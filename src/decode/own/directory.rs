@@ -1,7 +1,10 @@
-//! The zip's directory, read strictly: every part lies where the directory says, beside the others, and its local header agrees.
+//! The zip's directory, read strictly: the parts lie one behind the other from the first byte on, and their headers say what it says.
 //!
-//! Anything that some program might see differently (zip64, comments, extra fields, other methods) is left to the careful reader.
+//! Nothing is accepted that [`super::super::layout`] refuses. Anything that some program might see differently (zip64, comments, extra fields, other methods) is left to the careful reader.
 
+use std::borrow::Cow;
+
+use super::source::Source;
 use super::{Known, Unknown};
 use crate::decode::Limits;
 
@@ -11,6 +14,10 @@ const DESCRIPTOR: &[u8] = b"PK\x07\x08";
 const END: &[u8] = b"PK\x05\x06";
 /// Length of the end record without a comment.
 const END_LENGTH: usize = 22;
+/// Length of a part's header without its name.
+const HEADER_LENGTH: usize = 30;
+/// Length of a descriptor with its signature.
+const DESCRIPTOR_LENGTH: usize = 16;
 /// Sizes follow the data, as writers do that cannot seek.
 const HAS_DESCRIPTOR: u16 = 1 << 3;
 /// The descriptor, two bits of how hard the writer tried, and UTF-8 names.
@@ -24,115 +31,153 @@ const RATIO_FROM: u64 = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
     pub(super) name: &'a str,
-    /// Compressed, or as it is.
-    pub(super) data: &'a [u8],
+    /// Where its bytes are, compressed or as they are: from `at` on, `packed` of them.
+    pub(super) source: Source<'a>,
+    pub(super) at: usize,
+    pub(super) packed: usize,
     pub(super) is_deflated: bool,
     /// Inflated.
     pub(super) size: u64,
     pub(super) crc: u32,
 }
 
-/// Lists the parts of a zip that keeps to the limits.
-pub(super) fn parts<'a>(bytes: &'a [u8], limits: &Limits) -> Known<Vec<Part<'a>>> {
-    let end_at = bytes.len().checked_sub(END_LENGTH);
-    let end_at = end_at.ok_or(Unknown("the file is cut off"))?;
-    let mut end = Fields(&bytes[end_at..]);
-    end.expect(END)?;
-    let (disk, start_disk) = (end.u16()?, end.u16()?);
-    let (count, count_of_all) = (usize::from(end.u16()?), usize::from(end.u16()?));
-    let (size, start) = (end.u32()? as usize, end.u32()? as usize);
-    if (disk, start_disk, end.u16()?) != (0, 0, 0) || count != count_of_all {
-        return Err(Unknown("the zip has several disks or a comment"));
-    }
-    if start.checked_add(size) != Some(end_at) || count > MOST_PARTS.min(limits.entries) {
-        return Err(Unknown("the zip's directory is not where it should be"));
-    }
-    let mut directory = Fields(&bytes[start..end_at]);
-    let mut parts: Vec<Part<'a>> = Vec::with_capacity(count);
-    let mut spans = Vec::with_capacity(count);
-    let mut inflated = 0;
-    for _ in 0..count {
-        let (part, span) = part(&mut directory, &bytes[..start])?;
-        if parts
-            .iter()
-            .any(|other| other.name.eq_ignore_ascii_case(part.name))
-        {
-            return Err(Unknown("two parts have the same name"));
+/// The zip's directory.
+#[derive(Debug)]
+pub(super) struct Directory<'a> {
+    source: Source<'a>,
+    bytes: Cow<'a, [u8]>,
+    at: usize,
+    count: usize,
+}
+
+impl<'a> Directory<'a> {
+    /// Reads the end of the file.
+    pub(super) fn of(source: Source<'a>) -> Known<Self> {
+        let end_at = source.len().checked_sub(END_LENGTH);
+        let end_at = end_at.ok_or(Unknown("the file is cut off"))?;
+        let end = source.bytes(end_at, END_LENGTH)?;
+        let mut end = Fields(&end);
+        end.expect(END)?;
+        let (disk, start_disk) = (end.u16()?, end.u16()?);
+        let (count, count_of_all) = (usize::from(end.u16()?), usize::from(end.u16()?));
+        let (size, at) = (end.u32()? as usize, end.u32()? as usize);
+        if (disk, start_disk, end.u16()?) != (0, 0, 0) || count != count_of_all {
+            return Err(Unknown("the zip has several disks or a comment"));
         }
-        check_size(&part, limits)?;
-        inflated += part.size;
-        parts.push(part);
-        spans.push(span);
+        if at.checked_add(size) != Some(end_at) || count > MOST_PARTS {
+            return Err(Unknown("the zip's directory is not where it should be"));
+        }
+        let bytes = source.bytes(at, size)?;
+        Ok(Self {
+            source,
+            bytes,
+            at,
+            count,
+        })
     }
-    spans.sort_unstable();
-    let overlap = spans.windows(2).any(|pair| pair[0].1 > pair[1].0);
-    if !directory.0.is_empty() || overlap || inflated > limits.total_bytes {
-        return Err(Unknown("the zip's parts overlap or are too many"));
+
+    /// Lists the parts of a zip that keeps to the limits.
+    pub(super) fn parts(&self, limits: &Limits) -> Known<Vec<Part<'_>>> {
+        if self.count > limits.entries {
+            return Err(Unknown("the zip's parts are too many"));
+        }
+        let mut entries = Fields(&self.bytes);
+        let mut parts: Vec<Part<'_>> = Vec::with_capacity(self.count);
+        let mut spans = Vec::with_capacity(self.count);
+        let mut inflated = 0;
+        for _ in 0..self.count {
+            let (part, span) = self.part(&mut entries)?;
+            if parts
+                .iter()
+                .any(|other| other.name.eq_ignore_ascii_case(part.name))
+            {
+                return Err(Unknown("two parts have the same name"));
+            }
+            check_size(&part, limits)?;
+            inflated += part.size;
+            parts.push(part);
+            spans.push(span);
+        }
+        spans.sort_unstable();
+        let starts = spans.iter().map(|span| span.0).chain([self.at]);
+        let ends = [0].into_iter().chain(spans.iter().map(|span| span.1));
+        if !entries.0.is_empty() || starts.ne(ends) || inflated > limits.total_bytes {
+            return Err(Unknown("the zip's parts are not one behind the other"));
+        }
+        Ok(parts)
     }
-    Ok(parts)
+
+    /// Reads the next entry and what it points to; gives the part, and from where to where it lies.
+    fn part<'d>(&'d self, entries: &mut Fields<'d>) -> Known<(Part<'d>, (usize, usize))> {
+        entries.expect(CENTRAL)?;
+        entries.u16()?; // Which program made it.
+        let common = entries.take(10)?;
+        let (crc, packed, size) = (entries.u32()?, entries.u32()?, entries.u32()?);
+        let name_length = entries.u16()?;
+        let (extra, comment, disk) = (entries.u16()?, entries.u16()?, entries.u16()?);
+        entries.take(6)?; // What kind of file it was on the writer's disk.
+        let start = entries.u32()? as usize;
+        let name = entries.take(name_length.into())?;
+        let mut fields = Fields(common);
+        let (version, flags, method) = (fields.u16()?, fields.u16()?, fields.u16()?);
+        if (extra, comment, disk) != (0, 0, 0) || version > 20 {
+            return Err(Unknown("a part has extra fields"));
+        }
+        if flags & !HARMLESS_FLAGS != 0 || !matches!(method, 0 | 8) {
+            return Err(Unknown("a part is encrypted or packed in an unusual way"));
+        }
+        let header = self.source.bytes(start, HEADER_LENGTH + name.len())?;
+        let mut local = Fields(&header);
+        local.expect(LOCAL)?;
+        let local_common = local.take(10)?;
+        let sizes = (local.u32()?, local.u32()?, local.u32()?);
+        let lengths = (local.u16()?, local.u16()?);
+        let has_descriptor = flags & HAS_DESCRIPTOR != 0;
+        let agrees = sizes == (crc, packed, size) || has_descriptor && sizes == (0, 0, 0);
+        if local_common != common || lengths != (name_length, 0) || !agrees {
+            return Err(Unknown("a part's header and the directory differ"));
+        }
+        if local.take(name.len())? != name {
+            return Err(Unknown("a part's header and the directory differ"));
+        }
+        let at = start + header.len();
+        let mut end = at.saturating_add(packed as usize);
+        if end > self.at {
+            return Err(Unknown("a part is cut off"));
+        }
+        if has_descriptor {
+            let behind = self.source.bytes(end, DESCRIPTOR_LENGTH)?;
+            // Its signature is optional.
+            let signed = behind.strip_prefix(DESCRIPTOR);
+            let mut described = Fields(signed.unwrap_or(&behind));
+            if (described.u32()?, described.u32()?, described.u32()?) != (crc, packed, size) {
+                return Err(Unknown("a part's descriptor and the directory differ"));
+            }
+            end += if signed.is_some() { 16 } else { 12 };
+        }
+        if method == 0 && packed != size {
+            return Err(Unknown("a stored part has two sizes"));
+        }
+        let part = Part {
+            name: plain_name(name)?,
+            source: self.source,
+            at,
+            packed: packed as usize,
+            is_deflated: method == 8,
+            size: size.into(),
+            crc,
+        };
+        Ok((part, (start, end)))
+    }
 }
 
 fn check_size(part: &Part<'_>, limits: &Limits) -> Known<()> {
-    let compressed = part.data.len() as u64;
+    let compressed = part.packed as u64;
     let is_bomb = part.size > RATIO_FROM && part.size > compressed.saturating_mul(limits.ratio);
     if part.size > limits.entry_bytes || is_bomb {
         return Err(Unknown("a part is too large"));
     }
     Ok(())
-}
-
-/// Reads the next entry of the directory and what it points to in `file`; gives the part and from where to where it lies.
-fn part<'a>(directory: &mut Fields<'a>, file: &'a [u8]) -> Known<(Part<'a>, (usize, usize))> {
-    directory.expect(CENTRAL)?;
-    directory.u16()?; // Which program made it.
-    let common = directory.take(10)?;
-    let (crc, packed, size) = (directory.u32()?, directory.u32()?, directory.u32()?);
-    let name_length = directory.u16()?;
-    let (extra, comment, disk) = (directory.u16()?, directory.u16()?, directory.u16()?);
-    directory.take(6)?; // What kind of file it was on the writer's disk.
-    let at = directory.u32()? as usize;
-    let name = directory.take(name_length.into())?;
-    let mut fields = Fields(common);
-    let (version, flags, method) = (fields.u16()?, fields.u16()?, fields.u16()?);
-    if (extra, comment, disk) != (0, 0, 0) || version > 20 {
-        return Err(Unknown("a part has extra fields"));
-    }
-    if flags & !HARMLESS_FLAGS != 0 || !matches!(method, 0 | 8) {
-        return Err(Unknown("a part is encrypted or packed in an unusual way"));
-    }
-    let rest = file.get(at..).ok_or(Unknown("a part is cut off"))?;
-    let mut local = Fields(rest);
-    local.expect(LOCAL)?;
-    let local_common = local.take(10)?;
-    let sizes = (local.u32()?, local.u32()?, local.u32()?);
-    let lengths = (local.u16()?, local.u16()?);
-    let has_descriptor = flags & HAS_DESCRIPTOR != 0;
-    let agrees = sizes == (crc, packed, size) || has_descriptor && sizes == (0, 0, 0);
-    if local_common != common || lengths != (name_length, 0) || !agrees {
-        return Err(Unknown("a part's header and the directory differ"));
-    }
-    if local.take(name_length.into())? != name {
-        return Err(Unknown("a part's header and the directory differ"));
-    }
-    let data = local.take(packed as usize)?;
-    if has_descriptor {
-        // Its signature is optional.
-        local.0 = local.0.strip_prefix(DESCRIPTOR).unwrap_or(local.0);
-        if (local.u32()?, local.u32()?, local.u32()?) != (crc, packed, size) {
-            return Err(Unknown("a part's descriptor and the directory differ"));
-        }
-    }
-    if method == 0 && packed != size {
-        return Err(Unknown("a stored part has two sizes"));
-    }
-    let part = Part {
-        name: plain_name(name)?,
-        data,
-        is_deflated: method == 8,
-        size: size.into(),
-        crc,
-    };
-    Ok((part, (at, file.len() - local.0.len())))
 }
 
 /// A relative path in characters that mean the same to everybody.
@@ -145,7 +190,8 @@ fn plain_name(name: &[u8]) -> Known<&str> {
     let name = name.ok_or(Unknown("a part's name is unusual"))?;
     let is_file = !name.is_empty() && !name.starts_with('/') && !name.ends_with('/');
     let is_macro = name.to_ascii_lowercase().contains("vbaproject");
-    if !is_file || is_macro || name.split('/').any(|step| step == "..") {
+    let has_steps = name.split('/').any(|step| matches!(step, "" | "." | ".."));
+    if !is_file || is_macro || has_steps {
         return Err(Unknown("a part's name is unusual"));
     }
     Ok(name)

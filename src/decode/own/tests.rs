@@ -139,10 +139,18 @@ fn read_with(size: usize, bytes: &[u8]) -> Known<(Summary, Notes)> {
 }
 
 fn read_in(pieces: Pieces, bytes: &[u8]) -> Known<(Summary, Notes)> {
-    let mut notes = Notes::default();
-    let contract = Contract::of(Dataset::MeetingList);
-    let summary = read_by(pieces, bytes, contract, &Limits::default(), &mut notes)?;
-    Ok((summary, notes))
+    let read_from = |source| {
+        let mut notes = Notes::default();
+        let contract = Contract::of(Dataset::MeetingList);
+        let summary = read_by(pieces, source, contract, &Limits::default(), &mut notes)?;
+        Ok((summary, notes))
+    };
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(bytes).expect("written");
+    let from_memory = read_from(Source::Memory(bytes));
+    let from_file = read_from(Source::File(&file, bytes.len()));
+    assert_eq!(from_memory, from_file, "from a file, {pieces:?}");
+    from_memory
 }
 
 #[test]
@@ -328,7 +336,8 @@ fn workbooks_by_dice_are_read_alike_through_windows_of_any_size() {
             let contract = Contract::of(case.dataset);
             let ahead_from = if size % 2 == 0 { 0 } else { u64::MAX };
             let pieces = Pieces { size, ahead_from };
-            let read = read_by(pieces, &bytes, contract, &Limits::default(), &mut notes);
+            let source = Source::Memory(&bytes);
+            let read = read_by(pieces, source, contract, &Limits::default(), &mut notes);
             if let Ok(summary) = &read {
                 let judged = judged.as_ref().map(|(summary, notes)| (summary, notes));
                 let is_same = judged == Some((summary, &notes));

@@ -12,6 +12,7 @@ use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::directory::Part;
+use super::source::Input;
 use super::{Known, Unknown};
 
 /// A single row (or string) that needs more than this is left to the careful reader.
@@ -241,8 +242,7 @@ fn go_ahead<'scope, 'a: 'scope>(
 #[derive(Debug)]
 struct Inflater<'a> {
     part: Part<'a>,
-    /// Compressed bytes still to be read.
-    rest: &'a [u8],
+    input: Input<'a>,
     /// Inflated bytes still to come.
     left: u64,
     crc: Hasher,
@@ -252,7 +252,7 @@ impl<'a> Inflater<'a> {
     fn new(part: Part<'a>) -> Self {
         Self {
             part,
-            rest: part.data,
+            input: Input::new(part.source, part.at, part.packed),
             left: part.size,
             crc: Hasher::new(),
         }
@@ -276,9 +276,7 @@ impl<'a> Inflater<'a> {
         if self.part.is_deflated {
             self.inflate(inflate, &mut bytes[start..end])?;
         } else {
-            let (now, later) = self.rest.split_at_checked(end - start).ok_or(DAMAGED)?;
-            bytes[start..end].copy_from_slice(now);
-            self.rest = later;
+            self.copy(&mut bytes[start..end])?;
         }
         self.crc.update(&bytes[start..end]);
         self.left -= (end - start) as u64;
@@ -292,22 +290,43 @@ impl<'a> Inflater<'a> {
         })
     }
 
+    fn copy(&mut self, mut into: &mut [u8]) -> Known<()> {
+        while !into.is_empty() {
+            let input = self.input.next()?;
+            let count = input.len().min(into.len());
+            if count == 0 {
+                return Err(DAMAGED);
+            }
+            let (now, later) = into.split_at_mut(count);
+            now.copy_from_slice(&input[..count]);
+            self.input.take(count);
+            into = later;
+        }
+        Ok(())
+    }
+
     fn inflate(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> Known<()> {
         let mut filled = 0;
         while filled < into.len() {
-            let (was_in, was_out) = (inflate.total_in(), inflate.total_out());
-            inflate
-                .decompress(self.rest, &mut into[filled..], FlushDecompress::None)
-                .map_err(|_| DAMAGED)?;
-            let used = usize::try_from(inflate.total_in() - was_in).unwrap_or(usize::MAX);
-            let made = usize::try_from(inflate.total_out() - was_out).unwrap_or(usize::MAX);
-            if made == 0 {
+            let (_, used, made) = self.step(inflate, &mut into[filled..])?;
+            if (used, made) == (0, 0) {
                 return Err(DAMAGED);
             }
-            self.rest = self.rest.get(used..).unwrap_or_default();
             filled += made;
         }
         Ok(())
+    }
+
+    /// Inflates what comes next as far as it fits; says how it went, how much was read and how much was made.
+    fn step(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> Known<(Status, usize, usize)> {
+        let (was_in, was_out) = (inflate.total_in(), inflate.total_out());
+        let status = inflate
+            .decompress(self.input.next()?, into, FlushDecompress::None)
+            .map_err(|_| DAMAGED)?;
+        let used = usize::try_from(inflate.total_in() - was_in).unwrap_or(usize::MAX);
+        let made = usize::try_from(inflate.total_out() - was_out).unwrap_or(usize::MAX);
+        self.input.take(used);
+        Ok((status, used, made))
     }
 
     /// All bytes are there: the stream must end here, with nothing behind it, and the sum be right.
@@ -315,7 +334,7 @@ impl<'a> Inflater<'a> {
         if self.part.is_deflated && !self.rest_is_only_the_end(inflate)? {
             return Err(Unknown("a part goes on behind its end"));
         }
-        if !self.part.is_deflated && !self.rest.is_empty()
+        if self.input.left() > 0 && !self.part.is_deflated
             || self.crc.clone().finalize() != self.part.crc && !planted!("planted-crc-ignored")
         {
             return Err(DAMAGED);
@@ -323,15 +342,13 @@ impl<'a> Inflater<'a> {
         Ok(())
     }
 
-    fn rest_is_only_the_end(&self, inflate: &mut Decompress) -> Known<bool> {
-        let (was_in, was_out) = (inflate.total_in(), inflate.total_out());
-        let status = inflate
-            .decompress(self.rest, &mut [0], FlushDecompress::None)
-            .map_err(|_| DAMAGED)?;
-        let used = inflate.total_in() - was_in;
-        Ok(status == Status::StreamEnd
-            && inflate.total_out() == was_out
-            && used == self.rest.len() as u64)
+    fn rest_is_only_the_end(&mut self, inflate: &mut Decompress) -> Known<bool> {
+        loop {
+            let (status, used, made) = self.step(inflate, &mut [0])?;
+            if status == Status::StreamEnd || used == 0 || made > 0 {
+                return Ok(status == Status::StreamEnd && made == 0 && self.input.left() == 0);
+            }
+        }
     }
 }
 
