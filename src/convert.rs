@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use arrow::array::RecordBatch;
@@ -104,8 +104,10 @@ pub enum Error {
     },
 }
 
-/// Batches that may wait for the second thread: as many as come while it sorts and writes a run.
-const AHEAD: usize = 16;
+/// Batches that may wait for the second thread: more than come while it sorts and writes a run.
+const AHEAD: usize = 8;
+/// Batches after which the system is asked to put on disk what there is: about a row group.
+const FLUSHED_AT_ONCE: usize = 16;
 /// Bytes of the source in memory while it is hashed.
 const HASHED_AT_ONCE: usize = 256 << 10;
 
@@ -296,7 +298,6 @@ fn write(
             }
             Told::Accepted => {
                 out.finish()?;
-                File::open(path)?.sync_all()?;
                 break;
             }
         }
@@ -304,13 +305,73 @@ fn write(
     Ok(())
 }
 
-/// The file while it is written.
-struct Out<'a> {
-    contract: &'static Contract,
+/// The file while it is written, rows in their order.
+struct Target<'a> {
     constants: &'a Constants,
     path: &'a Path,
-    sorter: Sorter,
     writer: FileWriter,
+    /// Batches that were written.
+    batches: usize,
+    /// Puts on disk what was written, so that the end need not wait for all of it.
+    flushing: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl<'a> Target<'a> {
+    fn new(
+        contract: &'static Contract,
+        constants: &'a Constants,
+        path: &'a Path,
+    ) -> Result<Self, ParquetError> {
+        Ok(Self {
+            constants,
+            path,
+            writer: FileWriter::create(path, contract)?,
+            batches: 0,
+            flushing: None,
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.batches += 1;
+        if self.batches.is_multiple_of(FLUSHED_AT_ONCE) {
+            self.flush()?;
+        }
+        self.writer.write(&self.constants.complete(batch))
+    }
+
+    /// Starts to flush, unless that is still under way.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.flushing.as_ref().is_some_and(|at| !at.is_finished()) {
+            return Ok(());
+        }
+        self.end_flushing()?;
+        let file = File::open(self.path)?;
+        self.flushing = Some(thread::spawn(move || file.sync_data()));
+        Ok(())
+    }
+
+    /// A failed flush is told once, to whoever flushed: so each is asked how it went.
+    fn end_flushing(&mut self) -> io::Result<()> {
+        let Some(flushing) = self.flushing.take() else {
+            return Ok(());
+        };
+        flushing.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Completes the file; it is on disk then.
+    fn finish(mut self) -> Result<Written, ParquetError> {
+        self.end_flushing()?;
+        let written = self.writer.finish()?;
+        File::open(self.path)?.sync_all()?;
+        Ok(written)
+    }
+}
+
+/// The file while it is written, rows in any order.
+struct Out<'a> {
+    contract: &'static Contract,
+    sorter: Sorter,
+    target: Target<'a>,
     /// Whether rows were written as they came.
     has_rows: bool,
     is_in_order: bool,
@@ -327,10 +388,8 @@ impl<'a> Out<'a> {
         let schema = normalize::read_schema(contract);
         Ok(Self {
             contract,
-            constants,
-            path,
             sorter: Sorter::new(schema, contract.key_columns(), path, run_rows)?,
-            writer: FileWriter::create(path, contract)?,
+            target: Target::new(contract, constants, path)?,
             has_rows: false,
             is_in_order: true,
         })
@@ -340,7 +399,7 @@ impl<'a> Out<'a> {
         match self.sorter.push(batch)? {
             Pushed::InOrder(batch) => {
                 self.has_rows = true;
-                self.writer.write(&self.constants.complete(&batch))
+                self.target.write(&batch)
             }
             Pushed::Waiting => Ok(()),
             Pushed::Kept => {
@@ -354,12 +413,15 @@ impl<'a> Out<'a> {
 
     /// The rows that were written are one run among others.
     fn take_back(&mut self) -> Result<(), ParquetError> {
-        let mut first = self.path.as_os_str().to_owned();
+        let Target {
+            constants, path, ..
+        } = self.target;
+        let mut first = path.as_os_str().to_owned();
         first.push(".first");
         let first = Beside(PathBuf::from(first));
-        fs::rename(self.path, &first.0)?;
-        let next = FileWriter::create(self.path, self.contract)?;
-        std::mem::replace(&mut self.writer, next).finish()?;
+        fs::rename(path, &first.0)?;
+        let next = Target::new(self.contract, constants, path)?;
+        std::mem::replace(&mut self.target, next).writer.finish()?;
         let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&first.0)?)?
             .with_batch_size(BATCH_ROWS)
             .build()?;
@@ -373,10 +435,9 @@ impl<'a> Out<'a> {
     }
 
     fn finish(self) -> Result<Written, ParquetError> {
-        let (mut writer, constants) = (self.writer, self.constants);
-        self.sorter
-            .finish(|batch| writer.write(&constants.complete(&batch)))?;
-        writer.finish()
+        let mut target = self.target;
+        self.sorter.finish(|batch| target.write(&batch))?;
+        target.finish()
     }
 }
 
@@ -435,6 +496,21 @@ mod tests {
             ];
             sink.row(row, &cells);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_changed_while_it_is_read_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        fs::write(&path, "one").expect("written");
+        let input = Input::open(&path).expect("opened");
+        input.check_same().expect("the same");
+        // As long as before, a moment later.
+        let later = input.changed + std::time::Duration::from_secs(1);
+        fs::write(&path, "two").expect("written");
+        let file = File::options().write(true).open(&path).expect("opened");
+        file.set_modified(later).expect("set");
+        input.check_same().expect_err("changed");
     }
 
     /// The simple way: everything in memory, sorted there.
