@@ -11,12 +11,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -156,38 +155,30 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
             // A writer that is gone says why when it is asked for its result.
             move |piece| drop(tell.send(Told::Piece(piece)))
         };
+        // What is wrong with a file that somebody writes to says nothing about it.
+        let blame = |error| input.check_same().map_or_else(unreadable, |()| error);
         let mut normalizer = Normalizer::streaming(&context, hand_on);
-        let summary = if conversion.dataset.is_report() {
-            let bytes = fs::read(&conversion.input).map_err(unreadable)?;
-            decode::report(&bytes, context.contract, &mut normalizer)
-        } else {
-            decode::workbook_file(
-                &input.file,
-                input.length,
-                context.contract,
-                &Limits::default(),
-                &conversion.fallback,
-                &mut normalizer,
-            )
-        };
+        let summary = read(conversion, &input, context.contract, &mut normalizer);
         let summary = summary.map_err(|error| match error {
-            decode::Error::Unreadable(reason) => unreadable(io::Error::other(reason)),
-            source => Error::Decode {
+            decode::Error::Unreadable(reason) => blame(unreadable(io::Error::other(reason))),
+            source => blame(Error::Decode {
                 path: path(),
                 source,
-            },
+            }),
         })?;
         let findings = normalizer.finish_stream();
-        let mut findings = findings.map_err(|source| Error::Quarantined {
-            path: path(),
-            source,
+        let mut findings = findings.map_err(|source| {
+            blame(Error::Quarantined {
+                path: path(),
+                source,
+            })
         })?;
         findings.left_to_calamine = summary.reader.left_to_calamine();
         // As above.
         let _ = tell.send(Told::Accepted);
         drop(tell);
         let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let source_sha256 = written?;
+        let source_sha256 = written.map_err(blame)?;
         input.check_same().map_err(unreadable)?;
         fs::rename(&beside.0, &conversion.output).map_err(|error| unwritable(error.into()))?;
         let sheets = summary.sheets.into_iter().map(|sheet| sheet.name);
@@ -199,6 +190,27 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
             findings,
         })
     })
+}
+
+fn read(
+    conversion: &Conversion,
+    input: &Input,
+    contract: &Contract,
+    sink: &mut Normalizer<'_>,
+) -> Result<decode::Summary, decode::Error> {
+    if conversion.dataset.is_report() {
+        let bytes = input.whole();
+        let bytes = bytes.map_err(|error| decode::Error::Unreadable(error.to_string()))?;
+        return decode::report(&bytes, contract, sink);
+    }
+    decode::workbook_file(
+        &input.file,
+        input.length,
+        contract,
+        &Limits::default(),
+        &conversion.fallback,
+        sink,
+    )
 }
 
 fn context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
@@ -219,7 +231,8 @@ fn context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
 struct Input {
     file: File,
     length: usize,
-    changed: SystemTime,
+    /// Seconds and nanoseconds: unlike the time of the last write, nobody can set it.
+    changed: (i64, i64),
 }
 
 impl Input {
@@ -227,6 +240,10 @@ impl Input {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let (metadata, most) = (file.metadata()?, Limits::default().container_bytes);
+        if !metadata.is_file() {
+            let reason = "it is no regular file; what a pipe gives must be put into one first";
+            return Err(io::Error::other(reason));
+        }
         let size = metadata.len();
         if size > most {
             let reason = format!("it has {size} bytes, at most {most} are read");
@@ -235,16 +252,25 @@ impl Input {
         Ok(Self {
             file,
             length: usize::try_from(size).map_err(io::Error::other)?,
-            changed: metadata.modified()?,
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// All bytes.
+    fn whole(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
     }
 
     fn check_same(&self) -> io::Result<()> {
         let now = self.file.metadata()?;
-        if (now.len(), now.modified()?) == (self.length as u64, self.changed) {
+        let changed = (now.ctime(), now.ctime_nsec());
+        if (now.len(), changed) == (self.length as u64, self.changed) {
             return Ok(());
         }
-        Err(io::Error::other("it was changed while it was read"))
+        let reason = "it was changed while it was read; try again when nobody writes to it";
+        Err(io::Error::other(reason))
     }
 
     /// SHA-256 of the file, hex digits.
@@ -332,11 +358,12 @@ impl<'a> Target<'a> {
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.writer.write(&self.constants.complete(batch))?;
         self.batches += 1;
         if self.batches.is_multiple_of(FLUSHED_AT_ONCE) {
             self.flush()?;
         }
-        self.writer.write(&self.constants.complete(batch))
+        Ok(())
     }
 
     /// Starts to flush, unless that is still under way.
@@ -421,7 +448,9 @@ impl<'a> Out<'a> {
         let first = Beside(PathBuf::from(first));
         fs::rename(path, &first.0)?;
         let next = Target::new(self.contract, constants, path)?;
-        std::mem::replace(&mut self.target, next).writer.finish()?;
+        let mut written = std::mem::replace(&mut self.target, next);
+        written.end_flushing()?;
+        written.writer.finish()?;
         let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&first.0)?)?
             .with_batch_size(BATCH_ROWS)
             .build()?;
@@ -505,12 +534,34 @@ mod tests {
         fs::write(&path, "one").expect("written");
         let input = Input::open(&path).expect("opened");
         input.check_same().expect("the same");
-        // As long as before, a moment later.
-        let later = input.changed + std::time::Duration::from_secs(1);
+        let before = fs::metadata(&path).expect("there").modified();
+        // Longer than the file system's clock takes to tick.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        // As long as before, and as old as before for whoever looks at the time of the last write.
         fs::write(&path, "two").expect("written");
         let file = File::options().write(true).open(&path).expect("opened");
-        file.set_modified(later).expect("set");
+        file.set_modified(before.expect("a time")).expect("set");
         input.check_same().expect_err("changed");
+    }
+
+    #[test]
+    fn a_file_that_takes_the_place_of_another_is_not_read_in_part() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&path, "one").expect("written");
+        fs::write(&other, "other").expect("written");
+        let input = Input::open(&path).expect("opened");
+        fs::rename(&other, &path).expect("renamed");
+        assert_eq!(input.whole().expect("read"), b"one");
+        assert_eq!(input.sha256().expect("read"), hex(&Sha256::digest("one")));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_read() {
+        for path in ["/dev/zero", "/"] {
+            let refused = Input::open(Path::new(path)).err().expect("refused");
+            assert!(refused.to_string().contains("no regular file"), "{refused}");
+        }
     }
 
     /// The simple way: everything in memory, sorted there.

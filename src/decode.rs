@@ -1,7 +1,7 @@
 //! Bytes become a table: the sheets of an exported workbook, or the list of a report, row by row into a [`RowSink`].
 //!
-//! Takes bytes, a contract (to recognise header rows) and limits; knows nothing of files, networks and tasks, and gives cells no type of
-//! its own: that is `normalize`. A workbook is hostile until proven: `container` checks the zip and `markup` every part in it, with
+//! Takes bytes (or a file of them), a contract (to recognise header rows) and limits; knows nothing of networks and tasks, and gives cells no
+//! type of its own: that is `normalize`. A workbook is hostile until proven: `container` checks the zip and `markup` every part in it, with
 //! bounded memory, before calamine sees a byte, and calamine lives in a process that may die (`child`).
 
 mod child;
@@ -135,7 +135,7 @@ pub struct IgnoredSheet {
     pub reason: String,
 }
 
-/// Why bytes are no table. None of it but [`Error::NoReader`] is cured by asking for the same bytes again.
+/// Why bytes are no table. None of it but [`Error::Unreadable`] and [`Error::NoReader`] is cured by asking for the same bytes again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// The file cannot be read from disk.
@@ -230,6 +230,9 @@ pub fn workbook_file(
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<Summary, Error> {
+    if length as u64 > limits.container_bytes {
+        return Err(container::too_large(length, limits));
+    }
     let source = Source::File(file, length);
     read(source, contract, limits, fallback, sink)
 }

@@ -419,7 +419,7 @@ fn decode_and_normalize(
                 Blame::Bytes
             }
             decode::Error::Reader(_) => Blame::Reader,
-            decode::Error::NoReader(_) => Blame::Machine,
+            decode::Error::NoReader(_) | decode::Error::Unreadable(_) => Blame::Machine,
             _ => Blame::Data,
         };
         Box::new(Broken {

@@ -21,10 +21,7 @@ const RATIO_FROM: u64 = 1 << 20;
 pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
     sniff(bytes)?;
     if bytes.len() as u64 > limits.container_bytes {
-        let (size, most) = (bytes.len(), limits.container_bytes);
-        return Err(Error::TooLarge(format!(
-            "{size} bytes, at most {most} are read"
-        )));
+        return Err(too_large(bytes.len(), limits));
     }
     layout::check(bytes)?;
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(no_directory)?;
@@ -40,6 +37,12 @@ pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
         }
     }
     total.check_string_references()
+}
+
+/// Why so many bytes are not read.
+pub(super) fn too_large(size: usize, limits: &Limits) -> Error {
+    let most = limits.container_bytes;
+    Error::TooLarge(format!("{size} bytes, at most {most} are read"))
 }
 
 /// Says what the bytes are if they are no zip: the difference between "an expired link", "a protected file" and "half a file".

@@ -1,6 +1,7 @@
 //! The zip's directory, read strictly: the parts lie one behind the other from the first byte on, and their headers say what it says.
 //!
-//! Nothing is accepted that [`super::super::layout`] refuses. Anything that some program might see differently (zip64, comments, extra fields, other methods) is left to the careful reader.
+//! Nothing is accepted that [`super::super::layout`] refuses; debug builds assert it for every workbook that is read. Anything that some program
+//! might see differently (zip64, comments, extra fields, other methods) is left to the careful reader.
 
 use std::borrow::Cow;
 
@@ -14,6 +15,8 @@ const DESCRIPTOR: &[u8] = b"PK\x07\x08";
 const END: &[u8] = b"PK\x05\x06";
 /// Length of the end record without a comment.
 const END_LENGTH: usize = 22;
+/// Longest entry of a directory without extra fields.
+const MOST_ENTRY: usize = 46 + u16::MAX as usize;
 /// Length of a part's header without its name.
 const HEADER_LENGTH: usize = 30;
 /// Length of a descriptor with its signature.
@@ -64,7 +67,8 @@ impl<'a> Directory<'a> {
         if (disk, start_disk, end.u16()?) != (0, 0, 0) || count != count_of_all {
             return Err(Unknown("the zip has several disks or a comment"));
         }
-        if at.checked_add(size) != Some(end_at) || count > MOST_PARTS {
+        let is_too_long = count > MOST_PARTS || size > count * MOST_ENTRY;
+        if at.checked_add(size) != Some(end_at) || is_too_long {
             return Err(Unknown("the zip's directory is not where it should be"));
         }
         let bytes = source.bytes(at, size)?;
@@ -154,6 +158,9 @@ impl<'a> Directory<'a> {
                 return Err(Unknown("a part's descriptor and the directory differ"));
             }
             end += if signed.is_some() { 16 } else { 12 };
+        }
+        if packed == u32::MAX || size == u32::MAX {
+            return Err(Unknown("a part is of a zip64 file"));
         }
         if method == 0 && packed != size {
             return Err(Unknown("a stored part has two sizes"));

@@ -1,7 +1,7 @@
 //! The columns of a file while they are encoded and hashed: in one place as long as there is one chunk, then side by side in lanes.
 //!
 //! A column's pages and its hash depend on the chunks only, so a file is the same byte for byte however many lanes there are. Lanes hold
-//! what their columns hold, at most one row group, and the few chunks that wait for them.
+//! what their columns hold, at most one row group, and the few chunks that wait for them; a row group that has ended is there once more, encoded.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -21,7 +21,7 @@ use crate::contract::{Contract, lineage};
 const MOST_LANES: usize = 4;
 /// Chunks that may wait for a lane.
 const AHEAD: usize = 2;
-/// How much a lane stands back behind whoever makes the rows (`nice`). Encoding can wait for a core and be done side by side, making rows is one
+/// How much a lane stands back behind whoever makes the rows (`nice`), and behind other processes. Encoding can wait for a core and be done side by side, making rows is one
 /// thread's work: on two cores a million rows took an eighth less time (measured).
 const STANDS_BACK: i32 = 10;
 
@@ -313,8 +313,10 @@ impl Worker {
 }
 
 fn work(mut lane: Lane, orders: &Receiver<Order>) -> Result<Lane, ParquetError> {
-    // Of this thread only. Where it is not allowed, the lane is as eager as the others.
-    let _ = rustix::process::nice(STANDS_BACK);
+    // Elsewhere it would be said of the whole process. Where it is not allowed, the lane is as eager as the others.
+    if cfg!(target_os = "linux") {
+        let _ = rustix::process::nice(STANDS_BACK);
+    }
     for order in orders {
         match order {
             Order::Write(chunk) => lane.write(&chunk)?,
