@@ -150,6 +150,11 @@ fn read_in(pieces: Pieces, bytes: &[u8]) -> Known<(Summary, Notes)> {
     let from_memory = read_from(Source::Memory(bytes));
     let from_file = read_from(Source::File(&file, bytes.len()));
     assert_eq!(from_memory, from_file, "from a file, {pieces:?}");
+    let is_laid_out = crate::decode::layout::check(bytes).is_ok();
+    assert!(
+        from_memory.is_err() || is_laid_out,
+        "the judge of layouts refuses what was read"
+    );
     from_memory
 }
 
