@@ -43,7 +43,7 @@ pub mod lineage {
 
 /// Type of a column, and with it how its cells are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     /// Text as it came, never trimmed.
     Text,
     /// An id: text, and never read through a floating-point number.
@@ -84,7 +84,7 @@ pub const OTHER: &str = "other";
 
 /// Where a column's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ColumnSource {
     /// The workbook (or the JSON list), by header.
     Sheet,
     /// The task: a field of [`crate::task::Lineage`] with the column's name.
@@ -110,9 +110,9 @@ pub struct Column {
     /// Name in the lake: English `snake_case` with the unit.
     pub name: String,
     /// Type.
-    pub kind: Kind,
+    pub kind: ColumnKind,
     /// Where the value comes from.
-    pub source: Source,
+    pub source: ColumnSource,
     /// Headers under which a sheet may carry it: documented, observed, English. Compared after folding.
     pub headers: Vec<String>,
     /// Part in the natural key.
@@ -124,11 +124,11 @@ pub struct Column {
 }
 
 impl Column {
-    fn new(name: &str, kind: Kind, headers: &[&str], doc: &'static str) -> Self {
+    fn new(name: &str, kind: ColumnKind, headers: &[&str], doc: &'static str) -> Self {
         Self {
             name: name.to_owned(),
             kind,
-            source: Source::Sheet,
+            source: ColumnSource::Sheet,
             headers: headers.iter().map(|&h| h.to_owned()).collect(),
             key: Key::No,
             personal: false,
@@ -137,12 +137,12 @@ impl Column {
     }
 
     fn of_task(mut self) -> Self {
-        self.source = Source::Task;
+        self.source = ColumnSource::Task;
         self
     }
 
     fn derived(mut self) -> Self {
-        self.source = Source::Derived;
+        self.source = ColumnSource::Derived;
         self
     }
 
@@ -165,14 +165,14 @@ impl Column {
     #[must_use]
     pub fn data_type(&self) -> DataType {
         match self.kind {
-            Kind::Text | Kind::Id => DataType::Utf8,
-            Kind::Time => timestamp(),
-            Kind::Date => DataType::Date32,
-            Kind::DurationS | Kind::Integer => DataType::Int64,
-            Kind::SmallInteger => DataType::Int32,
-            Kind::Bool => DataType::Boolean,
-            Kind::Kbps | Kind::Milliseconds | Kind::Percent => DataType::Float64,
-            Kind::Enum(_) => {
+            ColumnKind::Text | ColumnKind::Id => DataType::Utf8,
+            ColumnKind::Time => timestamp(),
+            ColumnKind::Date => DataType::Date32,
+            ColumnKind::DurationS | ColumnKind::Integer => DataType::Int64,
+            ColumnKind::SmallInteger => DataType::Int32,
+            ColumnKind::Bool => DataType::Boolean,
+            ColumnKind::Kbps | ColumnKind::Milliseconds | ColumnKind::Percent => DataType::Float64,
+            ColumnKind::Enum(_) => {
                 DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
             }
         }
@@ -262,7 +262,9 @@ impl Contract {
         self.columns
             .iter()
             .enumerate()
-            .filter(|(_, column)| column.key == Key::Required && column.source == Source::Sheet)
+            .filter(|(_, column)| {
+                column.key == Key::Required && column.source == ColumnSource::Sheet
+            })
             .map(|(index, _)| index)
     }
 
@@ -354,7 +356,7 @@ mod tests {
                     assert!(headers.insert(header.clone()), "{dataset}: {header}");
                 }
                 assert_eq!(
-                    column.source == Source::Sheet,
+                    column.source == ColumnSource::Sheet,
                     !column.headers.is_empty(),
                     "{dataset}.{}",
                     column.name
@@ -369,7 +371,7 @@ mod tests {
         let sheet = Contract::of(Dataset::ParticipantQualityList)
             .columns
             .iter()
-            .filter(|c| c.source == Source::Sheet)
+            .filter(|c| c.source == ColumnSource::Sheet)
             .count();
         assert_eq!(sheet, 35);
     }

@@ -29,7 +29,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
 
-use crate::contract::{self, Contract, Kind, Source};
+use crate::contract::{self, ColumnKind, ColumnSource, Contract};
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
@@ -179,7 +179,7 @@ impl<'c> Normalizer<'c> {
         let is_streaming = self.out.is_some();
         let columns = self.context.contract.columns.iter().zip(&mut self.columns);
         let mut arrays: Vec<ArrayRef> = columns
-            .filter(|(column, _)| column.source != Source::Task)
+            .filter(|(column, _)| column.source != ColumnSource::Task)
             .map(|(_, state)| state.finish(is_streaming))
             .collect();
         arrays.push(Arc::new(self.source_row.finish()));
@@ -206,7 +206,7 @@ impl<'c> Normalizer<'c> {
     fn sum_up(&mut self) {
         let sheet_columns = || {
             let columns = self.context.contract.columns.iter().zip(&self.columns);
-            columns.filter(|(column, _)| column.source == Source::Sheet)
+            columns.filter(|(column, _)| column.source == ColumnSource::Sheet)
         };
         let names = |wanted: &dyn Fn(&Column) -> bool| {
             sheet_columns()
@@ -256,7 +256,7 @@ impl<'c> Normalizer<'c> {
         let mut columns = self.context.contract.columns.iter();
         columns
             .find(|column| {
-                column.source == Source::Task
+                column.source == ColumnSource::Task
                     && column.key == contract::Key::Required
                     && !constants::is_known(&self.context.lineage, &column.name)
             })
@@ -295,9 +295,9 @@ impl<'c> Normalizer<'c> {
         let mut has_key = true;
         for (index, column) in columns.iter().enumerate() {
             let has_value = match column.source {
-                Source::Task => continue,
-                Source::Sheet => self.append_cell(index, number, cells),
-                Source::Derived => self.append_derived(index, number, date_unix),
+                ColumnSource::Task => continue,
+                ColumnSource::Sheet => self.append_cell(index, number, cells),
+                ColumnSource::Derived => self.append_derived(index, number, date_unix),
             };
             if !has_value && column.key == contract::Key::Required {
                 has_key = false;
@@ -349,7 +349,7 @@ impl<'c> Normalizer<'c> {
     fn append_derived(&mut self, index: usize, number: u32, date_unix: Option<i64>) -> bool {
         let state = &mut self.columns[index];
         let value = match self.context.contract.columns[index].kind {
-            Kind::Date => date_unix
+            ColumnKind::Date => date_unix
                 .and_then(|start| window::bucket_date(&self.context.tenant_zone, start))
                 .map(column::days_since_1970),
             _ => i32::try_from(number).ok().map(|index| index + 1),

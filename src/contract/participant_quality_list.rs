@@ -1,6 +1,6 @@
 //! Columns of `participant_quality_list` (API reference, 4.4). The sheet names no participant: that comes from the task.
 
-use super::{Column, Kind};
+use super::{Column, ColumnKind};
 
 /// Prefix in the lake, the group in Chinese, the group in English.
 const MEDIA: [(&str, &str, &str); 3] = [
@@ -12,38 +12,38 @@ const MEDIA: [(&str, &str, &str); 3] = [
 const DIRECTIONS: [(&str, &str, &str); 2] =
     [("recv", "接收", "receiver"), ("send", "发送", "sender")];
 /// Suffix in the lake, type, the metric in Chinese, the metric in English (`birate` is the vendor's spelling).
-const METRICS: [(&str, Kind, &str, &[&str], &str); 5] = [
+const METRICS: [(&str, ColumnKind, &str, &[&str], &str); 5] = [
     (
         "bitrate_kbps",
-        Kind::Kbps,
+        ColumnKind::Kbps,
         "码率",
         &["birate", "bitrate"],
         "bit rate, kbps",
     ),
     (
         "latency_ms",
-        Kind::Milliseconds,
+        ColumnKind::Milliseconds,
         "延迟",
         &["lag"],
         "latency, ms",
     ),
     (
         "jitter_ms",
-        Kind::Milliseconds,
+        ColumnKind::Milliseconds,
         "抖动",
         &["jitter"],
         "jitter, ms",
     ),
     (
         "loss_avg_percent",
-        Kind::Percent,
+        ColumnKind::Percent,
         "丢包平均",
         &["loss avg"],
         "average packet loss, percent",
     ),
     (
         "loss_max_percent",
-        Kind::Percent,
+        ColumnKind::Percent,
         "丢包最大",
         &["loss max"],
         "maximum packet loss, percent",
@@ -52,28 +52,38 @@ const METRICS: [(&str, Kind, &str, &[&str], &str); 5] = [
 
 pub(super) fn columns() -> Vec<Column> {
     let mut columns = vec![
-        Column::new("meeting_no", Kind::Id, &[], "9-digit number of the meeting")
-            .of_task()
-            .required(),
+        Column::new(
+            "meeting_no",
+            ColumnKind::Id,
+            &[],
+            "9-digit number of the meeting",
+        )
+        .of_task()
+        .required(),
         Column::new(
             "meeting_start_time",
-            Kind::Time,
+            ColumnKind::Time,
             &[],
             "start of the meeting",
         )
         .of_task()
         .required(),
-        Column::new("user_id", Kind::Id, &[], "the participant's user id")
+        Column::new("user_id", ColumnKind::Id, &[], "the participant's user id")
             .of_task()
             .personal()
             .key(),
-        Column::new("room_id", Kind::Id, &[], "the participating room")
+        Column::new("room_id", ColumnKind::Id, &[], "the participating room")
             .of_task()
             .key(),
-        Column::new("join_time", Kind::Time, &[], "when the participant joined")
-            .of_task()
-            .required(),
-        Column::new("time", Kind::Time, &["时间", "time"], "the minute").required(),
+        Column::new(
+            "join_time",
+            ColumnKind::Time,
+            &[],
+            "when the participant joined",
+        )
+        .of_task()
+        .required(),
+        Column::new("time", ColumnKind::Time, &["时间", "time"], "the minute").required(),
     ];
     for (media, media_zh, media_en) in MEDIA {
         for (direction, direction_zh, direction_en) in DIRECTIONS {
@@ -94,25 +104,25 @@ pub(super) fn columns() -> Vec<Column> {
     columns.extend([
         Column::new(
             "client_cpu_min_percent",
-            Kind::Percent,
+            ColumnKind::Percent,
             &["客户端最小 CPU 占用", "cpu min usage of client"],
             "least CPU use of the app, percent",
         ),
         Column::new(
             "client_cpu_avg_percent",
-            Kind::Percent,
+            ColumnKind::Percent,
             &["客户端平均 CPU 占用", "cpu avg usage of client"],
             "average CPU use of the app, percent",
         ),
         Column::new(
             "client_cpu_max_percent",
-            Kind::Percent,
+            ColumnKind::Percent,
             &["客户端最大 CPU 占用", "cpu max usage of client"],
             "greatest CPU use of the app, percent",
         ),
         Column::new(
             "system_cpu_max_percent",
-            Kind::Percent,
+            ColumnKind::Percent,
             &["系统最大 CPU 占用", "cpu max usage of system"],
             "greatest CPU use of the machine, percent",
         ),

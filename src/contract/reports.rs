@@ -1,12 +1,12 @@
 //! Columns of the two reports; their "headers" are the field names of the JSON lists.
 
-use super::{Column, EnumValue, Kind};
+use super::{Column, ColumnKind, EnumValue};
 
 pub(super) fn daily_report() -> Vec<Column> {
     vec![
         Column::new(
             "date",
-            Kind::Date,
+            ColumnKind::Date,
             &[],
             "UTC date if the bucket starts at a UTC midnight, else the date in the tenant's zone",
         )
@@ -14,25 +14,25 @@ pub(super) fn daily_report() -> Vec<Column> {
         .required(),
         Column::new(
             "date_unix",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["date"],
             "start of the bucket [date_unix, date_unix + 86400), Unix seconds, as it came",
         ),
         Column::new(
             "meeting_count",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["meeting_count"],
             "meetings of the day",
         ),
         Column::new(
             "meeting_duration_s",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["meeting_duration"],
             "total time of the day's meetings, seconds",
         ),
         Column::new(
             "participant_count",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["participant_count"],
             "participants of the day's meetings",
         ),
@@ -100,7 +100,7 @@ pub(super) fn top_user() -> Vec<Column> {
     vec![
         Column::new(
             "order_by",
-            Kind::Enum(ORDERS),
+            ColumnKind::Enum(ORDERS),
             &[],
             "ranking that was asked for",
         )
@@ -108,36 +108,36 @@ pub(super) fn top_user() -> Vec<Column> {
         .required(),
         Column::new(
             "rank",
-            Kind::SmallInteger,
+            ColumnKind::SmallInteger,
             &[],
             "position in the ranking, from 1",
         )
         .derived()
         .required(),
-        Column::new("user_id", Kind::Id, &["id"], "id of the user or room").personal(),
+        Column::new("user_id", ColumnKind::Id, &["id"], "id of the user or room").personal(),
         Column::new(
             "user_id_type",
-            Kind::Enum(USER_ID_TYPES),
+            ColumnKind::Enum(USER_ID_TYPES),
             &[],
             "kind of `user_id`",
         )
         .of_task(),
-        Column::new("user_name", Kind::Text, &["name"], "name").personal(),
+        Column::new("user_name", ColumnKind::Text, &["name"], "name").personal(),
         Column::new(
             "user_type",
-            Kind::Enum(USER_TYPES),
+            ColumnKind::Enum(USER_TYPES),
             &["user_type"],
             "what kind of participant",
         ),
         Column::new(
             "meeting_count",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["meeting_count"],
             "meetings of the day",
         ),
         Column::new(
             "meeting_duration_min",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["meeting_duration"],
             "time in meetings, minutes (a job option says if the API sends seconds)",
         ),

@@ -1,6 +1,6 @@
 //! Columns of `resource_reservation_list` (API reference, 4.5).
 
-use super::{Column, EnumValue, Kind};
+use super::{Column, ColumnKind, EnumValue};
 
 const RESERVATION_STATUSES: &[EnumValue] = &[
     EnumValue {
@@ -113,7 +113,7 @@ pub(super) fn columns() -> Vec<Column> {
     vec![
         Column::new(
             "room_level_id",
-            Kind::Id,
+            ColumnKind::Id,
             &[],
             "the level that owns the room",
         )
@@ -121,7 +121,7 @@ pub(super) fn columns() -> Vec<Column> {
         .key(),
         Column::new(
             "room_id",
-            Kind::Id,
+            ColumnKind::Id,
             &[],
             "the room; only where a job exports room by room",
         )
@@ -129,96 +129,96 @@ pub(super) fn columns() -> Vec<Column> {
         .key(),
         Column::new(
             "room_name",
-            Kind::Text,
+            ColumnKind::Text,
             &["会议室名称", "meeting room name"],
             "name of the room",
         )
         .required(),
         Column::new(
             "topic",
-            Kind::Text,
+            ColumnKind::Text,
             &["会议主题", "meeting topic"],
             "topic; only where the job asks for it",
         )
         .personal(),
         Column::new(
             "booker_name",
-            Kind::Text,
+            ColumnKind::Text,
             &["预定人", "booker"],
             "who booked",
         )
         .personal(),
         Column::new(
             "booker_department",
-            Kind::Text,
+            ColumnKind::Text,
             &["预定人所属部门", "department of booker"],
             "the booker's department",
         ),
         Column::new(
             "invitee_count",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["邀请人数", "Number of invitees"],
             "invited",
         ),
         Column::new(
             "accepted_count",
-            Kind::Integer,
+            ColumnKind::Integer,
             &["接受人数", "Number of accept"],
             "accepted",
         ),
         Column::new(
             "start_time",
-            Kind::Time,
+            ColumnKind::Time,
             &["会议开始时间", "meeting start time"],
             "start of the booking",
         )
         .required(),
         Column::new(
             "end_time",
-            Kind::Time,
+            ColumnKind::Time,
             &["会议结束时间", "meeting end time"],
             "end of the booking",
         ),
         Column::new(
             "duration_s",
-            Kind::DurationS,
+            ColumnKind::DurationS,
             &["会议时长", "meeting duration"],
             "length, seconds",
         ),
         Column::new(
             "reservation_status",
-            Kind::Enum(RESERVATION_STATUSES),
+            ColumnKind::Enum(RESERVATION_STATUSES),
             &["会议室预定状态", "status of meeting room reservation"],
             "state of the booking",
         ),
         Column::new(
             "check_in_device",
-            Kind::Enum(CHECK_IN_DEVICES),
+            ColumnKind::Enum(CHECK_IN_DEVICES),
             &["签到设备", "check-in device"],
             "how one checks in",
         ),
         Column::new(
             "check_in_status",
-            Kind::Enum(CHECK_IN_STATUSES),
+            ColumnKind::Enum(CHECK_IN_STATUSES),
             &["会议室签到状态", "check-in status of meeting room"],
             "whether anyone checked in",
         ),
         Column::new(
             "check_in_time",
-            Kind::Time,
+            ColumnKind::Time,
             &["会议室签到时间", "check-in time of meeting room"],
             "when",
         ),
         Column::new(
             "releaser_name",
-            Kind::Text,
+            ColumnKind::Text,
             &["释放人", "releaser"],
             "who released the room",
         )
         .personal(),
         Column::new(
             "release_time",
-            Kind::Time,
+            ColumnKind::Time,
             &["释放时间", "release time"],
             "when it was released",
         ),

@@ -11,7 +11,7 @@ use jiff::civil::{Date, date};
 
 use super::quick::{self, Offsets};
 use super::{Context, Fault, cell};
-use crate::contract::{self, EnumValue, Kind};
+use crate::contract::{self, ColumnKind, EnumValue};
 use crate::job::DurationUnit;
 use crate::table::Cell;
 
@@ -225,28 +225,28 @@ impl Builder {
             units,
         };
         match column.kind {
-            Kind::Text => Self::Text {
+            ColumnKind::Text => Self::Text {
                 builder: text(),
                 is_required: column.key == contract::Key::Required,
             },
-            Kind::Id => Self::Id(text()),
-            Kind::Time => Self::Time(TimestampMicrosecondBuilder::with_capacity(rows)),
-            Kind::Date => Self::Date(Date32Builder::with_capacity(rows)),
-            Kind::DurationS => Self::Duration(Int64Builder::with_capacity(rows)),
-            Kind::Integer => Self::Integer {
+            ColumnKind::Id => Self::Id(text()),
+            ColumnKind::Time => Self::Time(TimestampMicrosecondBuilder::with_capacity(rows)),
+            ColumnKind::Date => Self::Date(Date32Builder::with_capacity(rows)),
+            ColumnKind::DurationS => Self::Duration(Int64Builder::with_capacity(rows)),
+            ColumnKind::Integer => Self::Integer {
                 builder: Int64Builder::with_capacity(rows),
                 is_top_user_duration: column.name == "meeting_duration_min",
             },
-            Kind::SmallInteger => Self::Rank(Int32Builder::with_capacity(rows)),
-            Kind::Enum(values) => Self::Enum {
+            ColumnKind::SmallInteger => Self::Rank(Int32Builder::with_capacity(rows)),
+            ColumnKind::Enum(values) => Self::Enum {
                 keys: Int32Builder::with_capacity(rows),
                 values,
                 seen: Vec::new(),
             },
-            Kind::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
-            Kind::Kbps => figure(cell::kbps, cell::KBPS),
-            Kind::Milliseconds => figure(cell::milliseconds, cell::MILLISECONDS),
-            Kind::Percent => figure(cell::percent, cell::PERCENT),
+            ColumnKind::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            ColumnKind::Kbps => figure(cell::kbps, cell::KBPS),
+            ColumnKind::Milliseconds => figure(cell::milliseconds, cell::MILLISECONDS),
+            ColumnKind::Percent => figure(cell::percent, cell::PERCENT),
         }
     }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::column::dictionary_key;
 use super::{Context, Stamp};
-use crate::contract::{self, Contract, EnumValue, Kind, OTHER, Source, lineage};
+use crate::contract::{self, ColumnKind, ColumnSource, Contract, EnumValue, OTHER, lineage};
 use crate::task::{Lineage, TaskKey};
 
 /// Completes batches of what was read to batches of the contract.
@@ -44,9 +44,9 @@ impl Constants {
             .columns
             .iter()
             .map(|column| match column.source {
-                Source::Task => Part::Same(from_task(column, &context.lineage, rows)),
-                Source::Sheet | Source::Derived => match column.kind {
-                    Kind::Enum(values) => Part::Keys(names(values)),
+                ColumnSource::Task => Part::Same(from_task(column, &context.lineage, rows)),
+                ColumnSource::Sheet | ColumnSource::Derived => match column.kind {
+                    ColumnKind::Enum(values) => Part::Keys(names(values)),
                     _ => Part::Read,
                 },
             });
@@ -106,7 +106,7 @@ impl Reduce {
             let all = contract.schema();
             let index = all.index_of(field.name()).expect("it is one of them");
             let values = match contract.columns.get(index).map(|column| column.kind) {
-                Some(Kind::Enum(values)) => Some(values),
+                Some(ColumnKind::Enum(values)) => Some(values),
                 _ => None,
             };
             (index, values)
@@ -149,9 +149,9 @@ pub fn read_schema(contract: &Contract) -> SchemaRef {
     let all = contract.schema();
     let own = contract.columns.iter().zip(all.fields());
     let mut fields: Vec<Field> = own
-        .filter(|(column, _)| column.source != Source::Task)
+        .filter(|(column, _)| column.source != ColumnSource::Task)
         .map(|(column, field)| match column.kind {
-            Kind::Enum(_) => Field::new(field.name(), DataType::Int32, true),
+            ColumnKind::Enum(_) => Field::new(field.name(), DataType::Int32, true),
             _ => field.as_ref().clone(),
         })
         .collect();
@@ -176,8 +176,8 @@ pub(super) fn is_known(lineage: &Lineage, name: &str) -> bool {
 /// A column with the task's value in every row.
 fn from_task(column: &contract::Column, lineage: &Lineage, rows: usize) -> ArrayRef {
     match column.kind {
-        Kind::Time => constant_time(time_of(lineage, &column.name), rows),
-        Kind::Enum(values) => {
+        ColumnKind::Time => constant_time(time_of(lineage, &column.name), rows),
+        ColumnKind::Enum(values) => {
             let value = text_of(lineage, &column.name);
             let index = value.map(|value| values.iter().position(|v| v.value == value));
             let key = index.map(|index| dictionary_key(index, values));

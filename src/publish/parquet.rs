@@ -34,7 +34,7 @@ use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use self::columns::Columns;
-use crate::contract::{self, Contract, Key, Kind, Source, lineage};
+use crate::contract::{self, ColumnKind, ColumnSource, Contract, Key, lineage};
 use crate::task::hex;
 
 /// Rows handed to the encoder at once. Page boundaries depend on it, so it is part of the format: never change it without need.
@@ -273,15 +273,15 @@ fn properties(contract: &Contract) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(facts));
     for column in &contract.columns {
-        let is_text = matches!(column.kind, Kind::Id | Kind::Text);
+        let is_text = matches!(column.kind, ColumnKind::Id | ColumnKind::Text);
         let is_unique_text = is_text
-            && column.source == Source::Sheet
+            && column.source == ColumnSource::Sheet
             && (column.key != Key::No || column.name == "topic");
         if is_text && column.key == Key::No {
             let path = ColumnPath::from(column.name.as_str());
             builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
         }
-        if column.kind == Kind::Time {
+        if column.kind == ColumnKind::Time {
             builder = plain(builder, &column.name, Encoding::DELTA_BINARY_PACKED);
         } else if is_unique_text {
             builder = plain(builder, &column.name, Encoding::DELTA_LENGTH_BYTE_ARRAY);

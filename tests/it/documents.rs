@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use arrow::datatypes::DataType;
-use meetlake::contract::{Contract, Key, Kind, Source};
+use meetlake::contract::{ColumnKind, ColumnSource, Contract, Key};
 use meetlake::dataset::Dataset;
 use meetlake::exit::Code;
 use meetlake_simulator::{Options, Server, SimClock};
@@ -41,12 +41,12 @@ fn dictionary() -> String {
         );
         for column in &contract.columns {
             let from = match column.source {
-                Source::Sheet => column
+                ColumnSource::Sheet => column
                     .headers
                     .first()
                     .map_or_else(String::new, |header| format!("`{header}`")),
-                Source::Task => "task".into(),
-                Source::Derived => "derived".into(),
+                ColumnSource::Task => "task".into(),
+                ColumnSource::Derived => "derived".into(),
             };
             let key = match column.key {
                 Key::No => "",
@@ -81,9 +81,9 @@ fn dictionary() -> String {
     text
 }
 
-fn kind(kind: Kind, data_type: &DataType) -> String {
+fn kind(kind: ColumnKind, data_type: &DataType) -> String {
     match kind {
-        Kind::Enum(values) => {
+        ColumnKind::Enum(values) => {
             let values: Vec<String> = values.iter().map(|v| format!("`{}`", v.value)).collect();
             format!("enum: {}, `other`", values.join(", "))
         }

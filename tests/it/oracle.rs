@@ -7,7 +7,7 @@ mod cases;
 mod written;
 
 use arrow::array::RecordBatch;
-use meetlake::contract::{Column, Contract, Kind};
+use meetlake::contract::{Column, ColumnKind, Contract};
 use meetlake::dataset::Dataset;
 use meetlake::decode::{self, Error, Fallback, Limits, Reader, Summary};
 use meetlake::normalize::{Findings, Normalizer, Quarantine};

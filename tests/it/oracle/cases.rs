@@ -7,7 +7,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
-use super::{Column, Contract, Dataset, Kind, column_name};
+use super::{Column, ColumnKind, Contract, Dataset, column_name};
 
 /// Numbers that depend on nothing but their seed.
 #[derive(Debug)]
@@ -350,21 +350,21 @@ pub(super) fn columns(random: &mut Random, dataset: Dataset, fits: bool) -> Vec<
 /// A text that fits the column.
 pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
     let choices: &[&str] = match column.kind {
-        Kind::Text => &TEXTS,
-        Kind::Id => &["190924711", "ou_84aad35d", "6937000000000000001", "_x0031_"],
-        Kind::Time => &[
+        ColumnKind::Text => &TEXTS,
+        ColumnKind::Id => &["190924711", "ou_84aad35d", "6937000000000000001", "_x0031_"],
+        ColumnKind::Time => &[
             "2026.10.12 06:10:42 (GMT+08:00)",
             "2026-10-12 06:10:42",
             "2026.10.12 14:10",
         ],
-        Kind::Date => &["2026-10-12"],
-        Kind::DurationS => &["01:00:00", "00:00:07", "25:01:02"],
-        Kind::Integer | Kind::SmallInteger => &["0", "12", "9999"],
-        Kind::Bool => &["是", "否"],
-        Kind::Kbps => &["50kbps", "1.2Mbps", "0"],
-        Kind::Milliseconds => &["5ms", "1.2s", "0"],
-        Kind::Percent => &["2%", "0.5%", "100%"],
-        Kind::Enum(values) => {
+        ColumnKind::Date => &["2026-10-12"],
+        ColumnKind::DurationS => &["01:00:00", "00:00:07", "25:01:02"],
+        ColumnKind::Integer | ColumnKind::SmallInteger => &["0", "12", "9999"],
+        ColumnKind::Bool => &["是", "否"],
+        ColumnKind::Kbps => &["50kbps", "1.2Mbps", "0"],
+        ColumnKind::Milliseconds => &["5ms", "1.2s", "0"],
+        ColumnKind::Percent => &["2%", "0.5%", "100%"],
+        ColumnKind::Enum(values) => {
             let value = values[random.below(values.len())];
             let text = random.of(value.texts);
             return text.replace('&', "&amp;").replace('<', "&lt;");
@@ -670,8 +670,12 @@ impl Maker<'_> {
             let place = format!(" r=\"{}{row}\"", column_name(index as u32));
             let fitting = fitting(self.random, column);
             let cell = match column.kind {
-                Kind::Integer if self.random.one_in(3) => format!("<c{place}><v>{fitting}</v></c>"),
-                Kind::Bool if self.random.one_in(3) => format!("<c{place} t=\"b\"><v>1</v></c>"),
+                ColumnKind::Integer if self.random.one_in(3) => {
+                    format!("<c{place}><v>{fitting}</v></c>")
+                }
+                ColumnKind::Bool if self.random.one_in(3) => {
+                    format!("<c{place} t=\"b\"><v>1</v></c>")
+                }
                 _ => self.string_cell(&place, &fitting),
             };
             *text += &cell;
