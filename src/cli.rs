@@ -107,7 +107,7 @@ enum Verb {
     /// Print a completion script for a shell.
     Completions(completions::Args),
     /// Read workbooks from standard input, for the process that started this one.
-    #[command(name = decode::VERB, hide = true)]
+    #[command(name = decode::READER_VERB, hide = true)]
     ParseWorkbook,
 }
 
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
     end_quietly_on_closed_pipes();
     let cli = Cli::parse();
     if matches!(cli.verb, Verb::ParseWorkbook) {
-        return decode::serve();
+        return decode::serve_reader();
     }
     // A person at a terminal reads the verb's own output; a server's output is its log.
     let default = if matches!(cli.verb, Verb::Serve(_)) {

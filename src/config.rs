@@ -99,7 +99,7 @@ pub struct LimitsConfig {
     /// Tasks that are under way at the same time. 128: with 100 submits a minute and exports that take a minute, the quota stays used.
     pub tasks_in_flight: usize,
     /// What a workbook may cost before it is refused.
-    pub workbook: decode::Limits,
+    pub workbook: decode::WorkbookLimits,
 }
 
 impl Default for LimitsConfig {
@@ -109,7 +109,7 @@ impl Default for LimitsConfig {
             rooms_per_minute: 1000,
             reports_per_minute: None,
             tasks_in_flight: 128,
-            workbook: decode::Limits::default(),
+            workbook: decode::WorkbookLimits::default(),
         }
     }
 }
@@ -309,8 +309,8 @@ fn limits(section: Section<'_>) -> LimitsConfig {
     limits
 }
 
-fn workbook_limits(section: Section<'_>) -> decode::Limits {
-    let mut limits = decode::Limits::default();
+fn workbook_limits(section: Section<'_>) -> decode::WorkbookLimits {
+    let mut limits = decode::WorkbookLimits::default();
     let size = |key, limit: &mut u64, least: u64, most: u64| {
         let found = section.optional(key, |field| {
             field.parse(|text| text::size_within(text, least, most))

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::contract::Contract;
 use crate::dataset::Dataset;
-use crate::decode::{self, Fallback, Limits};
+use crate::decode::{self, Fallback, WorkbookLimits};
 use crate::job::DurationUnit;
 use crate::normalize::{
     self, BATCH_ROWS, Constants, Context, Findings, Normalizer, Piece, Quarantine, Stamp,
@@ -197,7 +197,7 @@ fn read(
     input: &Input,
     contract: &Contract,
     sink: &mut Normalizer<'_>,
-) -> Result<decode::Summary, decode::Error> {
+) -> Result<decode::DecodeSummary, decode::Error> {
     if conversion.dataset.is_report() {
         let bytes = input.whole();
         let bytes = bytes.map_err(|error| decode::Error::Unreadable(error.to_string()))?;
@@ -207,7 +207,7 @@ fn read(
         &input.file,
         input.length,
         contract,
-        &Limits::default(),
+        &WorkbookLimits::default(),
         &conversion.fallback,
         sink,
     )
@@ -239,7 +239,7 @@ impl Input {
     /// Opens the file; one beyond the limits is not read at all.
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let (metadata, most) = (file.metadata()?, Limits::default().container_bytes);
+        let (metadata, most) = (file.metadata()?, WorkbookLimits::default().container_bytes);
         if !metadata.is_file() {
             let reason = "it is no regular file; what a pipe gives must be put into one first";
             return Err(io::Error::other(reason));

@@ -1,8 +1,12 @@
-//! Bytes become a table: the sheets of an exported workbook, or the list of a report, row by row into a [`RowSink`].
+//! Decoding: the bytes of an exported workbook or of a report become rows, which go into a
+//! [`RowSink`] one by one.
 //!
-//! Takes bytes (or a file of them), a contract (to recognise header rows) and limits; knows nothing of networks and tasks, and gives cells no
-//! type of its own: that is `normalize`. A workbook is hostile until proven: `container` checks the zip and `markup` every part in it, with
-//! bounded memory, before calamine sees a byte, and calamine lives in a process that may die (`child`).
+//! Takes bytes or a file, a contract (to recognise header rows) and limits. It knows nothing of
+//! networks and tasks. It does not give cells a type either: `normalize` does.
+//!
+//! A workbook is treated as hostile until it has been checked. `own` reads the usual shape of an
+//! export. Any other workbook goes to calamine: `container` first checks the zip and `markup` every
+//! part in it, with bounded memory. calamine itself runs in a child process that may die (`child`).
 
 mod child;
 mod container;
@@ -19,17 +23,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::own::Source;
+use self::own::WorkbookBytes;
 use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink};
 
-pub use child::{Fallback, VERB, serve};
+pub use child::{Fallback, READER_VERB, serve_reader};
 pub use report::report;
 
-/// What a workbook may cost. A workbook beyond a limit is refused, never cut.
+/// What reading a workbook may cost. A workbook beyond a limit is refused. It is never cut short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct WorkbookLimits {
     /// Size of the file.
     pub container_bytes: u64,
     /// Parts in the zip.
@@ -38,29 +42,29 @@ pub struct Limits {
     pub entry_bytes: u64,
     /// All parts together, inflated.
     pub total_bytes: u64,
-    /// How many times its compressed size a part may have, once it is larger than 1 MiB.
+    /// How many times larger than its compressed size a part may be. Parts up to 1 MiB are exempt.
     pub ratio: u64,
     /// Shared strings.
     pub shared_strings: u64,
     /// Cell formats; Excel itself stops at 65,490.
     pub formats: u64,
-    /// Rows of a sheet, as numbered.
+    /// Highest row number in a sheet.
     pub rows: u32,
-    /// Columns of a sheet, as numbered.
+    /// Highest column number in a sheet.
     pub columns: u32,
-    /// Cells of all sheets, empty ones too.
+    /// Cells of all sheets together, including empty ones.
     pub cells: u64,
-    /// UTF-8 bytes of one run of text; Excel's cells hold 32,767 characters.
+    /// UTF-8 bytes of one run of text. A cell in Excel holds at most 32,767 characters.
     pub text_bytes: usize,
-    /// UTF-8 bytes of all text cells; below the 2 GiB that one Arrow string column can hold.
+    /// UTF-8 bytes of all text cells together. One Arrow string column can hold 2 GiB.
     pub total_text_bytes: u64,
-    /// Time in calamine, by the clock and of the processor.
+    /// Time that calamine may take. It bounds elapsed time and processor time.
     pub time: Duration,
-    /// Memory of the process that calamine runs in.
+    /// Memory of the child process that calamine runs in.
     pub memory_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for WorkbookLimits {
     fn default() -> Self {
         Self {
             container_bytes: 256 << 20,
@@ -81,33 +85,34 @@ impl Default for Limits {
     }
 }
 
-/// What was read; the rows went to the sink.
+/// What was read from a workbook or report. The rows themselves went to the sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Sheets whose header was recognised, in the order of the workbook; never empty for a workbook.
+pub struct DecodeSummary {
+    /// Sheets whose header was recognised, in the order of the workbook. A workbook has at least
+    /// one.
     pub sheets: Vec<SheetRead>,
-    /// Sheets that were looked at and left.
+    /// Sheets that were skipped because they have no header of the contract.
     pub ignored: Vec<IgnoredSheet>,
-    /// What read it. Who asked for it knows, so a reading process does not say it.
+    /// Which reader read it. The child process does not send this: its parent knows.
     #[serde(skip)]
-    pub reader: Reader,
+    pub reader: WorkbookReader,
 }
 
-/// Which of the two readers read a workbook. They give the same rows; the second is slower.
+/// Which of the two readers read a workbook. Both give the same rows. calamine is slower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reader {
-    /// The one for the shape that exports have (and for reports).
+pub enum WorkbookReader {
+    /// Our own reader, for the usual shape of an export and for reports.
     #[default]
     Own,
     /// calamine.
     Calamine {
-        /// What the first reader does not know.
+        /// What our own reader does not support.
         why: &'static str,
     },
 }
 
-impl Reader {
-    /// What the first reader did not know, where the second had to read.
+impl WorkbookReader {
+    /// Why calamine had to read the workbook; `None` if our own reader read it.
     #[must_use]
     pub fn left_to_calamine(self) -> Option<String> {
         match self {
@@ -117,12 +122,12 @@ impl Reader {
     }
 }
 
-/// A sheet whose rows were handed over.
+/// A sheet whose rows went to the sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SheetRead {
     /// Its name.
     pub name: String,
-    /// Rows below the header that hold at least one cell.
+    /// Number of rows below the header that hold at least one cell.
     pub rows: u64,
 }
 
@@ -131,29 +136,30 @@ pub struct SheetRead {
 pub struct IgnoredSheet {
     /// Its name.
     pub name: String,
-    /// Why it was left.
+    /// Why it was skipped.
     pub reason: String,
 }
 
-/// Why bytes are no table. None of it but [`Error::Unreadable`] and [`Error::NoReader`] is cured by asking for the same bytes again.
+/// Why bytes could not be decoded. Only [`Error::Unreadable`] and [`Error::NoReader`] may go away
+/// when the same bytes are read again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// The file cannot be read from disk.
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
-    /// No bytes at all.
+    /// The file has no bytes.
     #[error("the file is empty (0 bytes)")]
     Empty,
-    /// Something else than a workbook.
+    /// The file is something other than a workbook.
     #[error("the file is no workbook: {0}")]
     NotAWorkbook(String),
-    /// A zip that is damaged, or built in a way no spreadsheet program does.
+    /// The zip is damaged, or built in a way that no spreadsheet program builds it.
     #[error("the workbook's container is refused: {0}")]
     Container(String),
-    /// More than the limits allow.
+    /// The workbook exceeds a limit.
     #[error("the workbook is larger than allowed: {0}")]
     TooLarge(String),
-    /// XML that readers would understand differently, or not at all.
+    /// A part holds XML that readers would understand differently, or not at all.
     #[error("the workbook's part `{part}` is refused: {reason}")]
     Part {
         /// Path in the zip.
@@ -161,7 +167,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A sheet that cannot be read to its end.
+    /// A sheet cannot be read to its end.
     #[error("sheet `{sheet}` cannot be read: {reason}")]
     Sheet {
         /// Name of the sheet.
@@ -169,17 +175,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// No sheet has a row that names the key columns.
+    /// No sheet has a header row with the key columns.
     #[error("no sheet has the header of {dataset}: {missing} not found{found}")]
     NoHeader {
         /// The contract's dataset.
         dataset: Dataset,
-        /// The key columns that the best candidate lacks, with a header each.
+        /// The key columns that the best candidate lacks, each with its possible headers.
         missing: String,
-        /// What the best candidate has, ready to append; empty if nothing resembled a header.
+        /// The headers of the best candidate, ready to append. Empty if no row resembled a header.
         found: String,
     },
-    /// Two columns of one header row name the same column.
+    /// Two cells of one header row name the same column.
     #[error("sheet `{sheet}` names the column `{column}` twice, in {first} and {second}")]
     DuplicateHeader {
         /// Name of the sheet.
@@ -191,34 +197,43 @@ pub enum Error {
         /// The second cell.
         second: String,
     },
-    /// The reader did not live to the end of it.
+    /// The child process ended before it had read the workbook.
     #[error("the workbook's reader failed: {0}")]
     Reader(String),
-    /// This machine cannot start a reader; that says nothing about the workbook.
+    /// This machine cannot start a child process. That says nothing about the workbook.
     #[error("could not start a process to read the workbook in: {0}")]
     NoReader(String),
-    /// A report's answer that is not what its page documents.
+    /// A report's answer differs from what Feishu documents.
     #[error("the report's answer is refused: {0}")]
     Report(String),
 }
 
-/// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`. A file that the fast reader does not know
-/// exactly is read again by calamine, after the sink was told to forget. On an error the sink has seen an unknown part of the rows, and
-/// must be dropped.
+/// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`.
+///
+/// If our own reader does not support the file, the sink is restarted and calamine reads it. After
+/// an error the sink has seen some of the rows and must be dropped.
 ///
 /// # Errors
-/// The bytes are no workbook, the workbook is damaged, dangerous or larger than `limits`, or no sheet has the contract's header.
+/// The bytes are no workbook, the workbook is damaged, dangerous or larger than `limits`, or no
+/// sheet has the contract's header.
 pub fn workbook(
     bytes: &[u8],
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     fallback: &Fallback,
     sink: &mut dyn RowSink,
-) -> Result<Summary, Error> {
-    read(Source::Memory(bytes), contract, limits, fallback, sink)
+) -> Result<DecodeSummary, Error> {
+    read(
+        WorkbookBytes::Memory(bytes),
+        contract,
+        limits,
+        fallback,
+        sink,
+    )
 }
 
-/// The same of a file, `length` bytes long, which is not held in memory unless calamine has to read it.
+/// Like [`workbook`], for a file of `length` bytes. The file is held in memory only if calamine has
+/// to read it.
 ///
 /// # Errors
 /// Those of [`workbook`], and [`Error::Unreadable`].
@@ -226,61 +241,62 @@ pub fn workbook_file(
     file: &File,
     length: usize,
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     fallback: &Fallback,
     sink: &mut dyn RowSink,
-) -> Result<Summary, Error> {
+) -> Result<DecodeSummary, Error> {
     if length as u64 > limits.container_bytes {
         return Err(container::too_large(length, limits));
     }
-    let source = Source::File(file, length);
+    let source = WorkbookBytes::File(file, length);
     read(source, contract, limits, fallback, sink)
 }
 
 fn read(
-    source: Source<'_>,
+    source: WorkbookBytes<'_>,
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     fallback: &Fallback,
     sink: &mut dyn RowSink,
-) -> Result<Summary, Error> {
-    let mut watched = Watched {
+) -> Result<DecodeSummary, Error> {
+    let mut watched = WatchedSink {
         sink,
         is_at_work: false,
     };
     let read = AssertUnwindSafe(|| own::read(source, contract, limits, &mut watched));
     let why = match catch_unwind(read) {
         Ok(Ok(summary)) => {
-            // A file may have changed meanwhile, which whoever opened it finds out.
-            if let Source::Memory(bytes) = source {
+            // Not for files: one may have changed meanwhile, which its owner checks.
+            if let WorkbookBytes::Memory(bytes) = source {
                 debug_assert!(
                     layout::check(bytes).is_ok(),
-                    "what is read fast is laid out in one way only"
+                    "the careful reader accepts the layout too"
                 );
             }
             return Ok(summary);
         }
-        Ok(Err(own::Unknown(why))) => why,
-        // Not the reader's fault, and no other reader would cure it.
+        Ok(Err(own::Unsupported(why))) => why,
+        // The sink panicked. Another reader would not help.
         Err(panic) if watched.is_at_work => resume_unwind(panic),
-        Err(_) => "the fast reader gave up in the middle of it",
+        Err(_) => "the fast reader panicked",
     };
     sink.restart();
     let bytes = source
-        .whole()
+        .read_all()
         .map_err(|error| Error::Unreadable(error.to_string()))?;
     let mut summary = workbook_by_calamine(&bytes, contract, limits, fallback, sink)?;
-    summary.reader = Reader::Calamine { why };
+    summary.reader = WorkbookReader::Calamine { why };
     Ok(summary)
 }
 
-/// Knows whether a panic is the sink's own.
-struct Watched<'s> {
+/// Passes rows on, and knows whether the sink is running. So a panic of the sink can be told from a
+/// panic of the reader.
+struct WatchedSink<'s> {
     sink: &'s mut dyn RowSink,
     is_at_work: bool,
 }
 
-impl RowSink for Watched<'_> {
+impl RowSink for WatchedSink<'_> {
     fn sheet(&mut self, header: &Header) {
         self.is_at_work = true;
         self.sink.sheet(header);
@@ -298,20 +314,20 @@ impl RowSink for Watched<'_> {
     }
 }
 
-/// The same by calamine alone: slower, and the judge of what a workbook holds. For comparisons.
+/// Like [`workbook`], by calamine alone. It is slower, and the reference for what a workbook holds.
 ///
 /// # Errors
 /// Those of [`workbook`].
 pub fn workbook_by_calamine(
     bytes: &[u8],
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     fallback: &Fallback,
     sink: &mut dyn RowSink,
-) -> Result<Summary, Error> {
+) -> Result<DecodeSummary, Error> {
     container::check(bytes, limits)?;
     let mut summary = fallback.read(bytes, contract, limits, sink)?;
-    summary.reader = Reader::Calamine { why: "asked for" };
+    summary.reader = WorkbookReader::Calamine { why: "asked for" };
     Ok(summary)
 }
 
@@ -319,7 +335,7 @@ pub fn workbook_by_calamine(
 mod tests {
     use super::*;
 
-    /// A sink with a fault.
+    /// A sink that panics.
     #[derive(Default)]
     struct Faulty {
         restarts: u32,
@@ -349,7 +365,7 @@ mod tests {
             workbook(
                 &bytes,
                 Contract::of(Dataset::MeetingList),
-                &Limits::default(),
+                &WorkbookLimits::default(),
                 &Fallback::in_this_process(),
                 &mut sink,
             )

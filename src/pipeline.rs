@@ -74,7 +74,7 @@ pub struct Tenant {
     /// Gets bytes from Feishu.
     pub exporter: Exporter,
     /// Limits of workbooks.
-    pub workbook_limits: decode::Limits,
+    pub workbook_limits: decode::WorkbookLimits,
     /// Where workbooks are read that our own reader does not know.
     pub fallback: decode::Fallback,
     /// Workbooks decoded at the same time; decoding is what takes memory.
@@ -396,7 +396,7 @@ impl Broken {
 
 fn decode_and_normalize(
     original: &[u8],
-    limits: &decode::Limits,
+    limits: &decode::WorkbookLimits,
     fallback: &decode::Fallback,
     context: &normalize::Context,
 ) -> Result<Normalized, Box<Broken>> {

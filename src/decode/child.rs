@@ -1,12 +1,15 @@
-//! The fallback reader, calamine, in a process that may die: an abort, a panic or a workbook without end costs that workbook and nothing else.
+//! The fallback reader, calamine, in a child process. An abort, a panic or a workbook that never
+//! ends costs that workbook and nothing else.
 //!
 //! ```text
-//!   parent: take an idle child, or start one ──► request ──► rows into the sink ──► child is idle again
-//!                                                   └─ dead, silent or too slow: killed, and the workbook has a reason
+//! parent: take an idle child, or start one ─► request ─► rows into the sink ─► child is idle again
+//!                                                └─► dead, silent or too slow: child is killed,
+//!                                                    and the workbook fails with that reason
 //! ```
-//! A child is this same program under another verb. It has no environment, no file or socket beside its two pipes and no way to open one,
-//! a bound on memory and processor time, and a process group of its own, so that an interrupt at the terminal is its parent's affair.
-//! Children are kept, because starting one takes longer than reading a small export.
+//! A child is this same program under another verb. It has no environment variables. It has no file
+//! or socket but its two pipes, and it cannot open one. Its memory and processor time are bounded.
+//! It has its own process group, so that an interrupt at the terminal reaches only its parent.
+//! Children are reused, because starting one takes longer than reading a small export.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -23,68 +26,72 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::frame::{self, Frame, Request};
-use super::{Error, Limits, Summary, sheet};
+use super::frame::{self, Frame, ReadRequest};
+use super::{DecodeSummary, Error, WorkbookLimits, sheet};
 use crate::contract::Contract;
 use crate::table::{Cell, Header, RowSink};
 
-/// The verb under which this program is a child.
-pub const VERB: &str = "parse-workbook";
-/// A child that has read a workbook of this size is let go, so that no idle process holds the memory it took.
-const LARGE: u64 = 16 << 20;
-/// How often the clock of a request is looked at. A stop of the whole machine or of this process counts as one of these, and not as time
-/// that the child has wasted.
+/// The verb that makes this program a child that reads workbooks.
+pub const READER_VERB: &str = "parse-workbook";
+/// A child that has read a workbook of this size or more is not reused. So no idle process holds on
+/// to much memory.
+const MAX_KEPT_WORKBOOK_BYTES: u64 = 16 << 20;
+/// How often a request's time is counted. If the whole machine or this process is paused, the pause
+/// counts as one tick at most, and not as time that the child has taken.
 const TICK: Duration = Duration::from_secs(1);
-/// What a frame may have beside the text of its row.
-const FRAME_SLACK: u64 = 16 << 20;
+/// Bytes that a frame may have on top of the text of its row.
+const FRAME_OVERHEAD_BYTES: u64 = 16 << 20;
 
-/// Where workbooks are read that our own reader leaves to calamine. Cheap to clone; clones share their children.
+/// Where calamine reads the workbooks that our own reader does not support. Cheap to clone. Clones
+/// share their children.
 #[derive(Clone, Debug)]
-pub struct Fallback(Arc<Place>);
+pub struct Fallback(Arc<FallbackPlace>);
 
 #[derive(Debug)]
-enum Place {
-    Here,
+enum FallbackPlace {
+    ThisProcess,
     Children {
         program: PathBuf,
-        idle: Mutex<Vec<Reader>>,
+        idle: Mutex<Vec<ReaderProcess>>,
     },
 }
 
 impl Fallback {
-    /// In children of this program, which must be meetlake itself.
+    /// Reads in children of this program, which must be meetlake itself.
     #[must_use]
     pub fn of_this_program() -> Self {
-        // On Linux this stays right when the file is replaced by a newer version under a running process.
+        // On Linux this path stays right when the program's file is replaced while it runs.
         let running = Path::new("/proc/self/exe");
         if cfg!(target_os = "linux") {
             return Self::of_program(running);
         }
-        // Without a path, starting a child fails, and says so.
+        // If the path is unknown, starting a child fails with an error that says so.
         Self::of_program(std::env::current_exe().unwrap_or_default())
     }
 
-    /// In children of the meetlake at `program`.
+    /// Reads in children of the meetlake at `program`.
     #[must_use]
     pub fn of_program(program: impl Into<PathBuf>) -> Self {
-        Self(Arc::new(Place::Children {
+        Self(Arc::new(FallbackPlace::Children {
             program: program.into(),
             idle: Mutex::default(),
         }))
     }
 
-    /// In this process, which an odd workbook can then end: for tests.
+    /// Reads in this process. A hostile workbook can end it, so this is for tests.
     #[must_use]
     pub fn in_this_process() -> Self {
-        Self(Arc::new(Place::Here))
+        Self(Arc::new(FallbackPlace::ThisProcess))
     }
 
-    /// Process ids of the children that wait for work.
+    /// Process ids of the children that are idle.
     #[must_use]
     pub fn idle(&self) -> Vec<u32> {
         match &*self.0 {
-            Place::Here => Vec::new(),
-            Place::Children { idle, .. } => lock(idle).iter().map(Reader::id).collect(),
+            FallbackPlace::ThisProcess => Vec::new(),
+            FallbackPlace::Children { idle, .. } => {
+                lock(idle).iter().map(ReaderProcess::id).collect()
+            }
         }
     }
 
@@ -93,14 +100,14 @@ impl Fallback {
         &self,
         bytes: &[u8],
         contract: &Contract,
-        limits: &Limits,
+        limits: &WorkbookLimits,
         sink: &mut dyn RowSink,
-    ) -> Result<Summary, Error> {
+    ) -> Result<DecodeSummary, Error> {
         let (program, idle) = match &*self.0 {
-            Place::Here => return read_here(bytes, contract, limits, sink),
-            Place::Children { program, idle } => (program, idle),
+            FallbackPlace::ThisProcess => return read_here(bytes, contract, limits, sink),
+            FallbackPlace::Children { program, idle } => (program, idle),
         };
-        let request = Request {
+        let request = ReadRequest {
             dataset: contract.dataset,
             limits: limits.clone(),
         };
@@ -109,19 +116,19 @@ impl Fallback {
             let is_new = kept.is_none();
             let mut reader = match kept {
                 Some(reader) => reader,
-                None => Reader::start(program).map_err(no_reader)?,
+                None => ReaderProcess::start(program).map_err(no_reader)?,
             };
             match reader.answer(&request, bytes, sink) {
                 Ok(answer) => {
-                    if (bytes.len() as u64) < LARGE {
+                    if (bytes.len() as u64) < MAX_KEPT_WORKBOOK_BYTES {
                         lock(idle).push(reader);
                     }
                     return answer;
                 }
-                Err(Lost::AtWork(reason)) => return Err(Error::Reader(reason)),
-                Err(Lost::BeforeWork(reason)) if is_new => return Err(no_reader(reason)),
-                // Something ended it while it was idle.
-                Err(Lost::BeforeWork(_)) => {}
+                Err(ReaderLost::AtWork(reason)) => return Err(Error::Reader(reason)),
+                Err(ReaderLost::BeforeWork(reason)) if is_new => return Err(no_reader(reason)),
+                // It ended while it was idle. Try the next one.
+                Err(ReaderLost::BeforeWork(_)) => {}
             }
         }
     }
@@ -132,49 +139,53 @@ fn no_reader(reason: impl ToString) -> Error {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No holder leaves anything half done.
+    // A holder of the lock that panics leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads in this process; a panic of calamine (arithmetic overflows, odd paths) ends the workbook, an abort ends the process.
+/// Reads in this process. A panic of calamine (arithmetic overflow, odd paths) becomes an error. An
+/// abort ends the process.
 fn read_here(
     bytes: &[u8],
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     sink: &mut dyn RowSink,
-) -> Result<Summary, Error> {
-    // What it was fed is forgotten after a panic.
+) -> Result<DecodeSummary, Error> {
+    // After a panic nothing that the closure has used is used again.
     let read = AssertUnwindSafe(|| sheet::read_all(bytes, contract, limits, sink));
-    catch_unwind(read)
-        .unwrap_or_else(|_| Err(Error::Reader("it gave up in the middle of it".into())))
+    catch_unwind(read).unwrap_or_else(|_| {
+        Err(Error::Reader(
+            "it panicked while it read the workbook".into(),
+        ))
+    })
 }
 
-// --- the parent's side ----------------------------------------------------------------------------------------------
+// --- the parent's side --------------------------------------------------------------------------
 
 /// A child, and the two pipes to it. Killed when dropped.
 #[derive(Debug)]
-struct Reader {
+struct ReaderProcess {
     process: Mutex<Child>,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
 
-/// How a child was lost.
-enum Lost {
-    /// It had not taken the workbook yet, so the workbook is not the reason.
+/// When a child was lost.
+enum ReaderLost {
+    /// It had not taken the whole workbook yet, so the workbook is not the reason.
     BeforeWork(String),
     AtWork(String),
 }
 
-impl Reader {
+impl ReaderProcess {
     fn start(program: &Path) -> io::Result<Self> {
         let mut process = Command::new(program)
-            .arg(VERB)
+            .arg(READER_VERB)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // What a dying reader says may hold what it has read.
+            // A panic message could contain text of the workbook.
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()?;
@@ -190,37 +201,37 @@ impl Reader {
         lock(&self.process).id()
     }
 
-    /// Sends a request and hands over what comes; ends the child when its time is up.
+    /// Sends a request and passes the answer's rows to `sink`. Kills the child when its time is up.
     fn answer(
         &mut self,
-        request: &Request,
+        request: &ReadRequest,
         bytes: &[u8],
         sink: &mut dyn RowSink,
-    ) -> Result<Result<Summary, Error>, Lost> {
+    ) -> Result<Result<DecodeSummary, Error>, ReaderLost> {
         let (process, to, from) = (&self.process, &mut self.to, &mut self.from);
         thread::scope(|scope| {
             let (over, is_over) = mpsc::channel::<()>();
             let time = request.limits.time;
-            let watch = scope.spawn(move || kill_in(time, process, &is_over));
+            let watch = scope.spawn(move || kill_after(time, process, &is_over));
             let mut has_begun = false;
-            let outcome = converse(to, from, request, bytes, sink, &mut has_begun);
+            let outcome = exchange(to, from, request, bytes, sink, &mut has_begun);
             drop(over);
             let is_late = watch.join().unwrap_or(false);
             outcome.map_err(|error| {
-                let reason = reason(&error, is_late, process, &request.limits);
+                let reason = failure_reason(&error, is_late, process, &request.limits);
                 if has_begun {
-                    Lost::AtWork(reason)
+                    ReaderLost::AtWork(reason)
                 } else {
-                    Lost::BeforeWork(reason)
+                    ReaderLost::BeforeWork(reason)
                 }
             })
         })
     }
 }
 
-impl Drop for Reader {
+impl Drop for ReaderProcess {
     fn drop(&mut self) {
-        // It may have ended already; and it must be waited for, or it stays in the process table.
+        // It may have ended already. Without the wait it would stay in the process table.
         let process = self
             .process
             .get_mut()
@@ -230,8 +241,8 @@ impl Drop for Reader {
     }
 }
 
-/// Kills `process` unless `is_over` comes first; says whether it did.
-fn kill_in(time: Duration, process: &Mutex<Child>, is_over: &mpsc::Receiver<()>) -> bool {
+/// Kills `process` after `time`, unless `is_over` comes first. Returns whether it killed it.
+fn kill_after(time: Duration, process: &Mutex<Child>, is_over: &mpsc::Receiver<()>) -> bool {
     let mut left = time;
     while !left.is_zero() {
         let tick = left.min(TICK);
@@ -243,15 +254,18 @@ fn kill_in(time: Duration, process: &Mutex<Child>, is_over: &mpsc::Receiver<()>)
     lock(process).kill().is_ok()
 }
 
-fn converse(
+fn exchange(
     to: &mut ChildStdin,
     from: &mut BufReader<ChildStdout>,
-    request: &Request,
+    request: &ReadRequest,
     bytes: &[u8],
     sink: &mut dyn RowSink,
     has_begun: &mut bool,
-) -> io::Result<Result<Summary, Error>> {
-    let longest = request.limits.total_text_bytes.saturating_add(FRAME_SLACK);
+) -> io::Result<Result<DecodeSummary, Error>> {
+    let longest = request
+        .limits
+        .total_text_bytes
+        .saturating_add(FRAME_OVERHEAD_BYTES);
     frame::write_request(to, request, bytes)?;
     let mut buffer = Vec::new();
     let mut has_header = false;
@@ -273,8 +287,13 @@ fn converse(
     }
 }
 
-/// Why a child gave no answer, in words for the workbook's record.
-fn reason(error: &io::Error, is_late: bool, process: &Mutex<Child>, limits: &Limits) -> String {
+/// Why a child gave no answer, as text for the workbook's record.
+fn failure_reason(
+    error: &io::Error,
+    is_late: bool,
+    process: &Mutex<Child>,
+    limits: &WorkbookLimits,
+) -> String {
     if is_late {
         return format!("it took longer than {} s", limits.time.as_secs_f64());
     }
@@ -282,7 +301,7 @@ fn reason(error: &io::Error, is_late: bool, process: &Mutex<Child>, limits: &Lim
     if error.kind() == io::ErrorKind::InvalidData {
         return "its answer makes no sense".to_owned();
     }
-    // It has closed a pipe, so it is at its end; if it is not, this is it.
+    // It has closed a pipe, so it is about to end. If it has not ended soon, it is killed.
     let status = match process.try_wait() {
         Ok(Some(status)) => Ok(status),
         _ => {
@@ -291,13 +310,16 @@ fn reason(error: &io::Error, is_late: bool, process: &Mutex<Child>, limits: &Lim
             process.wait()
         }
     };
-    status.map_or_else(|error| error.to_string(), |status| ending(status, limits))
+    status.map_or_else(
+        |error| error.to_string(),
+        |status| describe_exit(status, limits),
+    )
 }
 
-fn ending(status: ExitStatus, limits: &Limits) -> String {
+fn describe_exit(status: ExitStatus, limits: &WorkbookLimits) -> String {
     let memory = limits.memory_bytes;
     match status.signal() {
-        // SIGABRT is what a failed allocation ends in.
+        // A failed allocation ends in SIGABRT.
         Some(6) => {
             format!("it aborted, most likely for want of more than {memory} bytes of memory")
         }
@@ -308,12 +330,13 @@ fn ending(status: ExitStatus, limits: &Limits) -> String {
     }
 }
 
-// --- the child's side -----------------------------------------------------------------------------------------------
+// --- the child's side ---------------------------------------------------------------------------
 
-/// Reads workbooks from standard input to standard output until there are no more. Ends the process when its parent is gone.
+/// Reads workbooks from standard input and writes their rows to standard output, until the input
+/// ends. Exits when the parent is gone.
 #[must_use]
-pub fn serve() -> ExitCode {
-    // A panic's text may hold what was read; that there was one is in the answer.
+pub fn serve_reader() -> ExitCode {
+    // A panic message could contain text of the workbook. The answer says that there was a panic.
     std::panic::set_hook(Box::new(|_| {}));
     match serve_until_closed() {
         Ok(()) => ExitCode::SUCCESS,
@@ -323,17 +346,17 @@ pub fn serve() -> ExitCode {
 
 fn serve_until_closed() -> io::Result<()> {
     let mut input = io::stdin().lock();
-    // Not `Stdout`, which would look for line ends in what is binary.
+    // Not `Stdout`, which would search the binary output for line ends.
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut output = BufWriter::with_capacity(64 << 10, output);
-    confine()?;
+    confine_process()?;
     while let Some((request, length)) = frame::read_request(&mut input)? {
-        limit(&request.limits)?;
+        limit_request(&request.limits)?;
         let bytes = read_workbook(&mut input, length)?;
         frame::write_frame(&mut output, &Frame::Begun)?;
         output.flush()?;
         let contract = Contract::of(request.dataset);
-        let mut sink = Sender {
+        let mut sink = FrameSender {
             output: &mut output,
             buffer: Vec::new(),
         };
@@ -356,8 +379,9 @@ fn read_workbook(input: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What holds for the whole life of a child: nothing is opened, written to disk or dumped.
-fn confine() -> io::Result<()> {
+/// Sets the limits that hold for a child's whole life: no opened files, no writes to disk, no core
+/// dumps.
+fn confine_process() -> io::Result<()> {
     for resource in [Resource::Core, Resource::Fsize, Resource::Nofile] {
         let none = Rlimit {
             current: Some(0),
@@ -368,49 +392,50 @@ fn confine() -> io::Result<()> {
     Ok(())
 }
 
-/// What holds for one request. Processor time is counted over the life of the process, so the bound moves with it.
-fn limit(limits: &Limits) -> io::Result<()> {
+/// Sets the limits of one request. The system counts processor time over the life of the process,
+/// so each request raises the limit.
+fn limit_request(limits: &WorkbookLimits) -> io::Result<()> {
     let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec.unsigned_abs();
-    set_soft(Resource::Cpu, used + 1 + limits.time.as_secs())?;
-    set_soft(Resource::As, limits.memory_bytes)
+    set_soft_limit(Resource::Cpu, used + 1 + limits.time.as_secs())?;
+    set_soft_limit(Resource::As, limits.memory_bytes)
 }
 
-fn set_soft(resource: Resource, amount: u64) -> io::Result<()> {
+fn set_soft_limit(resource: Resource, amount: u64) -> io::Result<()> {
     let maximum = getrlimit(resource).maximum;
     let amount = maximum.map_or(amount, |most| amount.min(most));
     let current = Some(amount);
     Ok(setrlimit(resource, Rlimit { current, maximum })?)
 }
 
-/// Sends what is read. Without a parent there is nobody to read for.
-struct Sender<'a> {
+/// Sends what is read to the parent. Exits if the parent is gone.
+struct FrameSender<'a> {
     output: &'a mut BufWriter<File>,
     buffer: Vec<u8>,
 }
 
-impl Sender<'_> {
-    fn sent(outcome: io::Result<()>) {
+impl FrameSender<'_> {
+    fn exit_on_error(outcome: io::Result<()>) {
         if outcome.is_err() {
             std::process::exit(1);
         }
     }
 }
 
-impl RowSink for Sender<'_> {
+impl RowSink for FrameSender<'_> {
     fn restart(&mut self) {
-        // Only the parent changes readers; what has been sent cannot be taken back.
+        // Only the parent switches between readers. Rows that were sent cannot be taken back.
         std::process::exit(1);
     }
 
     fn sheet(&mut self, header: &Header) {
-        Self::sent(frame::write_frame(
+        Self::exit_on_error(frame::write_frame(
             self.output,
             &Frame::Sheet(header.clone()),
         ));
     }
 
     fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
-        Self::sent(frame::write_row(
+        Self::exit_on_error(frame::write_row(
             self.output,
             &mut self.buffer,
             number,

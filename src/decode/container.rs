@@ -1,7 +1,9 @@
-//! The container: what kind of file it is, and whether its zip is whole, honest and of bearable size.
+//! Checks the container: what kind of file it is, and whether its zip is whole, consistent and
+//! within the limits.
 //!
-//! Every part is inflated once, through a window of 64 KiB, to its end, so that its CRC is checked (calamine does not) and its markup is
-//! seen by [`Scanner`]; nothing is kept. Takes bytes and limits; does not know what a sheet means.
+//! Every part is inflated once to its end, through a window of 64 KiB. That checks its CRC, which
+//! calamine does not check, and shows its markup to [`Scanner`]. Nothing is kept. Takes bytes and
+//! limits. Does not know what a sheet means.
 
 use std::collections::HashSet;
 use std::io::{Cursor, Read};
@@ -10,15 +12,15 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::markup::{Scanner, Tally};
-use super::{Error, Limits, layout};
+use super::{Error, WorkbookLimits, layout};
 
 const ZIP: &[u8] = b"PK\x03\x04";
 const OLE: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1];
-/// Below this size a part's compression ratio says nothing.
+/// The compression ratio of a smaller part says nothing.
 const RATIO_FROM: u64 = 1 << 20;
 
-/// Checks that `bytes` are a workbook that can be read without harm.
-pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
+/// Checks that `bytes` are a workbook that is safe to read.
+pub(super) fn check(bytes: &[u8], limits: &WorkbookLimits) -> Result<(), Error> {
     sniff(bytes)?;
     if bytes.len() as u64 > limits.container_bytes {
         return Err(too_large(bytes.len(), limits));
@@ -39,13 +41,14 @@ pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
     total.check_string_references()
 }
 
-/// Why so many bytes are not read.
-pub(super) fn too_large(size: usize, limits: &Limits) -> Error {
+/// The error for a file of `size` bytes, which is too large.
+pub(super) fn too_large(size: usize, limits: &WorkbookLimits) -> Error {
     let most = limits.container_bytes;
     Error::TooLarge(format!("{size} bytes, at most {most} are read"))
 }
 
-/// Says what the bytes are if they are no zip: the difference between "an expired link", "a protected file" and "half a file".
+/// Says what the bytes are if they are no zip. It tells an error page from a protected file and
+/// from a cut-off download.
 fn sniff(bytes: &[u8]) -> Result<(), Error> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let start = text.trim_ascii_start();
@@ -65,7 +68,8 @@ fn sniff(bytes: &[u8]) -> Result<(), Error> {
     Err(Error::NotAWorkbook(kind.into()))
 }
 
-/// An API error that came where a file should have been, with its code (the message may name people, so it stays out).
+/// Describes an API error that came in place of a file. Only its code is shown, because its message
+/// may name people.
 fn describe_json(text: &[u8]) -> String {
     let code = serde_json::from_slice::<serde_json::Value>(text)
         .ok()
@@ -82,7 +86,7 @@ fn no_directory(error: ZipError) -> Error {
     ))
 }
 
-fn check_directory(zip: &ZipArchive<Cursor<&[u8]>>, limits: &Limits) -> Result<(), Error> {
+fn check_directory(zip: &ZipArchive<Cursor<&[u8]>>, limits: &WorkbookLimits) -> Result<(), Error> {
     if zip.len() > limits.entries {
         let (len, most) = (zip.len(), limits.entries);
         return Err(Error::TooLarge(format!("{len} parts, at most {most}")));
@@ -92,9 +96,9 @@ fn check_directory(zip: &ZipArchive<Cursor<&[u8]>>, limits: &Limits) -> Result<(
     }
     let mut names = HashSet::with_capacity(zip.len());
     for name in zip.file_names() {
-        let name = name.map_err(|_| Error::Container("a part's name is no text".into()))?;
+        let name = name.map_err(|_| Error::Container("a part's name is not text".into()))?;
         let folded = check_name(&name)?;
-        // Readers look parts up without regard to case and to the direction of slashes.
+        // Readers ignore case and the direction of slashes when they look for a part.
         if !names.insert(folded) {
             return Err(Error::Container(format!(
                 "two parts are called `{name}`, apart from case"
@@ -116,7 +120,7 @@ fn check_name(name: &str) -> Result<String, Error> {
         return refuse("has an absolute or impossible path");
     }
     if folded.is_empty() || folded.chars().any(char::is_control) {
-        return refuse("has a name that is none");
+        return refuse("has an empty name, or one with a control character");
     }
     if folded.split('/').any(|step| step == "..") {
         return refuse("points outside of the file");
@@ -127,11 +131,11 @@ fn check_name(name: &str) -> Result<String, Error> {
     Ok(folded)
 }
 
-/// Inflates one part to its end and gives its size.
+/// Inflates one part to its end, checks it and returns its size.
 fn check_part(
     zip: &mut ZipArchive<Cursor<&[u8]>>,
     index: usize,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     total: &mut Tally,
 ) -> Result<u64, Error> {
     let mut part = zip.by_index(index).map_err(|error| match error {
@@ -174,7 +178,12 @@ fn check_part(
     Ok(size)
 }
 
-fn check_size(name: &str, size: u64, compressed: u64, limits: &Limits) -> Result<(), Error> {
+fn check_size(
+    name: &str,
+    size: u64,
+    compressed: u64,
+    limits: &WorkbookLimits,
+) -> Result<(), Error> {
     if size > limits.entry_bytes {
         let most = limits.entry_bytes;
         return Err(Error::TooLarge(format!(
@@ -190,7 +199,8 @@ fn check_size(name: &str, size: u64, compressed: u64, limits: &Limits) -> Result
     Ok(())
 }
 
-/// Readers only follow names that end so: the fixed ones, and sheets (the scanner refuses a relationship to any other).
+/// Whether a part holds markup. Readers only follow names with these endings: the fixed ones and
+/// those of sheets. The scanner refuses a sheet in a part with any other name.
 pub(super) fn is_markup(name: &str) -> bool {
     let name = name.to_lowercase();
     name.ends_with(".xml") || name.ends_with(".rels")

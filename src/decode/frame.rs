@@ -1,11 +1,14 @@
-//! What a reading process and its parent say to one another: the request, and the frames of the answer.
+//! The protocol between a child that reads workbooks and its parent: the request, and the frames of
+//! the answer.
 //!
 //! ```text
 //! request: head length u32 · head JSON · workbook length u64 · workbook
-//! frame:   kind u8 · length u64 · content          begun, then any number of sheet and row, then summary or error
+//! frame:   kind u8 · length u64 · content
+//! answer:  begun, then any number of sheet and row, then summary or error
 //! ```
-//! Numbers are little-endian. Rows are binary, because there are many and floating-point numbers must arrive as they left; everything
-//! else is JSON. A frame that is no frame is an error, whatever its bytes: the other side may be out of its mind.
+//! Numbers are little-endian. Rows are binary, because there are many and floating-point numbers
+//! must arrive unchanged. Everything else is JSON. Any bytes that are not a valid frame are an
+//! error, because the other side may be in any state.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -13,25 +16,25 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Limits, Summary};
+use super::{DecodeSummary, Error, WorkbookLimits};
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header};
 
-/// What a parent asks for, beside the bytes.
+/// What a parent asks for. The workbook's bytes follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Request {
+pub(super) struct ReadRequest {
     pub(super) dataset: Dataset,
-    pub(super) limits: Limits,
+    pub(super) limits: WorkbookLimits,
 }
 
-/// What is in a frame; a row stays in the buffer, for [`read_row`].
+/// The content of a frame. A row stays in the buffer, for [`read_row`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// The whole request has arrived; whatever happens from here on is the workbook's doing.
+    /// The whole request has arrived. Whatever fails from here on is due to the workbook.
     Begun,
     Sheet(Header),
     Row,
-    Summary(Summary),
+    Summary(DecodeSummary),
     Error(Error),
 }
 
@@ -41,7 +44,7 @@ const ROW: u8 = 3;
 const SUMMARY: u8 = 4;
 const ERROR: u8 = 5;
 
-/// Texts of error cells, by their code in a row.
+/// Texts of error cells. The index of a text is its code in a row.
 const ERROR_CELLS: [&str; 8] = [
     "#DIV/0!",
     "#N/A",
@@ -52,12 +55,12 @@ const ERROR_CELLS: [&str; 8] = [
     "#VALUE!",
     "#GETTING_DATA",
 ];
-/// A head is small; a longer one is none.
+/// The longest head that is accepted. A valid head is small.
 const LONGEST_HEAD: u32 = 64 << 10;
 
 pub(super) fn write_request(
     to: &mut impl Write,
-    request: &Request,
+    request: &ReadRequest,
     workbook: &[u8],
 ) -> io::Result<()> {
     let head = serde_json::to_vec(request)?;
@@ -68,8 +71,9 @@ pub(super) fn write_request(
     to.flush()
 }
 
-/// Reads the head of the next request and the length of its workbook; `None` when there is none.
-pub(super) fn read_request(from: &mut impl Read) -> io::Result<Option<(Request, u64)>> {
+/// Reads the head of the next request and the length of its workbook. `None` at the end of the
+/// input.
+pub(super) fn read_request(from: &mut impl Read) -> io::Result<Option<(ReadRequest, u64)>> {
     let mut length = [0; 4];
     if from.read(&mut length[..1])? == 0 {
         return Ok(None);
@@ -95,7 +99,7 @@ pub(super) fn write_frame(to: &mut impl Write, frame: &Frame) -> io::Result<()> 
     write_content(to, kind, &content)
 }
 
-/// Writes a row; `buffer` is anybody's, so that it is not allocated for each.
+/// Writes a row. `buffer` is scratch space, so that no row needs an allocation of its own.
 pub(super) fn write_row(
     to: &mut impl Write,
     buffer: &mut Vec<u8>,
@@ -151,7 +155,8 @@ fn write_cell(to: &mut Vec<u8>, cell: &Cell<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the next frame; its content is left in `buffer`, which grows no faster than bytes arrive.
+/// Reads the next frame and leaves its content in `buffer`. The buffer grows no faster than bytes
+/// arrive.
 pub(super) fn read_frame(
     from: &mut impl Read,
     buffer: &mut Vec<u8>,
@@ -181,7 +186,7 @@ fn content<T: DeserializeOwned>(buffer: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(buffer)?)
 }
 
-/// Reads the content of a row: its number and its cells.
+/// Reads the number and the cells of a row from its content.
 pub(super) fn read_row(content: &[u8]) -> io::Result<(u32, Vec<Cell<'_>>)> {
     let mut rest = content;
     let number = u32::from_le_bytes(array(&mut rest)?);
@@ -272,7 +277,7 @@ mod tests {
             prop_assert_eq!(frame, Frame::Row);
             let (again, received) = read_row(&content).expect("a row");
             prop_assert_eq!(again, number);
-            // Bit for bit: a NaN is not equal to itself.
+            // Compared as bytes, because a NaN is not equal to itself.
             let mut once_more = Vec::new();
             write_row(&mut once_more, &mut Vec::new(), again, &received).expect("memory");
             prop_assert_eq!(once_more, sent);
@@ -281,7 +286,7 @@ mod tests {
         #[test]
         fn no_bytes_make_a_reader_panic_or_reserve(bytes: Vec<u8>) {
             let mut buffer = Vec::new();
-            // Whatever it says, it says.
+            // The results do not matter here.
             let _ = read_frame(&mut &bytes[..], &mut buffer, u64::MAX);
             let _ = read_row(&bytes);
             let _ = read_request(&mut &bytes[..]);
@@ -307,16 +312,16 @@ mod tests {
         for frame in [
             Frame::Begun,
             Frame::Sheet(header),
-            Frame::Summary(Summary::default()),
+            Frame::Summary(DecodeSummary::default()),
             Frame::Error(error),
         ] {
             let mut sent = Vec::new();
             write_frame(&mut sent, &frame).expect("memory");
             assert_eq!(read_back(&sent).0, frame);
         }
-        let request = Request {
+        let request = ReadRequest {
             dataset: Dataset::MeetingList,
-            limits: Limits::default(),
+            limits: WorkbookLimits::default(),
         };
         let mut sent = Vec::new();
         write_request(&mut sent, &request, b"bytes").expect("memory");

@@ -1,10 +1,13 @@
-//! Whether a zip is laid out as its directory says, so that every reader finds the same parts in the same bytes.
+//! Checks that a zip is laid out as its directory says, so that every reader finds the same parts
+//! in the same bytes.
 //!
 //! ```text
 //! header · data · (descriptor) │ header · data · … │ directory │ end
 //! ```
-//! The parts follow one another without gap or overlap, each header says what the directory says, and the end is the end of the file. Zip
-//! programs differ in what they believe where two places disagree; spreadsheet programs write none of it. Knows nothing of what is inside.
+//! The parts must follow one another without gap or overlap. Each header must agree with the
+//! directory. The end record must be the end of the file. Where two places disagree, zip programs
+//! differ in which one they believe. Spreadsheet programs write no such file. Knows nothing of what
+//! is inside the parts.
 
 use super::Error;
 
@@ -13,18 +16,18 @@ const ENTRY: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
 const DESCRIPTOR: u32 = 0x0807_4b50;
 const END_LENGTH: usize = 22;
-/// "Look elsewhere", for files beyond 4 GiB.
+/// A field with this value means that the real value is elsewhere, as in files beyond 4 GiB.
 const ELSEWHERE: u32 = u32::MAX;
-/// Checksum and sizes come behind the data.
+/// The checksum and the sizes follow the data, in a descriptor.
 const DESCRIBED_BEHIND: u16 = 1 << 3;
-/// Encrypted, strongly encrypted, directory masked.
+/// The part is encrypted, strongly encrypted, or its directory entry is masked.
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
-/// An extra field with another name of the part.
+/// Kind of an extra field that gives the part another name.
 const OTHER_NAME: u16 = 0x7075;
 
-/// A part as the directory has it.
+/// A part as the directory describes it.
 #[derive(Clone, Copy, Debug)]
-struct Entry<'a> {
+struct DirectoryEntry<'a> {
     flags: u16,
     method: u16,
     crc: u32,
@@ -34,9 +37,9 @@ struct Entry<'a> {
     name: &'a [u8],
 }
 
-/// Checks the layout of `bytes`, which begin with a part's header.
+/// Checks the layout of `bytes`, which must begin with the header of a part.
 pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
-    let mut entries = directory(bytes)?;
+    let mut entries = read_directory(bytes)?;
     let directory_at = entries.directory_at;
     entries.entries.sort_by_key(|entry| entry.at);
     let mut end = 0;
@@ -45,7 +48,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
             let what = if (entry.at as usize) < end {
                 "overlap"
             } else {
-                "have bytes between them that belong to none"
+                "have bytes between them that belong to no part"
             };
             return refuse(format!("its parts {what}"));
         }
@@ -57,15 +60,15 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-struct Directory<'a> {
-    entries: Vec<Entry<'a>>,
+struct DirectoryEntries<'a> {
+    entries: Vec<DirectoryEntry<'a>>,
     directory_at: usize,
 }
 
-fn directory(bytes: &[u8]) -> Result<Directory<'_>, Error> {
+fn read_directory(bytes: &[u8]) -> Result<DirectoryEntries<'_>, Error> {
     let no_end = "no readable zip directory at its end, the file is probably cut off";
     let end_at = bytes.len().checked_sub(END_LENGTH);
-    let mut end = Fields::at(bytes, end_at.unwrap_or(bytes.len()));
+    let mut end = LayoutCursor::at(bytes, end_at.unwrap_or(bytes.len()));
     if end.u32() != Some(END) {
         return refuse(no_end);
     }
@@ -73,7 +76,7 @@ fn directory(bytes: &[u8]) -> Result<Directory<'_>, Error> {
     let (here, all) = (end.u16(), end.u16());
     let (size, at, comment) = (end.u32(), end.u32(), end.u16());
     if disks != [Some(0); 2] || here != all || comment != Some(0) {
-        return refuse("the end of its directory is not as it should be");
+        return refuse("the end of its directory names several disks or a comment");
     }
     let (Some(count), Some(size), Some(at)) = (all, size, at) else {
         return refuse(no_end);
@@ -85,10 +88,10 @@ fn directory(bytes: &[u8]) -> Result<Directory<'_>, Error> {
     if at.checked_add(size) != end_at {
         return refuse("its directory is not where its end says");
     }
-    let mut fields = Fields::at(bytes, at);
+    let mut fields = LayoutCursor::at(bytes, at);
     let mut entries = Vec::with_capacity(count.into());
     for _ in 0..count {
-        let entry = entry(&mut fields);
+        let entry = read_entry(&mut fields);
         entries.push(entry.ok_or_else(|| refused("its directory is damaged"))?);
     }
     if Some(fields.at) != end_at {
@@ -97,13 +100,13 @@ fn directory(bytes: &[u8]) -> Result<Directory<'_>, Error> {
     for entry in &entries {
         check_entry(entry)?;
     }
-    Ok(Directory {
+    Ok(DirectoryEntries {
         entries,
         directory_at: at,
     })
 }
 
-fn entry<'a>(fields: &mut Fields<'a>) -> Option<Entry<'a>> {
+fn read_entry<'a>(fields: &mut LayoutCursor<'a>) -> Option<DirectoryEntry<'a>> {
     if fields.u32()? != ENTRY {
         return None;
     }
@@ -118,7 +121,7 @@ fn entry<'a>(fields: &mut Fields<'a>) -> Option<Entry<'a>> {
     let name = fields.bytes(name)?;
     let extra = fields.bytes(extra)?;
     fields.skip(comment.into())?;
-    (disk == 0 && is_plain(extra)).then_some(Entry {
+    (disk == 0 && has_plain_extra_fields(extra)).then_some(DirectoryEntry {
         flags,
         method,
         crc,
@@ -129,9 +132,9 @@ fn entry<'a>(fields: &mut Fields<'a>) -> Option<Entry<'a>> {
     })
 }
 
-/// Whether the extra fields are whole, and none of them gives the part another name.
-fn is_plain(extra: &[u8]) -> bool {
-    let mut fields = Fields::at(extra, 0);
+/// Whether the extra fields are whole and none of them gives the part another name.
+fn has_plain_extra_fields(extra: &[u8]) -> bool {
+    let mut fields = LayoutCursor::at(extra, 0);
     while fields.at < extra.len() {
         let (Some(kind), Some(length)) = (fields.u16(), fields.u16()) else {
             return false;
@@ -143,7 +146,7 @@ fn is_plain(extra: &[u8]) -> bool {
     true
 }
 
-fn check_entry(entry: &Entry<'_>) -> Result<(), Error> {
+fn check_entry(entry: &DirectoryEntry<'_>) -> Result<(), Error> {
     if entry.flags & ENCRYPTED != 0 {
         return refuse("a part is encrypted");
     }
@@ -154,7 +157,7 @@ fn check_entry(entry: &Entry<'_>) -> Result<(), Error> {
         ));
     }
     if has_idle_steps(entry.name) {
-        return refuse("a part has a path with steps that lead nowhere");
+        return refuse("a part's path contains an empty step or a `.`");
     }
     if [entry.packed, entry.size, entry.at].contains(&ELSEWHERE) {
         return refuse("it is a zip64 file, which no export needs");
@@ -165,7 +168,8 @@ fn check_entry(entry: &Entry<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether two names may mean one part because of `//` or `/./`; a path from the root is refused elsewhere, by a better name.
+/// Whether the path contains `//` or `/./`, so that two names could mean one part. A path from the
+/// root is refused elsewhere, with a clearer message.
 fn has_idle_steps(name: &[u8]) -> bool {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let name = name.strip_suffix(b"/").unwrap_or(name);
@@ -175,10 +179,11 @@ fn has_idle_steps(name: &[u8]) -> bool {
         && steps.any(|step| matches!(step, b"" | b"."))
 }
 
-/// Checks a part's header against its entry, and its descriptor if it has one; gives the place behind them.
-fn part_end(bytes: &[u8], entry: &Entry<'_>, directory_at: usize) -> Result<usize, Error> {
+/// Checks a part's header against its directory entry, and its descriptor if it has one. Returns
+/// where the part ends.
+fn part_end(bytes: &[u8], entry: &DirectoryEntry<'_>, directory_at: usize) -> Result<usize, Error> {
     let damaged = || refused("a part's header is damaged, or is not what the directory says");
-    let mut fields = Fields::at(&bytes[..directory_at], entry.at as usize);
+    let mut fields = LayoutCursor::at(&bytes[..directory_at], entry.at as usize);
     let is_same = is_header_of(&mut fields, entry).ok_or_else(damaged)?;
     if !is_same || fields.skip(entry.packed as usize).is_none() {
         return Err(damaged());
@@ -186,9 +191,9 @@ fn part_end(bytes: &[u8], entry: &Entry<'_>, directory_at: usize) -> Result<usiz
     if entry.flags & DESCRIBED_BEHIND == 0 {
         return Ok(fields.at);
     }
-    // With or without its signature, with sizes of four or of eight bytes.
+    // A descriptor may lack its signature, and its sizes may have four or eight bytes.
     let described = |signed: bool, wide: bool| {
-        let mut fields = Fields::at(&bytes[..directory_at], fields.at);
+        let mut fields = LayoutCursor::at(&bytes[..directory_at], fields.at);
         let is_signed = !signed || fields.u32()? == DESCRIPTOR;
         let crc = fields.u32()?;
         let sizes = if wide {
@@ -205,8 +210,8 @@ fn part_end(bytes: &[u8], entry: &Entry<'_>, directory_at: usize) -> Result<usiz
         .ok_or_else(|| refused("what stands behind a part is not what the directory says"))
 }
 
-/// Reads a header; whether it is the entry's.
-fn is_header_of(fields: &mut Fields<'_>, entry: &Entry<'_>) -> Option<bool> {
+/// Reads a header and returns whether it agrees with `entry`. `None` if it is cut off.
+fn is_header_of(fields: &mut LayoutCursor<'_>, entry: &DirectoryEntry<'_>) -> Option<bool> {
     let is_header = fields.u32()? == HEADER;
     fields.skip(2)?;
     let (flags, method) = (fields.u16()?, fields.u16()?);
@@ -222,21 +227,21 @@ fn is_header_of(fields: &mut Fields<'_>, entry: &Entry<'_>) -> Option<bool> {
         .zip(known)
         .enumerate()
         .all(|(place, (&said, known))| {
-            // Sizes may stand in an extra field even of a small file.
+            // Even in a small file the sizes may be in an extra field.
             said == known || (behind && said == 0) || (place > 0 && said == ELSEWHERE)
         });
     let is_same = flags == entry.flags && method == entry.method && name == entry.name;
-    Some(is_header && is_same && is_said && is_plain(extra))
+    Some(is_header && is_same && is_said && has_plain_extra_fields(extra))
 }
 
-/// Little-endian fields, one after another.
+/// Reads little-endian fields one after another, and knows its position.
 #[derive(Clone, Copy, Debug)]
-struct Fields<'a> {
+struct LayoutCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> LayoutCursor<'a> {
     fn at(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
     }

@@ -1,31 +1,32 @@
-//! The markup of one part, seen byte by byte before any reader builds something from it.
+//! Checks the markup of one part byte by byte, before a reader builds anything from it.
 //!
 //! ```text
 //!   Text ──'<'──► Tag ──'>' outside of quotes──► Text
 //! ```
-//! It looks for what makes calamine 0.38 abort, overflow, or silently give another value: counts that lie, references that wrap, string
-//! indexes that are no number (read as 0), values with markup inside (cut short), DTDs, foreign encodings. Takes chunks of any size in
-//! constant memory; does not know what the cells mean.
+//! It refuses what makes calamine 0.38 abort, overflow or silently give a wrong value: false
+//! counts, cell references that wrap around, string indexes that are no number (read as 0), values
+//! with markup inside (cut short), DTDs, and encodings other than UTF-8. Takes chunks of any size
+//! in constant memory. Does not know what the cells mean.
 
 use std::collections::HashSet;
 
-use super::{Error, Limits};
+use super::{Error, WorkbookLimits};
 
-/// A longer tag has no place in a workbook.
+/// No valid workbook has a longer tag.
 const MAX_TAG: usize = 64 << 10;
-/// A sheet's cells are six deep; pictures and their effects come to thirty.
+/// Deepest nesting of elements. Cells of a sheet are six deep, effects of pictures about thirty.
 const MAX_DEPTH: usize = 100;
-/// Digits of a string's index; more of them wrap around in a reader, and no table is that long.
+/// Digits of a string's index. A longer one wraps around in a reader, and no table is that long.
 const MAX_INDEX_DIGITS: usize = 10;
 
-/// What all parts together have and claim.
+/// What was counted in one part or in all parts together, and which counts the parts claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// Shared strings that are there.
+    /// Number of shared strings in the table.
     strings: u64,
-    /// Shared strings that the table claims to have.
+    /// Number of shared strings that the table claims to have.
     claimed_strings: u64,
-    /// Cell formats.
+    /// Number of cell formats.
     formats: u64,
     sheet_data: u32,
     worksheet_starts: u32,
@@ -33,7 +34,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Of a table with as many strings as it claims to have.
+    /// The tally of a table that has as many strings as it claims.
     pub(super) fn of_strings(strings: u64) -> Self {
         Self {
             strings,
@@ -48,7 +49,8 @@ impl Tally {
         self.formats += part.formats;
     }
 
-    /// A table that claims more strings than it has makes a reader reserve memory for all of them.
+    /// Refuses a table that claims more strings than it has. A reader would reserve memory for all
+    /// of them.
     pub(super) fn check_string_references(&self) -> Result<(), Error> {
         if self.claimed_strings > self.strings {
             let (claimed, strings) = (self.claimed_strings, self.strings);
@@ -61,12 +63,12 @@ impl Tally {
     }
 }
 
-/// What a `<v>` may hold, by the type of its cell.
+/// What a `<v>` may hold. The type of its cell decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
+enum AllowedValue {
     /// Index of a shared string.
     Index,
-    /// Number or error: plain characters.
+    /// A number or an error: plain characters without entities.
     Plain,
     /// 0 or 1.
     Flag,
@@ -74,42 +76,42 @@ enum Value {
     Text,
 }
 
-/// Reads one part.
+/// Scans one part.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     part: &'a str,
-    limits: &'a Limits,
+    limits: &'a WorkbookLimits,
     tally: Tally,
-    /// The tag being read, without its `<`.
+    /// The tag that is being read, without its `<`.
     tag: Vec<u8>,
     in_tag: bool,
     quote: Option<u8>,
-    /// Bytes since the last tag.
+    /// Bytes of text since the last tag.
     text: usize,
     seen: usize,
-    /// What the cell that is open may hold.
-    cell: Option<Value>,
-    /// What the `<v>` that is open may hold.
-    value: Option<Value>,
+    /// What the value of the open cell may hold.
+    cell: Option<AllowedValue>,
+    /// What the open `<v>` may hold.
+    value: Option<AllowedValue>,
     value_bytes: usize,
-    /// Whether the cell that is open has had a `<v>`.
+    /// Whether the open cell has had a `<v>`.
     has_value: bool,
-    /// The elements that are open: where the name of each begins in `names`.
+    /// For each open element, where its name begins in `names`.
     open: Vec<usize>,
     names: Vec<u8>,
-    /// Whether the part is a table of strings.
+    /// Whether the part is the table of shared strings.
     has_strings: bool,
     in_string: bool,
-    /// Ids and parts of the sheets that were named.
+    /// Ids and part names of the sheets that were seen.
     sheets: HashSet<Vec<u8>>,
     in_data: bool,
-    /// Number of the last row, and of the last column in it, from 1.
+    /// Number of the last row, from 1, and of the last column in it.
     row: u32,
     column: u32,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(part: &'a str, limits: &'a Limits) -> Self {
+    pub(super) fn new(part: &'a str, limits: &'a WorkbookLimits) -> Self {
         Self {
             part,
             limits,
@@ -148,7 +150,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Ends the part and gives what it has.
+    /// Ends the part and returns what was counted in it.
     pub(super) fn finish(self) -> Result<Tally, Error> {
         if self.in_tag {
             return self.refuse("it ends in the middle of a tag");
@@ -170,7 +172,7 @@ impl<'a> Scanner<'a> {
         Ok(self.tally)
     }
 
-    /// Other encodings than UTF-8 hide their tags from this scanner, and from some readers.
+    /// Refuses UTF-16, in which this scanner and some readers would not find the tags.
     fn check_encoding(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let first = self.seen == 0;
         self.seen += chunk.len();
@@ -201,16 +203,16 @@ impl<'a> Scanner<'a> {
     fn check_value(&mut self, text: &[u8]) -> Result<(), Error> {
         self.value_bytes += text.len();
         match self.value {
-            Some(Value::Index) if !text.iter().all(u8::is_ascii_digit) => {
+            Some(AllowedValue::Index) if !text.iter().all(u8::is_ascii_digit) => {
                 self.refuse("a cell's string index is no number")
             }
-            Some(Value::Index) if self.value_bytes > MAX_INDEX_DIGITS => {
+            Some(AllowedValue::Index) if self.value_bytes > MAX_INDEX_DIGITS => {
                 self.refuse("a cell's string index is beyond any table")
             }
-            Some(Value::Plain | Value::Flag) if text.contains(&b'&') => {
+            Some(AllowedValue::Plain | AllowedValue::Flag) if text.contains(&b'&') => {
                 self.refuse("a cell's number holds an entity")
             }
-            Some(Value::Flag)
+            Some(AllowedValue::Flag)
                 if self.value_bytes > 1 || matches!(text, [byte] if !b"01".contains(byte)) =>
             {
                 self.refuse("a cell's boolean is neither 0 nor 1")
@@ -222,7 +224,7 @@ impl<'a> Scanner<'a> {
     fn take_tag<'c>(&mut self, rest: &'c [u8]) -> Result<&'c [u8], Error> {
         let mut rest = rest;
         loop {
-            // What stands before the next quote or end needs no look.
+            // Bytes before the next quote or end of the tag need no check.
             let next = match self.quote {
                 Some(quote) => memchr::memchr(quote, rest),
                 None => memchr::memchr3(b'>', b'"', b'\'', rest),
@@ -235,7 +237,7 @@ impl<'a> Scanner<'a> {
             let Some((&byte, behind)) = rest[plain..].split_first() else {
                 return Ok(&[]);
             };
-            if byte == b'>' && self.quote.is_none() && self.is_whole() {
+            if byte == b'>' && self.quote.is_none() && self.is_end_of_tag() {
                 self.finish_tag()?;
                 return Ok(behind);
             }
@@ -257,8 +259,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Whether a `>` here ends the tag; comments, character data and instructions end with more than that.
-    fn is_whole(&self) -> bool {
+    /// Whether a `>` here ends the tag. Comments, character data and instructions need more than a
+    /// `>`.
+    fn is_end_of_tag(&self) -> bool {
         let tag = self.tag.as_slice();
         if tag.starts_with(b"!--") {
             tag.len() >= 5 && tag.ends_with(b"--")
@@ -303,7 +306,7 @@ impl<'a> Scanner<'a> {
 
     fn judge_end(&mut self, tag: &[u8]) -> Result<(), Error> {
         match (local_name(tag), self.value.take()) {
-            (b"v", Some(Value::Index)) if self.value_bytes == 0 => {
+            (b"v", Some(AllowedValue::Index)) if self.value_bytes == 0 => {
                 return self.refuse("a cell's string index is empty");
             }
             (b"v" | b"t", _) => {}
@@ -317,7 +320,8 @@ impl<'a> Scanner<'a> {
         self.close(tag.trim_ascii_end())
     }
 
-    /// Some readers do not look which element an end belongs to.
+    /// Checks that an end tag closes the element that was opened last. Some readers do not check
+    /// that.
     fn close(&mut self, name: &[u8]) -> Result<(), Error> {
         match self.open.pop() {
             Some(start) if self.names[start..] == *name => {
@@ -353,10 +357,10 @@ impl<'a> Scanner<'a> {
                 self.value_bytes = 0;
             }
             b"t" if !is_closed && (self.in_data || self.has_strings) => {
-                self.value = Some(Value::Text);
+                self.value = Some(AllowedValue::Text);
             }
             b"row" => {
-                let [number, _] = self.place(tag)?;
+                let [number, _] = self.position_attributes(tag)?;
                 self.check_reference(number, false)?;
                 self.judge_row(number)?;
             }
@@ -379,7 +383,7 @@ impl<'a> Scanner<'a> {
                 self.check_sheet(id.map(|(_, id)| id.to_vec()))?;
             }
             b"sst" => {
-                self.tally.claimed_strings = claimed(attribute(tag, b"uniqueCount"));
+                self.tally.claimed_strings = claimed_count(attribute(tag, b"uniqueCount"));
                 self.has_strings = true;
             }
             b"xf" => self.tally.formats += 1,
@@ -393,9 +397,9 @@ impl<'a> Scanner<'a> {
         if self.in_data && self.cell.is_some() {
             return self.refuse("a cell has another cell inside");
         }
-        let [reference, kind] = self.place(tag)?;
+        let [reference, kind] = self.position_attributes(tag)?;
         self.check_reference(reference, true)?;
-        self.cell = (!is_closed).then(|| value_of(kind));
+        self.cell = (!is_closed).then(|| allowed_value(kind));
         self.has_value = false;
         if !self.in_data {
             return Ok(());
@@ -404,7 +408,7 @@ impl<'a> Scanner<'a> {
             self.column = self.column.saturating_add(1);
             return Ok(());
         };
-        let (column, row) = place_of(reference);
+        let (column, row) = column_and_row(reference);
         if row != self.row {
             let row = self.row;
             return self.refuse(format!(
@@ -423,7 +427,9 @@ impl<'a> Scanner<'a> {
         if !self.in_data {
             return Ok(());
         }
-        let number = number.map_or(self.row.saturating_add(1), |number| place_of(number).1);
+        let number = number.map_or(self.row.saturating_add(1), |number| {
+            column_and_row(number).1
+        });
         if number <= self.row {
             return self.refuse(format!("row {number} comes twice or out of order"));
         }
@@ -432,8 +438,9 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The attributes `r` and `t`. Of an attribute that comes twice, some readers take the first and some the last.
-    fn place<'t>(&self, tag: &'t [u8]) -> Result<[Option<&'t [u8]>; 2], Error> {
+    /// The attributes `r` (position) and `t` (type). Refuses an attribute that comes twice: some
+    /// readers take the first and some the last.
+    fn position_attributes<'t>(&self, tag: &'t [u8]) -> Result<[Option<&'t [u8]>; 2], Error> {
         let mut found = [None; 2];
         for (key, value) in attributes(tag) {
             let slot = match key {
@@ -448,7 +455,7 @@ impl<'a> Scanner<'a> {
         Ok(found)
     }
 
-    /// Readers take only the first piece of a value that has something in it.
+    /// Refuses markup inside a value. Readers would take only the text before it.
     fn check_no_value(&self, what: &str) -> Result<(), Error> {
         match self.value {
             Some(_) => self.refuse(format!("a cell's value has {what} inside")),
@@ -468,7 +475,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Up to three letters (needed for a cell, absent for a row) and up to seven digits: longer ones wrap around in a reader.
+    /// A reference has up to three letters and up to seven digits. A cell's must have letters, a
+    /// row's must not. Longer ones wrap around in a reader.
     fn check_reference(&self, reference: Option<&[u8]>, is_cell: bool) -> Result<(), Error> {
         match reference {
             Some(reference) if !is_reference(reference, is_cell) => self.refuse(format!(
@@ -479,7 +487,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A reversed one overflows in a reader.
+    /// Refuses a dimension whose corners are reversed. It overflows in a reader.
     fn check_dimension(&self, reference: Option<&[u8]>) -> Result<(), Error> {
         let Some(reference) = reference else {
             return Ok(());
@@ -489,8 +497,8 @@ impl<'a> Scanner<'a> {
         let last = corners.next().unwrap_or(first);
         self.check_reference(Some(first), true)?;
         self.check_reference(Some(last), true)?;
-        let (left, top) = place_of(first);
-        let (right, bottom) = place_of(last);
+        let (left, top) = column_and_row(first);
+        let (right, bottom) = column_and_row(last);
         if corners.next().is_some() || left > right || top > bottom {
             let shown = String::from_utf8_lossy(&reference[..reference.len().min(40)]);
             return self.refuse(format!("`{shown}` is no place in a sheet"));
@@ -498,7 +506,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A sheet in a part that is not scanned would pass unseen.
+    /// Refuses a sheet in a part that would not be scanned.
     fn check_relationship(&mut self, tag: &[u8]) -> Result<(), Error> {
         let is_sheet = attribute(tag, b"Type").is_some_and(|kind| kind.ends_with(b"/worksheet"));
         if !is_sheet {
@@ -512,7 +520,7 @@ impl<'a> Scanner<'a> {
         self.check_sheet(Some(target))
     }
 
-    /// Rows of a part that two sheets share would be there twice.
+    /// Refuses two sheets in the same part: its rows would be read twice.
     fn check_sheet(&mut self, name: Option<Vec<u8>>) -> Result<(), Error> {
         if name.is_some_and(|name| !self.sheets.insert(name)) {
             return self.refuse("two of its sheets are in the same part");
@@ -528,12 +536,12 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn value_of(cell_type: Option<&[u8]>) -> Value {
+fn allowed_value(cell_type: Option<&[u8]>) -> AllowedValue {
     match cell_type {
-        Some(b"s") => Value::Index,
-        Some(b"n" | b"e") | None => Value::Plain,
-        Some(b"b") => Value::Flag,
-        Some(_) => Value::Text,
+        Some(b"s") => AllowedValue::Index,
+        Some(b"n" | b"e") | None => AllowedValue::Plain,
+        Some(b"b") => AllowedValue::Flag,
+        Some(_) => AllowedValue::Text,
     }
 }
 
@@ -550,8 +558,8 @@ fn is_reference(reference: &[u8], is_cell: bool) -> bool {
         && digits[0] != b'0'
 }
 
-/// Column (0 if there is none) and row, from 1, of what [`is_reference`].
-fn place_of(reference: &[u8]) -> (u32, u32) {
+/// Column (0 if there is none) and row of a valid reference, both from 1.
+fn column_and_row(reference: &[u8]) -> (u32, u32) {
     let (mut column, mut row) = (0, 0);
     for &byte in reference {
         if byte.is_ascii_digit() {
@@ -563,13 +571,13 @@ fn place_of(reference: &[u8]) -> (u32, u32) {
     (column, row)
 }
 
-/// A count as a reader would take it; one that is no number is ignored by readers.
-fn claimed(count: Option<&[u8]>) -> u64 {
+/// A count as readers understand it. They ignore one that is not a number.
+fn claimed_count(count: Option<&[u8]>) -> u64 {
     let digits = count.unwrap_or(b"0");
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return 0;
     }
-    // Only too many digits are left to fail.
+    // Parsing can only fail because there are too many digits.
     str::from_utf8(digits)
         .ok()
         .and_then(|d| d.parse().ok())
@@ -598,7 +606,7 @@ fn attribute<'t>(tag: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     attributes(tag).find_map(|(key, value)| (key == name).then_some(value))
 }
 
-/// Names and values, as written, without quotes; ends where they make no sense.
+/// Names and values of attributes, as written, without quotes. Stops at the first malformed one.
 fn attributes(tag: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let start = tag.iter().position(u8::is_ascii_whitespace);
     let mut rest = &tag[start.unwrap_or(tag.len())..];
@@ -618,7 +626,7 @@ mod tests {
     use super::*;
 
     fn scan(xml: &str, chunk: usize) -> Result<Tally, Error> {
-        let limits = Limits::default();
+        let limits = WorkbookLimits::default();
         let mut scanner = Scanner::new("part.xml", &limits);
         xml.as_bytes()
             .chunks(chunk)
@@ -628,14 +636,16 @@ mod tests {
 
     fn sheet(cells: &str) -> String {
         format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><worksheet><sheetData><row r=\"1\">{cells}</row></sheetData></worksheet>"
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
+             <worksheet><sheetData><row r=\"1\">{cells}</row></sheetData></worksheet>"
         )
     }
 
     #[test]
     fn chunks_of_any_size_give_the_same() {
         let xml = sheet(
-            "<c r=\"A1\" t='s'><v>0</v></c><c r=\"B1\" t=\"str\"><v>a&gt;b</v></c><!-- > <c> --><x:c a=\">\"/>",
+            "<c r=\"A1\" t='s'><v>0</v></c><c r=\"B1\" t=\"str\"><v>a&gt;b</v></c>\
+             <!-- > <c> --><x:c a=\">\"/>",
         );
         let whole = scan(&xml, 1 << 20);
         assert!(whole.is_ok(), "{whole:?}");
@@ -697,7 +707,7 @@ mod tests {
         assert!(scan("<?xml version=\"1.0\" encoding=\"GBK\"?><a/>", 9).is_err());
         assert!(scan("<?xml version=\"1.0\" encoding='utf-8'?><a/>", 9).is_ok());
         let utf16: Vec<u8> = "<a/>".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let limits = Limits::default();
+        let limits = WorkbookLimits::default();
         assert!(Scanner::new("p", &limits).push(&utf16).is_err());
     }
 }

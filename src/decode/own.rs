@@ -1,12 +1,14 @@
-//! The fast reader: every part is inflated once and scanned byte by byte, straight into cells.
+//! The fast reader: inflates every part once and scans it byte by byte, straight into cells.
 //!
 //! ```text
 //!   directory ─► package, workbook ─► strings ─► formats ─► sheets ─► RowSink
-//!      every other part: inflated once, seen by the same scanner of markup as before
+//!      every other part: inflated once, and checked by the scanner in `markup`
 //! ```
-//! It reads the shape that exports have and knows nothing else. What it accepts, the careful reader (`container` and `sheet`) accepts, with
-//! the same cells bit for bit; wherever that is not certain it gives up with [`Unknown`], and the careful reader reads or refuses the file.
-//! So it never refuses anything itself, and a damaged or dangerous workbook has one judge.
+//! It supports only the shape that exports have. Whatever it accepts, the careful reader
+//! (`container` and `sheet`) accepts too, and gives the same cells bit for bit. Where that is not
+//! certain, this reader gives up with [`Unsupported`], and the careful reader reads or refuses the
+//! file. So this reader never refuses a file: only the careful reader judges damaged or dangerous
+//! workbooks.
 
 mod directory;
 mod formats;
@@ -23,217 +25,228 @@ mod workbook;
 use std::cell::Cell as Slot;
 use std::thread::{self, Scope};
 
-use directory::{Directory, Part};
-use formats::{Format, STYLES};
-use rows::{Rows, Spent};
-pub(super) use source::Source;
+use directory::{ZipDirectory, ZipPart};
+use formats::{NumberFormat, STYLES};
+use rows::RowScanner;
+pub(super) use source::WorkbookBytes;
 use strings::{STRINGS, Strings};
 use tags::{Tags, Token};
-use window::{Buffers, Pieces, Window};
-use workbook::{PACKAGE, RELATIONS, Sheet, WORKBOOK, Workbook};
+use window::{Buffers, InflateOptions, PartWindow};
+use workbook::{PACKAGE, RELATIONS, SheetPart, WORKBOOK, Workbook};
 
 use super::markup::{Scanner, Tally};
-use super::{IgnoredSheet, Limits, SheetRead, Summary, container, sheet};
+use super::sheet::ContentSize;
+use super::{DecodeSummary, IgnoredSheet, SheetRead, WorkbookLimits, container, sheet};
 use crate::contract::Contract;
 use crate::table::{Cell, RowSink};
 
-/// Why a workbook is left to the careful reader: what it has that this one does not know.
+/// Why a workbook is left to the careful reader: what this reader does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unknown(pub(super) &'static str);
+pub(super) struct Unsupported(pub(super) &'static str);
 
-/// What is known exactly.
-type Known<T> = Result<T, Unknown>;
+/// A result of the fast reader, which either knows a value exactly or gives up.
+type FastResult<T> = Result<T, Unsupported>;
 
-/// Why a scan stops within the text it has.
+/// Why a scan stops before the end of the unit that it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// The text ends before the unit does.
-    More,
-    Unknown(Unknown),
+enum ScanStop {
+    /// The text in the window ends first.
+    NeedsMore,
+    Unsupported(Unsupported),
 }
 
-impl From<Unknown> for Step {
-    fn from(unknown: Unknown) -> Self {
-        Self::Unknown(unknown)
+impl From<Unsupported> for ScanStop {
+    fn from(unsupported: Unsupported) -> Self {
+        Self::Unsupported(unsupported)
     }
 }
 
-/// Pieces are large enough that rows cut at their ends cost nothing, and small enough for a cache. A thread of its own pays for itself from
-/// some milliseconds of inflating.
-const PIECES: Pieces = Pieces {
-    size: 256 << 10,
-    ahead_from: 8 << 20,
+/// Pieces are so large that rows cut at their ends cost next to nothing, and small enough for a
+/// cache. A thread of its own pays off if inflating takes some milliseconds.
+const INFLATE_OPTIONS: InflateOptions = InflateOptions {
+    piece_bytes: 256 << 10,
+    ahead_from_bytes: 8 << 20,
 };
-/// A larger part is no list of relations, sheets or formats.
-const MOST_SMALL_PART: u64 = 1 << 20;
+/// No list of relations, sheets or formats is larger.
+const MAX_SMALL_PART_BYTES: u64 = 1 << 20;
 
-/// What is kept from file to file, so that a small one pays for no large piece of memory.
+/// Memory that is reused from file to file, so that a small file needs no large allocation.
 #[derive(Debug, Default)]
-struct Kept {
+struct ScanMemory {
     buffers: Buffers,
     strings: Strings,
-    formats: Vec<Format>,
+    formats: Vec<NumberFormat>,
 }
 
 thread_local! {
-    static KEPT: Slot<Option<Box<Kept>>> = const { Slot::new(None) };
+    static SCAN_MEMORY: Slot<Option<Box<ScanMemory>>> = const { Slot::new(None) };
 }
 
-/// Reads all sheets of a workbook, as [`super::workbook`] does. On [`Unknown`] the sink may have seen rows.
+/// Reads all sheets of a workbook, as [`super::workbook`] does. After [`Unsupported`] the sink may
+/// have seen rows.
 pub(super) fn read(
-    source: Source<'_>,
+    source: WorkbookBytes<'_>,
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     sink: &mut dyn RowSink,
-) -> Known<Summary> {
-    read_by(PIECES, source, contract, limits, sink)
+) -> FastResult<DecodeSummary> {
+    read_with_options(INFLATE_OPTIONS, source, contract, limits, sink)
 }
 
-/// Reads with parts cut into such pieces.
-fn read_by(
-    pieces: Pieces,
-    source: Source<'_>,
+/// Reads all sheets, and inflates parts as `options` say.
+fn read_with_options(
+    options: InflateOptions,
+    source: WorkbookBytes<'_>,
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     sink: &mut dyn RowSink,
-) -> Known<Summary> {
+) -> FastResult<DecodeSummary> {
     if source.len() as u64 > limits.container_bytes {
-        return Err(Unknown("the file is too large"));
+        return Err(Unsupported("the file is too large"));
     }
-    let directory = Directory::of(source)?;
+    let directory = ZipDirectory::of(source)?;
     let parts = directory.parts(limits)?;
-    let mut kept = KEPT.take().unwrap_or_default();
+    let mut kept = SCAN_MEMORY.take().unwrap_or_default();
     kept.formats.clear();
-    let mut run = Run {
+    let mut scan = WorkbookScan {
         kept: &mut kept,
         parts,
-        pieces,
+        options,
         limits,
         contract,
         tally: Tally::default(),
     };
-    let read = thread::scope(|scope| run.read(sink, scope));
+    let read = thread::scope(|scope| scan.read(sink, scope));
     kept.strings.clear();
-    KEPT.set(Some(kept));
+    SCAN_MEMORY.set(Some(kept));
     read
 }
 
-/// One workbook on its way.
-struct Run<'r, 'a> {
-    kept: &'r mut Kept,
-    /// Those that were not read yet.
-    parts: Vec<Part<'a>>,
-    pieces: Pieces,
-    limits: &'r Limits,
+/// The scan of one workbook.
+struct WorkbookScan<'r, 'a> {
+    kept: &'r mut ScanMemory,
+    /// The parts that were not read yet.
+    parts: Vec<ZipPart<'a>>,
+    options: InflateOptions,
+    limits: &'r WorkbookLimits,
     contract: &'r Contract,
     tally: Tally,
 }
 
-impl<'a> Run<'_, 'a> {
-    fn read<'s>(&mut self, sink: &mut dyn RowSink, scope: &'s Scope<'s, '_>) -> Known<Summary>
+impl<'a> WorkbookScan<'_, 'a> {
+    fn read<'s>(
+        &mut self,
+        sink: &mut dyn RowSink,
+        scope: &'s Scope<'s, '_>,
+    ) -> FastResult<DecodeSummary>
     where
         'a: 's,
     {
         let (workbook, sheets) = self.open(scope)?;
-        let (limits, pieces) = (self.limits, self.pieces);
-        if let Some(part) = self.take(STRINGS)? {
-            let Kept {
+        let (limits, options) = (self.limits, self.options);
+        if let Some(part) = self.take_part(STRINGS)? {
+            let ScanMemory {
                 buffers, strings, ..
             } = &mut *self.kept;
-            strings.read(buffers, part, pieces, limits, scope)?;
+            strings.read(buffers, part, options, limits, scope)?;
             self.tally.add(&Tally::of_strings(strings.len()));
         }
-        if let Some(part) = self.take(STYLES)? {
+        if let Some(part) = self.take_part(STYLES)? {
             let mut formats = std::mem::take(&mut self.kept.formats);
-            let read = self.small(part, scope, |text| {
+            let read = self.read_small_part(part, scope, |text| {
                 formats::formats(text, limits, &mut formats)
             });
             self.kept.formats = formats;
             read?;
         }
-        // What nobody reads is checked before rows are handed over.
+        // Parts that nobody reads are checked before the first row goes to the sink.
         for part in std::mem::take(&mut self.parts) {
-            self.check(part, scope)?;
+            self.check_unread_part(part, scope)?;
         }
-        let mut summary = Summary::default();
-        let mut spent = Spent::default();
+        let mut summary = DecodeSummary::default();
+        let mut spent = ContentSize::default();
         for (sheet, part) in workbook.sheets.iter().zip(sheets) {
-            match self.sheet(sheet, part, workbook.is_1904, &mut spent, sink, scope)? {
+            match self.read_sheet(sheet, part, workbook.is_1904, &mut spent, sink, scope)? {
                 Ok(read) => summary.sheets.push(read),
                 Err(ignored) => summary.ignored.push(ignored),
             }
         }
         let claims = self.tally.check_string_references();
-        claims.map_err(|_| Unknown("the strings are not as many as they claim"))?;
+        claims.map_err(|_| Unsupported("the strings are not as many as they claim"))?;
         if summary.sheets.is_empty() {
-            return Err(Unknown("no sheet has the header"));
+            return Err(Unsupported("no sheet has the header"));
         }
         Ok(summary)
     }
 
-    /// Reads what says which sheets there are; gives them with their parts.
-    fn open<'s>(&mut self, scope: &'s Scope<'s, '_>) -> Known<(Workbook, Vec<Part<'a>>)>
+    /// Reads the parts that list the sheets. Returns the sheets and their parts.
+    fn open<'s>(&mut self, scope: &'s Scope<'s, '_>) -> FastResult<(Workbook, Vec<ZipPart<'a>>)>
     where
         'a: 's,
     {
-        let package = self.take(PACKAGE)?.ok_or(MISSING)?;
-        self.small(package, scope, workbook::check_package)?;
-        let relations = self.take(RELATIONS)?.ok_or(MISSING)?;
-        let paths = self.small(relations, scope, workbook::sheet_paths)?;
-        let book = self.take(WORKBOOK)?.ok_or(MISSING)?;
-        let book = self.small(book, scope, |text| workbook::workbook(text, &paths))?;
+        let package = self.take_part(PACKAGE)?.ok_or(MISSING)?;
+        self.read_small_part(package, scope, workbook::check_package)?;
+        let relations = self.take_part(RELATIONS)?.ok_or(MISSING)?;
+        let paths = self.read_small_part(relations, scope, workbook::sheet_paths)?;
+        let book = self.take_part(WORKBOOK)?.ok_or(MISSING)?;
+        let book = self.read_small_part(book, scope, |text| workbook::workbook(text, &paths))?;
         let sheets = book.sheets.iter();
-        let sheets = sheets.map(|sheet| self.take(&sheet.path)?.ok_or(MISSING));
-        let sheets = sheets.collect::<Known<Vec<_>>>()?;
+        let sheets = sheets.map(|sheet| self.take_part(&sheet.path)?.ok_or(MISSING));
+        let sheets = sheets.collect::<FastResult<Vec<_>>>()?;
         Ok((book, sheets))
     }
 
-    /// Takes the part with this name out of those that are left. One that differs in case is found by other readers.
-    fn take(&mut self, name: &str) -> Known<Option<Part<'a>>> {
+    /// Takes the part with this name out of `parts`. Other readers ignore case, so a name that
+    /// differs in case is unsupported.
+    fn take_part(&mut self, name: &str) -> FastResult<Option<ZipPart<'a>>> {
         let mut parts = self.parts.iter();
         let Some(at) = parts.position(|part| part.name.eq_ignore_ascii_case(name)) else {
             return Ok(None);
         };
         let part = self.parts.swap_remove(at);
         if part.name != name || !container::is_markup(name) {
-            return Err(Unknown("a part's name is unusual"));
+            return Err(Unsupported("a part's name is unusual"));
         }
         Ok(Some(part))
     }
 
-    /// Reads a part that is held whole.
-    fn small<'s, T>(
+    /// Reads a small part, which is held in memory as a whole.
+    fn read_small_part<'s, T>(
         &mut self,
-        part: Part<'a>,
+        part: ZipPart<'a>,
         scope: &'s Scope<'s, '_>,
-        read: impl FnOnce(&str) -> Known<T>,
-    ) -> Known<T>
+        read: impl FnOnce(&str) -> FastResult<T>,
+    ) -> FastResult<T>
     where
         'a: 's,
     {
-        if part.size > MOST_SMALL_PART {
-            return Err(Unknown("a part is too large"));
+        if part.size > MAX_SMALL_PART_BYTES {
+            return Err(Unsupported("a part is too large"));
         }
         let mut scanner = Scanner::new(part.name, self.limits);
-        let mut window = Window::open(&mut self.kept.buffers, part, self.pieces, scope)?;
+        let mut window = PartWindow::open(&mut self.kept.buffers, part, self.options, scope)?;
         while !window.is_last() {
             window.advance(0)?;
         }
         let text = window.text()?;
-        see(&mut scanner, text)?;
+        scan_markup(&mut scanner, text)?;
         self.tally
             .add(&scanner.finish().map_err(|_| MARKUP_REFUSED)?);
         read(text)
     }
 
-    /// Checks a part whose content is nobody's business.
-    fn check<'s>(&mut self, part: Part<'a>, scope: &'s Scope<'s, '_>) -> Known<()>
+    /// Checks a part whose content is not used.
+    fn check_unread_part<'s>(
+        &mut self,
+        part: ZipPart<'a>,
+        scope: &'s Scope<'s, '_>,
+    ) -> FastResult<()>
     where
         'a: 's,
     {
         let mut scanner =
             container::is_markup(part.name).then(|| Scanner::new(part.name, self.limits));
-        let mut window = Window::open(&mut self.kept.buffers, part, self.pieces, scope)?;
+        let mut window = PartWindow::open(&mut self.kept.buffers, part, self.options, scope)?;
         loop {
             if let Some(scanner) = &mut scanner {
                 scanner.push(window.bytes()).map_err(|_| MARKUP_REFUSED)?;
@@ -251,39 +264,39 @@ impl<'a> Run<'_, 'a> {
         Ok(())
     }
 
-    /// Reads one sheet; what it was, or why it was left.
-    fn sheet<'s>(
+    /// Reads one sheet. Returns what was read, or why the sheet was skipped.
+    fn read_sheet<'s>(
         &mut self,
-        sheet: &Sheet,
-        part: Part<'a>,
+        sheet: &SheetPart,
+        part: ZipPart<'a>,
         is_1904: bool,
-        spent: &mut Spent,
+        spent: &mut ContentSize,
         sink: &mut dyn RowSink,
         scope: &'s Scope<'s, '_>,
-    ) -> Known<Result<SheetRead, IgnoredSheet>>
+    ) -> FastResult<Result<SheetRead, IgnoredSheet>>
     where
         'a: 's,
     {
-        let Kept {
+        let ScanMemory {
             buffers,
             strings,
             formats,
         } = &mut *self.kept;
         let mut scanner = Scanner::new(part.name, self.limits);
-        let mut window = Window::open(buffers, part, self.pieces, scope)?;
+        let mut window = PartWindow::open(buffers, part, self.options, scope)?;
         let mut is_over = loop {
-            match prelude(window.text()?) {
+            match skip_to_rows(window.text()?) {
                 Err(tags::CUT) if !window.is_last() => window.advance(0)?,
                 Err(unknown) => return Err(unknown),
                 Ok((used, is_closed)) => {
-                    see(&mut scanner, &window.text()?[..used])?;
+                    scan_markup(&mut scanner, &window.text()?[..used])?;
                     window.advance(used)?;
                     break is_closed;
                 }
             }
         };
-        let mut rows = Rows::new(strings, formats, is_1904, self.limits, spent);
-        let mut receiver = Receiver::new(&sheet.name, self.contract, sink);
+        let mut rows = RowScanner::new(strings, formats, is_1904, self.limits, spent);
+        let mut receiver = SheetReceiver::new(&sheet.name, self.contract, sink);
         while !is_over {
             let is_last = window.is_last();
             let (used, ended) = rows.scan(window.text()?, is_last, &mut |number, cells| {
@@ -296,10 +309,10 @@ impl<'a> Run<'_, 'a> {
                 window.advance(used)?;
             }
         }
-        // What follows the rows is not read, but must be as harmless as before.
+        // What follows the rows is not used, but its markup must be checked too.
         loop {
             let text = window.text()?;
-            see(&mut scanner, text)?;
+            scan_markup(&mut scanner, text)?;
             if window.is_last() {
                 break;
             }
@@ -312,15 +325,16 @@ impl<'a> Run<'_, 'a> {
     }
 }
 
-const MISSING: Unknown = Unknown("a part is missing");
-const MARKUP_REFUSED: Unknown = Unknown("a part's markup is refused");
+const MISSING: Unsupported = Unsupported("a part is missing");
+const MARKUP_REFUSED: Unsupported = Unsupported("a part's markup is refused");
 
-fn see(scanner: &mut Scanner<'_>, text: &str) -> Known<()> {
+fn scan_markup(scanner: &mut Scanner<'_>, text: &str) -> FastResult<()> {
     scanner.push(text.as_bytes()).map_err(|_| MARKUP_REFUSED)
 }
 
-/// Walks to the inside of `<sheetData>`; gives how many bytes that were, and whether it is closed at once.
-fn prelude(text: &str) -> Known<(usize, bool)> {
+/// Walks to the inside of `<sheetData>`. Returns how many bytes that were, and whether the element
+/// is closed at once.
+fn skip_to_rows(text: &str) -> FastResult<(usize, bool)> {
     let mut tags = Tags::new(text)?;
     while let Some(token) = tags.next()? {
         let Token::Start(tag) = token else { continue };
@@ -329,9 +343,9 @@ fn prelude(text: &str) -> Known<(usize, bool)> {
             (2, "sheetData") if tag.name == "sheetData" => {
                 return Ok((tags.position(), tag.is_closed));
             }
-            (2, "dimension") => check_dimension(tag.raw("ref")?)?,
+            (2, "dimension") => check_dimension(tag.raw_value("ref")?)?,
             (1, _) | (_, "worksheet" | "sheetData" | "dimension" | "row" | "c") => {
-                return Err(Unknown("a sheet is built in an unusual way"));
+                return Err(Unsupported("a sheet is built in an unusual way"));
             }
             _ => {}
         }
@@ -339,9 +353,9 @@ fn prelude(text: &str) -> Known<(usize, bool)> {
     Err(tags::CUT)
 }
 
-/// The dimension is not believed, but other readers compute with it.
-fn check_dimension(reference: Option<&str>) -> Known<()> {
-    const ODD: Unknown = Unknown("a sheet's dimension is none");
+/// Checks the dimension. It is not used here, but other readers compute with it.
+fn check_dimension(reference: Option<&str>) -> FastResult<()> {
+    const ODD: Unsupported = Unsupported("a sheet's dimension is malformed");
     let mut corners = reference.ok_or(ODD)?.split(':').map(|corner| {
         let digits = corner.trim_start_matches(|c: char| c.is_ascii_uppercase());
         let letters = &corner[..corner.len() - digits.len()];
@@ -349,7 +363,7 @@ fn check_dimension(reference: Option<&str>) -> Known<()> {
             && (1..=7).contains(&digits.len())
             && !digits.starts_with('0')
             && digits.bytes().all(|b| b.is_ascii_digit());
-        // Letters without end would be no number.
+        // More than three letters could overflow the number.
         if !is_plain {
             return Err(ODD);
         }
@@ -371,9 +385,9 @@ fn check_dimension(reference: Option<&str>) -> Known<()> {
     Ok(())
 }
 
-/// Position of the first byte from `at` on that is no blank.
+/// Position of the first byte from `at` on that is not a blank.
 #[inline]
-fn blanks(text: &str, at: usize, limits: &Limits) -> Result<usize, Step> {
+fn skip_blanks(text: &str, at: usize, limits: &WorkbookLimits) -> Result<usize, ScanStop> {
     if text.as_bytes().get(at) == Some(&b'<') {
         return Ok(at);
     }
@@ -381,33 +395,34 @@ fn blanks(text: &str, at: usize, limits: &Limits) -> Result<usize, Step> {
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');
     let length = rest.iter().take_while(|b| is_blank(b)).count();
     if length > limits.text_bytes {
-        return Err(Step::Unknown(Unknown("a text is too long")));
+        return Err(ScanStop::Unsupported(Unsupported("a text is too long")));
     }
     Ok(at + length)
 }
 
 /// The text up to the next `<`.
-fn text_until_tag<'t>(text: &'t str, limits: &Limits) -> Result<&'t str, Step> {
+fn text_until_tag<'t>(text: &'t str, limits: &WorkbookLimits) -> Result<&'t str, ScanStop> {
     let end = memchr::memchr(b'<', text.as_bytes());
     if end.unwrap_or(text.len()) > limits.text_bytes {
-        return Err(Step::Unknown(Unknown("a text is too long")));
+        return Err(ScanStop::Unsupported(Unsupported("a text is too long")));
     }
-    end.map(|end| &text[..end]).ok_or(Step::More)
+    end.map(|end| &text[..end]).ok_or(ScanStop::NeedsMore)
 }
 
-/// Takes the rows of one sheet: looks for the header in the first ones, then hands on.
-struct Receiver<'k> {
+/// Takes the rows of one sheet: looks for the header in the first ones, then passes rows to the
+/// sink.
+struct SheetReceiver<'k> {
     sheet: &'k str,
     contract: &'k Contract,
     sink: &'k mut dyn RowSink,
-    /// Rows that were no header.
+    /// Rows that were checked and are not the header.
     tried: usize,
     /// Rows below the header.
     rows: u64,
     has_header: bool,
 }
 
-impl<'k> Receiver<'k> {
+impl<'k> SheetReceiver<'k> {
     fn new(sheet: &'k str, contract: &'k Contract, sink: &'k mut dyn RowSink) -> Self {
         Self {
             sheet,
@@ -419,7 +434,7 @@ impl<'k> Receiver<'k> {
         }
     }
 
-    fn row(&mut self, number: u32, cells: &[Cell<'_>]) -> Known<()> {
+    fn row(&mut self, number: u32, cells: &[Cell<'_>]) -> FastResult<()> {
         if self.has_header {
             self.sink.row(number + 1, cells);
             self.rows += 1;
@@ -429,14 +444,14 @@ impl<'k> Receiver<'k> {
         Ok(())
     }
 
-    fn try_header(&mut self, number: u32, cells: &[Cell<'_>]) -> Known<()> {
+    fn try_header(&mut self, number: u32, cells: &[Cell<'_>]) -> FastResult<()> {
         let header = sheet::header_of(self.sheet, number, cells, self.contract);
-        if !sheet::missing(&header, self.contract).is_empty() {
+        if !sheet::missing_keys(&header, self.contract).is_empty() {
             self.tried += 1;
             return Ok(());
         }
         sheet::check_duplicates(&header, number, self.contract)
-            .map_err(|_| Unknown("the header names a column twice"))?;
+            .map_err(|_| Unsupported("the header names a column twice"))?;
         self.sink.sheet(&header);
         self.has_header = true;
         Ok(())

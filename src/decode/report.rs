@@ -1,23 +1,29 @@
-//! The answer of a report: its JSON envelope, and the list in it as a table whose header is the field names.
+//! Decodes the JSON answer of a report. The list in it becomes a table whose header is the field
+//! names.
 //!
-//! Takes the raw body, which has been archived as it came. Numbers arrive as strings or as numbers; whole numbers stay digits, so that no
-//! id passes through a floating-point number.
+//! Takes the raw body. Numbers arrive as JSON strings or as JSON numbers. Whole numbers are kept as
+//! digits, so that no id passes through a floating-point number.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{Error, SheetRead, Summary};
+use super::{DecodeSummary, Error, SheetRead};
 use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
 
-/// Reads `data.meeting_report.daily_report[]` or `data.top_user_report[]` into `sink`; rows are numbered from 0. A list that is absent from
-/// an otherwise whole answer is an empty one, as Feishu leaves empty lists out elsewhere.
+/// Reads `data.meeting_report.daily_report[]` or `data.top_user_report[]` into `sink`. Rows are
+/// numbered from 0. If only the list is absent it counts as empty, because Feishu leaves out empty
+/// lists in other answers too.
 ///
 /// # Errors
-/// The body is no JSON, its code is not 0, it has no `data`, or the list is none or holds something else than objects.
-pub fn report(body: &[u8], contract: &Contract, sink: &mut dyn RowSink) -> Result<Summary, Error> {
+/// The body is not JSON, its code is not 0, it has no `data`, or `list` is not a list of objects.
+pub fn report(
+    body: &[u8],
+    contract: &Contract,
+    sink: &mut dyn RowSink,
+) -> Result<DecodeSummary, Error> {
     let path: &[&str] = match contract.dataset {
         Dataset::DailyReport => &["data", "meeting_report", "daily_report"],
         Dataset::TopUser => &["data", "top_user_report"],
@@ -44,12 +50,12 @@ pub fn report(body: &[u8], contract: &Contract, sink: &mut dyn RowSink) -> Resul
         );
         sink.row(index, &cells);
     }
-    Ok(Summary {
+    Ok(DecodeSummary {
         sheets: vec![SheetRead {
             name: header.sheet,
             rows: rows.len() as u64,
         }],
-        ..Summary::default()
+        ..DecodeSummary::default()
     })
 }
 
@@ -57,7 +63,8 @@ fn refuse(reason: impl Into<String>) -> Error {
     Error::Report(reason.into())
 }
 
-/// The objects at the end of `path`; the objects on the way must be there, the list itself may be absent.
+/// The objects in the list at `path`. The list itself may be absent. The objects that contain it
+/// must be there.
 fn list<'b>(body: &'b Value, path: &[&str]) -> Result<Vec<&'b Map<String, Value>>, Error> {
     match body.get("code").and_then(Value::as_i64) {
         Some(0) => {}
@@ -81,14 +88,14 @@ fn list<'b>(body: &'b Value, path: &[&str]) -> Result<Vec<&'b Map<String, Value>
         .ok_or_else(|| refuse(format!("`{last}` holds something else than objects")))
 }
 
-/// All field names, in the order in which they first appear.
+/// A header of all field names, in the order in which they first appear.
 fn header_of(path: &[&str], rows: &[&Map<String, Value>], contract: &Contract) -> Header {
     let mut columns: Vec<HeaderColumn> = Vec::new();
     for key in rows.iter().flat_map(|row| row.keys()) {
         if columns.iter().all(|column| column.text != *key) {
             columns.push(HeaderColumn {
                 text: key.clone(),
-                // Field names are exact; folding is for people's headers.
+                // Field names are compared exactly. Folding is for headers that people read.
                 column: contract
                     .columns
                     .iter()
@@ -119,14 +126,14 @@ fn cell(value: Option<&Value>) -> Cell<'_> {
 mod tests {
     use super::*;
 
-    /// Takes down what it is given.
+    /// Records what it is given.
     #[derive(Default)]
-    struct Notes {
+    struct RecordedTable {
         header: Vec<String>,
         rows: Vec<(u32, String)>,
     }
 
-    impl RowSink for Notes {
+    impl RowSink for RecordedTable {
         fn sheet(&mut self, header: &Header) {
             self.header = header.columns.iter().map(|c| c.text.clone()).collect();
         }
@@ -140,8 +147,8 @@ mod tests {
         }
     }
 
-    fn read(dataset: Dataset, body: &str) -> Result<Notes, Error> {
-        let mut notes = Notes::default();
+    fn read(dataset: Dataset, body: &str) -> Result<RecordedTable, Error> {
+        let mut notes = RecordedTable::default();
         report(body.as_bytes(), Contract::of(dataset), &mut notes)?;
         Ok(notes)
     }

@@ -1,6 +1,7 @@
-//! The sheets of a checked workbook through calamine's streaming reader: find the header row, then hand over row after row.
+//! Reads the sheets of a checked workbook with calamine's streaming reader: finds the header row,
+//! then passes on row after row.
 //!
-//! Only what [`super::container`] let through comes here. One row is held at a time (and the first rows while the header is looked for).
+//! Only workbooks that [`super::container`] has accepted come here. One row is in memory at a time.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -8,31 +9,31 @@ use std::io::Cursor;
 
 use calamine::{CellErrorType, DataRef, Reader, SheetType, Xlsx, XlsxCellReader};
 
-use super::{Error, IgnoredSheet, Limits, SheetRead, Summary};
+use super::{DecodeSummary, Error, IgnoredSheet, SheetRead, WorkbookLimits};
 use crate::contract::Contract;
 use crate::table::{Cell, Header, HeaderColumn, RowSink, cell_name};
 
-/// How many rows with something in them may stand above and including the header.
+/// The header must be among this many first rows. Rows without cells do not count.
 pub(super) const HEADER_WITHIN: usize = 20;
-/// Why a sheet with fewer rows was left.
+/// Why a sheet with fewer rows was skipped.
 pub(super) const NO_HEADER: &str = "it ends without a header";
-/// First column and row that no spreadsheet has.
-const GRID: (u32, u32) = (1_048_576, 16_384);
+/// Number of rows and columns of a spreadsheet's grid.
+const GRID_SIZE: (u32, u32) = (1_048_576, 16_384);
 
 /// Reads all sheets.
 pub(super) fn read_all(
     bytes: &[u8],
     contract: &Contract,
-    limits: &Limits,
+    limits: &WorkbookLimits,
     sink: &mut dyn RowSink,
-) -> Result<Summary, Error> {
+) -> Result<DecodeSummary, Error> {
     let mut workbook = Xlsx::new(Cursor::new(bytes))
         .map_err(|error| Error::Container(format!("calamine: {error}")))?;
     let is_1904 = workbook.has_1904_epoch();
     let sheets = workbook.sheets_metadata().to_vec();
-    let mut spent = Spent::default();
-    let mut summary = Summary::default();
-    let mut best = Candidate::default();
+    let mut spent = ContentSize::default();
+    let mut summary = DecodeSummary::default();
+    let mut best = HeaderCandidate::default();
     for sheet in sheets {
         let name = sheet.name;
         if sheet.typ != SheetType::WorkSheet {
@@ -41,7 +42,7 @@ pub(super) fn read_all(
             continue;
         }
         let cells = workbook.worksheet_cells_reader(&name);
-        let mut rows = Rows {
+        let mut rows = CalamineRows {
             sheet: &name,
             cells: cells.map_err(|error| refuse(&name, error.to_string()))?,
             is_1904,
@@ -64,12 +65,12 @@ pub(super) fn read_all(
     Ok(summary)
 }
 
-/// Reads one sheet; gives the number of rows below its header, or why it was left.
+/// Reads one sheet. Returns the number of rows below its header, or why it was skipped.
 fn read_sheet(
-    rows: &mut Rows<'_, '_>,
+    rows: &mut CalamineRows<'_, '_>,
     contract: &Contract,
     sink: &mut dyn RowSink,
-    best: &mut Candidate,
+    best: &mut HeaderCandidate,
 ) -> Result<Result<u64, String>, Error> {
     let mut cells = Vec::new();
     for _ in 0..HEADER_WITHIN {
@@ -77,24 +78,24 @@ fn read_sheet(
             return Ok(Err(NO_HEADER.into()));
         };
         let header = header_of(rows.sheet, row, &cells, contract);
-        let missing = missing(&header, contract);
+        let missing = missing_keys(&header, contract);
         if missing.is_empty() {
             check_duplicates(&header, row, contract)?;
             sink.sheet(&header);
             return hand_over(rows, &mut cells, sink).map(Ok);
         }
-        best.offer(&header, missing);
+        best.keep_if_better(&header, missing);
     }
     Ok(Err(no_header_within()))
 }
 
-/// Why a sheet with many rows was left.
+/// Why a sheet with many rows was skipped.
 pub(super) fn no_header_within() -> String {
     format!("none of its first {HEADER_WITHIN} rows names the key columns")
 }
 
-/// The key columns that a row does not name.
-pub(super) fn missing(header: &Header, contract: &Contract) -> Vec<usize> {
+/// The key columns that a header lacks.
+pub(super) fn missing_keys(header: &Header, contract: &Contract) -> Vec<usize> {
     contract
         .required_in_sheet()
         .filter(|required| header.columns.iter().all(|c| c.column != Some(*required)))
@@ -102,7 +103,7 @@ pub(super) fn missing(header: &Header, contract: &Contract) -> Vec<usize> {
 }
 
 fn hand_over<'s>(
-    rows: &mut Rows<'s, '_>,
+    rows: &mut CalamineRows<'s, '_>,
     cells: &mut Vec<Cell<'s>>,
     sink: &mut dyn RowSink,
 ) -> Result<u64, Error> {
@@ -114,7 +115,7 @@ fn hand_over<'s>(
     Ok(count)
 }
 
-/// A row as the header it may be.
+/// Takes a row as a header: which column of the contract each cell names.
 pub(super) fn header_of(sheet: &str, row: u32, cells: &[Cell<'_>], contract: &Contract) -> Header {
     let columns = cells.iter().map(|cell| {
         let text = match cell {
@@ -153,17 +154,17 @@ pub(super) fn check_duplicates(
     Ok(())
 }
 
-/// The row that came nearest to a header, for the message.
+/// The row that came closest to a header, for the error message.
 #[derive(Debug, Default)]
-struct Candidate {
+struct HeaderCandidate {
     missing: Vec<usize>,
     recognised: usize,
     sheet: String,
     texts: Vec<String>,
 }
 
-impl Candidate {
-    fn offer(&mut self, header: &Header, missing: Vec<usize>) {
+impl HeaderCandidate {
+    fn keep_if_better(&mut self, header: &Header, missing: Vec<usize>) {
         let recognised = header.columns.iter().filter(|c| c.column.is_some()).count();
         if recognised <= self.recognised {
             return;
@@ -176,7 +177,8 @@ impl Candidate {
         };
     }
 
-    /// Texts are shown only of a row that names a column of the contract: any other row may be somebody's data.
+    /// Shows a row's texts only if it names at least one column of the contract. Any other row may
+    /// hold personal data.
     fn no_header(self, contract: &Contract) -> Error {
         let missing = if self.recognised == 0 {
             contract.required_in_sheet().collect()
@@ -206,30 +208,30 @@ impl Candidate {
     }
 }
 
-/// What all sheets have cost so far.
-#[derive(Debug, Default)]
-struct Spent {
-    cells: u64,
-    text_bytes: u64,
+/// How many cells and bytes of text all sheets have had so far, to compare with the limits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ContentSize {
+    pub(super) cells: u64,
+    pub(super) text_bytes: u64,
 }
 
 /// The rows of one sheet that hold at least one cell.
-struct Rows<'s, 'a> {
+struct CalamineRows<'s, 'a> {
     sheet: &'s str,
     cells: XlsxCellReader<'s, Cursor<&'a [u8]>>,
     is_1904: bool,
-    limits: &'s Limits,
-    spent: &'s mut Spent,
+    limits: &'s WorkbookLimits,
+    spent: &'s mut ContentSize,
     /// The first cell of the next row.
     ahead: Option<(u32, u32, Cell<'s>)>,
-    /// Where the last cell was, to notice one that comes twice.
+    /// Position of the last cell, to notice cells that come twice or out of order.
     last: Option<(u32, u32)>,
-    /// calamine reads on behind the end if asked again.
+    /// Set at the end of the rows, because calamine would read on if it were asked again.
     is_over: bool,
 }
 
-impl<'s> Rows<'s, '_> {
-    /// Fills `row` with the next row and gives its 0-based number.
+impl<'s> CalamineRows<'s, '_> {
+    /// Fills `row` with the next row and returns its 0-based number.
     fn next(&mut self, row: &mut Vec<Cell<'s>>) -> Result<Option<u32>, Error> {
         row.clear();
         let first = match self.ahead.take() {
@@ -239,18 +241,18 @@ impl<'s> Rows<'s, '_> {
         let Some((number, column, cell)) = first else {
             return Ok(None);
         };
-        place(row, column, cell);
+        put(row, column, cell);
         while let Some((next, column, cell)) = self.next_cell()? {
             if next != number {
                 self.ahead = Some((next, column, cell));
                 break;
             }
-            place(row, column, cell);
+            put(row, column, cell);
         }
         Ok(Some(number))
     }
 
-    /// The next cell that holds something.
+    /// The next cell that is not empty.
     fn next_cell(&mut self) -> Result<Option<(u32, u32, Cell<'s>)>, Error> {
         while !self.is_over {
             let next = self.cells.next_cell();
@@ -260,18 +262,18 @@ impl<'s> Rows<'s, '_> {
             };
             let (row, column) = cell.get_position();
             self.check_place(row, column)?;
-            let cell = convert(cell.get_value(), self.is_1904);
+            let cell = cell_of_value(cell.get_value(), self.is_1904);
             if matches!(cell, Cell::Empty) {
                 continue;
             }
-            self.check_cost(row, column, &cell)?;
+            self.check_limits(row, column, &cell)?;
             return Ok(Some((row, column, cell)));
         }
         Ok(None)
     }
 
     fn check_place(&mut self, row: u32, column: u32) -> Result<(), Error> {
-        if row >= GRID.0 || column >= GRID.1 {
+        if row >= GRID_SIZE.0 || column >= GRID_SIZE.1 {
             return Err(refuse(
                 self.sheet,
                 format!("row {row}, column {column} is outside of any sheet"),
@@ -285,23 +287,23 @@ impl<'s> Rows<'s, '_> {
             ));
         }
         self.spent.cells += 1;
-        self.check(self.spent.cells, self.limits.cells, "cells")
+        self.check_limit(self.spent.cells, self.limits.cells, "cells")
     }
 
-    fn check_cost(&mut self, row: u32, column: u32, cell: &Cell<'_>) -> Result<(), Error> {
-        self.check(u64::from(row) + 1, self.limits.rows.into(), "rows")?;
-        self.check(u64::from(column) + 1, self.limits.columns.into(), "columns")?;
+    fn check_limits(&mut self, row: u32, column: u32, cell: &Cell<'_>) -> Result<(), Error> {
+        self.check_limit(u64::from(row) + 1, self.limits.rows.into(), "rows")?;
+        self.check_limit(u64::from(column) + 1, self.limits.columns.into(), "columns")?;
         let Cell::Text(text) = cell else {
             return Ok(());
         };
         let most = self.limits.text_bytes as u64;
-        self.check(text.len() as u64, most, "bytes of text in a cell")?;
+        self.check_limit(text.len() as u64, most, "bytes of text in a cell")?;
         self.spent.text_bytes += text.len() as u64;
         let most = self.limits.total_text_bytes;
-        self.check(self.spent.text_bytes, most, "bytes of text")
+        self.check_limit(self.spent.text_bytes, most, "bytes of text")
     }
 
-    fn check(&self, amount: u64, most: u64, what: &str) -> Result<(), Error> {
+    fn check_limit(&self, amount: u64, most: u64, what: &str) -> Result<(), Error> {
         if amount > most {
             let sheet = self.sheet;
             return Err(Error::TooLarge(format!(
@@ -319,17 +321,17 @@ fn refuse(sheet: &str, reason: String) -> Error {
     }
 }
 
-/// Puts a cell at its column; those to the left that are missing are empty.
-fn place<'s>(row: &mut Vec<Cell<'s>>, column: u32, cell: Cell<'s>) {
+/// Puts a cell at its column. Missing cells to the left become empty ones.
+fn put<'s>(row: &mut Vec<Cell<'s>>, column: u32, cell: Cell<'s>) {
     row.resize(column as usize, Cell::Empty);
     row.push(cell);
 }
 
-fn convert<'s>(value: &DataRef<'s>, is_1904: bool) -> Cell<'s> {
+fn cell_of_value<'s>(value: &DataRef<'s>, is_1904: bool) -> Cell<'s> {
     match value {
         DataRef::Empty => Cell::Empty,
         DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
-            // calamine lends its cell, so an inline string is copied once.
+            // calamine only lends its cell, so an inline string must be copied.
             Cell::Text(Cow::Owned(text.clone()))
         }
         DataRef::SharedString(text) => Cell::Text(Cow::Borrowed(text)),

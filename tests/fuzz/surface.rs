@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use meetlake::config;
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, Limits, Reader, Summary};
+use meetlake::decode::{self, DecodeSummary, Fallback, WorkbookLimits, WorkbookReader};
 use meetlake::normalize::cell;
 use meetlake::table::{Cell, Header, RowSink};
 
@@ -22,10 +22,10 @@ impl RowSink for Nothing {
 /// A file that somebody says is a workbook.
 pub fn container(bytes: &[u8]) {
     // A fuzzer's machine is small.
-    let limits = Limits {
+    let limits = WorkbookLimits {
         entry_bytes: 16 << 20,
         total_bytes: 64 << 20,
-        ..Limits::default()
+        ..WorkbookLimits::default()
     };
     let contract = Contract::of(Dataset::MeetingList);
     let fallback = Fallback::in_this_process();
@@ -43,20 +43,20 @@ pub fn differential(bytes: &[u8]) -> bool {
     let parts: Vec<&[u8]> = bytes.split(|byte| *byte == SEPARATOR).collect();
     let book = book(&parts);
     let contract = Contract::of(Dataset::MeetingList);
-    let limits = Limits::default();
+    let limits = WorkbookLimits::default();
     let fallback = Fallback::in_this_process();
     let mut notes = Notes::default();
     let read = decode::workbook(&book, contract, &limits, &fallback, &mut notes);
     // A file that was left to calamine, or refused, is calamine's outcome already.
     let Ok(summary) = read else { return false };
-    if let Reader::Calamine { why } = summary.reader {
+    if let WorkbookReader::Calamine { why } = summary.reader {
         assert!(!why.contains("gave up"), "the fast reader panicked");
         return false;
     }
     let mut judged = Notes::default();
     let judge = decode::workbook_by_calamine(&book, contract, &limits, &fallback, &mut judged);
-    let judge = judge.map(|summary| Summary {
-        reader: Reader::Own,
+    let judge = judge.map(|summary| DecodeSummary {
+        reader: WorkbookReader::Own,
         ..summary
     });
     assert_eq!(Ok(summary), judge);

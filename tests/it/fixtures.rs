@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use meetlake::contract::Contract;
 use meetlake::convert::{self, Conversion};
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, Limits};
+use meetlake::decode::{self, Fallback, WorkbookLimits};
 use meetlake::job::DurationUnit;
 use meetlake::normalize::{Context, Normalized, Normalizer, Stamp};
 use meetlake::task::Lineage;
@@ -81,7 +81,7 @@ fn normalized(fixture: &Path, dataset: Dataset) -> Normalized {
     decode::workbook(
         &bytes,
         context.contract,
-        &Limits::default(),
+        &WorkbookLimits::default(),
         &Fallback::in_this_process(),
         &mut normalizer,
     )

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, Limits};
+use meetlake::decode::{self, Fallback, WorkbookLimits};
 use meetlake::job::DurationUnit;
 use meetlake::normalize::{Context, Fault, Normalized, Normalizer, Stamp};
 use meetlake::task::Lineage;
@@ -146,7 +146,7 @@ fn every_file_of_the_corpus_gets_what_it_deserves() {
     let readers: [Read; 2] = [decode::workbook, decode::workbook_by_calamine];
     for reader in readers {
         let wrong = corpus::run(&mut |bytes, sink| {
-            reader(bytes, contract, &Limits::default(), &children, sink)
+            reader(bytes, contract, &WorkbookLimits::default(), &children, sink)
         });
         assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
     }
@@ -163,11 +163,11 @@ fn both_readers_make_the_same_of_every_file_of_the_corpus() {
             &case.name,
             Dataset::MeetingList,
             &case.bytes,
-            &Limits::default(),
+            &WorkbookLimits::default(),
         );
         match compared.reader {
-            Some(decode::Reader::Own) => own += 1,
-            Some(decode::Reader::Calamine { .. }) => calamine += 1,
+            Some(decode::WorkbookReader::Own) => own += 1,
+            Some(decode::WorkbookReader::Calamine { .. }) => calamine += 1,
             None => refused += 1,
         }
         rows += compared.rows;
@@ -200,7 +200,7 @@ pub(crate) fn context(dataset: Dataset) -> Context {
     }
 }
 
-fn read_as(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Result<Normalized, String> {
+fn read_as(dataset: Dataset, bytes: &[u8], limits: &WorkbookLimits) -> Result<Normalized, String> {
     let context = context(dataset);
     let fallback = Fallback::in_this_process();
     let by = |read: Read| {
@@ -224,13 +224,13 @@ fn read_as(dataset: Dataset, bytes: &[u8], limits: &Limits) -> Result<Normalized
 type Read = fn(
     &[u8],
     &Contract,
-    &Limits,
+    &WorkbookLimits,
     &Fallback,
     &mut dyn meetlake::table::RowSink,
-) -> Result<decode::Summary, decode::Error>;
+) -> Result<decode::DecodeSummary, decode::Error>;
 
 fn read(bytes: &[u8]) -> Result<Normalized, String> {
-    read_as(Dataset::MeetingList, bytes, &Limits::default())
+    read_as(Dataset::MeetingList, bytes, &WorkbookLimits::default())
 }
 
 fn assert_refused(what: &str, bytes: &[u8], because: &str) {
@@ -385,9 +385,9 @@ fn bombs_are_refused_before_they_are_built() {
         &Parts::new(&rows).deflated(),
         "zip bomb",
     );
-    let tiny = Limits {
+    let tiny = WorkbookLimits {
         container_bytes: 100,
-        ..Limits::default()
+        ..WorkbookLimits::default()
     };
     let error = read_as(Dataset::MeetingList, &Parts::new(ROW).deflated(), &tiny);
     assert!(error.expect_err("too large").contains("at most 100"));
@@ -398,51 +398,51 @@ fn limits_hold_for_cells_rows_and_text() {
     let bytes = Parts::new(ROW).stored(0);
     for (limits, because) in [
         (
-            Limits {
+            WorkbookLimits {
                 cells: 3,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "more than 3 cells",
         ),
         (
-            Limits {
+            WorkbookLimits {
                 rows: 1,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "more than 1 rows",
         ),
         (
-            Limits {
+            WorkbookLimits {
                 columns: 1,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "more than 1 columns",
         ),
         (
-            Limits {
+            WorkbookLimits {
                 total_text_bytes: 20,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "bytes of text",
         ),
         (
-            Limits {
+            WorkbookLimits {
                 text_bytes: 5,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "text of more than 5",
         ),
         (
-            Limits {
+            WorkbookLimits {
                 total_bytes: 300,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "300 bytes inflated",
         ),
         (
-            Limits {
+            WorkbookLimits {
                 entry_bytes: 300,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
             "inflates to more than 300",
         ),
@@ -640,7 +640,7 @@ fn a_header_below_titles_on_a_later_sheet_is_found() {
     let summary = decode::workbook(
         &bytes,
         context.contract,
-        &Limits::default(),
+        &WorkbookLimits::default(),
         &Fallback::in_this_process(),
         &mut normalizer,
     )
@@ -663,8 +663,8 @@ fn a_header_below_titles_on_a_later_sheet_is_found() {
 #[test]
 fn a_workbook_of_something_else_says_what_it_lacks() {
     let bytes = written(|_| ());
-    let error =
-        read_as(Dataset::ParticipantList, &bytes, &Limits::default()).expect_err("another dataset");
+    let error = read_as(Dataset::ParticipantList, &bytes, &WorkbookLimits::default())
+        .expect_err("another dataset");
     assert!(
         error.contains("participant_name (参会人, 参会者, participant) and join_time"),
         "{error}"

@@ -9,7 +9,7 @@ mod written;
 use arrow::array::RecordBatch;
 use meetlake::contract::{Column, ColumnKind, Contract};
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Error, Fallback, Limits, Reader, Summary};
+use meetlake::decode::{self, DecodeSummary, Error, Fallback, WorkbookLimits, WorkbookReader};
 use meetlake::normalize::{Findings, Normalizer, Quarantine};
 use meetlake::table::{Cell, Header, RowSink, column_name};
 
@@ -41,7 +41,7 @@ impl RowSink for Both<'_> {
 /// All that a caller sees of a workbook but what read it.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    summary: Summary,
+    summary: DecodeSummary,
     lines: Vec<String>,
     table: Result<(RecordBatch, Findings), Box<Quarantine>>,
 }
@@ -49,16 +49,22 @@ struct Seen {
 type Outcome = Result<Seen, Error>;
 
 /// One of the two readers.
-type Read = fn(&[u8], &Contract, &Limits, &Fallback, &mut dyn RowSink) -> Result<Summary, Error>;
+type Read = fn(
+    &[u8],
+    &Contract,
+    &WorkbookLimits,
+    &Fallback,
+    &mut dyn RowSink,
+) -> Result<DecodeSummary, Error>;
 
 /// What one of the readers makes of the bytes, and what read them.
 fn read_by(
     reader: Read,
     dataset: Dataset,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &WorkbookLimits,
     fallback: &Fallback,
-) -> (Outcome, Option<Reader>) {
+) -> (Outcome, Option<WorkbookReader>) {
     let context = crate::hostile::context(dataset);
     let mut both = Both {
         lines: Vec::new(),
@@ -81,7 +87,7 @@ fn read_by(
 /// What the comparison of one file was about.
 pub(crate) struct Compared {
     /// What read it; nothing if both refused it.
-    pub(crate) reader: Option<Reader>,
+    pub(crate) reader: Option<WorkbookReader>,
     /// How many rows came out of it.
     pub(crate) rows: usize,
 }
@@ -92,7 +98,7 @@ pub(crate) fn compare_in(
     what: &dyn std::fmt::Display,
     dataset: Dataset,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &WorkbookLimits,
 ) -> Compared {
     let (outcome, reader) = read_by(decode::workbook, dataset, bytes, limits, fallback);
     let by_calamine = decode::workbook_by_calamine;
@@ -111,7 +117,7 @@ fn compare(
     what: &dyn std::fmt::Display,
     dataset: Dataset,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &WorkbookLimits,
 ) -> Compared {
     compare_in(&Fallback::in_this_process(), what, dataset, bytes, limits)
 }
@@ -145,8 +151,8 @@ fn every_fixture_is_read_by_the_fast_reader() {
         let dataset = dataset.max_by_key(|d| d.as_str().len());
         let dataset = dataset.unwrap_or(Dataset::ResourceReservationList);
         let bytes = std::fs::read(&path).expect("a fixture");
-        let compared = compare(&name, dataset, &bytes, &Limits::default());
-        assert_eq!(compared.reader, Some(Reader::Own), "{name}");
+        let compared = compare(&name, dataset, &bytes, &WorkbookLimits::default());
+        assert_eq!(compared.reader, Some(WorkbookReader::Own), "{name}");
         count += 1;
     }
     assert_eq!(count, 12);
@@ -159,8 +165,8 @@ fn workbooks_in_the_shape_of_exports_are_read_by_the_fast_reader() {
     for seed in seeds(total) {
         let case = Case::usual(&mut Random::new(seed));
         let what = format_args!("MEETLAKE_SEED={seed} (usual)\n{case}");
-        let compared = compare(&what, case.dataset, &case.zip(), &Limits::default());
-        assert_eq!(compared.reader, Some(Reader::Own), "{what}");
+        let compared = compare(&what, case.dataset, &case.zip(), &WorkbookLimits::default());
+        assert_eq!(compared.reader, Some(WorkbookReader::Own), "{what}");
         tables += u64::from(compared.rows > 0);
         rows += compared.rows;
     }
@@ -178,8 +184,8 @@ fn workbooks_longer_than_a_window_are_read_by_the_fast_reader() {
         let case = Case::large(&mut Random::new(seed));
         assert!(case.longest_part() > 256 << 10, "MEETLAKE_SEED={seed}");
         let what = format_args!("MEETLAKE_SEED={seed} (large)");
-        let compared = compare(&what, case.dataset, &case.zip(), &Limits::default());
-        assert_eq!(compared.reader, Some(Reader::Own), "{what}");
+        let compared = compare(&what, case.dataset, &case.zip(), &WorkbookLimits::default());
+        assert_eq!(compared.reader, Some(WorkbookReader::Own), "{what}");
         bytes += case.longest_part();
         rows += compared.rows;
     }
@@ -199,7 +205,7 @@ fn workbooks_of_any_shape_are_read_alike_or_refused_alike() {
             &what,
             case.dataset,
             &case.zip(),
-            &Limits::default(),
+            &WorkbookLimits::default(),
         ));
     }
     println!("{counts:?}");
@@ -217,7 +223,7 @@ fn workbooks_of_another_writer_are_read_alike() {
     for seed in seeds(total) {
         let (dataset, bytes) = written::workbook(&mut Random::new(seed));
         let what = format_args!("MEETLAKE_SEED={seed} (written)");
-        counts.add(&compare(&what, dataset, &bytes, &Limits::default()));
+        counts.add(&compare(&what, dataset, &bytes, &WorkbookLimits::default()));
     }
     println!("{counts:?}");
     if total > 1 && std::env::var_os("MEETLAKE_SEED").is_none() {
@@ -238,8 +244,8 @@ struct Counts {
 impl Counts {
     fn add(&mut self, compared: &Compared) {
         match compared.reader {
-            Some(Reader::Own) => self.own += 1,
-            Some(Reader::Calamine { .. }) => self.calamine += 1,
+            Some(WorkbookReader::Own) => self.own += 1,
+            Some(WorkbookReader::Calamine { .. }) => self.calamine += 1,
             None => self.refused += 1,
         }
         self.rows += compared.rows;
@@ -259,7 +265,7 @@ fn a_flipped_bit_anywhere_never_makes_the_readers_differ() {
             &format_args!("MEETLAKE_SEED={seed}, round {round}, byte {at}"),
             case.dataset,
             &bytes,
-            &Limits::default(),
+            &WorkbookLimits::default(),
         );
     }
 }
@@ -271,37 +277,37 @@ fn limits_stop_both_readers_at_the_same_files() {
     for round in 0..cases(300) {
         let case = Case::usual(&mut random);
         let limits = match random.below(8) {
-            0 => Limits {
+            0 => WorkbookLimits {
                 cells: random.below(60) as u64,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            1 => Limits {
+            1 => WorkbookLimits {
                 text_bytes: random.below(120),
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            2 => Limits {
+            2 => WorkbookLimits {
                 total_text_bytes: random.below(900) as u64,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            3 => Limits {
+            3 => WorkbookLimits {
                 rows: random.below(12) as u32,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            4 => Limits {
+            4 => WorkbookLimits {
                 columns: random.below(12) as u32,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            5 => Limits {
+            5 => WorkbookLimits {
                 shared_strings: random.below(20) as u64,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            6 => Limits {
+            6 => WorkbookLimits {
                 formats: random.below(6) as u64,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
-            _ => Limits {
+            _ => WorkbookLimits {
                 total_bytes: random.below(9_000) as u64,
-                ..Limits::default()
+                ..WorkbookLimits::default()
             },
         };
         compare(
@@ -322,7 +328,7 @@ fn the_comparison_notices_a_wrong_cell() {
         let case = Case::usual(&mut random);
         let other = case.with_another_value(&mut random);
         let read = |reader: Read, case: &Case| {
-            let (fallback, limits) = (Fallback::in_this_process(), Limits::default());
+            let (fallback, limits) = (Fallback::in_this_process(), WorkbookLimits::default());
             read_by(reader, case.dataset, &case.zip(), &limits, &fallback).0
         };
         let outcome = read(decode::workbook, &case);

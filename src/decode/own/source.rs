@@ -1,25 +1,27 @@
-//! The bytes of a workbook: in memory, or in a file of which only what is needed is read, piece by piece.
+//! The bytes of a workbook: in memory, or in a file. Of a file only what is needed is read, piece
+//! by piece.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::{Known, Unknown};
+use super::{FastResult, Unsupported};
 
-/// Bytes of a file that are in memory at once: enough that reading costs nothing beside inflating, and few enough for a cache. Tests cut
-/// everything.
+/// Bytes of a file that are read at once: so many that reading costs next to nothing beside
+/// inflating, and few enough for a cache. Tests use a small number, so that everything gets cut
+/// somewhere.
 const PIECE: usize = if cfg!(test) { 53 } else { 128 << 10 };
 
-/// Where the bytes are.
+/// Where the bytes of a workbook are.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::decode) enum Source<'a> {
+pub(in crate::decode) enum WorkbookBytes<'a> {
     Memory(&'a [u8]),
     /// A file and its length.
     File(&'a File, usize),
 }
 
-impl<'a> Source<'a> {
+impl<'a> WorkbookBytes<'a> {
     pub(super) fn len(self) -> usize {
         match self {
             Self::Memory(bytes) => bytes.len(),
@@ -31,7 +33,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(in crate::decode) fn whole(self) -> io::Result<Cow<'a, [u8]>> {
+    pub(in crate::decode) fn read_all(self) -> io::Result<Cow<'a, [u8]>> {
         match self {
             Self::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
             Self::File(file, length) => {
@@ -42,8 +44,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The `length` bytes from `at` on, or those that there are.
-    pub(super) fn bytes(self, at: usize, length: usize) -> Known<Cow<'a, [u8]>> {
+    /// The `length` bytes from `at` on, or fewer if the source ends before.
+    pub(super) fn bytes(self, at: usize, length: usize) -> FastResult<Cow<'a, [u8]>> {
         let end = at.saturating_add(length).min(self.len());
         let start = at.min(end);
         match self {
@@ -57,28 +59,29 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Reading it whole says what is wrong.
-fn read(file: &File, at: usize, bytes: &mut [u8]) -> Known<()> {
+/// Reads from a file. The error has no details: the careful reader reads the whole file and reports
+/// them.
+fn read(file: &File, at: usize, bytes: &mut [u8]) -> FastResult<()> {
     file.read_exact_at(bytes, at as u64)
-        .map_err(|_| Unknown("the file could not be read"))
+        .map_err(|_| Unsupported("the file could not be read"))
 }
 
-/// Bytes of a source, one after another.
+/// The bytes of one part as they are in the zip, one after another.
 #[derive(Debug)]
-pub(super) struct Input<'a> {
-    source: Source<'a>,
-    /// Of the first byte that was not used.
+pub(super) struct PartInput<'a> {
+    source: WorkbookBytes<'a>,
+    /// Position of the first unused byte.
     at: usize,
     end: usize,
-    /// The bytes from `at` on that were read from a file.
+    /// The last bytes that were read from a file.
     piece: Vec<u8>,
-    /// Of them, those that were used.
+    /// How many bytes of `piece` were used.
     used: usize,
 }
 
-impl<'a> Input<'a> {
-    /// The `length` bytes from `at` on, which must be there.
-    pub(super) fn new(source: Source<'a>, at: usize, length: usize) -> Self {
+impl<'a> PartInput<'a> {
+    /// The `length` bytes from `at` on, which must exist.
+    pub(super) fn new(source: WorkbookBytes<'a>, at: usize, length: usize) -> Self {
         Self {
             source,
             at,
@@ -88,16 +91,16 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Bytes that were not used yet.
+    /// Number of unused bytes.
     pub(super) fn left(&self) -> usize {
         self.end - self.at
     }
 
-    /// The next of them: some, unless none are left.
-    pub(super) fn next(&mut self) -> Known<&[u8]> {
+    /// The next unused bytes: at least one, unless none are left.
+    pub(super) fn next(&mut self) -> FastResult<&[u8]> {
         match self.source {
-            Source::Memory(bytes) => Ok(&bytes[self.at..self.end]),
-            Source::File(file, _) => {
+            WorkbookBytes::Memory(bytes) => Ok(&bytes[self.at..self.end]),
+            WorkbookBytes::File(file, _) => {
                 if self.used == self.piece.len() {
                     self.piece.resize(self.left().min(PIECE), 0);
                     self.used = 0;
@@ -108,7 +111,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Gives up `count` of the bytes that came last.
+    /// Marks `count` bytes of those that [`Self::next`] returned as used.
     pub(super) fn take(&mut self, count: usize) {
         self.at += count;
         self.used += count;

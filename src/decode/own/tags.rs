@@ -1,15 +1,16 @@
-//! The markup of a small part that is held whole, token by token, in the subset of XML that needs no interpretation: one root, balanced
-//! names, quoted attributes, no comments, instructions, character data or document types.
+//! Reads the markup of a small part, which is in memory as a whole, token by token. Supports the
+//! subset of XML that all readers understand alike: one root, balanced names and quoted attributes;
+//! no comments, instructions, character data or document types.
 
 use std::borrow::Cow;
 
 use super::text::unescape;
-use super::{Known, Unknown};
+use super::{FastResult, Unsupported};
 
 /// One step through the part.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Token<'t> {
-    /// An element begins. One that is closed at once has no end of its own.
+    /// An element begins. An element that is closed at once has no [`Token::End`].
     Start(Tag<'t>),
     /// An element ends.
     End,
@@ -18,10 +19,10 @@ pub(super) enum Token<'t> {
 /// A tag that begins an element.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tag<'t> {
-    /// With its prefix.
+    /// Name with its prefix.
     pub(super) name: &'t str,
     attributes: &'t str,
-    /// Depth of the element; the root's is 1.
+    /// Depth of the element. The root has depth 1.
     pub(super) depth: usize,
     pub(super) is_closed: bool,
 }
@@ -32,30 +33,30 @@ impl<'t> Tag<'t> {
         local(self.name)
     }
 
-    /// The value of an attribute as written. One that is there twice is not known.
-    pub(super) fn raw(&self, name: &str) -> Known<Option<&'t str>> {
+    /// The value of an attribute as written. An attribute that comes twice is unsupported.
+    pub(super) fn raw_value(&self, name: &str) -> FastResult<Option<&'t str>> {
         self.find(|key| key == name)
     }
 
-    /// The value of the attribute with this name behind any prefix, as written.
-    pub(super) fn raw_local(&self, name: &str) -> Known<Option<&'t str>> {
+    /// The value, as written, of the attribute with this local name and any prefix.
+    pub(super) fn raw_value_by_local_name(&self, name: &str) -> FastResult<Option<&'t str>> {
         self.find(|key| local(key) == name)
     }
 
-    /// The value of an attribute without its entities.
-    pub(super) fn value(&self, name: &str) -> Known<Option<Cow<'t, str>>> {
-        match self.raw(name)? {
-            Some(raw) if raw.contains('\r') => Err(Unknown("an attribute holds a line end")),
+    /// The value of an attribute with its entities resolved.
+    pub(super) fn value(&self, name: &str) -> FastResult<Option<Cow<'t, str>>> {
+        match self.raw_value(name)? {
+            Some(raw) if raw.contains('\r') => Err(Unsupported("an attribute holds a line end")),
             raw => raw.map(unescape).transpose(),
         }
     }
 
-    fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Known<Option<&'t str>> {
+    fn find(&self, is_wanted: impl Fn(&str) -> bool) -> FastResult<Option<&'t str>> {
         let mut found = None;
         let mut rest = self.attributes;
         while let Some((key, value, behind)) = attribute(rest)? {
             if is_wanted(key) && found.replace(value).is_some() {
-                return Err(Unknown("an attribute is there twice"));
+                return Err(Unsupported("an attribute is there twice"));
             }
             rest = behind;
         }
@@ -67,7 +68,7 @@ fn local(name: &str) -> &str {
     name.split_once(':').map_or(name, |(_, local)| local)
 }
 
-/// Walks over a part.
+/// Walks over the tags of a part.
 #[derive(Debug)]
 pub(super) struct Tags<'t> {
     text: &'t str,
@@ -77,7 +78,7 @@ pub(super) struct Tags<'t> {
 }
 
 impl<'t> Tags<'t> {
-    pub(super) fn new(text: &'t str) -> Known<Self> {
+    pub(super) fn new(text: &'t str) -> FastResult<Self> {
         let behind = declaration(text)?;
         Ok(Self {
             text,
@@ -87,22 +88,22 @@ impl<'t> Tags<'t> {
         })
     }
 
-    /// How many bytes were walked over.
+    /// Number of bytes that were read.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// The next tag; `None` behind the root.
-    pub(super) fn next(&mut self) -> Known<Option<Token<'t>>> {
+    /// The next tag. `None` after the root has ended.
+    pub(super) fn next(&mut self) -> FastResult<Option<Token<'t>>> {
         let rest = &self.text[self.at..];
         let Some(start) = memchr::memchr(b'<', rest.as_bytes()) else {
             let is_over = self.has_root && self.open.is_empty() && is_blank(rest);
             return if is_over { Ok(None) } else { Err(CUT) };
         };
         let text = &rest[..start];
-        // Readers resolve entities in every text, wanted or not.
+        // Readers resolve entities in every text, even if they do not use it.
         if text.contains(['&', '\0']) || (self.open.is_empty() && !is_blank(text)) {
-            return Err(Unknown("a part has text where none should be"));
+            return Err(Unsupported("a part has text where none should be"));
         }
         let tag = &rest[start + 1..];
         let end = end_of_tag(tag)?;
@@ -110,11 +111,11 @@ impl<'t> Tags<'t> {
         self.token(&tag[..end]).map(Some)
     }
 
-    fn token(&mut self, tag: &'t str) -> Known<Token<'t>> {
+    fn token(&mut self, tag: &'t str) -> FastResult<Token<'t>> {
         if let Some(name) = tag.strip_prefix('/') {
             let name = name.trim_ascii_end();
             if self.open.pop() != Some(name) {
-                return Err(Unknown("an element is closed by another"));
+                return Err(Unsupported("an element is closed by another"));
             }
             return Ok(Token::End);
         }
@@ -124,7 +125,7 @@ impl<'t> Tags<'t> {
         let (name, attributes) = inner.split_at(length);
         let is_odd = length == 0 || name.matches(':').count() > 1;
         if is_odd || (self.open.is_empty() && self.has_root) {
-            return Err(Unknown("a part holds something else than elements"));
+            return Err(Unsupported("a part holds something else than elements"));
         }
         check_attributes(attributes)?;
         let depth = self.open.len() + 1;
@@ -141,10 +142,10 @@ impl<'t> Tags<'t> {
     }
 }
 
-pub(super) const CUT: Unknown = Unknown("a part is cut off");
+pub(super) const CUT: Unsupported = Unsupported("a part is cut off");
 
 /// Length of the part's XML declaration; 0 without one.
-fn declaration(text: &str) -> Known<usize> {
+fn declaration(text: &str) -> FastResult<usize> {
     let Some(rest) = text.strip_prefix("<?xml ") else {
         return Ok(0);
     };
@@ -158,7 +159,7 @@ fn declaration(text: &str) -> Known<usize> {
             _ => false,
         };
         if !is_known {
-            return Err(Unknown("a part declares another encoding"));
+            return Err(Unsupported("a part declares another encoding"));
         }
         attributes = behind;
     }
@@ -173,31 +174,31 @@ fn is_blank(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_whitespace())
 }
 
-/// Where the `>` is that ends the tag.
-fn end_of_tag(tag: &str) -> Known<usize> {
+/// Position of the `>` that ends the tag.
+fn end_of_tag(tag: &str) -> FastResult<usize> {
     let mut quote = None;
     for (index, byte) in tag.bytes().enumerate() {
         match (byte, quote) {
             (b'"' | b'\'', None) => quote = Some(byte),
             (b, Some(q)) if b == q => quote = None,
             (b'>', None) => return Ok(index),
-            (b'<' | 0, _) => return Err(Unknown("a tag holds another")),
+            (b'<' | 0, _) => return Err(Unsupported("a tag holds another")),
             _ => {}
         }
     }
     Err(CUT)
 }
 
-fn check_attributes(mut attributes: &str) -> Known<()> {
+fn check_attributes(mut attributes: &str) -> FastResult<()> {
     while let Some((_, _, rest)) = attribute(attributes)? {
         attributes = rest;
     }
     Ok(())
 }
 
-/// The first attribute and what follows it.
-pub(super) fn attribute(attributes: &str) -> Known<Option<(&str, &str, &str)>> {
-    const ODD: Unknown = Unknown("an attribute is written in an unusual way");
+/// Key and value of the first attribute, and the text behind it.
+pub(super) fn attribute(attributes: &str) -> FastResult<Option<(&str, &str, &str)>> {
+    const ODD: Unsupported = Unsupported("an attribute is written in an unusual way");
     let trimmed = attributes.trim_ascii_start();
     if trimmed.is_empty() {
         return Ok(None);

@@ -1,6 +1,4 @@
-//! The window at every size: whatever is cut in the middle must come out whole.
-
-use std::fmt::Write as _;
+//! Tests with windows of every size: what is cut in the middle must come out whole.
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
@@ -20,9 +18,9 @@ use cases::{Case, Random};
 mod cases;
 
 #[derive(Debug, Default, PartialEq)]
-struct Notes(Vec<String>);
+struct RecordedLines(Vec<String>);
 
-impl RowSink for Notes {
+impl RowSink for RecordedLines {
     fn sheet(&mut self, header: &Header) {
         self.0.push(format!("{header:?}"));
     }
@@ -36,22 +34,48 @@ impl RowSink for Notes {
     }
 }
 
-const STYLES_TEXT: &str = "<styleSheet><numFmts><numFmt numFmtId=\"164\" formatCode=\"[h]:mm\"/></numFmts><cellXfs><xf numFmtId=\"0\"/><xf numFmtId=\"22\"/><xf numFmtId=\"164\"/></cellXfs></styleSheet>";
-const STRINGS_TEXT: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<sst uniqueCount=\"4\"><si><t>会议ID</t></si>\n<si><t>会议开始时间</t></si><si><t xml:space=\"preserve\"> &amp;\r\n</t></si><si/></sst>\n";
-const SHEET_TEXT: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<worksheet><dimension ref=\"A1:B2\"/><cols><col min=\"1\"></col></cols><sheetData><row r=\"1\" spans=\"1:2\"><c r=\"A1\" t=\"s\"><v>0</v></c><c r=\"B1\" s=\"1\" t=\"s\"><v>1</v></c></row><row><c r=\"A2\"><v>-1.5e3</v></c><c s=\"1\"><v>45000.25</v></c><c r=\"D2\" s=\"2\" t=\"n\"><v>1.25</v></c></row>\n <row r=\"9\"/><row r=\"10\"><c r=\"C10\" t=\"inlineStr\"><is><t> 😀字&#x41;_x0042_ </t></is></c> <c r=\"D10\" t=\"inlineStr\"><is><t xml:space=\"preserve\"> 字 </t></is></c><c r=\"E10\" cm='1' t=\"str\" ><v>é</v></c><c r=\"F10\" t=\"b\"><v>1</v></c><c r=\"G10\" t=\"e\"><v>#N/A</v></c><c r=\"H10\" t=\"s\"><v>3</v></c><c r=\"I10\"/><c r=\"AA10\" t=\"s\"><v>2</v></c><c r=\"AB10\"></c></row><row r=\"1048576\"><c r=\"A1048576\"><v>7</v></c></row></sheetData><pageMargins left=\"字\"/></worksheet>\n";
+const STYLES_TEXT: &str = "\
+    <styleSheet><numFmts><numFmt numFmtId=\"164\" formatCode=\"[h]:mm\"/></numFmts><cellXfs>\
+    <xf numFmtId=\"0\"/><xf numFmtId=\"22\"/><xf numFmtId=\"164\"/></cellXfs></styleSheet>";
+const STRINGS_TEXT: &str = "\
+    <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<sst uniqueCount=\"4\"><si><t>会议ID</t></si>\n<si>\
+    <t>会议开始时间</t></si><si><t xml:space=\"preserve\"> &amp;\r\n</t></si><si/></sst>\n";
+const SHEET_TEXT: &str = "\
+    <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<worksheet><dimension ref=\"A1:B2\"/><cols>\
+    <col min=\"1\"></col></cols><sheetData><row r=\"1\" spans=\"1:2\"><c r=\"A1\" t=\"s\">\
+    <v>0</v></c><c r=\"B1\" s=\"1\" t=\"s\"><v>1</v></c></row><row><c r=\"A2\"><v>-1.5e3</v></c>\
+    <c s=\"1\"><v>45000.25</v></c><c r=\"D2\" s=\"2\" t=\"n\"><v>1.25</v></c>\
+    </row>\n <row r=\"9\"/><row r=\"10\"><c r=\"C10\" t=\"inlineStr\"><is>\
+    <t> 😀字&#x41;_x0042_ </t></is></c> <c r=\"D10\" t=\"inlineStr\"><is>\
+    <t xml:space=\"preserve\"> 字 </t></is></c><c r=\"E10\" cm='1' t=\"str\" ><v>é</v></c>\
+    <c r=\"F10\" t=\"b\"><v>1</v></c><c r=\"G10\" t=\"e\"><v>#N/A</v></c><c r=\"H10\" t=\"s\">\
+    <v>3</v></c><c r=\"I10\"/><c r=\"AA10\" t=\"s\"><v>2</v></c><c r=\"AB10\"></c></row>\
+    <row r=\"1048576\"><c r=\"A1048576\"><v>7</v></c></row></sheetData><pageMargins left=\"字\"/>\
+    </worksheet>\n";
 
 fn parts() -> Vec<(String, String)> {
     let office = "http://x/relationships";
-    let mut relations = String::new();
-    write!(relations, "<Relationships><Relationship Id=\"r1\" Type=\"{office}/worksheet\" Target=\"worksheets/s.xml\"/></Relationships>").expect("memory");
+    let package = format!(
+        "<Relationships><Relationship Id=\"a\" Type=\"{office}/officeDocument\" \
+         Target=\"xl/workbook.xml\"/></Relationships>"
+    );
+    let relations = format!(
+        "<Relationships><Relationship Id=\"r1\" Type=\"{office}/worksheet\" \
+         Target=\"worksheets/s.xml\"/></Relationships>"
+    );
+    let workbook =
+        "<workbook><sheets><sheet name=\"S\" r:id=\"r1\"/></sheets></workbook>".to_owned();
     [
-        ("_rels/.rels", format!("<Relationships><Relationship Id=\"a\" Type=\"{office}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>")),
-        ("xl/workbook.xml", "<workbook><sheets><sheet name=\"S\" r:id=\"r1\"/></sheets></workbook>".to_owned()),
+        ("_rels/.rels", package),
+        ("xl/workbook.xml", workbook),
         ("xl/_rels/workbook.xml.rels", relations),
         ("xl/sharedStrings.xml", STRINGS_TEXT.to_owned()),
         ("xl/styles.xml", STYLES_TEXT.to_owned()),
         ("xl/worksheets/s.xml", SHEET_TEXT.to_owned()),
-        ("docProps/app.xml", "<Properties>字字字</Properties>".to_owned()),
+        (
+            "docProps/app.xml",
+            "<Properties>字字字</Properties>".to_owned(),
+        ),
         ("media/image.png", "\0\u{1}binary".to_owned()),
     ]
     .map(|(name, text)| (name.to_owned(), text))
@@ -119,18 +143,18 @@ fn zip(parts: &[(String, String)], is_stored: bool) -> Vec<u8> {
     file
 }
 
-fn read_with(size: usize, bytes: &[u8]) -> Known<(Summary, Notes)> {
+fn read_with(size: usize, bytes: &[u8]) -> FastResult<(DecodeSummary, RecordedLines)> {
     let here = read_in(
-        Pieces {
-            size,
-            ahead_from: u64::MAX,
+        InflateOptions {
+            piece_bytes: size,
+            ahead_from_bytes: u64::MAX,
         },
         bytes,
     );
     let ahead = read_in(
-        Pieces {
-            size,
-            ahead_from: 0,
+        InflateOptions {
+            piece_bytes: size,
+            ahead_from_bytes: 0,
         },
         bytes,
     );
@@ -138,18 +162,24 @@ fn read_with(size: usize, bytes: &[u8]) -> Known<(Summary, Notes)> {
     here
 }
 
-fn read_in(pieces: Pieces, bytes: &[u8]) -> Known<(Summary, Notes)> {
+fn read_in(options: InflateOptions, bytes: &[u8]) -> FastResult<(DecodeSummary, RecordedLines)> {
     let read_from = |source| {
-        let mut notes = Notes::default();
+        let mut notes = RecordedLines::default();
         let contract = Contract::of(Dataset::MeetingList);
-        let summary = read_by(pieces, source, contract, &Limits::default(), &mut notes)?;
+        let summary = read_with_options(
+            options,
+            source,
+            contract,
+            &WorkbookLimits::default(),
+            &mut notes,
+        )?;
         Ok((summary, notes))
     };
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(bytes).expect("written");
-    let from_memory = read_from(Source::Memory(bytes));
-    let from_file = read_from(Source::File(&file, bytes.len()));
-    assert_eq!(from_memory, from_file, "from a file, {pieces:?}");
+    let from_memory = read_from(WorkbookBytes::Memory(bytes));
+    let from_file = read_from(WorkbookBytes::File(&file, bytes.len()));
+    assert_eq!(from_memory, from_file, "from a file, {options:?}");
     let is_laid_out = crate::decode::layout::check(bytes).is_ok();
     assert!(
         from_memory.is_err() || is_laid_out,
@@ -162,21 +192,21 @@ fn read_in(pieces: Pieces, bytes: &[u8]) -> Known<(Summary, Notes)> {
 fn windows_of_any_size_give_what_calamine_gives() {
     for is_stored in [false, true] {
         let bytes = zip(&parts(), is_stored);
-        let mut notes = Notes::default();
+        let mut notes = RecordedLines::default();
         let contract = Contract::of(Dataset::MeetingList);
         let summary = crate::decode::workbook_by_calamine(
             &bytes,
             contract,
-            &Limits::default(),
+            &WorkbookLimits::default(),
             &crate::decode::Fallback::in_this_process(),
             &mut notes,
         );
-        let summary = Summary {
-            reader: crate::decode::Reader::Own,
+        let summary = DecodeSummary {
+            reader: crate::decode::WorkbookReader::Own,
             ..summary.expect("a workbook")
         };
         assert_eq!((summary.sheets[0].rows, notes.0.len()), (3, 4));
-        for size in (1..=700).chain([4_096, PIECES.size]) {
+        for size in (1..=700).chain([4_096, INFLATE_OPTIONS.piece_bytes]) {
             let read = read_with(size, &bytes).unwrap_or_else(|e| panic!("{size}: {e:?}"));
             assert_eq!(read.0, summary, "a window of {size} bytes");
             assert_eq!(read.1, notes, "a window of {size} bytes");
@@ -190,10 +220,10 @@ fn a_part_cut_anywhere_is_never_read() {
         for length in 0..parts()[index].1.len() {
             let mut cut = parts();
             let text = &mut cut[index].1;
-            // The blank at the very end is no loss.
+            // Cutting the blank at the very end loses nothing.
             if text.is_char_boundary(length) && length + 1 < text.len() {
                 text.truncate(length);
-                for size in [1, 7, 64, PIECES.size] {
+                for size in [1, 7, 64, INFLATE_OPTIONS.piece_bytes] {
                     let read = read_with(size, &zip(&cut, true));
                     assert!(read.is_err(), "part {index} cut to {length} bytes");
                 }
@@ -205,22 +235,22 @@ fn a_part_cut_anywhere_is_never_read() {
 #[test]
 fn a_container_that_lies_is_left_to_the_judge() {
     let good = zip(&parts(), false);
-    assert!(read_with(PIECES.size, &good).is_ok());
+    assert!(read_with(INFLATE_OPTIONS.piece_bytes, &good).is_ok());
     for at in 0..good.len() {
         for bit in [0, 3, 7] {
             let mut flipped = good.clone();
             flipped[at] ^= 1 << bit;
-            // Only the date of a part's header and who wrote it mean nothing.
-            if let Ok(read) = read_with(PIECES.size, &flipped) {
+            // Only a part's date and its author's system may change without effect.
+            if let Ok(read) = read_with(INFLATE_OPTIONS.piece_bytes, &flipped) {
                 assert_eq!(
                     read,
-                    read_with(PIECES.size, &good).expect("good"),
+                    read_with(INFLATE_OPTIONS.piece_bytes, &good).expect("good"),
                     "byte {at}"
                 );
             }
         }
         assert!(
-            read_with(PIECES.size, &good[..at]).is_err(),
+            read_with(INFLATE_OPTIONS.piece_bytes, &good[..at]).is_err(),
             "cut to {at} bytes"
         );
     }
@@ -228,7 +258,7 @@ fn a_container_that_lies_is_left_to_the_judge() {
 
 #[test]
 fn a_changed_cell_is_noticed() {
-    let judged = read_with(PIECES.size, &zip(&parts(), false))
+    let judged = read_with(INFLATE_OPTIONS.piece_bytes, &zip(&parts(), false))
         .expect("good")
         .1;
     for (from, to) in [
@@ -247,25 +277,25 @@ fn a_changed_cell_is_noticed() {
     }
 }
 
-/// The judge's outcome, or nothing if it refuses the file.
-fn judged(dataset: Dataset, bytes: &[u8]) -> Option<(Summary, Notes)> {
-    let mut notes = Notes::default();
+/// What calamine reads, or `None` if it refuses the file.
+fn judged(dataset: Dataset, bytes: &[u8]) -> Option<(DecodeSummary, RecordedLines)> {
+    let mut notes = RecordedLines::default();
     let summary = crate::decode::workbook_by_calamine(
         bytes,
         Contract::of(dataset),
-        &Limits::default(),
+        &WorkbookLimits::default(),
         &crate::decode::Fallback::in_this_process(),
         &mut notes,
     );
-    let reader = crate::decode::Reader::Own;
-    let summary = Summary {
+    let reader = crate::decode::WorkbookReader::Own;
+    let summary = DecodeSummary {
         reader,
         ..summary.ok()?
     };
     Some((summary, notes))
 }
 
-/// Found by fuzzing: the place of so many letters is no number of 32 bits.
+/// Found by fuzzing: a column of that many letters overflows 32 bits.
 #[test]
 fn a_dimension_is_measured_only_if_it_is_one() {
     for reference in ["A1", "A1:XFD1048576", "B2:B2"] {
@@ -286,7 +316,7 @@ fn a_dimension_is_measured_only_if_it_is_one() {
     assert!(check_dimension(None).is_err());
 }
 
-/// The end of a cell without anything in it, cut anywhere.
+/// The window may end anywhere in an empty cell.
 #[test]
 fn an_empty_cell_is_known_wherever_the_window_ends() {
     let mut parts = parts();
@@ -302,7 +332,7 @@ fn an_empty_cell_is_known_wherever_the_window_ends() {
     }
 }
 
-fn a_window(random: &mut Random) -> usize {
+fn random_window_bytes(random: &mut Random) -> usize {
     match random.below(3) {
         0 => 1 + random.below(40),
         1 => 1 + random.below(700),
@@ -331,18 +361,27 @@ fn workbooks_by_dice_are_read_alike_through_windows_of_any_size() {
         let judged = judged(case.dataset, &bytes);
         let mut known = Vec::new();
         let sizes = [
-            PIECES.size,
-            a_window(random),
-            a_window(random),
-            a_window(random),
+            INFLATE_OPTIONS.piece_bytes,
+            random_window_bytes(random),
+            random_window_bytes(random),
+            random_window_bytes(random),
         ];
         for size in sizes {
-            let mut notes = Notes::default();
+            let mut notes = RecordedLines::default();
             let contract = Contract::of(case.dataset);
-            let ahead_from = if size % 2 == 0 { 0 } else { u64::MAX };
-            let pieces = Pieces { size, ahead_from };
-            let source = Source::Memory(&bytes);
-            let read = read_by(pieces, source, contract, &Limits::default(), &mut notes);
+            let ahead_from_bytes = if size % 2 == 0 { 0 } else { u64::MAX };
+            let options = InflateOptions {
+                piece_bytes: size,
+                ahead_from_bytes,
+            };
+            let source = WorkbookBytes::Memory(&bytes);
+            let read = read_with_options(
+                options,
+                source,
+                contract,
+                &WorkbookLimits::default(),
+                &mut notes,
+            );
             if let Ok(summary) = &read {
                 let judged = judged.as_ref().map(|(summary, notes)| (summary, notes));
                 let is_same = judged == Some((summary, &notes));

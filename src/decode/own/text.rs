@@ -1,30 +1,32 @@
-//! What stands between two tags, as the text it means: entities, line ends, blanks at the ends, and the `_xHHHH_` of spreadsheets.
+//! Decodes the text between two tags: entities, line ends, blanks at its ends, and the `_xHHHH_`
+//! escapes of spreadsheets.
 
 use std::borrow::Cow;
 
-use super::{Known, Unknown};
+use super::{FastResult, Unsupported};
 
 /// Length of `_xHHHH_`.
 const ESCAPE: usize = 7;
 
-/// Whether blanks at the ends belong to the text.
+/// Whether blanks at the ends are part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blanks {
     Kept,
     Trimmed,
 }
 
-/// The text of a `<t>` or of a formula's result.
-pub(super) fn decode(raw: &str, blanks: Blanks) -> Known<Cow<'_, str>> {
+/// Decodes the text of a `<t>` or of a formula's result.
+pub(super) fn decode(raw: &str, blanks: Blanks) -> FastResult<Cow<'_, str>> {
     if !has_special(raw.as_bytes()) {
         return Ok(Cow::Borrowed(trim(raw, blanks)));
     }
     decode_special(raw, blanks)
 }
 
-/// Whether there is anything to be replaced, or a NUL. Pieces of 16 bytes become vector code; the last one overlaps the one before.
+/// Whether there is anything to replace, or a NUL. The compiler turns the loop over pieces of 16
+/// bytes into vector code. The last piece overlaps the one before.
 fn has_special(bytes: &[u8]) -> bool {
-    fn is_in<const N: usize>(piece: &[u8; N]) -> bool {
+    fn contains_special<const N: usize>(piece: &[u8; N]) -> bool {
         let any = piece.iter().fold(0, |any, &b| {
             any | u8::from(b == b'&')
                 | u8::from(b == b'\r')
@@ -34,16 +36,16 @@ fn has_special(bytes: &[u8]) -> bool {
         any != 0
     }
     if let Some(last) = bytes.last_chunk::<16>() {
-        return bytes.as_chunks::<16>().0.iter().any(is_in) || is_in(last);
+        return bytes.as_chunks::<16>().0.iter().any(contains_special) || contains_special(last);
     }
     match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) => is_in(first) || is_in(last),
+        (Some(first), Some(last)) => contains_special(first) || contains_special(last),
         _ => bytes.iter().any(|b| matches!(b, b'&' | b'\r' | b'_' | 0)),
     }
 }
 
 #[cold]
-fn decode_special(raw: &str, blanks: Blanks) -> Known<Cow<'_, str>> {
+fn decode_special(raw: &str, blanks: Blanks) -> FastResult<Cow<'_, str>> {
     let text = match unescape(raw)? {
         Cow::Borrowed(text) => return Ok(spreadsheet_escapes(trim(text, blanks))),
         Cow::Owned(text) => text,
@@ -61,8 +63,8 @@ fn trim(text: &str, blanks: Blanks) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
-/// Text with its entities replaced and its line ends as `\n`.
-pub(super) fn unescape(raw: &str) -> Known<Cow<'_, str>> {
+/// Replaces entities, and turns line ends into `\n`.
+pub(super) fn unescape(raw: &str) -> FastResult<Cow<'_, str>> {
     if memchr::memchr3(b'&', b'\r', 0, raw.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(raw));
     }
@@ -79,8 +81,8 @@ pub(super) fn unescape(raw: &str) -> Known<Cow<'_, str>> {
         let (name, behind) = found[1..]
             .split_once(';')
             .filter(|_| found.starts_with('&'))
-            .ok_or(Unknown("a text holds a NUL or half an entity"))?;
-        text.push(entity(name).ok_or(Unknown("a text holds an unknown entity"))?);
+            .ok_or(Unsupported("a text holds a NUL or half an entity"))?;
+        text.push(entity(name).ok_or(Unsupported("a text holds an unknown entity"))?);
         rest = behind;
     }
     text.push_str(rest);
@@ -107,7 +109,8 @@ fn entity(name: &str) -> Option<char> {
     }
 }
 
-/// Replaces `_xHHHH_`, a UTF-16 unit in four hex digits; half a pair becomes U+FFFD.
+/// Replaces `_xHHHH_`, which is a UTF-16 unit in four hex digits. Half a surrogate pair becomes
+/// U+FFFD.
 fn spreadsheet_escapes(text: &str) -> Cow<'_, str> {
     let Some(first) = find_escape(text, 0) else {
         return Cow::Borrowed(text);
@@ -137,7 +140,7 @@ fn spreadsheet_escapes(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The first escape at or behind `from`: where it is, and its unit.
+/// Position and UTF-16 unit of the first escape at or behind `from`.
 fn find_escape(text: &str, from: usize) -> Option<(usize, u16)> {
     let bytes = text.as_bytes();
     let mut at = from;

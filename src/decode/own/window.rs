@@ -1,9 +1,12 @@
-//! One part as text, inflated once through a window: what was not used up stays, the next bytes follow it.
+//! A window onto one part, which is inflated once. Unused bytes stay in the window, and the next
+//! bytes follow them.
 //!
 //! ```text
-//! pieces, inflated here or by a thread that is ahead ─► [ room │ piece ]   what is left of the piece before goes into the room
+//! pieces, inflated here or by another thread ─► [ room │ piece ]
+//!                                               └─ the unused bytes of the piece before go here
 //! ```
-//! The size of a piece bounds the memory; CRC and size are checked before the last piece is handed over. Knows nothing of markup.
+//! The size of a piece bounds the memory. CRC and size are checked before the last piece becomes
+//! visible. Knows nothing of markup.
 
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::Scope;
@@ -11,38 +14,39 @@ use std::thread::Scope;
 use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::directory::Part;
-use super::source::Input;
-use super::{Known, Unknown};
+use super::directory::ZipPart;
+use super::source::PartInput;
+use super::{FastResult, Unsupported};
 
-/// A single row (or string) that needs more than this is left to the careful reader.
-const MOST: usize = 4 << 20;
-/// Pieces that may wait for the scanner.
-const AHEAD: usize = 2;
+/// Most bytes that a single row or string may need. A longer one is left to the careful reader.
+const MAX_UNUSED_BYTES: usize = 4 << 20;
+/// Pieces that may wait in the channel for the scanner.
+const PIECES_AHEAD: usize = 2;
 
-/// How a part is cut into pieces, and who inflates them.
+/// How a part is cut into pieces, and which thread inflates them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pieces {
-    /// Inflated bytes of a piece.
-    pub(super) size: usize,
-    /// A part of this size or more is inflated by a thread of its own while it is scanned.
-    pub(super) ahead_from: u64,
+pub(super) struct InflateOptions {
+    /// Inflated size of a piece.
+    pub(super) piece_bytes: usize,
+    /// A part of this inflated size or more is inflated by a thread of its own while it is scanned.
+    pub(super) ahead_from_bytes: u64,
 }
 
-impl Pieces {
-    /// Bytes in front of a piece; what is left of a piece is seldom more than a row.
-    fn room(self) -> usize {
-        self.size / 8
+impl InflateOptions {
+    /// Free bytes in front of a piece, for the unused bytes of the piece before. Those are seldom
+    /// more than a row.
+    fn room_bytes(self) -> usize {
+        self.piece_bytes / 8
     }
 }
 
-/// What is kept from part to part, and from file to file.
+/// Memory that is reused from part to part and from file to file.
 #[derive(Debug)]
 pub(super) struct Buffers {
     inflate: Decompress,
-    /// The piece that is read.
+    /// Holds the piece that is being read.
     current: Vec<u8>,
-    /// What the next one goes into.
+    /// Takes the next piece.
     spare: Vec<u8>,
 }
 
@@ -56,65 +60,65 @@ impl Default for Buffers {
     }
 }
 
-/// A piece behind its room.
+/// A piece, and the free room in front of it.
 #[derive(Debug)]
-struct Piece {
+struct InflatedPiece {
     bytes: Vec<u8>,
     end: usize,
     is_last: bool,
 }
 
-/// Where pieces come from.
+/// Where the pieces of a part come from.
 #[derive(Debug)]
-enum Source<'a> {
+enum PieceSource<'a> {
     Here(Inflater<'a>),
     Ahead {
-        pieces: Receiver<Known<Piece>>,
+        pieces: Receiver<FastResult<InflatedPiece>>,
         used_up: Sender<Vec<u8>>,
     },
 }
 
-/// The part that is being read.
+/// The window onto the part that is being read.
 #[derive(Debug)]
-pub(super) struct Window<'b, 'a> {
+pub(super) struct PartWindow<'b, 'a> {
     buffers: &'b mut Buffers,
-    source: Source<'a>,
-    pieces: Pieces,
-    /// Of what is not used up, in the current buffer.
+    source: PieceSource<'a>,
+    options: InflateOptions,
+    /// Where the unused bytes begin in the current buffer.
     start: usize,
     end: usize,
-    /// Where the whole characters end.
+    /// Where the last complete character ends.
     whole: usize,
     is_last: bool,
 }
 
-impl<'b, 'a> Window<'b, 'a> {
+impl<'b, 'a> PartWindow<'b, 'a> {
     /// Opens a part and takes its first piece.
     pub(super) fn open<'scope>(
         buffers: &'b mut Buffers,
-        part: Part<'a>,
-        pieces: Pieces,
+        part: ZipPart<'a>,
+        options: InflateOptions,
         scope: &'scope Scope<'scope, '_>,
-    ) -> Known<Self>
+    ) -> FastResult<Self>
     where
         'a: 'scope,
     {
         for kept in [&mut buffers.current, &mut buffers.spare] {
-            if kept.capacity() > 4 * pieces.size {
+            if kept.capacity() > 4 * options.piece_bytes {
                 *kept = Vec::new();
             }
         }
         let inflater = Inflater::new(part);
-        let source = if part.size < pieces.ahead_from {
+        let source = if part.size < options.ahead_from_bytes {
             buffers.inflate.reset(false);
-            Source::Here(inflater)
+            PieceSource::Here(inflater)
         } else {
-            go_ahead(inflater, pieces, scope)
+            inflate_ahead(inflater, options, scope)
         };
         let mut window = Self {
             buffers,
             source,
-            pieces,
+            options,
             start: 0,
             end: 0,
             whole: 0,
@@ -124,29 +128,30 @@ impl<'b, 'a> Window<'b, 'a> {
         Ok(window)
     }
 
-    /// What is there and not used up; ends with a whole character.
-    pub(super) fn text(&self) -> Known<&str> {
+    /// The unused bytes as text, up to the last complete character.
+    pub(super) fn text(&self) -> FastResult<&str> {
         simdutf8::basic::from_utf8(&self.buffers.current[self.start..self.whole])
-            .map_err(|_| Unknown("a part is not in UTF-8"))
+            .map_err(|_| Unsupported("a part is not in UTF-8"))
     }
 
-    /// The same bytes, whatever they mean.
+    /// The unused bytes, whatever they mean.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffers.current[self.start..self.end]
     }
 
-    /// Whether no more bytes come.
+    /// Whether the window holds the end of the part.
     pub(super) fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// Gives up the first `used` bytes of the text and takes the next piece; if nothing was used, as many as double what is there.
-    pub(super) fn advance(&mut self, used: usize) -> Known<()> {
+    /// Drops the first `used` bytes of the text and takes the next piece. If nothing was used,
+    /// takes pieces until the window has doubled.
+    pub(super) fn advance(&mut self, used: usize) -> FastResult<()> {
         self.start += used;
         let left = self.end - self.start;
         let wanted = if used == 0 { 2 * left } else { left };
-        if wanted > MOST {
-            return Err(Unknown("a row or a text is too long"));
+        if wanted > MAX_UNUSED_BYTES {
+            return Err(Unsupported("a row or a text is too long"));
         }
         while !self.is_last {
             self.take_piece()?;
@@ -163,8 +168,9 @@ impl<'b, 'a> Window<'b, 'a> {
         Ok(())
     }
 
-    /// Gives up what was used, if there was something; a scan that came to an end may have used nothing.
-    pub(super) fn release(&mut self, used: usize) -> Known<()> {
+    /// Like [`Self::advance`], but does nothing if nothing was used, which can happen at the end of
+    /// a scan.
+    pub(super) fn release(&mut self, used: usize) -> FastResult<()> {
         if used == 0 {
             Ok(())
         } else {
@@ -172,8 +178,8 @@ impl<'b, 'a> Window<'b, 'a> {
         }
     }
 
-    fn take_piece(&mut self) -> Known<()> {
-        let room = self.pieces.room();
+    fn take_piece(&mut self) -> FastResult<()> {
+        let room = self.options.room_bytes();
         let mut piece = self.next_piece()?;
         let current = &mut self.buffers.current;
         let left = self.end - self.start;
@@ -191,106 +197,103 @@ impl<'b, 'a> Window<'b, 'a> {
         };
         self.is_last = piece.is_last;
         match &self.source {
-            Source::Here(_) => self.buffers.spare = unused,
-            // Who is ahead may have come to the end.
-            Source::Ahead { used_up, .. } => drop(used_up.send(unused)),
+            PieceSource::Here(_) => self.buffers.spare = unused,
+            // The other thread may already have ended.
+            PieceSource::Ahead { used_up, .. } => drop(used_up.send(unused)),
         }
         Ok(())
     }
 
-    fn next_piece(&mut self) -> Known<Piece> {
+    fn next_piece(&mut self) -> FastResult<InflatedPiece> {
         match &mut self.source {
-            Source::Here(inflater) => {
+            PieceSource::Here(inflater) => {
                 let bytes = std::mem::take(&mut self.buffers.spare);
-                inflater.next(&mut self.buffers.inflate, bytes, self.pieces)
+                inflater.next(&mut self.buffers.inflate, bytes, self.options)
             }
-            Source::Ahead { pieces, .. } => {
+            PieceSource::Ahead { pieces, .. } => {
                 let piece = pieces.recv();
-                piece.unwrap_or(Err(Unknown("a part could not be inflated")))
+                piece.unwrap_or(Err(Unsupported("a part could not be inflated")))
             }
         }
     }
 }
 
-/// Inflates the part in a thread of its own, a few pieces ahead of whoever takes them.
-fn go_ahead<'scope, 'a: 'scope>(
+/// Inflates the part in a thread of its own, a few pieces ahead of the scanner.
+fn inflate_ahead<'scope, 'a: 'scope>(
     mut inflater: Inflater<'a>,
-    pieces: Pieces,
+    options: InflateOptions,
     scope: &'scope Scope<'scope, '_>,
-) -> Source<'a> {
-    let (tell, told) = sync_channel(AHEAD);
+) -> PieceSource<'a> {
+    let (send_piece, pieces) = sync_channel(PIECES_AHEAD);
     let (used_up, free) = channel::<Vec<u8>>();
     scope.spawn(move || {
         let mut inflate = Decompress::new(false);
         loop {
             let bytes = free.try_recv().unwrap_or_default();
-            let piece = inflater.next(&mut inflate, bytes, pieces);
+            let piece = inflater.next(&mut inflate, bytes, options);
             let is_over = piece.as_ref().map_or(true, |piece| piece.is_last);
-            // Who took them may have given up.
-            if tell.send(piece).is_err() || is_over {
+            // The receiver may have given up.
+            if send_piece.send(piece).is_err() || is_over {
                 break;
             }
         }
     });
-    Source::Ahead {
-        pieces: told,
-        used_up,
-    }
+    PieceSource::Ahead { pieces, used_up }
 }
 
 /// Inflates a part, piece by piece.
 #[derive(Debug)]
 struct Inflater<'a> {
-    part: Part<'a>,
-    input: Input<'a>,
-    /// Inflated bytes still to come.
+    part: ZipPart<'a>,
+    input: PartInput<'a>,
+    /// Inflated bytes that are still to come.
     left: u64,
     crc: Hasher,
 }
 
 impl<'a> Inflater<'a> {
-    fn new(part: Part<'a>) -> Self {
+    fn new(part: ZipPart<'a>) -> Self {
         Self {
             part,
-            input: Input::new(part.source, part.at, part.packed),
+            input: PartInput::new(part.source, part.at, part.packed),
             left: part.size,
             crc: Hasher::new(),
         }
     }
 
-    /// The next piece, in `bytes`.
+    /// The next piece. Its memory is `bytes`.
     fn next(
         &mut self,
         inflate: &mut Decompress,
         mut bytes: Vec<u8>,
-        pieces: Pieces,
-    ) -> Known<Piece> {
+        options: InflateOptions,
+    ) -> FastResult<InflatedPiece> {
         let (start, left) = (
-            pieces.room(),
+            options.room_bytes(),
             usize::try_from(self.left).unwrap_or(usize::MAX),
         );
-        let end = start + left.min(pieces.size);
+        let end = start + left.min(options.piece_bytes);
         if bytes.len() < end {
             bytes.resize(end, 0);
         }
         if self.part.is_deflated {
             self.inflate(inflate, &mut bytes[start..end])?;
         } else {
-            self.copy(&mut bytes[start..end])?;
+            self.copy_stored(&mut bytes[start..end])?;
         }
         self.crc.update(&bytes[start..end]);
         self.left -= (end - start) as u64;
         if self.left == 0 {
             self.finish(inflate)?;
         }
-        Ok(Piece {
+        Ok(InflatedPiece {
             bytes,
             end,
             is_last: self.left == 0,
         })
     }
 
-    fn copy(&mut self, mut into: &mut [u8]) -> Known<()> {
+    fn copy_stored(&mut self, mut into: &mut [u8]) -> FastResult<()> {
         while !into.is_empty() {
             let input = self.input.next()?;
             let count = input.len().min(into.len());
@@ -305,10 +308,10 @@ impl<'a> Inflater<'a> {
         Ok(())
     }
 
-    fn inflate(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> Known<()> {
+    fn inflate(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> FastResult<()> {
         let mut filled = 0;
         while filled < into.len() {
-            let (_, used, made) = self.step(inflate, &mut into[filled..])?;
+            let (_, used, made) = self.inflate_step(inflate, &mut into[filled..])?;
             if (used, made) == (0, 0) {
                 return Err(DAMAGED);
             }
@@ -317,8 +320,13 @@ impl<'a> Inflater<'a> {
         Ok(())
     }
 
-    /// Inflates what comes next as far as it fits; says how it went, how much was read and how much was made.
-    fn step(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> Known<(Status, usize, usize)> {
+    /// Inflates the next bytes, as far as they fit into `into`. Returns the status, the bytes read
+    /// and the bytes written.
+    fn inflate_step(
+        &mut self,
+        inflate: &mut Decompress,
+        into: &mut [u8],
+    ) -> FastResult<(Status, usize, usize)> {
         let (was_in, was_out) = (inflate.total_in(), inflate.total_out());
         let status = inflate
             .decompress(self.input.next()?, into, FlushDecompress::None)
@@ -329,10 +337,11 @@ impl<'a> Inflater<'a> {
         Ok((status, used, made))
     }
 
-    /// All bytes are there: the stream must end here, with nothing behind it, and the sum be right.
-    fn finish(&mut self, inflate: &mut Decompress) -> Known<()> {
-        if self.part.is_deflated && !self.rest_is_only_the_end(inflate)? {
-            return Err(Unknown("a part goes on behind its end"));
+    /// Checks the part when all its bytes are there: the stream must end here, nothing may follow
+    /// it, and the CRC must be right.
+    fn finish(&mut self, inflate: &mut Decompress) -> FastResult<()> {
+        if self.part.is_deflated && !self.stream_ends_here(inflate)? {
+            return Err(Unsupported("a part goes on behind its end"));
         }
         if self.input.left() > 0 && !self.part.is_deflated
             || self.crc.clone().finalize() != self.part.crc && !planted!("planted-crc-ignored")
@@ -342,9 +351,9 @@ impl<'a> Inflater<'a> {
         Ok(())
     }
 
-    fn rest_is_only_the_end(&mut self, inflate: &mut Decompress) -> Known<bool> {
+    fn stream_ends_here(&mut self, inflate: &mut Decompress) -> FastResult<bool> {
         loop {
-            let (status, used, made) = self.step(inflate, &mut [0])?;
+            let (status, used, made) = self.inflate_step(inflate, &mut [0])?;
             if status == Status::StreamEnd || used == 0 || made > 0 {
                 return Ok(status == Status::StreamEnd && made == 0 && self.input.left() == 0);
             }
@@ -352,13 +361,13 @@ impl<'a> Inflater<'a> {
     }
 }
 
-const DAMAGED: Unknown = Unknown("a part is damaged");
+const DAMAGED: Unsupported = Unsupported("a part is damaged");
 
-/// Length of `bytes` without a character at the end that is cut.
+/// Length of `bytes` without an incomplete character at the end.
 fn whole_characters(bytes: &[u8]) -> usize {
     let lead = bytes.iter().rev().take(4).position(|b| b & 0xc0 != 0x80);
     let Some(behind) = lead else {
-        // Four bytes that continue a character are no text; the check says so.
+        // Four continuation bytes in a row are not UTF-8. The check of the text says so.
         return bytes.len();
     };
     let at = bytes.len() - behind - 1;

@@ -13,7 +13,7 @@ use jiff::civil::date;
 use jiff::tz::TimeZone;
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, Limits};
+use meetlake::decode::{self, Fallback, WorkbookLimits};
 use meetlake::job::DurationUnit;
 use meetlake::normalize::{Context, Normalizer, Stamp};
 use meetlake::publish::{PartitionId, PartitionPlan, Publisher, SpooledTask, split_by_dt};
@@ -71,7 +71,7 @@ fn key(number: u64) -> TaskKey {
 
 fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
     let mut normalizer = Normalizer::new(context);
-    let limits = Limits::default();
+    let limits = WorkbookLimits::default();
     decode::workbook(
         bytes,
         context.contract,

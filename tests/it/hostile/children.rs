@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Error, Fallback, Limits, Summary};
+use meetlake::decode::{self, DecodeSummary, Error, Fallback, WorkbookLimits};
 use meetlake::table::{Cell, Header, RowSink};
 
 use super::{Parts, ROW};
@@ -29,7 +29,11 @@ impl RowSink for Kept {
     }
 }
 
-fn read(bytes: &[u8], fallback: &Fallback, limits: &Limits) -> (Result<Summary, Error>, Kept) {
+fn read(
+    bytes: &[u8],
+    fallback: &Fallback,
+    limits: &WorkbookLimits,
+) -> (Result<DecodeSummary, Error>, Kept) {
     let mut kept = Kept::default();
     let contract = Contract::of(Dataset::MeetingList);
     let outcome = decode::workbook_by_calamine(bytes, contract, limits, fallback, &mut kept);
@@ -47,7 +51,7 @@ fn a_child_reads_what_this_process_reads_and_is_used_again() {
             continue;
         }
         let bytes = std::fs::read(&path).expect("a fixture");
-        let limits = Limits::default();
+        let limits = WorkbookLimits::default();
         let apart = read(&bytes, &children, &limits);
         assert_eq!(apart, read(&bytes, &here, &limits), "{}", path.display());
         ids.extend(children.idle());
@@ -60,7 +64,7 @@ fn a_child_reads_what_this_process_reads_and_is_used_again() {
 fn a_child_that_was_killed_while_idle_is_replaced() {
     let children = fallback();
     let good = Parts::new(ROW).stored(0);
-    let limits = Limits::default();
+    let limits = WorkbookLimits::default();
     assert!(read(&good, &children, &limits).0.is_ok());
     let first = children.idle();
     kill(first[0]);
@@ -72,16 +76,16 @@ fn a_child_that_was_killed_while_idle_is_replaced() {
 fn a_child_without_memory_costs_one_workbook() {
     let children = fallback();
     let good = Parts::new(ROW).stored(0);
-    assert!(read(&good, &children, &Limits::default()).0.is_ok());
-    let little = Limits {
+    assert!(read(&good, &children, &WorkbookLimits::default()).0.is_ok());
+    let little = WorkbookLimits {
         memory_bytes: size_in_pages(children.idle()[0]) * 4096 + (24 << 20),
-        ..Limits::default()
+        ..WorkbookLimits::default()
     };
     let error = read(&strings(400_000), &children, &little).0;
     let error = error.expect_err("it has no memory");
     assert!(matches!(error, Error::Reader(_)), "{error}");
     assert!(error.to_string().contains("memory"), "{error}");
-    let (after, _) = read(&good, &children, &Limits::default());
+    let (after, _) = read(&good, &children, &WorkbookLimits::default());
     assert_eq!(after.expect("the next one is read").sheets[0].rows, 1);
 }
 
@@ -92,16 +96,16 @@ fn a_child_without_time_costs_one_workbook() {
     // On a machine under load a child may need longer to take the workbook than another machine needs to read it.
     for milliseconds in [20, 60, 180, 540, 1_620] {
         let children = fallback();
-        assert!(read(&good, &children, &Limits::default()).0.is_ok());
-        let limits = Limits {
+        assert!(read(&good, &children, &WorkbookLimits::default()).0.is_ok());
+        let limits = WorkbookLimits {
             time: Duration::from_millis(milliseconds),
-            ..Limits::default()
+            ..WorkbookLimits::default()
         };
         match read(&slow, &children, &limits).0 {
             Err(Error::NoReader(reason)) => println!("{milliseconds} ms: {reason}"),
             Err(Error::Reader(reason)) => {
                 assert!(reason.contains("took longer than "), "{reason}");
-                let (after, _) = read(&good, &children, &Limits::default());
+                let (after, _) = read(&good, &children, &WorkbookLimits::default());
                 assert_eq!(after.expect("the next one is read").sheets[0].rows, 1);
                 return;
             }
@@ -212,9 +216,9 @@ fn no_bomb_costs_more_memory_than_a_bound() {
 fn a_program_that_is_no_reader_is_not_the_workbooks_fault() {
     let good = Parts::new(ROW).stored(0);
     for program in ["/bin/true", "/bin/cat", "/nowhere/meetlake"] {
-        let limits = Limits {
+        let limits = WorkbookLimits {
             time: Duration::from_secs(5),
-            ..Limits::default()
+            ..WorkbookLimits::default()
         };
         let (outcome, kept) = read(&good, &Fallback::of_program(program), &limits);
         let error = outcome.expect_err(program);
@@ -228,7 +232,7 @@ fn a_program_that_is_no_reader_is_not_the_workbooks_fault() {
 fn a_child_has_no_environment_no_files_and_no_way_to_get_any() {
     let children = fallback();
     let good = Parts::new(ROW).stored(0);
-    assert!(read(&good, &children, &Limits::default()).0.is_ok());
+    assert!(read(&good, &children, &WorkbookLimits::default()).0.is_ok());
     let process = format!("/proc/{}", children.idle()[0]);
     let of = |file: &str| std::fs::read_to_string(format!("{process}/{file}")).expect(file);
     assert_eq!(of("environ"), "");
@@ -245,7 +249,7 @@ fn a_child_has_no_environment_no_files_and_no_way_to_get_any() {
         let values: Vec<&str> = line[name.len()..].split_whitespace().collect();
         assert_eq!(values[..2], [hard.to_string(), hard.to_string()], "{line}");
     }
-    let address_space = Limits::default().memory_bytes.to_string();
+    let address_space = WorkbookLimits::default().memory_bytes.to_string();
     let line = limits
         .lines()
         .find(|line| line.starts_with("Max address space"));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use meetlake::decode::{Error, Summary};
+use meetlake::decode::{DecodeSummary, Error};
 use meetlake::table::{Cell, Header, RowSink};
 
 use super::{HEADER, Parts, ROW, containers, crc32, markup};
@@ -88,7 +88,7 @@ impl RowSink for Rows {
 }
 
 /// Reads one file into the sink.
-type Reader<'r> = dyn FnMut(&[u8], &mut dyn RowSink) -> Result<Summary, Error> + 'r;
+type Reader<'r> = dyn FnMut(&[u8], &mut dyn RowSink) -> Result<DecodeSummary, Error> + 'r;
 
 /// Reads every file of the corpus and gives what is not as expected.
 pub(crate) fn run(reader: &mut Reader<'_>) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use meetlake::contract::Contract;
 use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Error, Fallback, Limits, Summary};
+use meetlake::decode::{self, DecodeSummary, Error, Fallback, WorkbookLimits};
 use meetlake::table::{Cell, Header, RowSink};
 
 use super::children::Kept;
@@ -70,7 +70,7 @@ fn whole() -> Parts {
         .edit("xl/workbook.xml", |xml| xml.replace("</sheets>", r#"<sheet name="T" sheetId="2" r:id="rId4"/></sheets>"#))
 }
 
-type Read = (Result<Summary, Error>, Both);
+type Read = (Result<DecodeSummary, Error>, Both);
 
 /// Headers and cells as they came, and the rows as people write them.
 #[derive(Debug, Default)]
@@ -101,18 +101,24 @@ fn read(bytes: &[u8], children: &Fallback) -> Read {
     read_with(decode::workbook, bytes, children)
 }
 
-type Reads = fn(&[u8], &Contract, &Limits, &Fallback, &mut dyn RowSink) -> Result<Summary, Error>;
+type Reads = fn(
+    &[u8],
+    &Contract,
+    &WorkbookLimits,
+    &Fallback,
+    &mut dyn RowSink,
+) -> Result<DecodeSummary, Error>;
 
 fn read_with(reads: Reads, bytes: &[u8], children: &Fallback) -> Read {
-    let limits = Limits {
+    let limits = WorkbookLimits {
         time: std::time::Duration::from_secs(30),
-        ..Limits::default()
+        ..WorkbookLimits::default()
     };
     let mut sink = Both::default();
     let contract = Contract::of(Dataset::MeetingList);
     let outcome = reads(bytes, contract, &limits, children, &mut sink);
-    let outcome = outcome.map(|summary| Summary {
-        reader: decode::Reader::Own,
+    let outcome = outcome.map(|summary| DecodeSummary {
+        reader: decode::WorkbookReader::Own,
         ..summary
     });
     (outcome, sink)
