@@ -30,7 +30,8 @@ use crate::dataset::Dataset;
 use crate::decode::{self, Fallback, WorkbookLimits};
 use crate::job::DurationUnit;
 use crate::normalize::{
-    self, BATCH_ROWS, Constants, Context, Findings, Normalizer, Piece, Quarantine, Stamp,
+    self, BATCH_ROWS, ConstantColumns, Context, Findings, Normalizer, NormalizerOutput, Quarantine,
+    Stamp,
 };
 use crate::publish::order::{Pushed, RUN_ROWS, Sorter};
 use crate::publish::parquet::{FileWriter, Written};
@@ -112,7 +113,7 @@ const HASHED_AT_ONCE: usize = 256 << 10;
 
 /// What the second thread is told.
 enum Told {
-    Piece(Piece),
+    Piece(NormalizerOutput),
     /// The table is complete, and accepted as a whole.
     Accepted,
 }
@@ -312,12 +313,12 @@ fn write(
     context: &Context,
     path: &Path,
 ) -> Result<(), ParquetError> {
-    let constants = Constants::new(context, stamp, BATCH_ROWS);
+    let constants = ConstantColumns::new(context, stamp, BATCH_ROWS);
     let mut out = Out::new(context, &constants, path, RUN_ROWS)?;
     for told in told {
         match told {
-            Told::Piece(Piece::Rows(batch)) => out.push(batch)?,
-            Told::Piece(Piece::Anew) => {
+            Told::Piece(NormalizerOutput::Rows(batch)) => out.push(batch)?,
+            Told::Piece(NormalizerOutput::Restart) => {
                 // The old one first: what it still holds would go into the new one's file.
                 drop(out);
                 out = Out::new(context, &constants, path, RUN_ROWS)?;
@@ -333,7 +334,7 @@ fn write(
 
 /// The file while it is written, rows in their order.
 struct Target<'a> {
-    constants: &'a Constants,
+    constants: &'a ConstantColumns,
     path: &'a Path,
     writer: FileWriter,
     /// Batches that were written.
@@ -345,7 +346,7 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn new(
         contract: &'static Contract,
-        constants: &'a Constants,
+        constants: &'a ConstantColumns,
         path: &'a Path,
     ) -> Result<Self, ParquetError> {
         Ok(Self {
@@ -407,7 +408,7 @@ struct Out<'a> {
 impl<'a> Out<'a> {
     fn new(
         context: &Context,
-        constants: &'a Constants,
+        constants: &'a ConstantColumns,
         path: &'a Path,
         run_rows: usize,
     ) -> Result<Self, ParquetError> {
@@ -454,11 +455,11 @@ impl<'a> Out<'a> {
         let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&first.0)?)?
             .with_batch_size(BATCH_ROWS)
             .build()?;
-        let reduce = normalize::Reduce::new(self.contract);
+        let reduce = normalize::ReadColumns::new(self.contract);
         self.sorter.give_back(Box::new(rows.map(move |batch| {
             // The file lives as long as its reader.
             let _ = &first;
-            Ok::<_, ArrowError>(reduce.batch(&batch?))
+            Ok::<_, ArrowError>(reduce.select(&batch?))
         })));
         Ok(())
     }
@@ -578,12 +579,12 @@ mod tests {
         let context = meetings();
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a");
-        let constants = Constants::new(&context, &context.stamp, BATCH_ROWS);
+        let constants = ConstantColumns::new(&context, &context.stamp, BATCH_ROWS);
         let new = || Out::new(&context, &constants, &path, run_rows).expect("a file");
         let mut out = new();
         let mut normalizer = Normalizer::streaming(&context, |piece| match piece {
-            Piece::Rows(batch) => out.push(batch).expect("written"),
-            Piece::Anew => out = new(),
+            NormalizerOutput::Rows(batch) => out.push(batch).expect("written"),
+            NormalizerOutput::Restart => out = new(),
         });
         if is_read_twice {
             hand_over(&numbers[..numbers.len() / 2], &mut normalizer);

@@ -1,13 +1,18 @@
-//! A table becomes a record batch of its contract: typed, sorted by natural key, stamped with where it came from.
+//! Normalizing: a table becomes a record batch of its contract, with typed columns, rows sorted by
+//! natural key, and lineage columns.
 //!
 //! ```text
-//!   decode ──header, rows──► Normalizer ──finish──► Normalized { batch, findings }  or  Quarantine { reason, findings }
-//!                                │ streaming: batches of what was read, in the order of the source
-//!                                └──────────────► whoever sorts and completes them; the verdict still comes at the end
+//! decode ──header, rows──► Normalizer ──finish──► Normalized { batch, findings }
+//!                              │                   or Quarantine { reason, findings }
+//!                              │ streaming: batches of what was read, in the order of the source
+//!                              └──────────────► a consumer that sorts and completes them;
+//!                                               the verdict still comes at the end
 //! ```
-//! Columns are found by name. What does not fit is never dropped: a cell that does not parse becomes null, its text goes to `_extra`, and
-//! it is counted; a row without its key is left out and named; a workbook with too many such cells is refused whole. Pure: knows nothing
-//! of files, tasks in flight or partitions, and rejects name places and reasons, never values.
+//! Columns are found by header. Nothing is dropped silently. A cell that does not parse becomes
+//! null, its text goes to `_extra`, and it is counted. A row without its key is left out and
+//! listed. A workbook with too many such cells or rows is refused as a whole. The code is pure: it
+//! knows nothing of files, running tasks or partitions. Rejects name places and reasons, never
+//! values.
 
 pub mod cell;
 mod column;
@@ -35,61 +40,66 @@ use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
 
 pub use cell::Fault;
-use column::{Appended, Column};
-pub use constants::{Constants, Reduce, read_schema};
+use column::{Appended, ColumnBuilder};
+pub use constants::{ConstantColumns, ReadColumns, read_schema};
 pub use context::{Buckets, Context, Stamp};
 pub use findings::{Findings, Quarantine, Reason, Reject};
 use quick::Offsets;
-use sheet::Sheet;
+use sheet::SheetMapping;
 
-/// More rows than any export has; far below what 64 digits a row fit into one string column.
+/// Most rows of a table. No export has that many, and 64 digits for each of them fit into one
+/// string column.
 const MAX_ROWS: u32 = 16_000_000;
-/// All keys and values of `_extra` together; half of what an Arrow string column can hold.
+/// Most bytes of all keys and values of `_extra` together: half of what an Arrow string column can
+/// hold.
 const MAX_EXTRA_BYTES: usize = 1 << 30;
 
-/// Rows of a batch while streaming: as many as the Parquet writer takes at once.
+/// Rows of a batch while streaming. The Parquet writer takes as many at once.
 pub const BATCH_ROWS: usize = 8_192;
-/// Most workbooks have a few dozen rows.
+/// Rows that a table in memory has room for at first. Most workbooks have a few dozen.
 const FEW_ROWS: usize = 64;
 
-/// What a streaming normalizer hands on.
+/// What a streaming normalizer emits.
 #[derive(Debug)]
-pub enum Piece {
-    /// The next rows, in the order of the source: the columns of [`read_schema`], [`BATCH_ROWS`] rows or, at the end, fewer.
+pub enum NormalizerOutput {
+    /// The next rows, in the order of the source. The columns are those of [`read_schema`]. There
+    /// are [`BATCH_ROWS`] rows, or fewer at the end.
     Rows(RecordBatch),
-    /// Everything before is void: the source is read again from its beginning.
-    Anew,
+    /// All rows so far are void: the source is read again from its beginning.
+    Restart,
 }
 
-/// A table, typed.
+/// A normalized table.
 #[derive(Clone)]
 pub struct Normalized {
-    /// The rows in the contract's schema, ascending by natural key (nulls first), then by source row.
+    /// The rows in the contract's schema, in ascending order of natural key (nulls first), then of
+    /// source row.
     pub batch: RecordBatch,
-    /// What did not fit, and what was and was not there.
+    /// What did not fit the contract, and which columns were missing or unknown.
     pub findings: Findings,
 }
 
-/// Takes the rows of one workbook or report, and gives their batch at the end, or batches on the way.
+/// Takes the rows of one workbook or report. Returns one batch at the end, or emits batches on the
+/// way.
 pub struct Normalizer<'c> {
     context: &'c Context,
-    /// Where batches go while streaming.
-    out: Option<Box<dyn FnMut(Piece) + 'c>>,
+    /// Takes the batches while streaming.
+    out: Option<Box<dyn FnMut(NormalizerOutput) + 'c>>,
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Vec<ColumnBuilder>,
     offsets: Offsets,
-    sheet: Sheet,
+    sheet: SheetMapping,
     source_row: Int64Builder,
-    /// Only there from the first row of a batch that has something for it.
+    /// Created by the first row of a batch that needs it.
     extra: Option<MapBuilder<StringBuilder, StringBuilder>>,
     extra_bytes: usize,
     /// Positions of the cells of the current row that go to `_extra`.
     leftover: Vec<usize>,
     /// Rows in the builders.
     rows: u32,
-    /// Rows handed on, with and without a key.
+    /// Rows of earlier batches, with and without a key.
     rows_before: u32,
-    /// Rows in the builders that stay; the others lack a key.
+    /// Indexes of the rows in the builders that have a key. The others are left out.
     kept: Vec<u32>,
     extra_columns: BTreeSet<String>,
     overflow: Option<&'static str>,
@@ -97,27 +107,33 @@ pub struct Normalizer<'c> {
 }
 
 impl<'c> Normalizer<'c> {
-    /// A normalizer without rows, which keeps them all.
+    /// An empty normalizer that keeps all rows until the end.
     #[must_use]
     pub fn new(context: &'c Context) -> Self {
         Self::with(context, None, FEW_ROWS)
     }
 
-    /// A normalizer without rows, which hands them to `out` as they come.
+    /// An empty normalizer that passes batches to `out` as rows come.
     #[must_use]
-    pub fn streaming(context: &'c Context, out: impl FnMut(Piece) + 'c) -> Self {
+    pub fn streaming(context: &'c Context, out: impl FnMut(NormalizerOutput) + 'c) -> Self {
         Self::with(context, Some(Box::new(out)), BATCH_ROWS)
     }
 
-    fn with(context: &'c Context, out: Option<Box<dyn FnMut(Piece) + 'c>>, rows: usize) -> Self {
+    fn with(
+        context: &'c Context,
+        out: Option<Box<dyn FnMut(NormalizerOutput) + 'c>>,
+        rows: usize,
+    ) -> Self {
         let columns = context.contract.columns.iter();
         Self {
             context,
             out,
             schema: read_schema(context.contract),
-            columns: columns.map(|column| Column::new(column, rows)).collect(),
+            columns: columns
+                .map(|column| ColumnBuilder::new(column, rows))
+                .collect(),
             offsets: Offsets::new(&context.time_zone),
-            sheet: Sheet::default(),
+            sheet: SheetMapping::default(),
             source_row: Int64Builder::with_capacity(rows),
             extra: None,
             extra_bytes: 0,
@@ -131,34 +147,34 @@ impl<'c> Normalizer<'c> {
         }
     }
 
-    /// Ends the table; all its rows, if it was not streaming.
+    /// Ends the table and returns all its rows. Not for a streaming normalizer.
     ///
     /// # Errors
     /// The table as a whole does not fit its contract: see [`Reason`].
     pub fn finish(mut self) -> Result<Normalized, Box<Quarantine>> {
-        self.check()?;
+        self.check_verdict()?;
         let batch = self.take_batch();
-        let constants = Constants::new(self.context, &self.context.stamp, batch.num_rows());
+        let constants = ConstantColumns::new(self.context, &self.context.stamp, batch.num_rows());
         Ok(Normalized {
             batch: sorted(&constants.complete(&batch), self.context.contract),
             findings: self.findings,
         })
     }
 
-    /// Ends a table whose rows were handed on; the last of them are, before the verdict.
+    /// Ends a streamed table: emits the last batch and returns the findings.
     ///
     /// # Errors
-    /// As [`Normalizer::finish`]; the rows handed on are void then.
+    /// As [`Normalizer::finish`]. The rows that were emitted are void then.
     pub fn finish_stream(mut self) -> Result<Findings, Box<Quarantine>> {
-        self.check()?;
+        self.check_verdict()?;
         if !self.kept.is_empty() {
-            self.hand_on();
+            self.emit_batch();
         }
         Ok(self.findings)
     }
 
-    fn check(&mut self) -> Result<(), Box<Quarantine>> {
-        self.sum_up();
+    fn check_verdict(&mut self) -> Result<(), Box<Quarantine>> {
+        self.note_columns();
         let Some(reason) = self.verdict() else {
             return Ok(());
         };
@@ -166,14 +182,14 @@ impl<'c> Normalizer<'c> {
         Err(Box::new(Quarantine { reason, findings }))
     }
 
-    fn hand_on(&mut self) {
+    fn emit_batch(&mut self) {
         let batch = self.take_batch();
         if let Some(out) = &mut self.out {
-            out(Piece::Rows(batch));
+            out(NormalizerOutput::Rows(batch));
         }
     }
 
-    /// The rows in the builders that stay, in the order of the source.
+    /// Takes the rows with a key out of the builders, in the order of the source.
     fn take_batch(&mut self) -> RecordBatch {
         let rows = std::mem::take(&mut self.rows);
         let is_streaming = self.out.is_some();
@@ -203,18 +219,18 @@ impl<'c> Normalizer<'c> {
         last.expect("`_extra` is the last column").data_type()
     }
 
-    fn sum_up(&mut self) {
+    fn note_columns(&mut self) {
         let sheet_columns = || {
             let columns = self.context.contract.columns.iter().zip(&self.columns);
             columns.filter(|(column, _)| column.source == ColumnSource::Sheet)
         };
-        let names = |wanted: &dyn Fn(&Column) -> bool| {
+        let names = |wanted: &dyn Fn(&ColumnBuilder) -> bool| {
             sheet_columns()
                 .filter(|(_, state)| wanted(state))
                 .map(|(column, _)| column.name.clone())
                 .collect()
         };
-        // An empty list has no fields at all, which says nothing.
+        // An empty JSON list has no field names, so no column can be called missing.
         let says_something = !self.sheet.is_list || self.findings.rows_read > 0;
         let missing = names(&|state| !state.has_header && says_something);
         let rows_out = self.findings.rows_out;
@@ -258,12 +274,12 @@ impl<'c> Normalizer<'c> {
             .find(|column| {
                 column.source == ColumnSource::Task
                     && column.key == contract::Key::Required
-                    && !constants::is_known(&self.context.lineage, &column.name)
+                    && !constants::has_lineage_value(&self.context.lineage, &column.name)
             })
             .map(|column| column.name.clone())
     }
 
-    /// Whether a daily report's row is somebody else's, or incomplete.
+    /// Whether a row of a daily report belongs to another task, or is incomplete.
     fn is_outside(&self, date_unix: Option<i64>) -> bool {
         let (Some(buckets), Some(start)) = (&self.context.buckets, date_unix) else {
             return false;
@@ -277,7 +293,8 @@ impl<'c> Normalizer<'c> {
             || !date.is_some_and(|date| buckets.dates.contains(&date))
     }
 
-    /// Start of a daily report's bucket; `None` in other datasets and where the cell is no number (which its own column then reports).
+    /// Start of a daily report's bucket. `None` in other datasets, and if the cell is no number,
+    /// which its own column reports.
     fn date_unix(&self, cells: &[Cell<'_>]) -> Option<i64> {
         if self.context.contract.dataset != Dataset::DailyReport {
             return None;
@@ -314,11 +331,11 @@ impl<'c> Normalizer<'c> {
         }
         self.rows += 1;
         if self.out.is_some() && self.kept.len() == BATCH_ROWS {
-            self.hand_on();
+            self.emit_batch();
         }
     }
 
-    /// Appends the cell of a column of the sheet; whether it has a value.
+    /// Appends the cell of a column of the sheet. Returns whether it has a value.
     fn append_cell(&mut self, index: usize, number: u32, cells: &[Cell<'_>]) -> bool {
         let position = self.sheet.positions[index];
         let cell = position.and_then(|p| cells.get(p)).unwrap_or(&Cell::Empty);
@@ -345,7 +362,7 @@ impl<'c> Normalizer<'c> {
         }
     }
 
-    /// Appends `rank` or a report's `date`; whether it has a value.
+    /// Appends `rank` or a report's `date`. Returns whether it has a value.
     fn append_derived(&mut self, index: usize, number: u32, date_unix: Option<i64>) -> bool {
         let state = &mut self.columns[index];
         let value = match self.context.contract.columns[index].kind {
@@ -400,7 +417,7 @@ impl<'c> Normalizer<'c> {
         });
         let (keys, values) = extra.entries();
         for position in &self.leftover {
-            let value = cell::shown(&cells[*position]);
+            let value = cell::display_text(&cells[*position]);
             self.extra_bytes += value.len().max(sheet.keys[*position].len());
             if self.extra_bytes > MAX_EXTRA_BYTES {
                 self.overflow = Some("text of unknown columns");
@@ -414,7 +431,7 @@ impl<'c> Normalizer<'c> {
     }
 
     fn keep_unknown(&mut self, cells: &[Cell<'_>]) {
-        // Cells to the right of the header have no name but their column's.
+        // Cells to the right of the header have only their column's letters as a name.
         for position in self.sheet.keys.len()..cells.len() {
             self.sheet.push_unknown(position, "");
         }
@@ -433,7 +450,7 @@ impl<'c> Normalizer<'c> {
 
 impl RowSink for Normalizer<'_> {
     fn sheet(&mut self, header: &Header) {
-        self.sheet = Sheet::new(header, self.context.contract);
+        self.sheet = SheetMapping::new(header, self.context.contract);
         for (state, position) in self.columns.iter_mut().zip(&self.sheet.positions) {
             state.has_header |= position.is_some();
         }
@@ -466,12 +483,12 @@ impl RowSink for Normalizer<'_> {
         let rows = if out.is_some() { BATCH_ROWS } else { FEW_ROWS };
         *self = Self::with(self.context, out, rows);
         if let Some(out) = &mut self.out {
-            out(Piece::Anew);
+            out(NormalizerOutput::Restart);
         }
     }
 }
 
-// Neither shows the rows: they are people's.
+// `Debug` shows no rows, because they hold personal data.
 impl fmt::Debug for Normalizer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Normalizer");
@@ -490,7 +507,8 @@ impl fmt::Debug for Normalized {
     }
 }
 
-/// More than 5 %. One or two stray cells do not condemn a small table, a column that fails throughout does.
+/// Whether more than 5 % were rejected. One or two stray cells do not refuse a small table, but a
+/// column that fails throughout does.
 fn is_too_many(rejected: u64, of: u64) -> bool {
     rejected * 20 > of && (rejected >= 3 || rejected == of)
 }
@@ -503,7 +521,7 @@ fn is_blank(cell: &Cell<'_>) -> bool {
     }
 }
 
-/// The rows in the order of the natural key, then of the source.
+/// Sorts the rows by natural key, then by source row.
 fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
     if batch.num_rows() < 2 {
         return batch.clone();
@@ -563,7 +581,7 @@ mod tests {
         }
     }
 
-    /// Normalises rows of texts below a header in row 1, or a list.
+    /// Normalizes rows of texts below a header in `header_row`, or a list.
     fn run(
         context: &Context,
         header_row: Option<u32>,
@@ -770,7 +788,7 @@ mod tests {
             query: query.expect("a window"),
             dates: vec![jiff::civil::date(2020, 12, 28)],
         });
-        // The UTC days 26 to 29: the first is cut, the second and the last are not asked for.
+        // The UTC days 26 to 29. The first is cut off. The second and the last are not asked for.
         let days = ["1608940800", "1609027200", "1609113600", "1609200000"];
         let rows: Vec<_> = days.iter().map(|day| vec![*day, "7"]).collect();
         let table = run(&context, None, &["date", "meeting_count"], &rows).expect("a table");
@@ -820,13 +838,17 @@ mod tests {
             let ids = ["", "-", "1", "22"];
             let starts = ["", "noon", START, "2026/1/2 3:04"];
             let counts = ["", "5", "many"];
-            let rows: Vec<_> = rows.iter().map(|(i, s, c)| vec![ids[*i], starts[*s], counts[*c]]).collect();
+            let row = |(i, s, c): &(usize, usize, usize)| vec![ids[*i], starts[*s], counts[*c]];
+            let rows: Vec<_> = rows.iter().map(row).collect();
             let outcome = meetings(&["会议ID", "会议开始时间", "参会人数"], &rows);
             let findings = match &outcome {
                 Ok(table) => &table.findings,
                 Err(quarantine) => &quarantine.findings,
             };
-            let sum = findings.rows_out + findings.rows_blank + findings.rows_quarantined + findings.rows_outside;
+            let sum = findings.rows_out
+                + findings.rows_blank
+                + findings.rows_quarantined
+                + findings.rows_outside;
             prop_assert_eq!(findings.rows_read, rows.len() as u64);
             prop_assert_eq!(sum, findings.rows_read);
             if let Ok(table) = &outcome {

@@ -1,4 +1,4 @@
-//! Builders of one column each, by kind.
+//! Builds the Arrow array of one column, by the column's kind.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use crate::contract::{self, ColumnKind, EnumValue};
 use crate::job::DurationUnit;
 use crate::table::Cell;
 
-/// Texts of an enumeration whose meaning is kept; no enumeration is much longer.
-const SEEN: usize = 16;
+/// Texts of an enumeration whose meaning is remembered. No enumeration is much longer.
+const MAX_REMEMBERED_TEXTS: usize = 16;
 
-/// What appending a cell did.
+/// What was appended for a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Appended {
-    /// Nothing there.
+    /// Null, because the cell is empty.
     Null,
     /// A value.
     Value,
-    /// A text that the enumeration does not know.
+    /// `other`, for a text that the enumeration does not know.
     Unknown,
 }
 
 /// One column while it grows.
-pub(super) struct Column {
-    builder: Builder,
-    /// Whether any sheet has it.
+pub(super) struct ColumnBuilder {
+    builder: TypedBuilder,
+    /// Whether any sheet has the column.
     pub(super) has_header: bool,
     /// Cells with a value.
     pub(super) values: u64,
@@ -40,10 +40,10 @@ pub(super) struct Column {
     pub(super) rejected: u64,
 }
 
-enum Builder {
+enum TypedBuilder {
     Text {
         builder: StringBuilder,
-        /// A key of blanks is none.
+        /// A required text of blanks counts as empty.
         is_required: bool,
     },
     Id(StringBuilder),
@@ -58,7 +58,7 @@ enum Builder {
     Enum {
         keys: Int32Builder,
         values: &'static [EnumValue],
-        /// What texts meant that came before.
+        /// Texts that came before, and their keys.
         seen: Vec<(String, i32)>,
     },
     Bool(BooleanBuilder),
@@ -69,18 +69,18 @@ enum Builder {
     },
 }
 
-impl Column {
-    /// A column without rows, with room for some.
+impl ColumnBuilder {
+    /// An empty column with room for `rows` rows.
     pub(super) fn new(column: &contract::Column, rows: usize) -> Self {
         Self {
-            builder: Builder::new(column, rows),
+            builder: TypedBuilder::new(column, rows),
             has_header: false,
             values: 0,
             rejected: 0,
         }
     }
 
-    /// Appends one cell; a fault appends null.
+    /// Appends one cell. For a fault it appends null.
     pub(super) fn append(
         &mut self,
         cell: &Cell<'_>,
@@ -105,8 +105,8 @@ impl Column {
 
     fn append_filled(&mut self, cell: &Cell<'_>, context: &Context) -> Result<Appended, Fault> {
         let has_value = match &mut self.builder {
-            Builder::Id(builder) => push_text(builder, cell::id(cell)?),
-            Builder::Text {
+            TypedBuilder::Id(builder) => push_text(builder, cell::id(cell)?),
+            TypedBuilder::Text {
                 builder,
                 is_required,
             } => {
@@ -114,17 +114,17 @@ impl Column {
                 let text = text.filter(|t| !*is_required || !t.trim().is_empty());
                 push_text(builder, text)
             }
-            Builder::Time(builder) => {
+            TypedBuilder::Time(builder) => {
                 let time = cell::time(cell, &context.time_zone)?.map(Timestamp::as_microsecond);
                 builder.append_option(time);
                 time.is_some()
             }
-            Builder::Duration(builder) => {
+            TypedBuilder::Duration(builder) => {
                 let seconds = cell::duration_s(cell)?;
                 builder.append_option(seconds);
                 seconds.is_some()
             }
-            Builder::Integer {
+            TypedBuilder::Integer {
                 builder,
                 is_top_user_duration,
             } => {
@@ -136,17 +136,17 @@ impl Column {
                 builder.append_option(number);
                 number.is_some()
             }
-            Builder::Bool(builder) => {
+            TypedBuilder::Bool(builder) => {
                 let value = cell::boolean(cell)?;
                 builder.append_option(value);
                 value.is_some()
             }
-            Builder::Figure { builder, read, .. } => {
+            TypedBuilder::Figure { builder, read, .. } => {
                 let value = read(cell)?;
                 builder.append_option(value);
                 value.is_some()
             }
-            Builder::Enum { keys, values, seen } => {
+            TypedBuilder::Enum { keys, values, seen } => {
                 let value = cell::enumeration(cell, values)?;
                 let key = value.map(|v| dictionary_key(v, values));
                 keys.append_option(key);
@@ -154,13 +154,13 @@ impl Column {
                     return Ok(Appended::Unknown);
                 }
                 if let (Cell::Text(text), Some(key)) = (cell, key)
-                    && seen.len() < SEEN
+                    && seen.len() < MAX_REMEMBERED_TEXTS
                 {
                     seen.push((text.clone().into_owned(), key));
                 }
                 value.is_some()
             }
-            Builder::Rank(_) | Builder::Date(_) => {
+            TypedBuilder::Rank(_) | TypedBuilder::Date(_) => {
                 unreachable!("ranks and dates are derived, never read from a cell")
             }
         };
@@ -171,52 +171,57 @@ impl Column {
         })
     }
 
-    /// Appends to a derived column.
+    /// Appends a value to a derived column.
     pub(super) fn append_day_or_rank(&mut self, value: Option<i32>) {
         match &mut self.builder {
-            Builder::Date(builder) => builder.append_option(value),
-            Builder::Rank(builder) => builder.append_option(value),
+            TypedBuilder::Date(builder) => builder.append_option(value),
+            TypedBuilder::Rank(builder) => builder.append_option(value),
             _ => unreachable!("only dates and ranks are derived"),
         }
     }
 
     fn append_null(&mut self) {
         match &mut self.builder {
-            Builder::Text { builder, .. } | Builder::Id(builder) => builder.append_null(),
-            Builder::Time(builder) => builder.append_null(),
-            Builder::Date(builder) => builder.append_null(),
-            Builder::Duration(builder) | Builder::Integer { builder, .. } => builder.append_null(),
-            Builder::Rank(builder) | Builder::Enum { keys: builder, .. } => builder.append_null(),
-            Builder::Bool(builder) => builder.append_null(),
-            Builder::Figure { builder, .. } => builder.append_null(),
+            TypedBuilder::Text { builder, .. } | TypedBuilder::Id(builder) => builder.append_null(),
+            TypedBuilder::Time(builder) => builder.append_null(),
+            TypedBuilder::Date(builder) => builder.append_null(),
+            TypedBuilder::Duration(builder) | TypedBuilder::Integer { builder, .. } => {
+                builder.append_null()
+            }
+            TypedBuilder::Rank(builder) | TypedBuilder::Enum { keys: builder, .. } => {
+                builder.append_null()
+            }
+            TypedBuilder::Bool(builder) => builder.append_null(),
+            TypedBuilder::Figure { builder, .. } => builder.append_null(),
         }
     }
 
-    /// The column's array, of an enumeration the keys; the column is empty then, with room for as much text `again`.
+    /// Returns the column's array (for an enumeration its keys) and empties the column. With
+    /// `again`, it reserves room for as much text as before.
     pub(super) fn finish(&mut self, again: bool) -> ArrayRef {
         match &mut self.builder {
-            Builder::Text { builder, .. } | Builder::Id(builder) => {
+            TypedBuilder::Text { builder, .. } | TypedBuilder::Id(builder) => {
                 let array = builder.finish();
                 if again {
                     *builder = StringBuilder::with_capacity(array.len(), array.value_data().len());
                 }
                 Arc::new(array)
             }
-            Builder::Time(builder) => Arc::new(builder.finish().with_timezone("UTC")),
-            Builder::Date(builder) => Arc::new(builder.finish()),
-            Builder::Duration(builder) | Builder::Integer { builder, .. } => {
+            TypedBuilder::Time(builder) => Arc::new(builder.finish().with_timezone("UTC")),
+            TypedBuilder::Date(builder) => Arc::new(builder.finish()),
+            TypedBuilder::Duration(builder) | TypedBuilder::Integer { builder, .. } => {
                 Arc::new(builder.finish())
             }
-            Builder::Rank(builder) | Builder::Enum { keys: builder, .. } => {
+            TypedBuilder::Rank(builder) | TypedBuilder::Enum { keys: builder, .. } => {
                 Arc::new(builder.finish())
             }
-            Builder::Bool(builder) => Arc::new(builder.finish()),
-            Builder::Figure { builder, .. } => Arc::new(builder.finish()),
+            TypedBuilder::Bool(builder) => Arc::new(builder.finish()),
+            TypedBuilder::Figure { builder, .. } => Arc::new(builder.finish()),
         }
     }
 }
 
-impl Builder {
+impl TypedBuilder {
     fn new(column: &contract::Column, rows: usize) -> Self {
         let text = || StringBuilder::with_capacity(rows, rows * 16);
         let figure = |read, units| Self::Figure {
@@ -250,7 +255,8 @@ impl Builder {
         }
     }
 
-    /// Appends a text that is written as nearly all are; says no to any other, and to one that is nothing.
+    /// Appends a text in its usual spelling. Returns false and appends nothing for any other text,
+    /// and for one that means null.
     fn append_usual(&mut self, text: &str, offsets: &mut Offsets) -> bool {
         match self {
             Self::Text {
@@ -270,26 +276,32 @@ impl Builder {
                 }
                 is_usual
             }
-            Self::Time(builder) => push(quick::time(text, offsets), |v| builder.append_value(v)),
-            Self::Duration(builder) => push(quick::duration_s(text), |v| builder.append_value(v)),
+            Self::Time(builder) => {
+                append_if_some(quick::time(text, offsets), |v| builder.append_value(v))
+            }
+            Self::Duration(builder) => {
+                append_if_some(quick::duration_s(text), |v| builder.append_value(v))
+            }
             Self::Integer {
                 builder,
                 is_top_user_duration: false,
-            } => push(quick::integer(text), |v| builder.append_value(v)),
-            Self::Bool(builder) => push(quick::boolean(text), |v| builder.append_value(v)),
+            } => append_if_some(quick::integer(text), |v| builder.append_value(v)),
+            Self::Bool(builder) => {
+                append_if_some(quick::boolean(text), |v| builder.append_value(v))
+            }
             Self::Figure { builder, units, .. } => {
-                push(quick::measurement(text, units), |v| builder.append_value(v))
+                append_if_some(quick::measurement(text, units), |v| builder.append_value(v))
             }
             Self::Enum { keys, seen, .. } => {
                 let known = seen.iter().find(|known| known.0 == text);
-                push(known.map(|known| known.1), |v| keys.append_value(v))
+                append_if_some(known.map(|known| known.1), |v| keys.append_value(v))
             }
             Self::Integer { .. } | Self::Rank(_) | Self::Date(_) => false,
         }
     }
 }
 
-fn push<T>(value: Option<T>, append: impl FnOnce(T)) -> bool {
+fn append_if_some<T>(value: Option<T>, append: impl FnOnce(T)) -> bool {
     value.map(append).is_some()
 }
 
@@ -298,7 +310,7 @@ fn push_text(builder: &mut StringBuilder, text: Option<impl AsRef<str>>) -> bool
     text.is_some()
 }
 
-/// Position in the dictionary of an enumeration: the known values, then `other`.
+/// Key in the dictionary of an enumeration, which holds the known values and then `other`.
 pub(super) fn dictionary_key(value: Option<usize>, values: &[EnumValue]) -> i32 {
     i32::try_from(value.unwrap_or(values.len())).expect("enumerations are short")
 }

@@ -1,7 +1,10 @@
-//! The columns whose value is the same in every row of a source, and how they complete a batch of what was read.
+//! The columns with the same value in every row of a source, and how they complete a batch that was
+//! read.
 //!
-//! What is **read** are the columns of the sheet, the derived ones, `_source_row` and `_extra`, enumerations as their keys. The rest
-//! is known before the first row, or (the source's hash) while the rows come: it is made once and cut to length for each batch.
+//! The columns that are **read** are those of the sheet, the derived ones, `_source_row` and
+//! `_extra`. Enumerations are read as keys. The other columns are constant. They are known before
+//! the first row, except for the hash of the source. Their arrays are made once and cut to length
+//! for each batch.
 
 use std::sync::Arc;
 
@@ -17,26 +20,26 @@ use super::{Context, Stamp};
 use crate::contract::{self, ColumnKind, ColumnSource, Contract, EnumValue, OTHER, lineage};
 use crate::task::{Lineage, TaskKey};
 
-/// Completes batches of what was read to batches of the contract.
+/// Completes batches of the columns that are read to batches of the contract.
 #[derive(Debug)]
-pub struct Constants {
+pub struct ConstantColumns {
     schema: SchemaRef,
-    columns: Vec<Part>,
+    columns: Vec<CompletedColumn>,
 }
 
 /// Where a column of the contract comes from.
 #[derive(Debug)]
-enum Part {
-    /// The next column of what was read.
+enum CompletedColumn {
+    /// The next column of the batch that was read.
     Read,
-    /// The next column of what was read, as keys of this dictionary.
+    /// The next column of the batch that was read, as keys of this dictionary.
     Keys(ArrayRef),
     /// The same value in every row.
     Same(ArrayRef),
 }
 
-impl Constants {
-    /// What the context says of every row, for batches of at most `rows` rows.
+impl ConstantColumns {
+    /// The constant columns of a source, for batches of at most `rows` rows.
     #[must_use]
     pub fn new(context: &Context, stamp: &Stamp, rows: usize) -> Self {
         let own = context
@@ -44,26 +47,28 @@ impl Constants {
             .columns
             .iter()
             .map(|column| match column.source {
-                ColumnSource::Task => Part::Same(from_task(column, &context.lineage, rows)),
+                ColumnSource::Task => {
+                    CompletedColumn::Same(lineage_column(column, &context.lineage, rows))
+                }
                 ColumnSource::Sheet | ColumnSource::Derived => match column.kind {
-                    ColumnKind::Enum(values) => Part::Keys(names(values)),
-                    _ => Part::Read,
+                    ColumnKind::Enum(values) => CompletedColumn::Keys(dictionary_names(values)),
+                    _ => CompletedColumn::Read,
                 },
             });
-        let text = |value: Option<&str>| Part::Same(constant_text(value, rows));
-        let time = |value: Option<Timestamp>| Part::Same(constant_time(value, rows));
+        let text = |value: Option<&str>| CompletedColumn::Same(constant_text(value, rows));
+        let time = |value: Option<Timestamp>| CompletedColumn::Same(constant_time(value, rows));
         let window = stamp.window;
         let version = Int32Array::from_value(contract::VERSION, rows);
         let added = [
             text(stamp.task_key.as_ref().map(TaskKey::as_str)),
             text(stamp.export_id.as_ref().map(|id| id.0.as_str())),
             text(Some(&stamp.source_sha256)),
-            Part::Read,
+            CompletedColumn::Read,
             time(window.map(|w| w.start())),
             time(window.map(|w| w.end())),
             time(stamp.extracted_at),
-            Part::Same(Arc::new(version)),
-            Part::Read,
+            CompletedColumn::Same(Arc::new(version)),
+            CompletedColumn::Read,
         ];
         Self {
             schema: context.contract.schema(),
@@ -77,27 +82,29 @@ impl Constants {
         let mut next = read.columns().iter();
         let mut take = || ArrayRef::clone(next.next().expect("a batch of the same contract"));
         let columns = self.columns.iter().map(|part| match part {
-            Part::Read => take(),
-            Part::Keys(names) => {
+            CompletedColumn::Read => take(),
+            CompletedColumn::Keys(names) => {
                 let keys = take().as_primitive::<Int32Type>().clone();
                 Arc::new(DictionaryArray::new(keys, ArrayRef::clone(names)))
             }
-            Part::Same(array) => array.slice(0, read.num_rows()),
+            CompletedColumn::Same(array) => array.slice(0, read.num_rows()),
         });
         RecordBatch::try_new(SchemaRef::clone(&self.schema), columns.collect())
             .expect("the columns are built from the contract that the schema is built from")
     }
 }
 
-/// Takes from batches of the contract what was read.
+/// Selects from batches of the contract the columns that are read. It reverses
+/// [`ConstantColumns::complete`].
 #[derive(Debug)]
-pub struct Reduce {
+pub struct ReadColumns {
     schema: SchemaRef,
-    /// For each column that is read, its place in the contract's schema, and the values if it is an enumeration.
+    /// For each column that is read, its index in the contract's schema, and its values if it is an
+    /// enumeration.
     columns: Vec<(usize, Option<&'static [EnumValue]>)>,
 }
 
-impl Reduce {
+impl ReadColumns {
     /// For batches of `contract`.
     #[must_use]
     pub fn new(contract: &Contract) -> Self {
@@ -117,13 +124,13 @@ impl Reduce {
         }
     }
 
-    /// What [`Constants::complete`] was given for these rows.
+    /// What [`ConstantColumns::complete`] was given for these rows.
     #[must_use]
-    pub fn batch(&self, complete: &RecordBatch) -> RecordBatch {
+    pub fn select(&self, complete: &RecordBatch) -> RecordBatch {
         let columns = self.columns.iter().map(|(index, values)| {
             let column = complete.column(*index);
             match values {
-                Some(values) => keys(column, values),
+                Some(values) => dictionary_keys(column, values),
                 None => ArrayRef::clone(column),
             }
         });
@@ -132,7 +139,7 @@ impl Reduce {
     }
 }
 
-fn keys(column: &ArrayRef, values: &[EnumValue]) -> ArrayRef {
+fn dictionary_keys(column: &ArrayRef, values: &[EnumValue]) -> ArrayRef {
     let texts = column.as_dictionary::<Int32Type>();
     let texts = texts
         .downcast_dict::<StringArray>()
@@ -143,7 +150,7 @@ fn keys(column: &ArrayRef, values: &[EnumValue]) -> ArrayRef {
     ))
 }
 
-/// The columns that are read, in the order of the contract.
+/// Schema of the columns that are read, in the order of the contract.
 #[must_use]
 pub fn read_schema(contract: &Contract) -> SchemaRef {
     let all = contract.schema();
@@ -162,29 +169,30 @@ pub fn read_schema(contract: &Contract) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The same dictionary in every batch: all values in the contract's order, then `other`.
-fn names(values: &[EnumValue]) -> ArrayRef {
+/// The dictionary of an enumeration: all values in the contract's order, then `other`. It is the
+/// same in every batch.
+fn dictionary_names(values: &[EnumValue]) -> ArrayRef {
     let names = values.iter().map(|value| value.value).chain([OTHER]);
     Arc::new(StringArray::from_iter_values(names))
 }
 
 /// Whether the task has a value for the column `name`.
-pub(super) fn is_known(lineage: &Lineage, name: &str) -> bool {
-    text_of(lineage, name).is_some() || time_of(lineage, name).is_some()
+pub(super) fn has_lineage_value(lineage: &Lineage, name: &str) -> bool {
+    lineage_text(lineage, name).is_some() || lineage_time(lineage, name).is_some()
 }
 
 /// A column with the task's value in every row.
-fn from_task(column: &contract::Column, lineage: &Lineage, rows: usize) -> ArrayRef {
+fn lineage_column(column: &contract::Column, lineage: &Lineage, rows: usize) -> ArrayRef {
     match column.kind {
-        ColumnKind::Time => constant_time(time_of(lineage, &column.name), rows),
+        ColumnKind::Time => constant_time(lineage_time(lineage, &column.name), rows),
         ColumnKind::Enum(values) => {
-            let value = text_of(lineage, &column.name);
+            let value = lineage_text(lineage, &column.name);
             let index = value.map(|value| values.iter().position(|v| v.value == value));
             let key = index.map(|index| dictionary_key(index, values));
             let keys: Int32Array = std::iter::repeat_n(key, rows).collect();
-            Arc::new(DictionaryArray::new(keys, names(values)))
+            Arc::new(DictionaryArray::new(keys, dictionary_names(values)))
         }
-        _ => constant_text(text_of(lineage, &column.name), rows),
+        _ => constant_text(lineage_text(lineage, &column.name), rows),
     }
 }
 
@@ -204,7 +212,7 @@ fn constant_time(value: Option<Timestamp>, rows: usize) -> ArrayRef {
     Arc::new(array.with_timezone("UTC"))
 }
 
-fn text_of<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
+fn lineage_text<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
     match name {
         "meeting_no" => lineage.meeting_no.as_deref(),
         "user_id" => lineage.user_id.as_deref(),
@@ -216,7 +224,7 @@ fn text_of<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
     }
 }
 
-fn time_of(lineage: &Lineage, name: &str) -> Option<Timestamp> {
+fn lineage_time(lineage: &Lineage, name: &str) -> Option<Timestamp> {
     match name {
         "meeting_start_time" => lineage.meeting_start_time,
         "meeting_end_time" => lineage.meeting_end_time,
@@ -252,7 +260,7 @@ mod tests {
         };
         let mut batches = Vec::new();
         let mut normalizer = Normalizer::streaming(&context, |piece| {
-            if let super::super::Piece::Rows(batch) = piece {
+            if let super::super::NormalizerOutput::Rows(batch) = piece {
                 batches.push(batch);
             }
         });
@@ -271,11 +279,11 @@ mod tests {
             normalizer.row(row, &cells);
         }
         normalizer.finish_stream().expect("a table");
-        let constants = Constants::new(&context, &context.stamp, 10);
+        let constants = ConstantColumns::new(&context, &context.stamp, 10);
         let complete = constants.complete(&batches[0]);
         assert_eq!(complete.schema(), contract.schema());
         let room = complete["room_id"].as_string::<i32>();
         assert_eq!((room.value(0), room.len()), ("omm_1", 4));
-        assert_eq!(Reduce::new(contract).batch(&complete), batches[0]);
+        assert_eq!(ReadColumns::new(contract).select(&complete), batches[0]);
     }
 }

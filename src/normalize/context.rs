@@ -1,4 +1,4 @@
-//! What normalising needs beside the table: contract, zones, and what only the task knows.
+//! What normalizing needs besides the table: contract, time zones, and what only the task knows.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -9,14 +9,15 @@ use crate::job::DurationUnit;
 use crate::task::{ExportId, Lineage, TaskKey};
 use crate::window::Window;
 
-/// What normalising needs beside the table.
+/// What normalizing needs besides the table.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The columns to produce.
     pub contract: &'static Contract,
-    /// Zone of date-times that name none: the job's.
+    /// Zone of date-times that name none. It is the job's zone.
     pub time_zone: TimeZone,
-    /// Zone in which a daily report's bucket has its date, unless it starts at a UTC midnight.
+    /// Zone that gives a daily report's bucket its date, unless the bucket starts at a UTC
+    /// midnight.
     pub tenant_zone: TimeZone,
     /// Values of the columns that come from the task.
     pub lineage: Lineage,
@@ -26,11 +27,13 @@ pub struct Context {
     pub buckets: Option<Buckets>,
     /// Unit of `get_top_user`'s durations.
     pub top_user_duration: DurationUnit,
-    /// Whether a key column that comes from the task must have a value; not so in `convert`.
+    /// Whether a key column that comes from the task must have a value. `convert` does not require
+    /// it.
     pub keys_from_task_required: bool,
 }
 
-/// The lineage columns' values, the same for all rows of a source; what is not known is null.
+/// Values of the lineage columns, which are the same for all rows of a source. What is not known is
+/// null.
 #[derive(Clone, Debug, Default)]
 pub struct Stamp {
     /// The task.
@@ -48,8 +51,8 @@ pub struct Stamp {
 /// The days of a daily report that a task stands for.
 #[derive(Clone, Debug)]
 pub struct Buckets {
-    /// What was asked for: buckets that do not lie fully inside are incomplete.
+    /// What was asked for. Buckets that are not fully inside are incomplete.
     pub query: Window,
-    /// The dates of the task's window: other buckets belong to other tasks.
+    /// The dates of the task's window. Buckets of other dates belong to other tasks.
     pub dates: Vec<Date>,
 }

@@ -1,21 +1,23 @@
-//! The texts that nearly every cell has, read without detours: fixed-width date-times and durations, plain digits, figures with a unit.
+//! Fast paths for the texts that nearly every cell has: date-times and durations of fixed width,
+//! plain digits, numbers with a unit.
 //!
-//! Every function gives exactly what its general counterpart in [`super::cell`] gives, or `None` for "ask that one"; it never refuses
-//! anything itself. What a zone's offset is comes from a table that is asked once for each civil hour.
+//! Every function returns exactly what its general counterpart in [`super::cell`] returns, or
+//! `None`, which means that the counterpart must decide. The offset of a zone is looked up once for
+//! each civil hour.
 
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, civil};
 
 const SECOND_US: i64 = 1_000_000;
-/// Civil hours whose offset is kept; a month has fewer.
-const HOURS: usize = 1_024;
-/// Powers of ten that a double holds exactly, as far as they are needed.
+/// Civil hours whose offset is kept. A month has fewer.
+const CACHED_HOURS: usize = 1_024;
+/// The powers of ten that are needed. A double holds all of them exactly.
 const POWERS: [f64; 16] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 ];
 
-/// The UTC offsets of a zone, as far as they were asked for.
+/// The UTC offsets of a zone, in the hours that were asked for.
 #[derive(Debug)]
 pub(super) struct Offsets {
     zone: TimeZone,
@@ -23,11 +25,11 @@ pub(super) struct Offsets {
     hours: Vec<Hour>,
 }
 
-/// A civil hour, in hours since 1970, and what its offset is all through.
+/// A civil hour and the offset of all its times.
 #[derive(Clone, Copy, Debug)]
 struct Hour {
     number: i64,
-    /// Seconds; `None` if a change of the clocks is near.
+    /// Offset in seconds. `None` if it is not the same for all times of the hour.
     offset_s: Option<i64>,
 }
 
@@ -41,20 +43,22 @@ impl Offsets {
         }
     }
 
-    /// The offset, seconds, of every civil time in an hour; `None` where it is not the same or a time has none or two.
+    /// The offset, in seconds, of every civil time in an hour. `None` if it changes in the hour, or
+    /// if a time has no offset or two.
     fn of_hour(&mut self, number: i64) -> Option<i64> {
         if self.fixed_s.is_some() {
             return self.fixed_s;
         }
         if self.hours.is_empty() {
-            // No hour of a date-time is that number.
+            // No date-time has an hour with this number.
             let none = Hour {
                 number: i64::MIN,
                 offset_s: None,
             };
-            self.hours = vec![none; HOURS];
+            self.hours = vec![none; CACHED_HOURS];
         }
-        let place = usize::try_from(number.rem_euclid(HOURS as i64)).expect("below HOURS");
+        let place =
+            usize::try_from(number.rem_euclid(CACHED_HOURS as i64)).expect("below CACHED_HOURS");
         if self.hours[place].number != number {
             let offset_s = self.look_up(number);
             self.hours[place] = Hour { number, offset_s };
@@ -88,7 +92,8 @@ impl Offsets {
     }
 }
 
-/// Microseconds since 1970 of `2022.07.21 11:01:40 (GMT+08:00)`, the same with `-` or `/`, or without a zone.
+/// Microseconds since 1970 of `2022.07.21 11:01:40 (GMT+08:00)`, the same with `-` or `/`, or
+/// without a zone.
 pub(super) fn time(text: &str, offsets: &mut Offsets) -> Option<i64> {
     let (civil, suffix) = text.as_bytes().split_first_chunk::<19>()?;
     let separator = civil[4];
@@ -97,10 +102,14 @@ pub(super) fn time(text: &str, offsets: &mut Offsets) -> Option<i64> {
     {
         return None;
     }
-    let year = 100 * two(civil, 0)? + two(civil, 2)?;
-    let (month, day) = (two(civil, 5)?, two(civil, 8)?);
-    let (hour, minute, second) = (two(civil, 11)?, two(civil, 14)?, two(civil, 17)?);
-    // Years at the edges of what an instant can be are left to others.
+    let year = 100 * two_digits(civil, 0)? + two_digits(civil, 2)?;
+    let (month, day) = (two_digits(civil, 5)?, two_digits(civil, 8)?);
+    let (hour, minute, second) = (
+        two_digits(civil, 11)?,
+        two_digits(civil, 14)?,
+        two_digits(civil, 17)?,
+    );
+    // Years near the limits of an instant are left to the general reader.
     if !(1_600..9_000).contains(&year)
         || !(1..=12).contains(&month)
         || !(1..=days_in(year, month)).contains(&day)
@@ -113,13 +122,13 @@ pub(super) fn time(text: &str, offsets: &mut Offsets) -> Option<i64> {
     let hours = days_since_1970(year, month, day) * 24 + hour;
     let offset_s = match suffix {
         [] => offsets.of_hour(hours)?,
-        suffix => offset(suffix)?,
+        suffix => named_offset_s(suffix)?,
     };
     Some((hours * 3_600 + minute * 60 + second - offset_s) * SECOND_US)
 }
 
 /// Seconds of ` (GMT+08:00)`.
-fn offset(suffix: &[u8]) -> Option<i64> {
+fn named_offset_s(suffix: &[u8]) -> Option<i64> {
     let suffix: &[u8; 12] = suffix.try_into().ok()?;
     let hours_minutes = suffix.strip_prefix(b" (GMT")?.strip_suffix(b")")?;
     let sign = match hours_minutes[0] {
@@ -127,7 +136,7 @@ fn offset(suffix: &[u8]) -> Option<i64> {
         b'-' => -1,
         _ => return None,
     };
-    let (hours, minutes) = (two(hours_minutes, 1)?, two(hours_minutes, 4)?);
+    let (hours, minutes) = (two_digits(hours_minutes, 1)?, two_digits(hours_minutes, 4)?);
     (hours_minutes[3] == b':' && hours <= 14 && minutes <= 59)
         .then_some(sign * (hours * 3_600 + minutes * 60))
 }
@@ -138,7 +147,11 @@ pub(super) fn duration_s(text: &str) -> Option<i64> {
     if [text[2], text[5]] != [b':', b':'] {
         return None;
     }
-    let (hours, minutes, seconds) = (two(text, 0)?, two(text, 3)?, two(text, 6)?);
+    let (hours, minutes, seconds) = (
+        two_digits(text, 0)?,
+        two_digits(text, 3)?,
+        two_digits(text, 6)?,
+    );
     (minutes <= 59 && seconds <= 59).then_some(hours * 3_600 + minutes * 60 + seconds)
 }
 
@@ -155,7 +168,7 @@ pub(super) fn integer(text: &str) -> Option<i64> {
     Some(number)
 }
 
-/// The words that exports have.
+/// The two words that exports use.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "是" => Some(true),
@@ -164,7 +177,8 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A figure of at most fifteen digits and one of `units`, with their powers of ten, written as they are there or with a capital.
+/// A number of at most fifteen digits and one of `units`, with their powers of ten. Case does not
+/// matter.
 pub(super) fn measurement(text: &str, units: &[(&str, i32)]) -> Option<f64> {
     let bytes = text.as_bytes();
     let (mut mantissa, mut digits, mut decimals) = (0, 0, None);
@@ -192,7 +206,8 @@ pub(super) fn measurement(text: &str, units: &[(&str, i32)]) -> Option<f64> {
         .iter()
         .find(|known| known.0.eq_ignore_ascii_case(unit))?
         .1;
-    // Both numbers are exact, so that one operation rounds once: the nearest double, as a parser of the decimal text gives it.
+    // Both numbers are exact, so the one operation rounds once. The result is the nearest double,
+    // as a parser of the decimal text gives it.
     let mantissa = mantissa as f64;
     let power = power - decimals.unwrap_or(0);
     let of_ten = POWERS.get(usize::try_from(power.unsigned_abs()).ok()?)?;
@@ -203,7 +218,8 @@ pub(super) fn measurement(text: &str, units: &[(&str, i32)]) -> Option<f64> {
     })
 }
 
-/// Whether neither blanks nor a dash need a second look: what an id of digits and letters is.
+/// Whether a text begins and ends with an ASCII letter or digit. Then it is not a dash and has no
+/// blanks around it.
 pub(super) fn is_plain(text: &str) -> bool {
     match text.as_bytes() {
         [first, .., last] => first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric(),
@@ -216,7 +232,7 @@ fn digit(byte: u8) -> Option<i64> {
     byte.is_ascii_digit().then(|| i64::from(byte - b'0'))
 }
 
-fn two(text: &[u8], at: usize) -> Option<i64> {
+fn two_digits(text: &[u8], at: usize) -> Option<i64> {
     Some(10 * digit(text[at])? + digit(text[at + 1])?)
 }
 
@@ -229,7 +245,8 @@ const fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days of the Gregorian calendar, counted from March so that the leap day is the last.
+/// Days of the Gregorian calendar. Years are counted from March, so that the leap day is the last
+/// day.
 const fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year / 400, year % 400);
@@ -276,7 +293,8 @@ mod tests {
         assert!(is_plain("48beab13") && !is_plain("-") && !is_plain(" 1") && !is_plain(""));
     }
 
-    /// Every second of the days on which clocks change, in zones that do it by an hour, by half of one, at midnight, by a whole day.
+    /// Every seventh second of days on which clocks change, in zones that change them by an hour,
+    /// by half an hour, at midnight, and by a whole day.
     #[test]
     fn changes_of_the_clocks_are_no_exception() {
         let days = [
@@ -307,17 +325,19 @@ mod tests {
             zone in 0usize..10_000,
             starts in prop::collection::vec(-3_000_000_000i64..7_000_000_000, 1..30),
         ) {
-            let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+            let names = jiff::tz::db().available().map(|name| name.to_string());
+            let names: Vec<String> = names.collect();
             let zone = TimeZone::get(&names[zone % names.len()]).expect("a zone");
             let mut offsets = Offsets::new(&zone);
             for start in starts {
                 let at = Timestamp::from_second(start).expect("in range");
-                // Also just around the change of the clocks that follows.
+                // Also around the next change of the clocks.
                 let change = zone.following(at).next().map_or(at, |change| change.timestamp());
                 for at in [at, change] {
                     for second in [-3_700, -1_801, -1, 0, 1, 1_799, 3_599, 3_600, 7_300] {
-                        let civil = TimeZone::UTC.to_datetime(at + SignedDuration::from_secs(second));
-                        let local = zone.to_datetime(at + SignedDuration::from_secs(second));
+                        let near = at + SignedDuration::from_secs(second);
+                        let civil = TimeZone::UTC.to_datetime(near);
+                        let local = zone.to_datetime(near);
                         for civil in [civil, local] {
                             let text = civil.strftime("%Y/%m/%d %H:%M:%S").to_string();
                             check_time(&text, &zone, &mut offsets);
@@ -329,9 +349,12 @@ mod tests {
 
         #[test]
         fn whatever_stands_there_the_general_reader_agrees(
-            text in "[0-9]{4}[.-/][0-9]{2}[.-/][0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}( \\((GMT|UTC)[+-][01][0-9]:[0-9]{2}\\))?\
-                |[0-2]{3}[0-9]\\.[01][0-9]\\.[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9]( \\(GMT[+-][01][0-9]:[0-6][0-9]\\))?\
-                |[0-9]{1,2}:[0-9]{2}:[0-9]{2}|[0-9]{0,17}|是|否|[0-9]{0,9}\\.?[0-9]{0,9}([kMG]?bps| kbps|%)?",
+            text in "[0-9]{4}[.-/][0-9]{2}[.-/][0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\
+                ( \\((GMT|UTC)[+-][01][0-9]:[0-9]{2}\\))?\
+                |[0-2]{3}[0-9]\\.[01][0-9]\\.[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9]\
+                ( \\(GMT[+-][01][0-9]:[0-6][0-9]\\))?\
+                |[0-9]{1,2}:[0-9]{2}:[0-9]{2}|[0-9]{0,17}|是|否\
+                |[0-9]{0,9}\\.?[0-9]{0,9}([kMG]?bps| kbps|%)?",
         ) {
             let zone = TimeZone::get("Europe/Berlin").expect("a zone");
             check_time(&text, &zone, &mut Offsets::new(&zone));
@@ -339,7 +362,8 @@ mod tests {
             agrees(duration_s(&text), cell::duration_s(&filled), &text);
             agrees(integer(&text), cell::integer(&filled), &text);
             agrees(boolean(&text), cell::boolean(&filled), &text);
-            agrees(measurement(&text, KBPS).map(f64::to_bits), cell::kbps(&filled).map(|n| n.map(f64::to_bits)), &text);
+            let general = cell::kbps(&filled).map(|number| number.map(f64::to_bits));
+            agrees(measurement(&text, KBPS).map(f64::to_bits), general, &text);
         }
     }
 }

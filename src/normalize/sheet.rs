@@ -1,30 +1,31 @@
-//! How one sheet's columns map to the contract's, and under which keys the others go to `_extra`.
+//! Maps one sheet's columns to the contract's, and gives the others their keys in `_extra`.
 
 use crate::contract::Contract;
 use crate::table::{Header, column_name};
 
 /// How the current sheet's columns map to the contract's.
 #[derive(Debug, Default)]
-pub(super) struct Sheet {
+pub(super) struct SheetMapping {
     pub(super) name: String,
     pub(super) is_list: bool,
-    /// For each column of the contract, where the sheet has it.
+    /// For each column of the contract, its position in the sheet.
     pub(super) positions: Vec<Option<usize>>,
     /// For each column of the sheet, its key in `_extra`.
     pub(super) keys: Vec<String>,
-    /// Columns that no contract knows.
-    pub(super) unknown: Vec<Unknown>,
+    /// Columns that the contract does not know.
+    pub(super) unknown: Vec<UnknownColumn>,
 }
 
-/// A column of a sheet that no contract knows.
+/// A column of a sheet that the contract does not know.
 #[derive(Debug)]
-pub(super) struct Unknown {
+pub(super) struct UnknownColumn {
     pub(super) position: usize,
-    /// Whether it is among the findings; one without a header gets there with its first cell.
+    /// Whether it is listed in the findings. A column without a header is listed when its first
+    /// cell comes.
     pub(super) is_noted: bool,
 }
 
-impl Sheet {
+impl SheetMapping {
     pub(super) fn new(header: &Header, contract: &Contract) -> Self {
         let mut sheet = Self {
             name: header.sheet.clone(),
@@ -45,7 +46,8 @@ impl Sheet {
         sheet
     }
 
-    /// Adds the next column under its header's text, made unique, because a map's keys are; or under its letters.
+    /// Adds the next unknown column. Its key is the header's text, or its letters if there is no
+    /// text. A key is made unique, because the keys of a map must be.
     pub(super) fn push_unknown(&mut self, position: usize, text: &str) {
         let letters = column_name(u32::try_from(position).unwrap_or(u32::MAX));
         let key = match text {
@@ -54,7 +56,7 @@ impl Sheet {
             text => text.to_owned(),
         };
         self.keys.push(key);
-        self.unknown.push(Unknown {
+        self.unknown.push(UnknownColumn {
             position,
             is_noted: !text.is_empty(),
         });
