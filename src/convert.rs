@@ -1,13 +1,14 @@
-//! One workbook (or report) that somebody already has becomes one Parquet file, offline: decode, normalize, write.
+//! Converts one workbook or report on disk into one Parquet file, offline: decode, normalize,
+//! write.
 //!
 //! ```text
-//! this thread     decode ─► normalize ───────batches─────┐
-//! another one                        hash of the source, │ sort (order) ─► complete ─► encode (lanes of its own)
-//! this thread     verdict, rename ◄──────────────────────┘
+//! this thread     decode ─► normalize ──batches, verdict──┐                              ┌─► rename
+//! writing thread  hash of the source ─────────────────────┴► sort ─► complete ─► encode ─┘
 //! ```
-//! Takes paths and what only a task would know; the same stages as the pipeline, without task, ledger or lake. The file appears whole or
-//! not at all: it is written beside the target and renamed once the table as a whole was accepted. Memory holds the shared strings of the
-//! source, the batches that wait, and a row group or two.
+//! Takes paths, and the values that a task would otherwise supply. The stages are those of the
+//! pipeline, without task, ledger or lake. The output appears whole or not at all: it is written
+//! beside the target, and renamed when the whole table was accepted. Memory holds the shared
+//! strings of the source, the batches that wait, and a row group or two.
 
 use std::fs::{self, File};
 use std::io;
@@ -40,34 +41,34 @@ use crate::task::{Lineage, hex};
 /// What to convert into what.
 #[derive(Clone, Debug)]
 pub struct Conversion {
-    /// What the input is.
+    /// Dataset of the input.
     pub dataset: Dataset,
-    /// Zone of date-times without one, and of a daily report's dates.
+    /// Zone of date-times that name none, and of a daily report's dates.
     pub time_zone: TimeZone,
     /// Values of the columns that only a task knows.
     pub lineage: Lineage,
     /// The workbook, or the JSON answer of a report.
     pub input: PathBuf,
-    /// The Parquet file; replaced if it is there.
+    /// The Parquet file. An existing one is replaced.
     pub output: PathBuf,
-    /// Where a workbook is read that our own reader does not know.
+    /// Where calamine reads a workbook that our own reader does not support.
     pub fallback: Fallback,
 }
 
-/// What was converted.
+/// What was read, and what was found in it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct ConversionReport {
     /// SHA-256 of the input, hex digits.
     pub source_sha256: String,
     /// Sheets with rows of the dataset.
     pub sheets: Vec<String>,
-    /// Sheets that were left, and why.
+    /// Sheets that were skipped, and why.
     pub ignored_sheets: Vec<(String, String)>,
-    /// What did not fit, and what was and was not there.
+    /// What did not fit the contract, and which columns were missing or unknown.
     pub findings: Findings,
 }
 
-/// Why there is no file.
+/// Why there is no output.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The input cannot be read from disk.
@@ -78,7 +79,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// The input is no table of the dataset.
+    /// The input cannot be decoded as a table of the dataset.
     #[error("{path}: {source}")]
     Decode {
         /// The input.
@@ -104,26 +105,27 @@ pub enum Error {
     },
 }
 
-/// Batches that may wait for the second thread: more than come while it sorts and writes a run.
-const AHEAD: usize = 8;
-/// Batches after which the system is asked to put on disk what there is: about a row group.
-const FLUSHED_AT_ONCE: usize = 16;
-/// Bytes of the source in memory while it is hashed.
-const HASHED_AT_ONCE: usize = 256 << 10;
+/// Batches that may wait for the writing thread. It is more than arrive while that thread sorts and
+/// writes a run.
+const BATCHES_AHEAD: usize = 8;
+/// Number of batches after which the system is asked to write the file to disk: about a row group.
+const BATCHES_PER_FLUSH: usize = 16;
+/// Bytes of the source that are read at once while it is hashed.
+const HASH_BUFFER_BYTES: usize = 256 << 10;
 
-/// What the second thread is told.
-enum Told {
-    Piece(NormalizerOutput),
-    /// The table is complete, and accepted as a whole.
+/// What the reading thread sends to the writing thread.
+enum WriterMessage {
+    Output(NormalizerOutput),
+    /// The table is complete and was accepted.
     Accepted,
 }
 
 /// Converts one file.
 ///
 /// # Errors
-/// The input cannot be read, is no table of the dataset or does not fit its contract, or the output cannot be written; then there is no
-/// new output, and an old one is as it was.
-pub fn file(conversion: &Conversion) -> Result<Report, Error> {
+/// The input cannot be read, is no table of the dataset or does not fit its contract, or the output
+/// cannot be written. Then there is no new output, and an old one is unchanged.
+pub fn file(conversion: &Conversion) -> Result<ConversionReport, Error> {
     let path = || conversion.input.clone();
     let unreadable = |source| Error::Input {
         path: path(),
@@ -133,14 +135,14 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
         path: conversion.output.clone(),
         source,
     };
-    let input = Input::open(&conversion.input).map_err(unreadable)?;
-    let context = context(
+    let input = InputFile::open(&conversion.input).map_err(unreadable)?;
+    let context = conversion_context(
         conversion.dataset,
         &conversion.time_zone,
         conversion.lineage.clone(),
     );
-    let beside = Beside::of(&conversion.output);
-    let (tell, told) = sync_channel(AHEAD);
+    let scratch = ScratchFile::of(&conversion.output);
+    let (to_writer, messages) = sync_channel(BATCHES_AHEAD);
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let source_sha256 = input.sha256().map_err(unreadable)?;
@@ -148,43 +150,46 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
                 source_sha256,
                 ..context.stamp.clone()
             };
-            write(told, &stamp, &context, &beside.0).map_err(unwritable)?;
+            write_rows(messages, &stamp, &context, &scratch.0).map_err(unwritable)?;
             Ok(stamp.source_sha256)
         });
-        let hand_on = {
-            let tell = tell.clone();
-            // A writer that is gone says why when it is asked for its result.
-            move |piece| drop(tell.send(Told::Piece(piece)))
+        let send_to_writer = {
+            let to_writer = to_writer.clone();
+            // If the writing thread has ended, its result says why.
+            move |output| drop(to_writer.send(WriterMessage::Output(output)))
         };
-        // What is wrong with a file that somebody writes to says nothing about it.
-        let blame = |error| input.check_same().map_or_else(unreadable, |()| error);
-        let mut normalizer = Normalizer::streaming(&context, hand_on);
-        let summary = read(conversion, &input, context.contract, &mut normalizer);
+        // If the input changed meanwhile, that is reported instead: other errors may be due to the
+        // change.
+        let unless_changed = |error| input.check_unchanged().map_or_else(unreadable, |()| error);
+        let mut normalizer = Normalizer::streaming(&context, send_to_writer);
+        let summary = decode_input(conversion, &input, context.contract, &mut normalizer);
         let summary = summary.map_err(|error| match error {
-            decode::Error::Unreadable(reason) => blame(unreadable(io::Error::other(reason))),
-            source => blame(Error::Decode {
+            decode::Error::Unreadable(reason) => {
+                unless_changed(unreadable(io::Error::other(reason)))
+            }
+            source => unless_changed(Error::Decode {
                 path: path(),
                 source,
             }),
         })?;
         let findings = normalizer.finish_stream();
         let mut findings = findings.map_err(|source| {
-            blame(Error::Quarantined {
+            unless_changed(Error::Quarantined {
                 path: path(),
                 source,
             })
         })?;
         findings.left_to_calamine = summary.reader.left_to_calamine();
-        // As above.
-        let _ = tell.send(Told::Accepted);
-        drop(tell);
+        // As above: if the writing thread has ended, its result says why.
+        let _ = to_writer.send(WriterMessage::Accepted);
+        drop(to_writer);
         let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let source_sha256 = written.map_err(blame)?;
-        input.check_same().map_err(unreadable)?;
-        fs::rename(&beside.0, &conversion.output).map_err(|error| unwritable(error.into()))?;
+        let source_sha256 = written.map_err(unless_changed)?;
+        input.check_unchanged().map_err(unreadable)?;
+        fs::rename(&scratch.0, &conversion.output).map_err(|error| unwritable(error.into()))?;
         let sheets = summary.sheets.into_iter().map(|sheet| sheet.name);
         let ignored = summary.ignored.into_iter();
-        Ok(Report {
+        Ok(ConversionReport {
             source_sha256,
             sheets: sheets.collect(),
             ignored_sheets: ignored.map(|sheet| (sheet.name, sheet.reason)).collect(),
@@ -193,14 +198,14 @@ pub fn file(conversion: &Conversion) -> Result<Report, Error> {
     })
 }
 
-fn read(
+fn decode_input(
     conversion: &Conversion,
-    input: &Input,
+    input: &InputFile,
     contract: &Contract,
     sink: &mut Normalizer<'_>,
 ) -> Result<decode::DecodeSummary, decode::Error> {
     if conversion.dataset.is_report() {
-        let bytes = input.whole();
+        let bytes = input.read_all();
         let bytes = bytes.map_err(|error| decode::Error::Unreadable(error.to_string()))?;
         return decode::report(&bytes, contract, sink);
     }
@@ -214,13 +219,13 @@ fn read(
     )
 }
 
-fn context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
+fn conversion_context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
     Context {
         contract: Contract::of(dataset),
         time_zone: zone.clone(),
         tenant_zone: zone.clone(),
         lineage,
-        // Rows are stamped where they are written, which is where the source is hashed.
+        // The stamp is set by the writing thread, which also hashes the source.
         stamp: Stamp::default(),
         buckets: None,
         top_user_duration: DurationUnit::Minutes,
@@ -228,16 +233,18 @@ fn context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
     }
 }
 
-/// The file that is converted. It is read twice, once for its rows and once for its hash, so it must stay as it is.
-struct Input {
+/// The file that is converted. It is read twice, once for its rows and once for its hash, so it
+/// must not change.
+struct InputFile {
     file: File,
     length: usize,
-    /// Seconds and nanoseconds: unlike the time of the last write, nobody can set it.
+    /// Time of the last change (ctime), seconds and nanoseconds. Unlike the time of the last write,
+    /// no program can set it.
     changed: (i64, i64),
 }
 
-impl Input {
-    /// Opens the file; one beyond the limits is not read at all.
+impl InputFile {
+    /// Opens the file. A file beyond the limits is refused before it is read.
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let (metadata, most) = (file.metadata()?, WorkbookLimits::default().container_bytes);
@@ -257,14 +264,14 @@ impl Input {
         })
     }
 
-    /// All bytes.
-    fn whole(&self) -> io::Result<Vec<u8>> {
+    /// All bytes of the file.
+    fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.length];
         self.file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
-    fn check_same(&self) -> io::Result<()> {
+    fn check_unchanged(&self) -> io::Result<()> {
         let now = self.file.metadata()?;
         let changed = (now.ctime(), now.ctime_nsec());
         if (now.len(), changed) == (self.length as u64, self.changed) {
@@ -276,7 +283,7 @@ impl Input {
 
     /// SHA-256 of the file, hex digits.
     fn sha256(&self) -> io::Result<String> {
-        let (mut hash, mut piece) = (Sha256::new(), vec![0; HASHED_AT_ONCE]);
+        let (mut hash, mut piece) = (Sha256::new(), vec![0; HASH_BUFFER_BYTES]);
         let mut at = 0;
         while at < self.length {
             let length = piece.len().min(self.length - at);
@@ -288,10 +295,11 @@ impl Input {
     }
 }
 
-/// A file beside the target, so that nobody sees half a file under the target's name; removed unless it was renamed.
-struct Beside(PathBuf);
+/// A temporary file beside the target, so that nobody sees half a file under the target's name. It
+/// is removed unless it was renamed.
+struct ScratchFile(PathBuf);
 
-impl Beside {
+impl ScratchFile {
     fn of(target: &Path) -> Self {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
@@ -299,31 +307,32 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for ScratchFile {
     fn drop(&mut self) {
-        // There may be nothing to remove.
+        // The file is gone if it was renamed.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Writes the rows to `path`, in the order of the natural key. A table that is not accepted in the end is left as it is.
-fn write(
-    told: Receiver<Told>,
+/// Writes the rows to `path`, in the order of the natural key. If the table is not accepted, the
+/// unfinished file stays.
+fn write_rows(
+    messages: Receiver<WriterMessage>,
     stamp: &Stamp,
     context: &Context,
     path: &Path,
 ) -> Result<(), ParquetError> {
     let constants = ConstantColumns::new(context, stamp, BATCH_ROWS);
-    let mut out = Out::new(context, &constants, path, RUN_ROWS)?;
-    for told in told {
-        match told {
-            Told::Piece(NormalizerOutput::Rows(batch)) => out.push(batch)?,
-            Told::Piece(NormalizerOutput::Restart) => {
-                // The old one first: what it still holds would go into the new one's file.
+    let mut out = SortedOutput::new(context, &constants, path, RUN_ROWS)?;
+    for message in messages {
+        match message {
+            WriterMessage::Output(NormalizerOutput::Rows(batch)) => out.push(batch)?,
+            WriterMessage::Output(NormalizerOutput::Restart) => {
+                // Drop the old one first: bytes that it still holds would go into the new file.
                 drop(out);
-                out = Out::new(context, &constants, path, RUN_ROWS)?;
+                out = SortedOutput::new(context, &constants, path, RUN_ROWS)?;
             }
-            Told::Accepted => {
+            WriterMessage::Accepted => {
                 out.finish()?;
                 break;
             }
@@ -332,18 +341,18 @@ fn write(
     Ok(())
 }
 
-/// The file while it is written, rows in their order.
-struct Target<'a> {
+/// The output while it is written. Takes rows in their final order.
+struct OutputFile<'a> {
     constants: &'a ConstantColumns,
     path: &'a Path,
     writer: FileWriter,
-    /// Batches that were written.
+    /// Number of batches that were written.
     batches: usize,
-    /// Puts on disk what was written, so that the end need not wait for all of it.
+    /// A thread that writes to disk what there is, so that the end does not wait for all of it.
     flushing: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> OutputFile<'a> {
     fn new(
         contract: &'static Contract,
         constants: &'a ConstantColumns,
@@ -361,13 +370,13 @@ impl<'a> Target<'a> {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         self.writer.write(&self.constants.complete(batch))?;
         self.batches += 1;
-        if self.batches.is_multiple_of(FLUSHED_AT_ONCE) {
+        if self.batches.is_multiple_of(BATCHES_PER_FLUSH) {
             self.flush()?;
         }
         Ok(())
     }
 
-    /// Starts to flush, unless that is still under way.
+    /// Starts to flush, unless a flush is still running.
     fn flush(&mut self) -> io::Result<()> {
         if self.flushing.as_ref().is_some_and(|at| !at.is_finished()) {
             return Ok(());
@@ -378,7 +387,8 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// A failed flush is told once, to whoever flushed: so each is asked how it went.
+    /// Waits for the flush and returns its result. The system reports a failure only once, so every
+    /// result must be checked.
     fn end_flushing(&mut self) -> io::Result<()> {
         let Some(flushing) = self.flushing.take() else {
             return Ok(());
@@ -386,7 +396,7 @@ impl<'a> Target<'a> {
         flushing.join().unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Completes the file; it is on disk then.
+    /// Completes the file and writes it to disk.
     fn finish(mut self) -> Result<Written, ParquetError> {
         self.end_flushing()?;
         let written = self.writer.finish()?;
@@ -395,17 +405,17 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The file while it is written, rows in any order.
-struct Out<'a> {
+/// The output while it is written. Takes rows in any order.
+struct SortedOutput<'a> {
     contract: &'static Contract,
     sorter: Sorter,
-    target: Target<'a>,
-    /// Whether rows were written as they came.
+    target: OutputFile<'a>,
+    /// Whether rows were written directly, without sorting.
     has_rows: bool,
     is_in_order: bool,
 }
 
-impl<'a> Out<'a> {
+impl<'a> SortedOutput<'a> {
     fn new(
         context: &Context,
         constants: &'a ConstantColumns,
@@ -417,7 +427,7 @@ impl<'a> Out<'a> {
         Ok(Self {
             contract,
             sorter: Sorter::new(schema, contract.key_columns(), path, run_rows)?,
-            target: Target::new(contract, constants, path)?,
+            target: OutputFile::new(contract, constants, path)?,
             has_rows: false,
             is_in_order: true,
         })
@@ -432,34 +442,35 @@ impl<'a> Out<'a> {
             Pushed::Waiting => Ok(()),
             Pushed::Kept => {
                 if std::mem::replace(&mut self.is_in_order, false) && self.has_rows {
-                    self.take_back()?;
+                    self.reopen_as_run()?;
                 }
                 Ok(())
             }
         }
     }
 
-    /// The rows that were written are one run among others.
-    fn take_back(&mut self) -> Result<(), ParquetError> {
-        let Target {
+    /// Turns the rows that were written directly into one sorted run among others, and starts the
+    /// output anew.
+    fn reopen_as_run(&mut self) -> Result<(), ParquetError> {
+        let OutputFile {
             constants, path, ..
         } = self.target;
         let mut first = path.as_os_str().to_owned();
         first.push(".first");
-        let first = Beside(PathBuf::from(first));
+        let first = ScratchFile(PathBuf::from(first));
         fs::rename(path, &first.0)?;
-        let next = Target::new(self.contract, constants, path)?;
+        let next = OutputFile::new(self.contract, constants, path)?;
         let mut written = std::mem::replace(&mut self.target, next);
         written.end_flushing()?;
         written.writer.finish()?;
         let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&first.0)?)?
             .with_batch_size(BATCH_ROWS)
             .build()?;
-        let reduce = normalize::ReadColumns::new(self.contract);
+        let read_columns = normalize::ReadColumns::new(self.contract);
         self.sorter.give_back(Box::new(rows.map(move |batch| {
-            // The file lives as long as its reader.
+            // Keeps the file until its reader is done.
             let _ = &first;
-            Ok::<_, ArrowError>(reduce.select(&batch?))
+            Ok::<_, ArrowError>(read_columns.select(&batch?))
         })));
         Ok(())
     }
@@ -487,10 +498,11 @@ mod tests {
     }
 
     fn meetings() -> Context {
-        context(Dataset::MeetingList, &TimeZone::UTC, Lineage::default())
+        conversion_context(Dataset::MeetingList, &TimeZone::UTC, Lineage::default())
     }
 
-    /// Hands meetings over whose numbers are given: some recur, some have no end, no number or too many columns.
+    /// Passes rows of meetings with the given numbers to `sink`. Some recur. Some have no end, no
+    /// number or too many columns.
     fn hand_over(numbers: &[usize], sink: &mut dyn RowSink) {
         let contract = Contract::of(Dataset::MeetingList);
         let texts = ["会议ID", "会议开始时间", "会议结束时间", "会议主题", "更多"];
@@ -533,16 +545,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a");
         fs::write(&path, "one").expect("written");
-        let input = Input::open(&path).expect("opened");
-        input.check_same().expect("the same");
+        let input = InputFile::open(&path).expect("opened");
+        input.check_unchanged().expect("the same");
         let before = fs::metadata(&path).expect("there").modified();
-        // Longer than the file system's clock takes to tick.
+        // Longer than a tick of the file system's clock.
         std::thread::sleep(std::time::Duration::from_millis(50));
-        // As long as before, and as old as before for whoever looks at the time of the last write.
+        // The new text is as long as the old one, and the time of the last write is set back below.
         fs::write(&path, "two").expect("written");
         let file = File::options().write(true).open(&path).expect("opened");
         file.set_modified(before.expect("a time")).expect("set");
-        input.check_same().expect_err("changed");
+        input.check_unchanged().expect_err("changed");
     }
 
     #[test]
@@ -551,21 +563,21 @@ mod tests {
         let (path, other) = (folder.path().join("a"), folder.path().join("b"));
         fs::write(&path, "one").expect("written");
         fs::write(&other, "other").expect("written");
-        let input = Input::open(&path).expect("opened");
+        let input = InputFile::open(&path).expect("opened");
         fs::rename(&other, &path).expect("renamed");
-        assert_eq!(input.whole().expect("read"), b"one");
+        assert_eq!(input.read_all().expect("read"), b"one");
         assert_eq!(input.sha256().expect("read"), hex(&Sha256::digest("one")));
     }
 
     #[test]
     fn what_is_no_regular_file_is_not_read() {
         for path in ["/dev/zero", "/"] {
-            let refused = Input::open(Path::new(path)).err().expect("refused");
+            let refused = InputFile::open(Path::new(path)).err().expect("refused");
             assert!(refused.to_string().contains("no regular file"), "{refused}");
         }
     }
 
-    /// The simple way: everything in memory, sorted there.
+    /// The simple way: everything is sorted in memory.
     fn simply(numbers: &[usize]) -> Written {
         let context = meetings();
         let mut normalizer = Normalizer::new(&context);
@@ -580,7 +592,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a");
         let constants = ConstantColumns::new(&context, &context.stamp, BATCH_ROWS);
-        let new = || Out::new(&context, &constants, &path, run_rows).expect("a file");
+        let new = || SortedOutput::new(&context, &constants, &path, run_rows).expect("a file");
         let mut out = new();
         let mut normalizer = Normalizer::streaming(&context, |piece| match piece {
             NormalizerOutput::Rows(batch) => out.push(batch).expect("written"),

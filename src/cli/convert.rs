@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use crate::convert::{self, Conversion, Error, Report};
+use crate::convert::{self, Conversion, ConversionReport, Error};
 use crate::dataset::Dataset;
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
@@ -195,7 +195,7 @@ fn print_problem(args: &Args, problem: &str, findings: Option<&Findings>) {
     eprintln!("meetlake convert: {}\n{details}", harmless(problem));
 }
 
-fn print_report(args: &Args, report: &Report) {
+fn print_report(args: &Args, report: &ConversionReport) {
     if args.json {
         let out = args.out.display().to_string();
         let report = json!({ "out": out, "report": report });
