@@ -1,7 +1,8 @@
 //! Contracts: the typed, versioned columns of every dataset, as users build on them.
 //!
-//! A contract names each column, its type, where its value comes from and under which headers a workbook may carry it. Everything else
-//! follows from it: the Arrow schema, the sort order, the match of a header row, and the data dictionary in the README.
+//! A contract gives each column a name, a type, the source of its value, and the headers under
+//! which a workbook may have it. From it follow the Arrow schema, the sort order, how a header row
+//! is recognised, and the data dictionary in the README.
 
 mod meeting_list;
 mod participant_list;
@@ -16,18 +17,18 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use crate::dataset::Dataset;
 
-/// Version of all contracts; stamped into every row and every manifest.
+/// Version of all contracts. It is written into every row and every manifest.
 pub const VERSION: i32 = 1;
 
-/// Lineage columns, which every dataset carries behind its own, in this order.
+/// Lineage columns. Every dataset has them after its own columns, in this order.
 pub mod lineage {
-    /// Key of the task that brought the row: string.
+    /// Key of the task that fetched the row: string.
     pub const TASK_KEY: &str = "_task_key";
-    /// Feishu's id of the export task: string; null for reports.
+    /// Feishu's id of the export task: string. Null for reports.
     pub const EXPORT_ID: &str = "_export_id";
     /// SHA-256 of the source bytes: 64 hex digits.
     pub const SOURCE_SHA256: &str = "_source_sha256";
-    /// 1-based sheet row, or the index in a JSON list: int64.
+    /// 1-based row of the sheet, or 0-based index in a JSON list: int64.
     pub const SOURCE_ROW: &str = "_source_row";
     /// Start of the task's window.
     pub const WINDOW_START: &str = "_window_start";
@@ -37,22 +38,23 @@ pub mod lineage {
     pub const EXTRACTED_AT: &str = "_extracted_at";
     /// [`super::VERSION`] at the time of writing: int32.
     pub const CONTRACT_VERSION: &str = "_contract_version";
-    /// Columns that no contract knows and cells that did not parse, by header: map of string to string; personal.
+    /// Cells of unknown columns and cells that did not parse, by header: map of string to string.
+    /// Personal data.
     pub const EXTRA: &str = "_extra";
 }
 
-/// Type of a column, and with it how its cells are read.
+/// Type of a column. It decides how cells are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// Text as it came, never trimmed.
     Text,
-    /// An id: text, and never read through a floating-point number.
+    /// An id: text that is never read through a floating-point number.
     Id,
     /// An instant, `timestamp(µs, UTC)`.
     Time,
     /// A civil date.
     Date,
-    /// A duration in whole seconds, int64; `HH:MM:SS` in sheets.
+    /// A duration in whole seconds, int64. Sheets have `HH:MM:SS`.
     DurationS,
     /// A count or another whole number, int64.
     Integer,
@@ -60,26 +62,27 @@ pub enum ColumnKind {
     SmallInteger,
     /// `是`/`否`, yes/no or a boolean.
     Bool,
-    /// float64 in kbps; `50kbps`, `1.2Mbps` in sheets.
+    /// A bit rate in kbps, float64. Sheets have `50kbps` or `1.2Mbps`.
     Kbps,
-    /// float64 in milliseconds; `5ms` in sheets.
+    /// A duration in milliseconds, float64. Sheets have `5ms`.
     Milliseconds,
-    /// float64 in percent; `2%` is 2.0.
+    /// A percentage, float64. `2%` is 2.0.
     Percent,
-    /// One of a fixed list of stable values; source texts are folded like headers before they are compared.
+    /// One of a fixed list of stable values. Texts of the source are folded like headers before
+    /// they are compared.
     Enum(&'static [EnumValue]),
 }
 
-/// One value of an enumeration, and the texts (or numbers as text) that mean it.
+/// One value of an enumeration, and the texts that mean it. Numbers are given as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnumValue {
     /// The stable English value in the lake.
     pub value: &'static str,
-    /// Texts seen or documented for it.
+    /// Texts that were seen or are documented for it.
     pub texts: &'static [&'static str],
 }
 
-/// What an unknown enumeration text becomes; the text itself lands in `_extra`.
+/// Value for an unknown text of an enumeration. The text itself goes to `_extra`.
 pub const OTHER: &str = "other";
 
 /// Where a column's value comes from.
@@ -89,18 +92,18 @@ pub enum ColumnSource {
     Sheet,
     /// The task: a field of [`crate::task::Lineage`] with the column's name.
     Task,
-    /// Computed from the row: `rank`, and the `date` of a daily report.
+    /// Computed from the row. These are `rank` and the `date` of a daily report.
     Derived,
 }
 
 /// A column's part in the natural key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// None.
+    /// Not part of the key.
     No,
-    /// Part of the key, may be null (**K**).
+    /// Part of the key. May be null (**K**).
     Part,
-    /// Part of the key, and a row without it is quarantined (**K!**).
+    /// Part of the key. A row without it is quarantined (**K!**).
     Required,
 }
 
@@ -113,7 +116,8 @@ pub struct Column {
     pub kind: ColumnKind,
     /// Where the value comes from.
     pub source: ColumnSource,
-    /// Headers under which a sheet may carry it: documented, observed, English. Compared after folding.
+    /// Headers under which a sheet may have it: documented, observed and English ones. Compared
+    /// after folding.
     pub headers: Vec<String>,
     /// Part in the natural key.
     pub key: Key,
@@ -182,11 +186,12 @@ impl Column {
 /// The columns of one dataset.
 #[derive(Debug)]
 pub struct Contract {
-    /// Whose columns.
+    /// The dataset.
     pub dataset: Dataset,
     /// The dataset's own columns, in the order of the file.
     pub columns: Vec<Column>,
-    /// The time or date column that decides in which `dt` a row lies; `None` for `top_user`, whose day is its window's.
+    /// The time or date column that gives a row its `dt`. `None` for `top_user`, whose day is that
+    /// of its window.
     pub partition_column: Option<&'static str>,
     schema: SchemaRef,
     by_header: HashMap<String, usize>,
@@ -236,14 +241,15 @@ impl Contract {
         }
     }
 
-    /// All columns of a file: the dataset's own, then the lineage columns, then `_extra`. Every column is nullable, so that a policy can
-    /// drop values without changing the schema.
+    /// Schema of a file: the dataset's own columns, then the lineage columns, which end with
+    /// `_extra`. Every column is nullable, so that a policy can drop values without changing the
+    /// schema.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    /// Names of the natural key's columns, in the order in which rows are sorted.
+    /// Names of the natural key's columns, in sort order.
     pub fn key_columns(&self) -> impl Iterator<Item = &str> {
         self.columns
             .iter()
@@ -251,13 +257,14 @@ impl Contract {
             .map(|column| column.name.as_str())
     }
 
-    /// Index of the column that a sheet carries under `header`, compared after [`fold`].
+    /// Index of the column that a sheet has under `header`, compared after [`fold`].
     #[must_use]
     pub fn column_of_header(&self, header: &str) -> Option<usize> {
         self.by_header.get(&fold(header)).copied()
     }
 
-    /// Indexes of the columns without which a row of a sheet is no row: required by the key and not known from the task.
+    /// Indexes of the columns that every sheet must have: required by the key, and not known from
+    /// the task.
     pub fn required_in_sheet(&self) -> impl Iterator<Item = usize> {
         self.columns
             .iter()
@@ -301,8 +308,9 @@ fn lineage_fields() -> Vec<Field> {
     ]
 }
 
-/// A header (or an enumeration text) as it is compared: no byte-order mark, full-width forms as half-width, all kinds of blanks removed,
-/// lower case. `会议 ID`, ` 会议ID` and `会议ＩＤ` fold alike; so do `Phone Number` and `phonenumber`.
+/// Folds a header or a text of an enumeration for comparison: removes the byte-order mark and all
+/// kinds of blanks, and turns full-width forms into half-width ones and capitals into lower case.
+/// `会议 ID`, ` 会议ID` and `会议ＩＤ` fold alike. So do `Phone Number` and `phonenumber`.
 #[must_use]
 pub fn fold(text: &str) -> String {
     text.chars()
@@ -325,6 +333,19 @@ pub fn fold(text: &str) -> String {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    /// How to look up a column: by its name in the lake, or by a header of a sheet.
+    #[test]
+    fn a_column_is_found_by_name_and_by_header() {
+        let contract = Contract::of(Dataset::MeetingList);
+        let by_name = contract.column("meeting_no").expect("a column");
+        assert_eq!(by_name.kind, ColumnKind::Id);
+        assert_eq!(by_name.key, Key::Required);
+
+        let index = contract.column_of_header(" 会议 ID").expect("a header");
+        assert_eq!(contract.columns[index].name, "meeting_no");
+        assert_eq!(contract.column_of_header("no such header"), None);
+    }
 
     #[test]
     fn headers_fold_alike() {

@@ -1,41 +1,43 @@
-//! The parsed form of a workbook or of a report's list: a header, then rows of untyped cells, handed over one by one.
+//! The parsed form of a workbook or of a report's list: a header, then rows of untyped cells, one
+//! by one.
 //!
-//! `decode` produces it and `normalize` consumes it; neither knows the other, and no table is ever held in memory as a whole. Another
-//! reader can stand behind the same trait and be compared with the first.
+//! `decode` produces tables and `normalize` consumes them. Neither knows the other. No table has to
+//! be in memory as a whole. Several readers can use the same trait, so that their rows can be
+//! compared.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// One cell as the source has it, untyped beyond what the file format itself says.
+/// One cell as the source has it. Its only type is the one of the file format.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell<'a> {
-    /// Nothing there.
+    /// No value.
     Empty,
-    /// Text, possibly empty, never trimmed.
+    /// Text. It may be empty and is never trimmed.
     Text(Cow<'a, str>),
-    /// A number without a date format; may be NaN or infinite.
+    /// A number without a date format. It may be NaN or infinite.
     Number(f64),
     /// A boolean cell.
     Bool(bool),
     /// A number with a date or time format: days since the workbook's epoch.
     Date {
-        /// Days, with the time of day as fraction.
+        /// Days. The fraction is the time of day.
         days: f64,
-        /// Whether the epoch is 1904-01-01 and not 1900-01-00.
+        /// Whether the epoch is 1904-01-01 instead of 1900-01-00.
         is_1904: bool,
     },
-    /// A number with an elapsed-time format (`[h]:mm:ss`): days.
+    /// A number with a format for elapsed time (`[h]:mm:ss`), in days.
     Elapsed {
-        /// Days, with the rest as fraction.
+        /// Days, with a fraction.
         days: f64,
     },
-    /// A formula's error (`#N/A`).
+    /// A formula's error, such as `#N/A`.
     Error(&'static str),
 }
 
 impl Cell<'_> {
-    /// Whether there is nothing in it: no cell, or empty text.
+    /// Whether the cell has no value or an empty text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
@@ -51,31 +53,33 @@ impl Cell<'_> {
 pub struct Header {
     /// Name of the sheet, or path of the list in its JSON document.
     pub sheet: String,
-    /// 1-based row of the header; `None` for a list, whose rows are counted from 0.
+    /// 1-based row of the header. `None` for a list, whose rows are counted from 0.
     pub row: Option<u32>,
-    /// The columns, from the sheet's first one; without gaps, so that the position is the sheet's column.
+    /// All columns from the sheet's first one on. There are no gaps, so the index is the column in
+    /// the sheet.
     pub columns: Vec<HeaderColumn>,
 }
 
 /// One column of a header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderColumn {
-    /// The text as it came; empty where the header row has none.
+    /// The text as it came. Empty if the header row has none.
     pub text: String,
-    /// Index of the column of the contract that it names.
+    /// Index of the contract's column that it names, if any.
     pub column: Option<usize>,
 }
 
-/// What takes a table, row by row.
+/// Takes a table, row by row.
 pub trait RowSink {
-    /// A sheet (or list) whose header was recognised begins; the rows that follow are its own.
+    /// Begins a sheet or list whose header was recognised. The rows that follow belong to it.
     fn sheet(&mut self, header: &Header);
 
-    /// The next row: its 1-based number in the sheet (0-based index in a list) and its cells, in the positions of the header. There may be
-    /// fewer cells than the header has columns, and more.
+    /// Takes the next row: its 1-based number in the sheet (or 0-based index in a list) and its
+    /// cells, at the positions of the header. There may be fewer or more cells than the header has
+    /// columns.
     fn row(&mut self, number: u32, cells: &[Cell<'_>]);
 
-    /// Forgets all sheets and rows: another reader begins again.
+    /// Forgets all sheets and rows, because another reader starts from the beginning.
     fn restart(&mut self);
 }
 

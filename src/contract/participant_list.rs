@@ -1,4 +1,5 @@
-//! Columns of `participant_list` (API reference, 4.3). The sheet names no meeting: that comes from the task.
+//! Columns of `participant_list` (API reference, 4.3). The sheet has no column for the meeting,
+//! which comes from the task.
 
 use super::{Column, ColumnKind};
 

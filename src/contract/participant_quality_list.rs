@@ -1,4 +1,5 @@
-//! Columns of `participant_quality_list` (API reference, 4.4). The sheet names no participant: that comes from the task.
+//! Columns of `participant_quality_list` (API reference, 4.4). The sheet has no column for the
+//! participant, who comes from the task.
 
 use super::{Column, ColumnKind};
 
@@ -11,7 +12,8 @@ const MEDIA: [(&str, &str, &str); 3] = [
 /// Infix in the lake, the direction in Chinese, the direction in English.
 const DIRECTIONS: [(&str, &str, &str); 2] =
     [("recv", "接收", "receiver"), ("send", "发送", "sender")];
-/// Suffix in the lake, type, the metric in Chinese, the metric in English (`birate` is the vendor's spelling).
+/// Suffix in the lake, type, the metric in Chinese and in English (`birate` is the vendor's
+/// spelling).
 const METRICS: [(&str, ColumnKind, &str, &[&str], &str); 5] = [
     (
         "bitrate_kbps",

@@ -1,4 +1,4 @@
-//! Columns of the two reports; their "headers" are the field names of the JSON lists.
+//! Columns of the two reports. Their "headers" are the field names of the JSON lists.
 
 use super::{Column, ColumnKind, EnumValue};
 
