@@ -22,7 +22,6 @@ pub mod status;
 pub mod validate;
 pub mod verify;
 
-use std::collections::HashSet;
 use std::io::{self, Stdout, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,11 +55,12 @@ pub struct Common {
         short,
         global = true,
         value_name = "FILE",
-        default_value = "meetlake.toml",
+        default_value = config::FILE_NAME,
         env = "MEETLAKE_CONFIG"
     )]
     pub config: PathBuf,
-    /// What is logged to standard error: error, warn, info, debug, or a filter such as `meetlake=debug`.
+    /// What is logged to standard error: error, warn, info, debug, or a filter such as
+    /// `meetlake=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "MEETLAKE_LOG")]
     pub log: Option<String>,
     /// Log as JSON, one object a line.
@@ -70,16 +70,20 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show everything: a week of a simulated company through the whole pipeline into a local folder.
+    /// Show everything: a week of a simulated company through the whole pipeline into a local
+    /// folder.
     #[cfg(feature = "simulator")]
     Demo(demo::Args),
     /// Write a commented configuration and job files to start from.
     Init(init::Args),
-    /// Check the configuration and the jobs without any connection, and show when each job fires next.
+    /// Check the configuration and the jobs without any connection, and show when each job fires
+    /// next.
     Validate(validate::Args),
-    /// Check the live side, read-only: token, scopes, role, bucket, clock; names the cause and the fix.
+    /// Check the live side, read-only: token, scopes, role, bucket, clock; names the cause and the
+    /// fix.
     Doctor(doctor::Args),
-    /// Show the windows, tasks and API calls that a run would need, and the time they take; calls nobody.
+    /// Show the windows, tasks and API calls that a run would need, and the time they take; calls
+    /// nobody.
     Plan(plan::Args),
     /// Export everything that is due, now.
     Run(run::RunArgs),
@@ -91,9 +95,11 @@ enum Verb {
     Serve(serve::Args),
     /// Show which days are in the lake, and what needs attention.
     Status(status::Args),
-    /// Prove the lake: every object, manifest and original against its record, and all of them against the ledger; calls nobody.
+    /// Prove the lake: every object, manifest and original against its record, and all of them
+    /// against the ledger; calls nobody.
     Verify(verify::Args),
-    /// Make partitions again from the archived originals, after a fix or a lost object; calls nobody.
+    /// Make partitions again from the archived originals, after a fix or a lost object; calls
+    /// nobody.
     Replay(replay::Args),
     /// List what cut-off publishes left in the lake, and delete it when told to.
     Orphans(orphans::Args),
@@ -129,16 +135,17 @@ pub fn main() -> ExitCode {
         "error"
     };
     let format = if cli.common.log_json {
-        telemetry::Format::Json
+        telemetry::LogFormat::Json
     } else {
-        telemetry::Format::Compact
+        telemetry::LogFormat::Compact
     };
     if let Err(error) = telemetry::start(cli.common.log.as_deref().unwrap_or(default), format) {
         eprintln!("error: --log: {error}");
         return Code::Usage.into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
-        // Decoding and merging are bounded by cores; more threads would only give the allocator more arenas to keep.
+        // Decoding and merging are bounded by cores; more threads would only give the allocator
+        // more arenas to keep.
         .max_blocking_threads(3)
         .enable_all()
         .build()
@@ -150,7 +157,7 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|error| {
-        eprintln!("error: {}", telemetry::harmless(&describe(&error)));
+        eprintln!("error: {}", crate::text::harmless(&describe(&error)));
         exit_for(&error)
     });
     // A decoder that hangs must not keep the process.
@@ -161,7 +168,8 @@ pub fn main() -> ExitCode {
 /// As a shell reports a program that a closed pipe ended.
 const PIPE_CLOSED: i32 = 141;
 
-/// A reader such as `head` may stop reading; that is no reason for a backtrace. (Restoring the signal's default would need `unsafe`.)
+/// A reader such as `head` may stop reading; that is no reason for a backtrace. (Restoring the
+/// signal's default would need `unsafe`.)
 fn end_quietly_on_closed_pipes() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -173,7 +181,8 @@ fn end_quietly_on_closed_pipes() {
     }));
 }
 
-/// Standard output that ends the process in the same way, for verbs that write to whatever they are given.
+/// Standard output that ends the process in the same way, for verbs that write to whatever they are
+/// given.
 struct Output(Stdout);
 
 impl Write for Output {
@@ -229,21 +238,6 @@ async fn dispatch(cli: Cli) -> Result<Code> {
     }
 }
 
-/// The causes that a person was told already: many days may wait for one thing.
-#[derive(Debug, Default)]
-struct Told(HashSet<String>);
-
-impl Told {
-    /// The cause, or that it is one of those before.
-    fn once<'c>(&mut self, cause: &'c str) -> &'c str {
-        if self.0.insert(cause.to_owned()) {
-            cause
-        } else {
-            "the same cause"
-        }
-    }
-}
-
 /// An error with its causes, each said once: some texts hold their cause already.
 fn describe(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
@@ -271,7 +265,7 @@ fn exit_for(error: &anyhow::Error) -> Code {
             return Code::Storage;
         }
     }
-    if pipeline::storage_cause(error).is_some() {
+    if pipeline::storage_failure(error).is_some() {
         return Code::Storage;
     }
     Code::Unexpected
@@ -311,7 +305,8 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Begins to listen; make it before anything is announced that somebody may answer with a signal.
+    /// Begins to listen; make it before anything is announced that somebody may answer with a
+    /// signal.
     ///
     /// # Errors
     /// When signals cannot be listened to.
@@ -353,77 +348,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
-/// A table with a header, as a person reads it.
-#[must_use]
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    use comfy_table::{CellAlignment, Table};
-    use comfy_table::{LineStyle, TableStyle};
-    let line = LineStyle::none().fill('─').junction('─');
-    let mut table = Table::new();
-    table
-        .load_style(TableStyle::new().header_separator(line))
-        .set_header(header.iter().copied());
-    let mut numeric = vec![true; header.len()];
-    for row in rows {
-        for (index, cell) in row.iter().enumerate() {
-            let is_number = cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains('-');
-            if let Some(numeric) = numeric.get_mut(index) {
-                *numeric &= is_number;
-            }
-        }
-        table.add_row(row);
-    }
-    for (index, numeric) in numeric.into_iter().enumerate() {
-        if let Some(column) = table.column_mut(index).filter(|_| numeric) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.to_string()
-}
-
-/// A count with thousands separators: `12,345`.
-#[must_use]
-pub fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A length with a unit: `512 B`, `1.2 MB`.
-#[must_use]
-pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if n < 1000 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64;
-    let mut unit = "B";
-    for larger in UNITS {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1000.0;
-        unit = larger;
-    }
-    format!("{value:.1} {unit}")
-}
-
-/// A time span for people: `45 s`, `12 min`, `3 h 20 min`.
-#[must_use]
-pub fn span(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds.div_ceil(60)),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,22 +355,6 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn numbers_and_lengths_are_easy_to_read() {
-        assert_eq!(
-            [number(0), number(999), number(1000), number(1_234_567)],
-            ["0", "999", "1,000", "1,234,567"]
-        );
-        assert_eq!(
-            [bytes(999), bytes(1000), bytes(999_950), bytes(12_340_000)],
-            ["999 B", "1.0 kB", "1.0 MB", "12.3 MB"]
-        );
-        assert_eq!(
-            [span(59), span(600), span(12_000)],
-            ["59 s", "10 min", "3 h 20 min"]
-        );
     }
 
     #[test]

@@ -1,28 +1,35 @@
 //! What time it is, and waiting.
 //!
-//! Everything asks a [`Clock`], never the operating system, so that `demo` can live through a week in seconds and a test can stand still.
-//! A clock knows nothing of zones: civil dates are [`crate::window`]'s business.
+//! All code asks a [`Clock`], never the operating system, so that `demo` can run a week in seconds
+//! and a test can stop time. A clock knows nothing of zones; [`crate::window`] handles civil dates.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A source of instants and of waiting; cheap to clone, clones share one time line.
+/// Gives the time and waits. Cheap to clone; clones share one time line.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Kind>);
+pub struct Clock(Arc<TimeSource>);
 
 #[derive(Debug)]
-enum Kind {
+enum TimeSource {
     /// The machine's clock.
     System,
     /// Starts at a fixed instant and runs `speed` times as fast as the machine's monotonic clock.
+    #[cfg_attr(
+        not(feature = "simulator"),
+        allow(dead_code, reason = "for simulated companies")
+    )]
     Scaled {
         origin: Timestamp,
         started: Instant,
         speed: f64,
     },
-    /// Moves only when told to; waiting moves it.
+    /// Moves only by waiting or on request.
+    #[cfg(test)]
     Manual(Mutex<Timestamp>),
 }
 
@@ -30,14 +37,18 @@ impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Arc::new(Kind::System))
+        Self(Arc::new(TimeSource::System))
     }
 
     /// A clock that shows `origin` now and runs `speed` times as fast as real time (`speed` > 0).
+    #[cfg_attr(
+        not(feature = "simulator"),
+        allow(dead_code, reason = "for simulated companies")
+    )]
     #[must_use]
     pub fn scaled(origin: Timestamp, speed: f64) -> Self {
         let started = Instant::now();
-        Self(Arc::new(Kind::Scaled {
+        Self(Arc::new(TimeSource::Scaled {
             origin,
             started,
             speed,
@@ -45,22 +56,24 @@ impl Clock {
     }
 
     /// A clock for tests: it stands at `now`, and every wait moves it forward at once.
+    #[cfg(test)]
     #[must_use]
     pub fn manual(now: Timestamp) -> Self {
-        Self(Arc::new(Kind::Manual(Mutex::new(now))))
+        Self(Arc::new(TimeSource::Manual(Mutex::new(now))))
     }
 
     /// The current instant.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Kind::System => Timestamp::now(),
-            Kind::Scaled {
+            TimeSource::System => Timestamp::now(),
+            TimeSource::Scaled {
                 origin,
                 started,
                 speed,
             } => saturating_add(*origin, started.elapsed().mul_f64(*speed)),
-            Kind::Manual(now) => *now
+            #[cfg(test)]
+            TimeSource::Manual(now) => *now
                 .lock()
                 .expect("nothing panics while holding the manual clock"),
         }
@@ -69,16 +82,17 @@ impl Clock {
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         match &*self.0 {
-            Kind::System => tokio::time::sleep(duration).await,
-            Kind::Scaled { speed, .. } => tokio::time::sleep(duration.div_f64(*speed)).await,
-            Kind::Manual(_) => {
+            TimeSource::System => tokio::time::sleep(duration).await,
+            TimeSource::Scaled { speed, .. } => tokio::time::sleep(duration.div_f64(*speed)).await,
+            #[cfg(test)]
+            TimeSource::Manual(_) => {
                 self.advance(duration);
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Waits until this clock shows `instant`; returns at once if it is past.
+    /// Waits until this clock shows `instant`. Returns at once if that is past.
     pub async fn sleep_until(&self, instant: Timestamp) {
         let wait = instant.duration_since(self.now());
         if let Ok(wait) = Duration::try_from(wait) {
@@ -86,18 +100,10 @@ impl Clock {
         }
     }
 
-    /// Real time that passes while this clock moves by `duration`; for deadlines that a library keeps on the machine's clock.
-    #[must_use]
-    pub fn real(&self, duration: Duration) -> Duration {
-        match &*self.0 {
-            Kind::Scaled { speed, .. } => duration.div_f64(*speed),
-            Kind::System | Kind::Manual(_) => duration,
-        }
-    }
-
-    /// Moves a manual clock forward; other clocks move by themselves and ignore it.
+    /// Moves a manual clock forward. Other clocks move by themselves and ignore it.
+    #[cfg(test)]
     pub fn advance(&self, duration: Duration) {
-        if let Kind::Manual(now) = &*self.0 {
+        if let TimeSource::Manual(now) = &*self.0 {
             let mut now = now
                 .lock()
                 .expect("nothing panics while holding the manual clock");

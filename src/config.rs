@@ -1,10 +1,13 @@
-//! The configuration: one TOML file with tenants, lake, ledger and limits, and a folder of job files beside it.
+//! The configuration: one TOML file with tenants, lake, ledger and limits, and a folder of job
+//! files beside it.
 //!
-//! [`load`] reads everything, checks everything and reports every problem at once, by file and line. Nothing else reads the environment,
-//! except for the credentials that the store's own library finds there. Debug output shows no secret.
+//! [`load`] reads everything, checks everything and reports all problems at once, by file and line.
+//! Nothing else reads the environment, except for the store's own library, which finds credentials
+//! there. Debug output shows no secret.
 //!
 //! ```text
-//! meetlake.toml ─► document (sections, fields, places) ─► tenant, job_file ─► rules between jobs ─► Config or Problems
+//! meetlake.toml ─► document (sections, fields) ─► tenant, job_file ─► rules between jobs
+//!     ─► Config or Problems
 //! ```
 
 mod document;
@@ -32,25 +35,23 @@ pub use text::show_duration;
 
 use crate::decode;
 use crate::job::JobSpec;
-use document::{Field, Section, Source};
+use document::{Document, Field, Section};
 use job_file::TenantZones;
 
-/// Name of the file that is looked for when none is given.
+/// The file that is read when none is given.
 pub const FILE_NAME: &str = "meetlake.toml";
 
-/// A configuration or job file is a page or two; a larger one is something else.
+/// A configuration or job file is a page or two. A larger file is something else.
 const LONGEST_FILE_BYTES: u64 = 1 << 20;
 
 /// One column of text has to fit into an Arrow array with 31-bit offsets.
 const LARGEST_TEXT: u64 = 2047 << 20;
-/// Less than this and the process that reads unusual workbooks does not get to its first one.
+/// With less memory, the process that reads unusual workbooks cannot even start on its first one.
 const LEAST_MEMORY: u64 = 256 << 20;
 
 /// Everything that `meetlake.toml` and the job files say, validated.
 #[derive(Debug)]
 pub struct Config {
-    /// The file that was read.
-    pub path: PathBuf,
     /// Where the Parquet goes.
     pub lake: LakeConfig,
     /// The ledger's database.
@@ -65,7 +66,7 @@ pub struct Config {
     pub tenants: BTreeMap<String, TenantConfig>,
     /// The jobs, in the order of their names; at least one.
     pub jobs: Vec<JobSpec>,
-    /// What works but deserves a look, such as a secret file that others can read.
+    /// What works but should be looked at, such as a secret file that others can read.
     pub warnings: Vec<Problem>,
 }
 
@@ -74,7 +75,7 @@ pub struct Config {
 pub struct LakeConfig {
     /// `file://`, `s3://`, `gs://`, `az://` or `memory://`.
     pub url: Url,
-    /// Options of the store by the names of `object_store`; any of them may be a secret.
+    /// Options of the store, named as in `object_store`. Any of them may be a secret.
     pub options: BTreeMap<String, SecretString>,
 }
 
@@ -90,13 +91,16 @@ impl fmt::Debug for LakeConfig {
 /// How much at once, and how much at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
-    /// Calls a minute to each of the six export endpoints; Feishu allows 100. Lower it where another program shares the app.
+    /// Calls a minute to each of the six export endpoints; Feishu allows 100. Lower it if another
+    /// program shares the app.
     pub exports_per_minute: u32,
     /// Calls a minute to rooms and to room levels; Feishu allows 1,000.
     pub rooms_per_minute: u32,
-    /// Calls a minute to each report; Feishu publishes no limit, and without one here its headers are followed.
+    /// Calls a minute to each report. Feishu publishes no limit; without one here, its headers are
+    /// followed.
     pub reports_per_minute: Option<u32>,
-    /// Tasks that are under way at the same time. 128: with 100 submits a minute and exports that take a minute, the quota stays used.
+    /// Tasks that are under way at the same time. With 100 submits a minute and exports that take a
+    /// minute, 128 keep the quota in use.
     pub tasks_in_flight: usize,
     /// What a workbook may cost before it is refused.
     pub workbook: decode::WorkbookLimits,
@@ -117,7 +121,7 @@ impl Default for LimitsConfig {
 /// The web server of `serve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeConfig {
-    /// Where it listens; an address that others can reach only with `allow_public`.
+    /// Where it listens. An address that others can reach needs `allow_public`.
     pub listen: SocketAddr,
 }
 
@@ -140,25 +144,25 @@ pub fn process_environment(name: &str) -> Option<String> {
 /// # Errors
 /// All problems of all files, if there is any.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
-    let findings = RefCell::default();
-    let config = read_config(path, environment, &findings);
-    let Findings { problems, warnings } = findings.into_inner();
+    let diagnostics = RefCell::default();
+    let config = read_config(path, environment, &diagnostics);
+    let Diagnostics { problems, warnings } = diagnostics.into_inner();
     match config {
         Some(config) if problems.is_empty() => Ok(Config { warnings, ..config }),
         _ => Err(Problems::new(problems)),
     }
 }
 
-/// What was found in all files.
+/// The problems and warnings of all files.
 #[derive(Default)]
-struct Findings {
+struct Diagnostics {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
 
-impl Findings {
-    fn take(&mut self, source: Source<'_>) {
-        let (problems, warnings) = source.into_findings();
+impl Diagnostics {
+    fn take(&mut self, document: Document<'_>) {
+        let (problems, warnings) = document.into_diagnostics();
         self.problems.extend(problems);
         self.warnings.extend(warnings);
     }
@@ -167,40 +171,39 @@ impl Findings {
 fn read_config(
     path: &Path,
     environment: Environment<'_>,
-    findings: &RefCell<Findings>,
+    diagnostics: &RefCell<Diagnostics>,
 ) -> Option<Config> {
     let text = read_file(path)
         .inspect_err(|message| {
             let hint = "`meetlake init` writes one";
             let problem = Problem::new(path, Position::START, format!("{message}; {hint}"));
-            findings.borrow_mut().problems.push(problem);
+            diagnostics.borrow_mut().problems.push(problem);
         })
         .ok()?;
-    let source = Source::new(path, &text, environment);
-    let config = read_sections(&source, path, environment, findings);
-    findings.borrow_mut().take(source);
+    let document = Document::new(path, &text, environment);
+    let config = read_sections(&document, path, environment, diagnostics);
+    diagnostics.borrow_mut().take(document);
     config
 }
 
 fn read_sections(
-    source: &Source<'_>,
+    document: &Document<'_>,
     path: &Path,
     environment: Environment<'_>,
-    findings: &RefCell<Findings>,
+    diagnostics: &RefCell<Diagnostics>,
 ) -> Option<Config> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let table = source.parse();
-    let root = source.root(&table);
+    let table = document.parse();
+    let root = document.root(&table);
     root.required("version", |field| field.integer(1..=1));
     let lake = lake(root.required_section("lake"), folder);
     let (ledger_path, spool_path) = ledger(root.section("ledger"), folder);
     let limits = limits(root.section("limits"));
     let serve = serve(root.section("serve"));
     let (tenants, zones) = tenants(root.required_section("tenants"), folder);
-    let jobs = jobs(&root, folder, environment, &zones, findings);
+    let jobs = jobs(&root, folder, environment, &zones, diagnostics);
     root.finish();
     Some(Config {
-        path: path.to_owned(),
         lake: lake?,
         ledger_path,
         spool_path,
@@ -225,7 +228,7 @@ fn lake(section: Section<'_>, folder: &Path) -> Option<LakeConfig> {
     Some(LakeConfig { url: url?, options })
 }
 
-/// The lake's URL; a relative path, or `file:` with one, is a folder beside the configuration.
+/// The lake's URL. A relative path is a folder beside the configuration.
 fn lake_url(text: &str, folder: &Path) -> Result<Url, String> {
     const SCHEMES: [&str; 5] = ["file", "s3", "gs", "az", "memory"];
     let url = match Url::parse(text) {
@@ -274,7 +277,8 @@ fn option(name: &str, field: &Field<'_>) -> Result<SecretString, String> {
         CREDENTIALS.iter().any(|word| lower.contains(word)) && !lower.ends_with("_file");
     if is_credential && !field.raw()?.contains("${") {
         return Err(format!(
-            "is a credential and stands in the file itself; write {name} = \"${{NAME}}\" and set that variable"
+            "is a credential and stands in the file itself; write {name} = \"${{NAME}}\" and set \
+             that variable"
         ));
     }
     field.text().map(SecretString::from)
@@ -356,7 +360,8 @@ fn serve(section: Section<'_>) -> ServeConfig {
     if listen.is_some_and(|listen| !listen.ip().is_loopback()) && !allows_public {
         section.problem(
             "listen",
-            "`listen` is reachable by others, and the status page asks for no password; listen on 127.0.0.1, or add allow_public = true behind a proxy or inside a container",
+            "`listen` is reachable by others, and the status page asks for no password; listen on \
+             127.0.0.1, or add allow_public = true behind a proxy or inside a container",
         );
     }
     section.finish();
@@ -376,13 +381,14 @@ fn tenants(section: Section<'_>, folder: &Path) -> (BTreeMap<String, TenantConfi
     (tenants, zones)
 }
 
-/// Reads every job file of the folder. Problems of the folder are told at the key that names it, those of a file in the file.
+/// Reads every job file of the folder. A problem of the folder is reported at the key that names
+/// it, a problem of a file in that file.
 fn jobs(
     root: &Section<'_>,
     folder: &Path,
     environment: Environment<'_>,
     zones: &TenantZones,
-    findings: &RefCell<Findings>,
+    diagnostics: &RefCell<Diagnostics>,
 ) -> Vec<JobSpec> {
     let read = |field: &Field<'_>| field.parse(|name| job_files(&folder.join(name)));
     let in_default_folder = || {
@@ -392,14 +398,17 @@ fn jobs(
     };
     let files = root.optional_or("jobs", read, in_default_folder);
     let files = files.unwrap_or_default();
-    let mut findings = findings.borrow_mut();
+    let mut diagnostics = diagnostics.borrow_mut();
     let drafts: Vec<_> = files
         .iter()
-        .filter_map(|file| read_job(file, environment, zones, &mut findings))
+        .filter_map(|file| read_job(file, environment, zones, &mut diagnostics))
         .collect();
     let between = job_file::check_together(&drafts, files.len());
-    findings.problems.extend(between);
-    drafts.into_iter().map(job_file::Draft::into_spec).collect()
+    diagnostics.problems.extend(between);
+    drafts
+        .into_iter()
+        .map(job_file::JobDraft::into_spec)
+        .collect()
 }
 
 /// The job files of a folder, in the order of their names; an error if there is none.
@@ -424,18 +433,18 @@ fn read_job<'p>(
     file: &'p Path,
     environment: Environment<'_>,
     zones: &TenantZones,
-    findings: &mut Findings,
-) -> Option<job_file::Draft<'p>> {
+    diagnostics: &mut Diagnostics,
+) -> Option<job_file::JobDraft<'p>> {
     let text = read_file(file)
         .inspect_err(|message| {
-            findings
+            diagnostics
                 .problems
                 .push(Problem::new(file, Position::START, message.as_str()));
         })
         .ok()?;
-    let source = Source::new(file, &text, environment);
-    let draft = job_file::read(&source, file, zones);
-    findings.take(source);
+    let document = Document::new(file, &text, environment);
+    let draft = job_file::read(&document, file, zones);
+    diagnostics.take(document);
     draft
 }
 
@@ -484,7 +493,7 @@ mod tests {
             load(&self.0.path().join(FILE_NAME), &environment)
         }
 
-        /// The problems with the folder's own path cut away.
+        /// The problems without the path of the folder.
         fn problems(&self) -> String {
             let problems = self.load().expect_err("a configuration with problems");
             let folder = format!("{}/", self.0.path().display());
@@ -496,7 +505,8 @@ mod tests {
         name.starts_with("SET_").then(|| CANARY.to_owned())
     }
 
-    const TENANT: &str = "version = 1\nlake.url = 'memory:///'\n[tenants.acme]\nhost = 'feishu'\napp_id = 'cli_1'\napp_secret = '${SET_SECRET}'\n";
+    const TENANT: &str = "version = 1\nlake.url = 'memory:///'\n[tenants.acme]\nhost = 'feishu'\n\
+                          app_id = 'cli_1'\napp_secret = '${SET_SECRET}'\n";
     const MEETINGS: (&str, &str) = (
         "meetings",
         "dataset = 'meeting_list'\ncron = '20 3 * * *'\n",
@@ -552,11 +562,13 @@ app_secret_file = "nowhere"
         let jobs = [
             (
                 "meetings",
-                "dataset = 'meeting_lits'\ncron = '61 3 * * *'\nwindow = '36h'\nsettle_delay = '6'\ntenants = ['acne']\n",
+                "dataset = 'meeting_lits'\ncron = '61 3 * * *'\nwindow = '36h'\n\
+                 settle_delay = '6'\ntenants = ['acne']\n",
             ),
             (
                 "quality",
-                "dataset = 'participant_quality_list'\ncorn = '0 4 * * *'\nstart = 2026-02-30\n[fan_out]\nsample = 2.0\n[request]\nlimit = 10\n",
+                "dataset = 'participant_quality_list'\ncorn = '0 4 * * *'\nstart = 2026-02-30\n\
+                 [fan_out]\nsample = 2.0\n[request]\nlimit = 10\n",
             ),
         ];
         let files = Files::new(config, &jobs);
@@ -603,11 +615,13 @@ app_secret_file = "nowhere"
             ),
             (
                 "quality",
-                "dataset = 'participant_quality_list'\ncron = '10 4 * * *'\ntime_zone = 'UTC'\nwindow = '2d'\n",
+                "dataset = 'participant_quality_list'\ncron = '10 4 * * *'\ntime_zone = 'UTC'\n\
+                 window = '2d'\n",
             ),
             (
                 "rooms",
-                "dataset = 'resource_reservation_list'\ncron = '10 4 * * *'\n[fan_out]\nsample = 0.5\n[request]\nuser_id_type = 'open_id'\n",
+                "dataset = 'resource_reservation_list'\ncron = '10 4 * * *'\n[fan_out]\n\
+                 sample = 0.5\n[request]\nuser_id_type = 'open_id'\n",
             ),
         ];
         let files = Files::new(TENANT, &jobs);
@@ -624,7 +638,8 @@ app_secret_file = "nowhere"
     #[test]
     fn a_child_needs_its_parent_for_each_tenant() {
         let config = format!(
-            "{TENANT}[tenants.beta]\nhost = 'lark'\ntime_zone = 'Asia/Tokyo'\napp_id = 'b'\napp_secret = '${{SET_B}}'\n"
+            "{TENANT}[tenants.beta]\nhost = 'lark'\ntime_zone = 'Asia/Tokyo'\napp_id = 'b'\n\
+             app_secret = '${{SET_B}}'\n"
         );
         let jobs = [
             (
@@ -640,12 +655,14 @@ app_secret_file = "nowhere"
         let files = Files::new(&config, &jobs[..2]);
         assert_eq!(
             files.problems(),
-            "jobs/both.toml:2:11: participant_list is asked for row by row of meeting_list, and no job exports that for tenant `beta`; add one"
+            "jobs/both.toml:2:11: participant_list is exported for each row of meeting_list, and \
+             no job exports that for tenant `beta`; add one"
         );
         let files = Files::new(&config, &jobs[2..]);
         assert_eq!(
             files.problems(),
-            "jobs/top.toml:1:1: the tenants of this job are in different time zones; add `time_zone`, or write a job for each zone"
+            "jobs/top.toml:1:1: the tenants of this job are in different time zones; add \
+             `time_zone`, or write a job for each zone"
         );
     }
 
@@ -660,7 +677,7 @@ app_secret_file = "nowhere"
             .unwrap_or_else(|problems| panic!("{problems}"));
         assert!(!format!("{config:?}").contains(CANARY));
 
-        // The secret in each place where it does not belong, from the environment and as it stands.
+        // Puts the secret into every wrong place, from the environment and literally.
         let places = [
             "version = 'S'",
             "jobs = 'S'",
@@ -733,7 +750,9 @@ app_secret_file = "nowhere"
 
     #[test]
     fn a_literal_secret_needs_permission_and_plain_http_needs_this_machine() {
-        let simulator = "version = 1\nlake.url = 'lake'\n[tenants.sim]\nhost = 'http://127.0.0.1:8080'\ntime_zone = 'Asia/Shanghai'\napp_id = 'cli_a000000000000001'\napp_secret = 'simulator-secret'\n";
+        let simulator = "version = 1\nlake.url = 'lake'\n[tenants.sim]\n\
+                         host = 'http://127.0.0.1:8080'\ntime_zone = 'Asia/Shanghai'\n\
+                         app_id = 'cli_a000000000000001'\napp_secret = 'simulator-secret'\n";
         let files = Files::new(simulator, &[MEETINGS]);
         assert!(files.problems().contains("stands in the file itself"));
         let files = Files::new(

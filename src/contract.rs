@@ -184,6 +184,15 @@ impl Column {
 }
 
 /// The columns of one dataset.
+///
+/// ```
+/// use meetlake::{Contract, Dataset};
+///
+/// let contract = Contract::of(Dataset::MeetingList);
+/// let column = contract.column("meeting_no").expect("a column");
+/// assert!(contract.key_columns().any(|name| name == column.name));
+/// assert_eq!(contract.column_of_header("会议ID"), Some(0));
+/// ```
 #[derive(Debug)]
 pub struct Contract {
     /// The dataset.

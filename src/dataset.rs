@@ -9,6 +9,16 @@ use serde::{Deserialize, Serialize};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A dataset of the lake; named as its Feishu endpoint, and so is its directory.
+///
+/// ```
+/// use meetlake::Dataset;
+///
+/// let participants: Dataset = "participant_list".parse()?;
+/// assert_eq!(participants.parent(), Some(Dataset::MeetingList));
+/// assert_eq!(participants.child(), Some(Dataset::ParticipantQualityList));
+/// assert!("participants".parse::<Dataset>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dataset {
@@ -66,9 +76,17 @@ impl Dataset {
         }
     }
 
-    /// The longest span of one request. The export pages publish none; where the JSON sibling of an export does (API reference, 3.3), we
-    /// keep to it: a day for participants, quality and reservations. Reports and meetings are asked for a day at a time as well, because
-    /// nothing better is known of the former, and a refused span costs a day of data.
+    /// The dataset that is asked for by the rows of this one.
+    #[must_use]
+    pub fn child(self) -> Option<Self> {
+        let is_child = |child: &Self| child.parent() == Some(self);
+        Self::ALL.into_iter().find(is_child)
+    }
+
+    /// The longest span of one request. The export pages publish none; where the JSON sibling of an
+    /// export does (API reference, 3.3), we keep to it: a day for participants, quality and
+    /// reservations. Reports and meetings are asked for a day at a time as well, because nothing
+    /// better is known of the former, and a refused span costs a day of data.
     #[must_use]
     pub const fn max_span(self) -> Duration {
         DAY
@@ -93,7 +111,8 @@ impl fmt::Display for Dataset {
 /// A name that is no dataset's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a dataset; there are daily_report, top_user, meeting_list, participant_list, participant_quality_list and resource_reservation_list"
+    "`{0}` is not a dataset; there are daily_report, top_user, meeting_list, participant_list, \
+     participant_quality_list and resource_reservation_list"
 )]
 pub struct UnknownDataset(pub String);
 

@@ -1,12 +1,13 @@
-//! What a disk that gives way is said to have left: the words in the errors of whoever wrote to it.
+//! What an error message says about a disk that is full or fails.
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-/// What is left where `path` is, to be put behind it: ` (12 kB of 1024 kB left)`; empty where the system does not say.
+/// The free space on the disk of `path`, to be appended to the path: ` (12 kB of 1024 kB left)`.
+/// Empty if the system does not say.
 #[must_use]
-pub fn room(path: &Path) -> String {
+pub fn free_space(path: &Path) -> String {
     let existing = path.ancestors().find(|folder| folder.exists());
     let Some(Ok(disk)) = existing.map(rustix::fs::statvfs) else {
         return String::new();
@@ -19,18 +20,21 @@ pub fn room(path: &Path) -> String {
     format!(" ({left} kB of {all} kB left)")
 }
 
-/// What to do about a file at `path` that could not be used, to be put behind its name.
+/// What to do about a file at `path` that could not be used, to be appended to its name.
 #[must_use]
 pub fn advice(error: &io::Error, path: &Path) -> String {
     if is_full(error) {
-        return format!("{}; free some space there, then run again", room(path));
+        return format!(
+            "{}; free some space there, then run again",
+            free_space(path)
+        );
     }
-    "; see to its disk, then run again".to_owned()
+    "; check its disk, then run again".to_owned()
 }
 
-/// The system's error among the causes of `error`.
+/// The I/O error among the causes of `error`.
 #[must_use]
-pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+pub fn io_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref() {
@@ -41,9 +45,10 @@ pub fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     None
 }
 
-/// The system's error in the words of `error`, which hands it on as text only: `… (os error 28)`.
+/// The I/O error in the text of `error` or of a cause, for errors that pass it on only as text:
+/// `… (os error 28)`.
 #[must_use]
-pub fn cause_in_text(error: &(dyn Error + 'static)) -> Option<io::Error> {
+pub fn io_cause_in_text(error: &(dyn Error + 'static)) -> Option<io::Error> {
     let mut next = Some(error);
     while let Some(cause) = next {
         let text = cause.to_string();
@@ -58,7 +63,7 @@ pub fn cause_in_text(error: &(dyn Error + 'static)) -> Option<io::Error> {
     None
 }
 
-/// Whether the disk has no space left for its user.
+/// Whether the disk has no space left for this user.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     matches!(
@@ -74,7 +79,7 @@ mod tests {
     #[test]
     fn room_is_that_of_the_nearest_folder_that_exists() {
         let folder = tempfile::tempdir().expect("a folder");
-        let text = room(&folder.path().join("not/there/yet"));
+        let text = free_space(&folder.path().join("not/there/yet"));
         assert!(
             text.starts_with(" (") && text.contains(" kB of "),
             "{text:?}"
@@ -85,15 +90,15 @@ mod tests {
     fn the_system_s_error_is_found_below_others() {
         let full = io::Error::from_raw_os_error(28);
         let error = parquet::errors::ParquetError::from(full);
-        assert!(cause(&error).is_some_and(is_full));
-        assert!(cause(&std::fmt::Error).is_none());
+        assert!(io_cause(&error).is_some_and(is_full));
+        assert!(io_cause(&std::fmt::Error).is_none());
         let text = format!(
             "fail to get inner writer: {:?}",
             io::Error::from_raw_os_error(28).to_string()
         );
         let error = parquet::errors::ParquetError::General(text);
-        assert!(cause(&error).is_none());
-        assert!(cause_in_text(&error).as_ref().is_some_and(is_full));
-        assert!(cause_in_text(&std::fmt::Error).is_none());
+        assert!(io_cause(&error).is_none());
+        assert!(io_cause_in_text(&error).as_ref().is_some_and(is_full));
+        assert!(io_cause_in_text(&std::fmt::Error).is_none());
     }
 }

@@ -1,4 +1,5 @@
-//! The exit codes: the one place where they are numbered and described, for `--help`, the README and the tests.
+//! The exit codes: the one place where they are numbered and described, for `--help`, the README
+//! and the tests.
 
 use std::process::ExitCode;
 

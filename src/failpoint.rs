@@ -1,8 +1,11 @@
-//! Places at which a test ends the process, and defects that a test plants: to prove that the first are survived and the second noticed.
+//! Points at which a test ends the process, and defects that a test plants. Tests prove that
+//! crashes are survived and defects are noticed.
 //!
-//! Both exist only with the feature `failpoints`, which no release is built with: without it the macros leave nothing behind, not even the
-//! names. With it, the environment variable `FAILPOINTS` switches them on, as the package `fail` reads it: `w02-submit-sent=3*off->return`
-//! aborts at the fourth passage. `MEETLAKE_TEST_CLOCK` (`<instant>@<speed>`) gives the binary the clock of a simulated company.
+//! Both exist only with the feature `failpoints`, which no release enables. Without it the macros
+//! compile to nothing, and not even the names remain. With it, the environment variable
+//! `FAILPOINTS` switches them on, in the syntax of the package `fail`:
+//! `w02-submit-sent=3*off->return` aborts at the fourth passage. `MEETLAKE_TEST_CLOCK`
+//! (`<instant>@<speed>`) gives the binary the clock of a simulated company.
 //!
 //! | name | the process ends |
 //! |---|---|
@@ -20,19 +23,20 @@
 //! | `w08-rows-recorded` | when the ledger says that the rows are in the spool |
 //! | `w08-pack-put` | when the originals are archived, before the ledger says so |
 //! | `w08-intent-recorded` | when the intent is recorded, before the object is put |
-//! | `w08-object-written` | when in a folder the next object lies beside the one it replaces, before it takes its name |
+//! | `w08-object-written` | in a folder: the new object lies beside the old, before its rename |
 //! | `w09-object-put` | when the object is put, before its manifest |
 //! | `w09-inputs-put` | when the manifest's lists are put, before the manifest |
 //! | `w10-manifest-put` | when the manifest is put, before the ledger says so |
 //! | `w11-partition-recorded` | when the partition is recorded, before its tasks are |
 //! | `w11-tasks-recorded` | when the tasks of a round are recorded, before the spool is cleaned |
 //! | `w11-window-settled` | when a window is settled, before its children are looked at |
-//! | `w12-orphans-intended` | when the ledger says which orphans are to go, before they are looked up again |
+//! | `w12-orphans-intended` | when the ledger names the orphans, before references are read again |
 //! | `w12-orphan-deleted` | when one of them is gone |
 //!
-//! A process that is stopped past its lock (W13) and a full disk (W14) need none.
+//! A process that is suspended until it has lost its lock (W13) and a full disk (W14) need no
+//! failpoint.
 
-/// Ends the process here, if a test asked for it.
+/// Aborts the process here if a test asked for it.
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
@@ -55,19 +59,19 @@ macro_rules! planted {
 
 use crate::clock::Clock;
 
-/// Counts a passage and says whether the failpoint is on at it.
+/// Counts a passage and says whether the failpoint is on for it.
 #[cfg(feature = "failpoints")]
 pub(crate) fn is_on(name: &str) -> bool {
     fail::eval(name, |_| ()).is_some()
 }
 
-/// Switches on what the environment names, for as long as the value lives.
+/// Switches on the failpoints that the environment names, for as long as the value lives.
 #[cfg(feature = "failpoints")]
 pub(crate) fn set_up() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
 
-/// The clock of the binary's runs: the machine's, unless a test gives another.
+/// The clock of the binary's runs: the machine's, unless a test sets another one.
 #[must_use]
 pub(crate) fn clock() -> Clock {
     #[cfg(feature = "failpoints")]

@@ -1,6 +1,7 @@
 //! What a file in `jobs/` says: one dataset, when to export it, and how much of it.
 //!
-//! This is the validated form, as the planner uses it; reading the TOML, with every problem named by file and line, is `config/job_file.rs`.
+//! This is the validated form, as the planner uses it; reading the TOML, with every problem named
+//! by file and line, is `config/job_file.rs`.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub struct JobSpec {
     pub tenants: Vec<String>,
     /// When the job fires: five-field cron, evaluated in `time_zone`.
     pub cron: String,
-    /// The zone in which days are cut, the cron expression is read, and date-times without a zone are understood.
+    /// The zone in which days are cut, the cron expression is read, and date-times without a zone
+    /// are understood.
     pub time_zone: TimeZone,
     /// Length of a window in civil days, at least 1.
     pub window_days: u16,
@@ -29,17 +31,20 @@ pub struct JobSpec {
     pub settle_delay: Duration,
     /// How many days back closed windows are exported again at each firing, for late data.
     pub lookback_days: u16,
-    /// First civil day ever exported; without one, the job begins with the windows of its first lookback.
+    /// First civil day ever exported; without one, the job begins with the windows of its first
+    /// lookback.
     pub start: Option<Date>,
     /// What happens to windows whose firing was missed.
     pub missed: MissedPolicy,
     /// What happens to a firing while a run of this job is still active.
     pub overlap: OverlapPolicy,
-    /// A firing is delayed by a fixed pseudo-random share of this, so that many jobs do not start in the same second.
+    /// A firing is delayed by a fixed pseudo-random share of this, so that many jobs do not start
+    /// in the same second.
     pub jitter: Duration,
     /// How long one task may take from its submit until its file is there.
     pub deadline: Duration,
-    /// Folder below the lake's URL under which the dataset's directory stands; empty for the lake itself.
+    /// Folder below the lake's URL under which the dataset's directory stands; empty for the lake
+    /// itself.
     pub destination: String,
     /// Bounds of the fan-out over parent rows.
     pub fan_out: FanOut,
@@ -88,7 +93,8 @@ pub enum OverlapPolicy {
 pub struct FanOut {
     /// Meetings with fewer participants are left out (by the meeting's own count).
     pub min_participants: Option<i64>,
-    /// Share of parents that is exported, in (0, 1]; decided by a hash of the task key, so the same ones every time.
+    /// Share of parents that is exported, in (0, 1]; decided by a hash of the task key, so the same
+    /// ones every time.
     pub sample: Option<f64>,
     /// At most so many tasks are planned in one run of the job; the rest waits for the next run.
     pub max_tasks_per_run: Option<u32>,
@@ -109,15 +115,17 @@ pub enum FanOutOrder {
 /// How much of what Feishu counted elsewhere may be missing before a day is partial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Check {
-    /// Share that may be missing, 0 to 1: of the meetings that the daily report counted, or of a meeting's own participants.
+    /// Share that may be missing, 0 to 1: of the meetings that the daily report counted, or of a
+    /// meeting's own participants.
     pub may_miss: f64,
 }
 
 impl Check {
     /// The defaults for a dataset.
     ///
-    /// Report and meeting list tell of the same meetings, so not one may be missing. Whether a meeting's participant count means people at
-    /// the same time, people, or joins is not documented (API reference, 1); a sheet with a row for each join has at least half of each.
+    /// Report and meeting list tell of the same meetings, so not one may be missing. Whether a
+    /// meeting's participant count means people at the same time, people, or joins is not
+    /// documented (API reference, 1); a sheet with a row for each join has at least half of each.
     #[must_use]
     pub const fn for_dataset(dataset: Dataset) -> Self {
         let may_miss = match dataset {
@@ -136,15 +144,17 @@ impl Check {
     }
 }
 
-/// Options of the requests a job makes. What a dataset's endpoint does not have is rejected when the file is read.
+/// Options of the requests a job makes. What a dataset's endpoint does not have is rejected when
+/// the file is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestOptions {
-    /// Kind of user ids asked for. Top users use `open_id`, because `user_id` fails when a room is among them; everything else `user_id`,
-    /// because that is what the sheets show.
+    /// Kind of user ids asked for. Top users use `open_id`, because `user_id` fails when a room is
+    /// among them; everything else `user_id`, because that is what the sheets show.
     pub user_id_type: UserIdType,
     /// How many top users are asked for, 1 to 100.
     pub top_user_limit: u32,
-    /// Unit in which `get_top_user` reports durations; the vendor's pages contradict each other (API reference, 0.1).
+    /// Unit in which `get_top_user` reports durations; the vendor's pages contradict each other
+    /// (API reference, 0.1).
     pub top_user_duration_unit: DurationUnit,
     /// Whether reservation topics are asked for.
     pub need_topic: bool,

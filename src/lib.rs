@@ -1,66 +1,103 @@
 //! meetlake: Feishu/Lark video-meeting data, in your warehouse by morning.
 //!
-//! One binary asks Feishu for its meeting reports and exports, turns the spreadsheets into typed Arrow, and publishes partitioned Parquet
-//! to object storage, on a schedule, without losing, doubling or silently missing a day.
+//! One binary asks Feishu for its meeting reports and exports, turns the spreadsheets into typed
+//! Arrow, and publishes partitioned Parquet to object storage, on a schedule, without losing,
+//! doubling or silently missing a day.
 //!
 //! ```text
-//! jobs/*.toml ─► plan ────► export ────────────► decode ──► normalize ────► spool ─────────► publish
-//!                tasks      submit · poll · fetch  table     record batch   original + rows   pack, one object, manifest
-//!                  ▲                                              │
-//!                  │   parent rows fan out: meeting ─► participants ─► quality
-//!                  └─────────────── ledger: what is due, where each task stands, what is published ──────────────
+//! jobs/*.toml ─► plan ──► fetch ──► decode ──► normalize ──► policy ──► spool ──► publish
+//!                tasks    bytes     table      record batch              rows      pack, object,
+//!                  ▲                               │                               manifest
+//!                  │ parent rows fan out: meeting ─► participants ─► quality
+//!                  └──── ledger: what is due, where each task stands, what is published ────
 //! ```
 //!
-//! [`pipeline`] is that picture as code, [`run`] is the loop around it. A module knows only what stands below it here:
+//! [`pipeline`] is that picture as code, [`run`] is the loop around it. Decisions are pure and
+//! stand once, in [`plan`] and [`task::disposition`]. Where to look first:
 //!
-//! - entry: [`cli`], [`config`], [`server`], [`telemetry`], [`exit`]
-//! - orchestration: [`scheduler`] (when), [`run`] (what is due minus what is done), [`pipeline`] (one task, one partition), and over what is
-//!   there already: [`rebuild`] (a lost ledger), [`verify`] (proof), [`orphans`] (leftovers)
-//! - stages, which never import one another: [`plan`], [`export`], [`decode`], [`normalize`], [`spool`], [`publish`]
-//! - adapters: [`client`] (Feishu), [`store`] (object storage), [`ledger`] (SQL)
-//! - in tests only: `failpoint`, places at which a process ends
-//! - ground, without I/O: [`job`], [`task`], [`dataset`], [`contract`], [`table`], [`window`], [`schedule`], [`clock`]; and [`disk`], which
-//!   asks the system how full it is
+//! | to change | look at |
+//! |---|---|
+//! | when a failed attempt is tried again, and how often | [`task::disposition`] |
+//! | which windows a job has by now, what a backfill asks for | [`plan::due`] |
+//! | which children a parent's rows have | [`plan::children`] |
+//! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |
+//! | a column: its name, type, key and document | [`contract`], one file a dataset |
+//! | what a failure is called, its remedy and exit code | [`cause`] |
+//! | who hears what happened: progress, log, an alert | [`events`] |
+//! | what `status` and its page say of a day | [`status`] |
+//!
+//! The modules below stand in layers. A module uses its own layer and those below, never in a
+//! circle. Stages never use one another; `plan`, `decode`, `normalize` and `policy` use the ground
+//! only. A test reads every `use` and holds the code to this list.
+
+// A module's own line says who may use it; `pub` inside of one means "beyond this file".
+#![allow(unreachable_pub)]
+// The map above is for those who read the whole crate.
+#![allow(rustdoc::private_intra_doc_links)]
 
 #[macro_use]
 mod failpoint;
 
-pub mod cli;
-pub mod config;
-pub mod exit;
-pub mod server;
-pub mod telemetry;
+// --- entry: what a person or a machine calls
+pub(crate) mod cli;
+pub(crate) mod config;
+pub(crate) mod server;
+pub(crate) mod telemetry;
 
-pub mod convert;
-pub mod orphans;
-pub mod pipeline;
-pub mod rebuild;
-pub mod run;
-pub mod scheduler;
-pub mod verify;
+// --- orchestration: when, and in which order
+pub(crate) mod convert;
+pub(crate) mod orphans;
+pub(crate) mod pipeline;
+pub(crate) mod rebuild;
+pub(crate) mod run;
+pub(crate) mod scheduler;
+pub(crate) mod verify;
 
-pub mod plan;
+// --- reading: what is shown
+pub(crate) mod status;
 
-pub mod export;
+// --- stages: verbs that never use one another
+pub(crate) mod decode;
+pub(crate) mod fetch;
+pub(crate) mod normalize;
+pub(crate) mod plan;
+pub(crate) mod policy;
+pub(crate) mod publish;
 
-pub mod decode;
+// --- adapters: each owns a connection to something outside
+pub(crate) mod client;
+pub(crate) mod ledger;
+pub(crate) mod spool;
+pub(crate) mod store;
 
-pub mod normalize;
+// --- ground: nouns, without I/O but for the log and the free space of a disk
+pub(crate) mod cause;
+pub(crate) mod clock;
+pub(crate) mod contract;
+pub(crate) mod dataset;
+pub(crate) mod disk;
+pub(crate) mod events;
+pub(crate) mod exit;
+pub(crate) mod findings;
+pub(crate) mod job;
+pub(crate) mod record;
+pub(crate) mod schedule;
+pub(crate) mod table;
+pub(crate) mod task;
+pub(crate) mod text;
+pub(crate) mod window;
 
-pub mod spool;
+// --- beside the layers: what tests need, and what holds the layers
+#[cfg(test)]
+mod architecture;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 
-pub mod publish;
-
-pub mod client;
-pub mod ledger;
-pub mod store;
-
-pub mod clock;
-pub mod contract;
-pub mod dataset;
-pub mod disk;
-pub mod job;
-pub mod schedule;
-pub mod table;
-pub mod task;
-pub mod window;
+pub use cause::Cause;
+pub use cli::main;
+pub use contract::Contract;
+pub use dataset::Dataset;
+pub use exit::Code;
+pub use schedule::Schedule;
+pub use window::Window;

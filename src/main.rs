@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    meetlake::cli::main()
+    meetlake::main()
 }

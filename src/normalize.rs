@@ -18,7 +18,7 @@ pub mod cell;
 mod column;
 mod constants;
 mod context;
-mod findings;
+mod quarantine;
 mod quick;
 mod sheet;
 
@@ -39,11 +39,11 @@ use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
 
-pub use cell::Fault;
+pub use crate::findings::{Fault, Findings, Reject};
 use column::{Appended, ColumnBuilder};
 pub use constants::{ConstantColumns, ReadColumns, read_schema};
 pub use context::{Buckets, Context, Stamp};
-pub use findings::{Findings, Quarantine, Reason, Reject};
+pub use quarantine::{Quarantine, QuarantineReason};
 use quick::Offsets;
 use sheet::SheetMapping;
 
@@ -150,7 +150,7 @@ impl<'c> Normalizer<'c> {
     /// Ends the table and returns all its rows. Not for a streaming normalizer.
     ///
     /// # Errors
-    /// The table as a whole does not fit its contract: see [`Reason`].
+    /// The table as a whole does not fit its contract: see [`QuarantineReason`].
     pub fn finish(mut self) -> Result<Normalized, Box<Quarantine>> {
         self.check_verdict()?;
         let batch = self.take_batch();
@@ -242,19 +242,19 @@ impl<'c> Normalizer<'c> {
             .collect();
     }
 
-    fn verdict(&self) -> Option<Reason> {
+    fn verdict(&self) -> Option<QuarantineReason> {
         if let Some(what) = self.overflow {
-            return Some(Reason::TooLarge { what });
+            return Some(QuarantineReason::TooLarge { what });
         }
         if let Some(column) = self.missing_from_task() {
-            return Some(Reason::MissingLineage { column });
+            return Some(QuarantineReason::MissingLineage { column });
         }
         let columns = self.context.contract.columns.iter().zip(&self.columns);
         let refused = columns
             .filter(|(_, state)| is_too_many(state.rejected, state.values + state.rejected))
             .max_by_key(|(_, state)| state.rejected);
         if let Some((column, state)) = refused {
-            return Some(Reason::RejectedCells {
+            return Some(QuarantineReason::RejectedCells {
                 column: column.name.clone(),
                 rejected: state.rejected,
                 filled: state.values + state.rejected,
@@ -262,7 +262,8 @@ impl<'c> Normalizer<'c> {
         }
         let rows = u64::from(self.rows_before + self.rows);
         let quarantined = self.findings.rows_quarantined;
-        is_too_many(quarantined, rows).then_some(Reason::RowsWithoutKey { quarantined, rows })
+        is_too_many(quarantined, rows)
+            .then_some(QuarantineReason::RowsWithoutKey { quarantined, rows })
     }
 
     fn missing_from_task(&self) -> Option<String> {
@@ -387,7 +388,7 @@ impl<'c> Normalizer<'c> {
             ),
             None => format!("row {number}"),
         };
-        self.findings.note(Reject {
+        self.findings.add_reject(Reject {
             sheet: self.sheet.name.clone(),
             cell,
             column: column.name.clone(),
@@ -721,7 +722,7 @@ mod tests {
             meetings(&["会议ID", "会议开始时间", "会议主题"], &rows).expect_err("no keys");
         assert_eq!(
             refused.reason,
-            Reason::RowsWithoutKey {
+            QuarantineReason::RowsWithoutKey {
                 quarantined: 5,
                 rows: 5
             }
@@ -773,7 +774,7 @@ mod tests {
         let refused = run(&context, Some(1), &["时间"], &[]).expect_err("no start");
         assert_eq!(
             refused.reason,
-            Reason::MissingLineage {
+            QuarantineReason::MissingLineage {
                 column: "meeting_start_time".into()
             }
         );

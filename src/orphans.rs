@@ -1,8 +1,10 @@
-//! What publishes that never completed left in the lake: found, and collected when nobody needs it.
+//! Finds and collects what incomplete publishes left in the lake.
 //!
-//! Only what no retained manifest and no ledger entry names, and what is old enough that no publish can be about to name it. The ledger
-//! records what is to go; then everything is looked up once more, because a publish may have begun to name a pack since; then it goes, and
-//! the ledger records that. A collection that dies in between has deleted only what was an orphan, and the next one starts anew.
+//! An orphan is an object that no retained manifest and no ledger entry names. It is deleted only
+//! when it is so old that no publish can be about to name it. First the ledger records what will be
+//! deleted. Then all references are read once more, because a publish may have named a pack since.
+//! Then the orphans are deleted, and the ledger records that. A collection that dies in between has
+//! deleted only orphans, and the next one starts over.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -13,23 +15,24 @@ use object_store::path::Path;
 use serde::Serialize;
 
 use crate::ledger::Ledger;
-use crate::publish::PartitionId;
 use crate::publish::location::{self, Place};
-use crate::publish::manifest::{self, Found, Input};
+use crate::publish::manifest::{self, Found};
+use crate::record::{Input, PartitionId};
 use crate::store::Lake;
 
 /// An object that nothing names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Orphan {
     /// What it is.
-    pub what: What,
+    #[serde(rename = "what")]
+    pub kind: OrphanKind,
     /// Below the lake's root.
     pub path: String,
     /// Length, bytes.
     pub size_bytes: u64,
     /// When it was last written, by the store's clock.
     pub written_at: Timestamp,
-    /// Where a leftover of a local writer is, which is no object.
+    /// The path of a leftover of a local writer, which is not an object.
     #[serde(skip)]
     file: Option<PathBuf>,
 }
@@ -37,7 +40,7 @@ pub struct Orphan {
 /// What an orphan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum OrphanKind {
     /// A pack of originals.
     Pack,
     /// A chunk of an input list.
@@ -46,11 +49,11 @@ pub enum What {
     Coverage,
     /// A half-written file of a local lake.
     Staging,
-    /// What `doctor` tried the store with.
+    /// An object that `doctor` wrote to test the store.
     Probe,
 }
 
-impl What {
+impl OrphanKind {
     /// The word for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -64,26 +67,28 @@ impl What {
     }
 }
 
-/// Name under which the ledger keeps what a collection is about to delete.
+/// The key under which the ledger keeps what a collection is about to delete.
 const INTENT: &str = "orphans";
 
-/// Everything in the lake that nothing names, whatever its age. Only what belongs to `tenants` is looked at: the others have a ledger of their own.
+/// Everything in the lake that nothing names, whatever its age. Only objects of `tenants` count:
+/// other tenants have a ledger of their own.
 ///
 /// # Errors
-/// When the lake or the ledger cannot be read, or a manifest is damaged: then nobody knows what it names.
+/// When the lake or the ledger cannot be read, or a manifest is damaged, so that nobody knows what
+/// it names.
 pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Result<Vec<Orphan>> {
-    // Listed before the references are read: what is written in between is not in the list.
+    // Listed before the references are read, so that what is written in between is not in the list.
     let entries = lake.entries(&Path::default()).await?;
     let leftovers = lake
         .leftovers()
         .context("could not look for half-written files")?;
-    let named = Named::read(lake, ledger).await?;
+    let references = References::read(lake, ledger).await?;
     let mut orphans: Vec<Orphan> = entries
         .into_iter()
         .filter_map(|entry| {
-            let what = named.orphan(&location::place(&entry.path), tenants)?;
+            let kind = references.orphan_kind(&location::place(&entry.path), tenants)?;
             Some(Orphan {
-                what,
+                kind,
                 path: entry.path.to_string(),
                 size_bytes: entry.size_bytes,
                 written_at: entry.written_at,
@@ -95,7 +100,7 @@ pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Re
         leftovers
             .into_iter()
             .map(|(file, size_bytes, written_at)| Orphan {
-                what: What::Staging,
+                kind: OrphanKind::Staging,
                 path: file.display().to_string(),
                 size_bytes,
                 written_at,
@@ -105,7 +110,8 @@ pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Re
     Ok(orphans)
 }
 
-/// Deletes those of `orphans` that are still nobody's and were written before `before`, and gives what was deleted.
+/// Deletes those of `orphans` that are still orphans and were written before `before`. Gives what
+/// was deleted.
 ///
 /// # Errors
 /// When the lake refuses, or another process has taken over the ledger.
@@ -128,20 +134,22 @@ pub async fn collect(
         .set_meta(INTENT, &serde_json::to_string(&paths)?)
         .await?;
     crash_point!("w12-orphans-intended");
-    let named = match planted!("planted-orphans-not-looked-up-again") {
-        true => Named::default(),
-        false => Named::read(lake, ledger).await?,
+    let references = match planted!("planted-orphans-not-looked-up-again") {
+        true => References::default(),
+        false => References::read(lake, ledger).await?,
     };
     let mut deleted = Vec::new();
     for orphan in old {
-        // A process that was stopped here may have lost the ledger meanwhile.
+        // If this process was suspended here, another one may own the ledger now.
         ledger.check_owner().await?;
         if let Some(file) = &orphan.file {
             delete_file(file)?;
         } else {
             let path = Path::parse(&orphan.path)?;
-            let is_nobodys = named.orphan(&location::place(&path), tenants).is_some();
-            // Written again since: somebody is about to name it.
+            let is_nobodys = references
+                .orphan_kind(&location::place(&path), tenants)
+                .is_some();
+            // If it was written again since, a publish is about to name it.
             let written_at = lake.written_at(&path).await?;
             if !is_nobodys || written_at.is_none_or(|at| at >= before) {
                 continue;
@@ -165,7 +173,8 @@ fn delete_file(file: &std::path::Path) -> Result<()> {
     }
 }
 
-/// Every manifest: those that a list shows, and those that it may lack because they are new, by their keys.
+/// Every manifest: those that a list shows, and new ones that a list may still lack, found by their
+/// keys.
 async fn every_manifest(lake: &Lake, ledger: &Ledger) -> Result<Vec<(Path, Found)>> {
     let mut records = manifest::all(lake).await?;
     for row in ledger.partitions(None).await? {
@@ -205,64 +214,66 @@ async fn every_manifest(lake: &Lake, ledger: &Ledger) -> Result<Vec<(Path, Found
 
 /// Everything that manifests and the ledger name.
 #[derive(Default)]
-struct Named {
+struct References {
     packs: HashSet<String>,
     chunks: HashSet<String>,
     manifests: HashSet<Path>,
 }
 
-impl Named {
+impl References {
     async fn read(lake: &Lake, ledger: &Ledger) -> Result<Self> {
-        // The ledger first: a publish names a pack there before it names it in a manifest.
-        let mut named = Self::default();
+        // The ledger first, because a publish names a pack there before it names it in a manifest.
+        let mut references = Self::default();
         for task in ledger.unpublished().await? {
-            named.packs.extend(task.pack);
+            references.packs.extend(task.pack);
         }
-        for entry in ledger.all_inputs().await? {
-            let input =
-                serde_json::from_str(&entry).context("the ledger holds an unreadable input")?;
-            named.input(input);
+        for input in ledger.all_inputs().await? {
+            references.add_input(input);
         }
         for (path, found) in every_manifest(lake, ledger).await? {
-            named.packs.extend(found.manifest.packs.iter().cloned());
+            references
+                .packs
+                .extend(found.manifest.packs.iter().cloned());
             let chunks = found.manifest.inputs.iter();
             let is_new = chunks
-                .map(|chunk| named.chunks.insert(chunk.sha256.clone()))
+                .map(|chunk| references.chunks.insert(chunk.sha256.clone()))
                 .fold(false, |any, new| any | new);
             if is_new {
                 for input in manifest::inputs(lake, &found.manifest).await? {
-                    named.input(input);
+                    references.add_input(input);
                 }
             }
-            named.manifests.insert(path);
+            references.manifests.insert(path);
         }
-        Ok(named)
+        Ok(references)
     }
 
-    fn input(&mut self, input: Input) {
+    fn add_input(&mut self, input: Input) {
         self.packs.extend(input.pack);
     }
 
-    /// What the object at a place is, if nothing names it.
-    fn orphan(&self, place: &Place, tenants: &HashSet<String>) -> Option<What> {
-        let (what, tenant, is_named) = match place {
-            Place::Pack(tenant, sha256) => (What::Pack, tenant, self.packs.contains(sha256)),
-            Place::Inputs(id, sha256) => (What::Inputs, &id.tenant, self.chunks.contains(sha256)),
+    /// What kind of orphan the object at `place` is; `None` if something names it.
+    fn orphan_kind(&self, place: &Place, tenants: &HashSet<String>) -> Option<OrphanKind> {
+        let (kind, tenant, is_named) = match place {
+            Place::Pack(tenant, sha256) => (OrphanKind::Pack, tenant, self.packs.contains(sha256)),
+            Place::Inputs(id, sha256) => {
+                (OrphanKind::Inputs, &id.tenant, self.chunks.contains(sha256))
+            }
             Place::Coverage(id, revision) => {
                 let manifest = location::manifest(id, *revision).ok()?;
                 (
-                    What::Coverage,
+                    OrphanKind::Coverage,
                     &id.tenant,
                     self.manifests.contains(&manifest),
                 )
             }
-            Place::Probe => return Some(What::Probe),
-            // A workbook in quarantine is evidence, whether or not a ledger still knows its task.
+            Place::Probe => return Some(OrphanKind::Probe),
+            // A workbook in quarantine is evidence, even if no ledger knows its task any more.
             Place::Partition { .. }
             | Place::Manifest(..)
             | Place::Quarantine { .. }
             | Place::Other => return None,
         };
-        (!is_named && tenants.contains(tenant)).then_some(what)
+        (!is_named && tenants.contains(tenant)).then_some(kind)
     }
 }

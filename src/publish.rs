@@ -3,7 +3,8 @@
 //! ```text
 //! pack ─► stage ─► (the ledger records the intent) ─► put_object ─► put_manifest ─► (the ledger records the revision)
 //! ```
-//! Takes spooled rows and originals and gives objects in the lake. Every step may run twice and may be the last one that ran:
+//! Takes spooled rows and originals and gives objects in the lake. Every step may run twice and may
+//! be the last one that ran:
 //!
 //! | step | run twice | died just after |
 //! |---|---|---|
@@ -12,7 +13,8 @@
 //! | [`Publisher::put_object`] | its own bytes are there: done | readers see the new object whole; staging again gives the same file |
 //! | [`manifest::put`] | its own record is there: done | the lake is ahead of the ledger, which takes the revision over |
 //!
-//! The steps do not know the ledger; what is recorded between them, and that no other process publishes to a local lake, is the caller's.
+//! The steps do not know the ledger; what is recorded between them, and that no other process
+//! publishes to a local lake, is the caller's.
 
 pub mod location;
 pub mod manifest;
@@ -39,11 +41,11 @@ use self::parquet::{FileWriter, Written};
 use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::disk;
+use crate::record::{PartitionId, SpooledTask};
 use crate::spool::{self, Spool, TempFile};
 use crate::store::{self, Lake};
 use crate::task::{TaskKey, hex};
 
-pub use location::PartitionId;
 pub use split::split_by_dt;
 
 /// Publishes from one spool to one lake; clones share both.
@@ -65,25 +67,21 @@ pub struct PartitionPlan {
     pub destination: String,
     /// Content hash of the last published revision; `None` before the first.
     pub previous_content_hash: Option<String>,
-    /// Tasks that have rows of this date in the spool. Their rows in the current object are replaced.
+    /// Tasks that have rows of this date in the spool. Their rows in the current object are
+    /// replaced.
     pub add: Vec<SpooledTask>,
-    /// Tasks whose rows in the current object go: a newer generation without rows of this date, or withdrawn.
+    /// Tasks whose rows in the current object go: a newer generation without rows of this date, or
+    /// withdrawn.
     pub drop: HashSet<TaskKey>,
-    /// When the workbook of each task of the partition was submitted, on any scale; of equal natural keys, the greater wins.
+    /// When the workbook of each task of the partition was submitted, on any scale; of equal
+    /// natural keys, the greater wins.
     pub ranks: HashMap<TaskKey, i64>,
-    /// Whether the current object is not read, because it is gone or damaged and `add` holds every task of the partition.
+    /// Whether the current object is not read, because it is gone or damaged and `add` holds every
+    /// task of the partition.
     pub from_scratch: bool,
-    /// SHA-256 of each object that may be the current one, so that a read that came damaged or stale is not merged with; empty if none is known.
+    /// SHA-256 of each object that may be the current one, so that a read that came damaged or
+    /// stale is not merged with; empty if none is known.
     pub known_objects: Vec<String>,
-}
-
-/// A task whose rows wait in the spool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpooledTask {
-    /// The task.
-    pub key: TaskKey,
-    /// Which of its generations.
-    pub generation: u32,
 }
 
 /// A partition's next object, written to a temporary file that goes away with this.
@@ -91,10 +89,12 @@ pub struct SpooledTask {
 pub struct Staged {
     /// Rows, size and hashes of the new object.
     pub written: Written,
-    /// Whether the published rows have the same content, so that object and lineage stay and nothing is put.
+    /// Whether the published rows have the same content, so that object and lineage stay and
+    /// nothing is put.
     pub unchanged: bool,
-    /// Rows of this merge that a later task's rows with the same natural key pushed out. The current object never holds them again, so when
-    /// the winner comes again or is withdrawn, these tasks must be added again too (from their packs), or their rows stay lost.
+    /// Rows of this merge that a later task's rows with the same natural key pushed out. The
+    /// current object never holds them again, so when the winner comes again or is withdrawn, these
+    /// tasks must be added again too (from their packs), or their rows stay lost.
     pub overridden: Overridden,
     file: TempFile,
     /// The object that was merged with; `None` if there was none.
@@ -120,7 +120,8 @@ impl NextObject {
     /// Makes it the partition's object, by one PUT or one rename.
     ///
     /// # Errors
-    /// [`store::Kind::Conflict`] if the object was replaced since it was read: plan again. Otherwise if the lake fails.
+    /// [`store::StoreErrorKind::Conflict`] if the object was replaced since it was read: plan
+    /// again. Otherwise if the lake fails.
     pub async fn finish(mut self) -> Result<Object, Error> {
         self.object.version = self.replacement.finish().await?;
         Ok(self.object)
@@ -134,10 +135,12 @@ impl Publisher {
         Self { lake, spool }
     }
 
-    /// Archives the originals (by SHA-256) of a tenant and says which pack holds each. The originals stay in the spool.
+    /// Archives the originals (by SHA-256) of a tenant and says which pack holds each. The
+    /// originals stay in the spool.
     ///
     /// # Errors
-    /// [`Error::OriginalsLost`] if the spool has lost some; otherwise if the lake cannot be written.
+    /// [`Error::OriginalsLost`] if the spool has lost some; otherwise if the lake cannot be
+    /// written.
     pub async fn pack(&self, tenant: &str, originals: &[String]) -> Result<PackIndex, Error> {
         let sizes: Vec<_> = originals
             .iter()
@@ -182,8 +185,8 @@ impl Publisher {
     /// Merges the current object with the plan's spooled rows into a temporary file.
     ///
     /// # Errors
-    /// [`Error::RowsLost`] if the spool has lost rows; [`Error::Object`] if the current object is gone, not ours or none of the known ones;
-    /// otherwise if lake or disk fail.
+    /// [`Error::RowsLost`] if the spool has lost rows; [`Error::Object`] if the current object is
+    /// gone, not ours or none of the known ones; otherwise if lake or disk fail.
     pub async fn stage(&self, plan: PartitionPlan) -> Result<Staged, Error> {
         let path = location::object(&plan.destination, &plan.id)?;
         let copy = self.spool.temp_file();
@@ -214,10 +217,13 @@ impl Publisher {
         .await
     }
 
-    /// Makes the staged file the partition's object, by one PUT that depends on the object that was merged with.
+    #[cfg(any(test, feature = "testing"))]
+    /// Makes the staged file the partition's object, by one PUT that depends on the object that was
+    /// merged with.
     ///
     /// # Errors
-    /// [`store::Kind::Conflict`] if the object was replaced since it was read: plan again. Otherwise if lake or disk fail.
+    /// [`store::StoreErrorKind::Conflict`] if the object was replaced since it was read: plan
+    /// again. Otherwise if lake or disk fail.
     pub async fn put_object(
         &self,
         destination: &str,
@@ -228,7 +234,8 @@ impl Publisher {
         next.finish().await
     }
 
-    /// All of [`Publisher::put_object`] but its last step, so that the caller can make sure in between that this process may still publish.
+    /// All of [`Publisher::put_object`] but its last step, so that the caller can make sure in
+    /// between that this process may still publish.
     ///
     /// # Errors
     /// As for [`Publisher::put_object`].
@@ -260,7 +267,8 @@ impl Publisher {
         })
     }
 
-    /// Puts aside a workbook that broke its contract, with the reason (positions and causes, never values). Run twice, it is there once.
+    /// Puts aside a workbook that broke its contract, with the reason (positions and causes, never
+    /// values). Run twice, it is there once.
     ///
     /// # Errors
     /// If the lake cannot be written.
@@ -360,7 +368,7 @@ fn stage(
 }
 
 fn hash_of_base(path: &FilePath, contract: &Contract) -> Result<String, Error> {
-    match parquet::content_hash_of(path, contract) {
+    match parquet::recorded_content_hash(path, contract) {
         Ok(Some(hash)) => Ok(hash),
         Ok(None) => Err(Error::Object {
             problem: format!("it is no {} of meetlake", contract.dataset),
@@ -416,10 +424,17 @@ pub enum Error {
     #[error(transparent)]
     Spool(#[from] spool::Error),
     /// Rows that the ledger knows of are not in the spool any more: these tasks must run again.
-    #[error("the spool has lost the rows of {} tasks, the first of them {}; they are exported again", .0.len(), .0[0])]
+    #[error(
+        "the spool has lost the rows of {} tasks, the first of them {}; they are exported again",
+        .0.len(), .0[0]
+    )]
     RowsLost(Vec<TaskKey>),
-    /// Originals that the ledger knows of are not in the spool any more: their tasks must run again.
-    #[error("the spool has lost {} originals, the first of them {}; their tasks are exported again", .0.len(), .0[0])]
+    /// Originals that the ledger knows of are not in the spool any more: their tasks must run
+    /// again.
+    #[error(
+        "the spool has lost {} originals, the first of them {}; their tasks are exported again",
+        .0.len(), .0[0]
+    )]
     OriginalsLost(Vec<String>),
     /// The partition's object is not one that this version wrote, or it is gone.
     #[error("the current object cannot be merged with: {problem}")]
@@ -460,9 +475,9 @@ impl Error {
         if !matches!(self, Self::Parquet(_) | Self::Arrow(_)) {
             return self;
         }
-        let source = match disk::cause(&self) {
+        let source = match disk::io_cause(&self) {
             Some(io) => Some(std::io::Error::new(io.kind(), io.to_string())),
-            None => disk::cause_in_text(&self),
+            None => disk::io_cause_in_text(&self),
         };
         match source {
             Some(source) => Self::local("write", path)(source),
@@ -482,9 +497,10 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
-    use super::manifest::{Input, Outcome, Revision};
-    use super::rows::{Row, batch, row};
+    use super::manifest::Revision;
+    use super::rows::{TopUserRow, batch, row};
     use super::*;
+    use crate::record::{Input, InputOutcome, PassedRows};
     use crate::task::{Lineage, Request, TopUserOrder, UserIdType};
     use jiff::Timestamp;
     use jiff::civil::{Date, date};
@@ -518,9 +534,9 @@ mod tests {
         }
 
         /// Spools one generation of a task, as the pipeline would.
-        fn spool(&self, task: &str, generation: u32, rows: &[Row]) -> SpooledTask {
+        fn spool(&self, task: &str, generation: u32, rows: &[TopUserRow]) -> SpooledTask {
             let key = TaskKey::from_stored(task);
-            let by_date = BTreeMap::from([(DAY, batch(rows))]);
+            let by_date = BTreeMap::from([(DAY, PassedRows::passed_by_policy(batch(rows)))]);
             let spool = &self.publisher.spool;
             spool.put_rows(&key, generation, &by_date).expect("spooled");
             SpooledTask { key, generation }
@@ -601,7 +617,7 @@ mod tests {
             pack: None,
             rows: 1,
             overridden_rows: 0,
-            outcome: Outcome::Published,
+            outcome: InputOutcome::Published,
         }
     }
 
@@ -694,7 +710,8 @@ mod tests {
             let add = [fixture.spool("t1", 1, &rows)];
             let previous = Some(base.written.content_hash.as_str());
 
-            // The process that dies: 0 before the stage, 1 after it, 2 after the PUT, 3 after the manifest.
+            // The process that dies: 0 before the stage, 1 after it, 2 after the PUT, 3 after the
+            // manifest.
             if steps >= 1 {
                 let staged = fixture.stage(previous, &add).await;
                 if steps >= 2 {
@@ -740,7 +757,9 @@ mod tests {
             fixture.put(&first).await;
             let refused = fixture.publisher.put_object("", &fixture.id, &second).await;
             let refused = refused.expect_err("stale");
-            assert!(matches!(refused, Error::Store(e) if e.kind() == store::Kind::Conflict));
+            assert!(
+                matches!(refused, Error::Store(e) if e.kind() == store::StoreErrorKind::Conflict)
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! When a job fires: a five-field cron expression in an IANA zone.
 //!
-//! Pure: takes instants, gives instants. It does not know what a firing is for, nor what the time is. Which policy holds where clocks
-//! change is [`Schedule::clock_change_rule`].
+//! It takes instants and gives instants. It does not know what a firing is for, nor what time it is
+//! now. [`Schedule::clock_change_rule`] says what happens when clocks change.
 
 use std::fmt;
 
@@ -16,21 +16,34 @@ use crate::window::Window;
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
 
 /// A cron expression that fires, in its zone.
+///
+/// ```
+/// use jiff::{Timestamp, tz::TimeZone};
+/// use meetlake::Schedule;
+///
+/// let nightly = Schedule::parse("0 5 * * *", TimeZone::get("Asia/Shanghai")?)?;
+/// let noon: Timestamp = "2026-11-10T12:00:00Z".parse()?;
+/// let firing = nightly.next_at_or_after(noon).expect("it fires");
+/// assert_eq!(firing.to_string(), "2026-11-10T21:00:00Z");
+/// assert!(Schedule::parse("0 25 * * *", TimeZone::UTC).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Schedule {
     cron: Cron,
     time_zone: TimeZone,
 }
 
-/// Why an expression is refused; continues "`expression` …".
+/// Why an expression is refused. The text continues "`expression` …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not five fields.
     #[error(
-        "has {0} fields; cron has five: minute, hour, day of month, month, day of week (seconds are not possible)"
+        "has {0} fields; cron has five: minute, hour, day of month, month, day of week (seconds \
+         are not possible)"
     )]
     FieldCount(usize),
-    /// A field that is not understood.
+    /// A field that cannot be read.
     #[error("has a wrong {field}; it may be {range}, *, lists, ranges and steps of them")]
     Field {
         /// Which of the five.
@@ -38,7 +51,7 @@ pub enum Error {
         /// The values it may have.
         range: &'static str,
     },
-    /// Not understood, though each field is by itself.
+    /// Cannot be read, although each field by itself can.
     #[error("is not a cron expression")]
     Unreadable,
     /// No date ever matches.
@@ -49,7 +62,8 @@ pub enum Error {
 impl Schedule {
     /// Reads `minute hour day-of-month month day-of-week` in `time_zone`.
     ///
-    /// An expression that never fires costs some ten milliseconds: the search for its first date ends with the year 5000.
+    /// Refusing an expression that never fires takes some ten milliseconds, because the search for
+    /// its first date runs to the year 5000.
     ///
     /// # Errors
     /// Not five fields, a field out of its range, or an expression that never fires.
@@ -61,7 +75,7 @@ impl Schedule {
         let cron = parser()
             .parse(text)
             .map_err(|_| first_wrong(&fields).unwrap_or(Error::Unreadable))?;
-        // Day, month and weekday repeat every 400 years, so it does not matter from where the search begins.
+        // Day, month and weekday repeat every 400 years, so the search may start anywhere.
         let origin = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
         cron.find_next_occurrence(&origin, true)
             .map_err(|_| Error::NeverFires)?;
@@ -97,35 +111,40 @@ impl Schedule {
         std::iter::successors(self.next_after(instant), |firing| self.next_after(*firing))
     }
 
-    /// An instant as the schedule's clocks show it.
+    /// An instant in the schedule's zone.
     #[must_use]
     pub fn local(&self, instant: Timestamp) -> Zoned {
         instant.to_zoned(self.time_zone.clone())
     }
 
-    /// What happens where clocks change: one minute of one hour is a fixed time, everything else an interval.
+    /// What happens when clocks change. One minute of one hour is a fixed time; everything else is
+    /// an interval.
     #[must_use]
     pub fn clock_change_rule(&self) -> &'static str {
         match self.cron.determine_job_type() {
             JobType::FixedTime => {
-                "a fixed time that is skipped fires at the first instant after the gap, one that comes twice fires once"
+                "a fixed time that is skipped fires at the first instant after the gap, one that \
+                 comes twice fires once"
             }
             JobType::IntervalWildcard => {
-                "several times a day leave out what is skipped, and fire in both hours of one that comes twice"
+                "several times a day leave out what is skipped, and fire in both hours of one \
+                 that comes twice"
             }
         }
     }
 
-    /// Whether day of month and day of week are both restricted: then a day that matches either fires, as cron has always had it.
+    /// Whether day of month and day of week are both restricted. Then it fires on days that match
+    /// either, as cron always did.
     #[must_use]
     pub fn days_are_alternatives(&self) -> bool {
         !self.cron.pattern.is_dom_wildcard() && !self.cron.pattern.is_dow_wildcard()
     }
 
-    /// The first change of clocks after `instant`; `None` in a zone that changes them no more.
+    /// The first change of clocks after `instant`; `None` in a zone whose clocks no longer change.
     #[must_use]
     pub fn next_clock_change(&self, instant: Timestamp) -> Option<ClockChange> {
-        // A zone with rules for ever always has one within a year; some say the same offset again, which is no change.
+        // A zone that still changes its clocks does so within a year. Transitions to the same
+        // offset are not a change.
         let change = self.time_zone.following(instant).take(8).find(|change| {
             let just_before = change.timestamp() - SignedDuration::from_nanos(1);
             self.time_zone.to_offset(just_before) != change.offset()
@@ -139,7 +158,8 @@ impl Schedule {
 
     /// What a change of clocks does to the firings of its civil day, in words.
     ///
-    /// Compared are the times that the expression names and the instants at which it fires that day.
+    /// It compares the times that the expression names with the instants at which it fires that
+    /// day.
     #[must_use]
     pub fn effect_of(&self, change: &ClockChange) -> String {
         let date = change.date();
@@ -167,7 +187,7 @@ impl Schedule {
         }
     }
 
-    /// The firings of a civil day of the schedule's zone, as its clocks show them; `None` at the end of time.
+    /// The firings of a civil day, in the schedule's zone; `None` at the end of time.
     fn firings_on(&self, date: Date) -> Option<Vec<Zoned>> {
         let day = Window::day(&self.time_zone, date)?;
         let mut firings = Vec::new();
@@ -194,7 +214,7 @@ impl ClockChange {
         self.after.timestamp()
     }
 
-    /// The civil day on which it falls: the one that the clocks leave, where they do so at midnight.
+    /// The civil day on which it falls. If the change is at midnight, the day that ends.
     #[must_use]
     pub fn date(&self) -> Date {
         let (before, after) = (self.before.to_datetime(self.at()), self.after.datetime());
@@ -210,7 +230,7 @@ impl ClockChange {
         Some(Window::day(self.after.time_zone(), self.date())?.length())
     }
 
-    /// Whether a time on the clock is shown before and after the change.
+    /// Whether clocks show this time both before and after the change.
     fn comes_twice(&self, time: &Zoned) -> bool {
         let (from, to) = (self.after.datetime(), self.before.to_datetime(self.at()));
         from <= time.datetime() && time.datetime() < to
@@ -235,7 +255,7 @@ fn whole_second_from(instant: Timestamp) -> Option<Timestamp> {
     Timestamp::from_second(second).ok()
 }
 
-/// The first field that cannot be read when all others are `*`.
+/// The first field that cannot be read when all other fields are `*`.
 fn first_wrong(fields: &[&str]) -> Option<Error> {
     const HINTS: [&str; 5] = [
         "0 to 59",
@@ -303,7 +323,7 @@ mod tests {
         let job = schedule("30 1 * * *", "America/New_York");
         let firings = local_firings(&job, "2026-10-31T12:00:00Z", 2);
         assert_eq!(firings, ["01 01:30 -04:00", "02 01:30 -05:00"]);
-        // Asked from within the second half, it does not fire again.
+        // In the second half it does not fire again.
         let in_second_half = instant("2026-11-01T06:10:00Z");
         let next = job.next_after(in_second_half).expect("a firing");
         assert_eq!(next, instant("2026-11-02T06:30:00Z"));
@@ -470,7 +490,12 @@ mod tests {
             cron_index in 0usize..4,
             second in 1_767_225_600i64..1_798_761_600,
         ) {
-            let zones = ["America/New_York", "Europe/Berlin", "Asia/Shanghai", "Australia/Lord_Howe"];
+            let zones = [
+                "America/New_York",
+                "Europe/Berlin",
+                "Asia/Shanghai",
+                "Australia/Lord_Howe",
+            ];
             let crons = ["30 2 * * *", "0 1 * * *", "*/15 * * * *", "15 1-3 * * *"];
             let job = schedule(crons[cron_index], zones[zone_index]);
             let now = Timestamp::from_second(second).expect("in 2026");

@@ -1,14 +1,15 @@
-//! The heartbeat of `serve`: tokio-cron-scheduler pings, our planner decides.
+//! The heartbeat of `serve`: tokio-cron-scheduler pings, and our planner decides.
 //!
-//! A ping carries nothing. Its channel holds one, so pings that come while one is waiting are dropped, and what is due is always read from the
-//! ledger: a tick that is lost, doubled or late changes nothing. The crate is trusted with no more than that because a zoned job of it
-//! freezes its UTC offset and drops missed ticks (measured on 0.15.1).
+//! A ping carries no data. Its channel holds one ping; more are dropped while it waits. What is due
+//! is always read from the ledger, so a ping that is lost, doubled or late changes nothing. The
+//! crate does no more than that, because its zoned jobs freeze their UTC offset and drop missed
+//! ticks (measured on 0.15.1).
 
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-/// Every ten seconds, UTC, in the crate's six-field form: a firing is late by at most that.
+/// Every ten seconds, UTC, in the crate's six-field form. A firing is at most that late.
 const HEARTBEAT: &str = "*/10 * * * * *";
 
 /// A running heartbeat; it stops when it is dropped.

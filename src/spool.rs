@@ -1,13 +1,16 @@
-//! Task results waiting beside the ledger to be published: the untouched original, and the typed rows of each date.
+//! Task results waiting beside the ledger to be published: the untouched original, and the typed
+//! rows of each date.
 //!
 //! ```text
-//! <folder>/originals/<sha256>                       workbooks and JSON bodies, named by their content
-//! <folder>/rows/<task key>-g<generation>/<dt>.<sha256>.arrow   one Arrow IPC file a date that the task has rows for
-//! <folder>/tmp/…                                    downloads and files under construction
+//! <folder>/originals/<sha256>         workbooks and JSON bodies, named by their content
+//! <folder>/rows/<task key>-g<generation>/<dt>.<sha256>.arrow
+//!                                     one Arrow IPC file for each date that the task has rows for
+//! <folder>/tmp/…                      downloads and files under construction
 //! ```
-//! Everything appears by a rename, so a killed process leaves no half file under a final name. Nothing is fsynced: after a power cut a file
-//! may be torn or gone, which its hash shows; it is then reported as missing, and its task is exported again. That is all a lost spool costs.
-//! The spool does not know which tasks exist or what is published; the ledger does.
+//! Everything appears by a rename, so a killed process leaves no half file under a final name.
+//! Nothing is fsynced: after a power cut a file may be torn or gone. Its hash shows that, it is
+//! reported as missing, and its task is exported again. A lost spool costs no more than that. The
+//! spool does not know which tasks exist or what is published; the ledger does.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -23,6 +26,7 @@ use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
 use crate::disk;
+use crate::record::PassedRows;
 use crate::task::{TaskKey, hex};
 
 /// The folder of waiting results; clones share it.
@@ -35,7 +39,12 @@ pub struct Spool {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No space is left for the spool.
-    #[error("no space left for {}{}: free some there, or move the spool to a larger disk, then run again", path.display(), disk::room(path))]
+    #[error(
+        "no space left for {}{}: free some there, or move the spool to a larger disk, then run \
+         again",
+        path.display(),
+        disk::free_space(path)
+    )]
     Full {
         /// What was being written.
         path: PathBuf,
@@ -81,13 +90,13 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        // Already renamed, or never written: both are fine. What is left behind is removed by `clean`.
+        // Already renamed, or never written: both are fine. `clean` removes what is left behind.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 impl Spool {
-    /// Opens the spool in `folder` and makes what is missing of it.
+    /// Opens the spool in `folder`, and makes its folders if they are missing.
     ///
     /// # Errors
     /// If the folders cannot be made.
@@ -110,8 +119,9 @@ impl Spool {
         }
     }
 
-    /// Takes over a file that was downloaded to the spool's temporary folder and whose content is `sha256` (the caller hashed it on the way).
-    /// Run twice, it finds its own file and is content.
+    /// Takes over a file that was downloaded to the spool's temporary folder. `sha256` is the hash
+    /// of its content, which the caller computed on the way. Adopting the same content twice
+    /// succeeds twice.
     ///
     /// # Errors
     /// If the file cannot be moved.
@@ -132,7 +142,7 @@ impl Spool {
         Ok(sha256)
     }
 
-    /// The original with this SHA-256; `None` if it is not there or its bytes are not the ones that were kept.
+    /// The original with this SHA-256; `None` if it is missing or its bytes have another hash.
     ///
     /// # Errors
     /// If the file system fails otherwise.
@@ -148,7 +158,7 @@ impl Spool {
             .map(|metadata| metadata.len())
     }
 
-    /// Removes an original that is archived; one that is gone already is fine.
+    /// Removes an original that is archived. One that is already gone is fine.
     ///
     /// # Errors
     /// If the file system fails otherwise.
@@ -157,8 +167,9 @@ impl Spool {
         ignore_missing(fs::remove_file(&path)).map_err(failed("remove", &path))
     }
 
-    /// Keeps the rows of one generation of a task, by date; all dates appear together. Rows kept earlier for the same generation are
-    /// replaced, so that a task that ran twice leaves one result. A task without rows keeps an empty map.
+    /// Keeps the rows of one generation of a task, by date. All dates appear together. Rows kept
+    /// earlier for the same generation are replaced, so that a task that ran twice leaves one
+    /// result. A task without rows keeps an empty map.
     ///
     /// # Errors
     /// If the rows cannot be encoded or written.
@@ -166,12 +177,12 @@ impl Spool {
         &self,
         task: &TaskKey,
         generation: u32,
-        by_date: &BTreeMap<Date, RecordBatch>,
+        by_date: &BTreeMap<Date, PassedRows>,
     ) -> Result<(), Error> {
         let temp = self.temp_path();
         fs::create_dir(&temp).map_err(failed("make the folder", &temp))?;
-        for (dt, batch) in by_date {
-            let ipc = encode(batch).map_err(|source| Error::Encode {
+        for (dt, rows) in by_date {
+            let ipc = encode(rows.batch()).map_err(|source| Error::Encode {
                 task: task.clone(),
                 source,
             })?;
@@ -184,8 +195,8 @@ impl Spool {
         fs::rename(&temp, &rows).map_err(failed("keep the rows", &rows))
     }
 
-    /// The rows of one generation of a task that fall on `dt`; `None` if there are none, or if they are torn. Whoever knows that there must be
-    /// some treats `None` as lost.
+    /// The rows of one generation of a task that fall on `dt`; `None` if there are none, or if the
+    /// file is torn. A caller that knows there must be rows treats `None` as lost.
     ///
     /// # Errors
     /// If the file system fails otherwise.
@@ -203,13 +214,14 @@ impl Spool {
             return Ok(None);
         };
         let size_bytes = ipc.len();
-        // The hash matches, so a file that does not decode was written by another version: as good as missing.
+        // The hash matches, so a file that does not decode was written by another version. It
+        // counts as missing.
         Ok(decode(ipc)
             .ok()
             .map(|batch| SpooledRows { batch, size_bytes }))
     }
 
-    /// Removes the rows of one generation of a task; gone already is fine.
+    /// Removes the rows of one generation of a task. Rows that are already gone are fine.
     ///
     /// # Errors
     /// If the file system fails otherwise.
@@ -218,7 +230,8 @@ impl Spool {
         ignore_missing(fs::remove_dir_all(&folder)).map_err(failed("remove", &folder))
     }
 
-    /// Removes everything that `keep` does not name, and all temporary files. Only for when nothing else uses the spool: at start.
+    /// Removes everything that `keep` does not name, and all temporary files. Call it only at
+    /// start, when nothing else uses the spool.
     ///
     /// # Errors
     /// If a file cannot be removed.
@@ -269,7 +282,7 @@ pub struct SpooledRows {
     pub size_bytes: usize,
 }
 
-/// What is still needed, by the ledger's account.
+/// What is still needed, according to the ledger.
 #[derive(Debug, Default)]
 pub struct Keep {
     /// SHA-256 of originals that are not archived yet.
@@ -382,9 +395,10 @@ mod tests {
         TaskKey::from_stored("00112233445566778899aabbccddeeff")
     }
 
-    fn one_empty_batch() -> BTreeMap<Date, RecordBatch> {
+    fn one_empty_batch() -> BTreeMap<Date, PassedRows> {
         let schema = Contract::of(Dataset::TopUser).schema();
-        BTreeMap::from([(date(2026, 11, 19), RecordBatch::new_empty(schema))])
+        let rows = PassedRows::passed_by_policy(RecordBatch::new_empty(schema));
+        BTreeMap::from([(date(2026, 11, 19), rows)])
     }
 
     #[test]
@@ -397,7 +411,7 @@ mod tests {
             .read_rows(&key(), 1, date(2026, 11, 19))
             .expect("read")
             .expect("rows");
-        assert_eq!(back.batch, rows[&date(2026, 11, 19)]);
+        assert_eq!(&back.batch, rows[&date(2026, 11, 19)].batch());
         let other_day = spool.read_rows(&key(), 1, date(2026, 11, 20));
         assert!(other_day.expect("read").is_none());
         spool.remove(&key(), 1).expect("remove");

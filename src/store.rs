@@ -1,9 +1,12 @@
-//! The lake's object store: a URL and options become a [`Lake`] that reads, lists and conditionally writes whole objects.
+//! The lake's object store: a URL and options become a [`Lake`] that reads, lists and conditionally
+//! writes whole objects.
 //!
-//! `file://`, `s3://`, `gs://`, `az://` and `memory://`. Every write is one PUT, so a reader sees the old object or the new one. A store can
-//! answer "exists already" to its own successful write (it committed, then the connection broke and the request was sent again), so no
-//! refusal is believed before the object was read back and compared. A folder hides nothing behind a network: there a failed flush is a failed
-//! write, although the bytes can be read. The lake does not know what its objects are or where they belong; `publish::location` does.
+//! `file://`, `s3://`, `gs://`, `az://` and `memory://`. Every write is one PUT, so a reader sees
+//! the old object or the new one. A store can answer "exists already" to our own successful write
+//! (it committed, then the connection broke and the request was sent again). So a refusal counts
+//! only after the object was read back and compared. A local folder has no network in between:
+//! there a failed flush is a failed write, even if the bytes can be read. The lake does not know
+//! what its objects are or where they belong; `publish::location` does.
 
 mod error;
 mod open;
@@ -28,30 +31,31 @@ use tokio::io::AsyncWriteExt;
 use crate::disk;
 use crate::task::hex;
 
-pub use error::{Error, Kind};
+pub use error::{Error, StoreErrorKind};
+#[cfg(any(test, feature = "testing"))]
 pub use open::file_url;
-pub use probe::Finding;
 pub use replacement::Replacement;
 
-/// Attempts at a write that is refused although nothing stands in its way: another request on the same key was under way.
+/// Attempts at a write that is refused for no visible reason, as when another request on the same
+/// key was under way.
 const MOST_ATTEMPTS: u32 = 3;
-/// Wait before the second of them; doubled before the third.
+/// Wait before the second attempt; doubled before the third.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// An open lake; clones share its connections.
 #[derive(Clone)]
 pub struct Lake {
     store: Arc<dyn ObjectStore>,
-    /// Where the lake's root lies in the store.
+    /// The path of the lake's root in the store.
     prefix: Path,
     url: String,
     /// Folder of a `file://` lake.
     folder: Option<std::path::PathBuf>,
-    /// Values that must not show in an error, whatever a store puts into its answer.
+    /// Values that must never show in an error, even if a store's answer repeats them.
     secrets: Arc<[SecretString]>,
 }
 
-/// Which state of an object a reader saw; what a conditional write depends on.
+/// The state of an object that a reader saw. A conditional write depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// The entity tag.
@@ -62,7 +66,7 @@ pub struct Version {
     pub version: Option<String>,
 }
 
-/// An object and the state it was read in.
+/// An object and its state when it was read.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The whole content.
@@ -84,7 +88,7 @@ pub struct Downloaded {
 
 /// An object as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ObjectEntry {
     /// Below the lake's root.
     pub path: Path,
     /// Length, bytes.
@@ -114,10 +118,12 @@ impl Lake {
     /// If the store cannot be read.
     pub async fn get_with_version(&self, path: &Path) -> Result<Option<Stored>, Error> {
         let failed = |error| self.error("read", path, error);
-        let Some(found) = found(self.store.get(&self.at(path)).await).map_err(failed)? else {
+        let Some(found) =
+            none_if_missing(self.store.get(&self.full_path(path)).await).map_err(failed)?
+        else {
             return Ok(None);
         };
-        let version = version(&found.meta);
+        let version = version_of(&found.meta);
         let bytes = found.bytes().await.map_err(failed)?;
         Ok(Some(Stored { bytes, version }))
     }
@@ -127,9 +133,9 @@ impl Lake {
     /// # Errors
     /// If the store cannot be read.
     pub async fn head(&self, path: &Path) -> Result<Option<(Version, u64)>, Error> {
-        let meta = found(self.store.head(&self.at(path)).await)
+        let meta = none_if_missing(self.store.head(&self.full_path(path)).await)
             .map_err(|error| self.error("look at", path, error))?;
-        Ok(meta.map(|meta| (version(&meta), meta.size)))
+        Ok(meta.map(|meta| (version_of(&meta), meta.size)))
     }
 
     /// Copies an object to the local file `to`, in bounded memory; `None` if there is no object.
@@ -138,11 +144,13 @@ impl Lake {
     /// If the store cannot be read, the file not written, or the content ends early.
     pub async fn download(&self, path: &Path, to: &FilePath) -> Result<Option<Downloaded>, Error> {
         let failed = |error| self.error("read", path, error);
-        let Some(object) = found(self.store.get(&self.at(path)).await).map_err(failed)? else {
+        let Some(object) =
+            none_if_missing(self.store.get(&self.full_path(path)).await).map_err(failed)?
+        else {
             return Ok(None);
         };
-        let (version, expected_bytes) = (version(&object.meta), object.meta.size);
-        let local = |error| self.local(path, to, error);
+        let (version, expected_bytes) = (version_of(&object.meta), object.meta.size);
+        let local = |error| self.local_error(path, to, error);
         let mut file = tokio::fs::File::create(to).await.map_err(local)?;
         let (mut hash, mut size_bytes) = (Sha256::new(), 0);
         let mut chunks = object.into_stream();
@@ -155,7 +163,7 @@ impl Lake {
         file.flush().await.map_err(local)?;
         if size_bytes != expected_bytes {
             let short = format!("only {size_bytes} of {expected_bytes} bytes came");
-            return Err(self.refuse(Kind::Unreachable, "read", path, short));
+            return Err(self.refusal(StoreErrorKind::Unreachable, "read", path, short));
         }
         Ok(Some(Downloaded {
             size_bytes,
@@ -164,19 +172,22 @@ impl Lake {
         }))
     }
 
-    /// Writes an object that must not exist yet. Run twice with the same bytes, it succeeds twice.
+    /// Writes an object that must not exist yet. Writing the same bytes twice succeeds twice.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if there is another object; otherwise if the store cannot be written.
+    /// [`StoreErrorKind::Conflict`] if there is another object; otherwise if the store cannot be
+    /// written.
     pub async fn put_create(&self, path: &Path, bytes: Bytes) -> Result<Version, Error> {
         self.put(path, bytes, PutMode::Create).await
     }
 
-    /// Replaces the object that was read in state `seen`. The local store has no conditional write: there the state is compared before,
-    /// and exclusivity is the ledger's lock. Run twice with the same bytes, it succeeds twice.
+    /// Replaces the object that was read in state `seen`. The local store has no conditional write:
+    /// there the state is compared first, and the ledger's lock keeps other writers away. Writing
+    /// the same bytes twice succeeds twice.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if the object is in another state and has other bytes; otherwise if the store cannot be written.
+    /// [`StoreErrorKind::Conflict`] if the object is in another state and has other bytes;
+    /// otherwise if the store cannot be written.
     pub async fn put_if_unchanged(
         &self,
         path: &Path,
@@ -186,7 +197,8 @@ impl Lake {
         self.replacement(path, bytes, seen).await?.finish().await
     }
 
-    /// Writes an object whatever was there; for records that mean nothing until another object names them.
+    /// Writes an object, replacing whatever was there. For records that count only once another
+    /// object names them.
     ///
     /// # Errors
     /// If the store cannot be written.
@@ -201,7 +213,7 @@ impl Lake {
     pub async fn list(&self, folder: &Path) -> Result<Vec<Path>, Error> {
         let found: Vec<_> = self
             .store
-            .list(Some(&self.at(folder)))
+            .list(Some(&self.full_path(folder)))
             .try_collect()
             .await
             .map_err(|error| self.error("list", folder, error))?;
@@ -217,17 +229,17 @@ impl Lake {
     ///
     /// # Errors
     /// If the store cannot be listed.
-    pub async fn entries(&self, folder: &Path) -> Result<Vec<Entry>, Error> {
+    pub async fn entries(&self, folder: &Path) -> Result<Vec<ObjectEntry>, Error> {
         let found: Vec<_> = self
             .store
-            .list(Some(&self.at(folder)))
+            .list(Some(&self.full_path(folder)))
             .try_collect()
             .await
             .map_err(|error| self.error("list", folder, error))?;
-        let mut entries: Vec<Entry> = found
+        let mut entries: Vec<ObjectEntry> = found
             .iter()
             .filter_map(|meta| {
-                Some(Entry {
+                Some(ObjectEntry {
                     path: meta.location.prefix_match(&self.prefix)?.collect(),
                     size_bytes: meta.size,
                     written_at: instant(meta.last_modified.timestamp_micros()),
@@ -243,12 +255,13 @@ impl Lake {
     /// # Errors
     /// If the store cannot be read.
     pub async fn written_at(&self, path: &Path) -> Result<Option<Timestamp>, Error> {
-        let meta = found(self.store.head(&self.at(path)).await)
+        let meta = none_if_missing(self.store.head(&self.full_path(path)).await)
             .map_err(|error| self.error("look at", path, error))?;
         Ok(meta.map(|meta| instant(meta.last_modified.timestamp_micros())))
     }
 
-    /// What killed writers left in a local lake (`part-0.parquet#1`), with length and age; lists of objects do not show it.
+    /// Files that killed writers left in a local lake (`part-0.parquet#1`), with length and age.
+    /// Lists of objects do not show them.
     ///
     /// # Errors
     /// If a folder cannot be read.
@@ -282,24 +295,25 @@ impl Lake {
     /// Removes the folder of a local lake if nothing is in it.
     pub fn remove_if_empty(&self, folder: &Path) {
         if let Some(root) = &self.folder {
-            // Fails for a folder with something in it, which is the point.
+            // This fails for a folder that is not empty, as intended.
             let _ = std::fs::remove_dir(root.join(folder.as_ref()));
         }
     }
 
-    /// Removes an object; one that is gone already is fine.
+    /// Removes an object. One that is already gone is fine.
     ///
     /// # Errors
     /// If the store refuses.
     pub async fn delete(&self, path: &Path) -> Result<(), Error> {
-        found(self.store.delete(&self.at(path)).await)
+        none_if_missing(self.store.delete(&self.full_path(path)).await)
             .map_err(|error| self.error("delete", path, error))?;
         Ok(())
     }
 
-    /// Removes what a killed writer left in the folder of `path` in a local lake (`part-0.parquet#1`), which a reader that scans the folder
-    /// would trip over; under any name, because content-named objects are often tried again under another. Nothing else may be writing in
-    /// that folder. Leftovers that cannot be removed are left.
+    /// Removes what killed writers left beside `path` in a local lake (`part-0.parquet#1`). A
+    /// reader that scans the folder would trip over it. Leftovers of all objects in the folder go,
+    /// because content-named objects are often tried again under another name. Nothing else may be
+    /// writing in that folder. Leftovers that cannot be removed stay.
     pub fn sweep(&self, path: &Path) {
         let Some(folder) = &self.folder else { return };
         let file = folder.join(path.as_ref());
@@ -315,7 +329,8 @@ impl Lake {
         }
     }
 
-    /// Writes an object; on an answer that may hide our own success, reads it back before deciding.
+    /// Writes an object. If the answer may hide our own success, reads the object back before
+    /// deciding.
     async fn put(&self, path: &Path, bytes: Bytes, mode: PutMode) -> Result<Version, Error> {
         let mut attempt = 1;
         loop {
@@ -325,13 +340,13 @@ impl Lake {
             };
             if self.may_hide_success(&error)
                 && !planted!("planted-read-back-ignored")
-                && let Some(stored) = self.same_bytes(path, &bytes).await
+                && let Some(stored) = self.version_if_equal(path, &bytes).await
             {
                 self.sync_folders(path)?;
                 return Ok(stored);
             }
             let is_spurious =
-                error.kind() == Kind::Conflict && !self.is_in_the_way(path, &mode).await;
+                error.kind() == StoreErrorKind::Conflict && !self.is_in_the_way(path, &mode).await;
             if !is_spurious || attempt == MOST_ATTEMPTS {
                 return Err(error);
             }
@@ -346,7 +361,7 @@ impl Lake {
             PutMode::Update(_) => "replace",
             PutMode::Overwrite => "write",
         };
-        let (at, payload) = (self.at(path), PutPayload::from(bytes.clone()));
+        let (at, payload) = (self.full_path(path), PutPayload::from(bytes.clone()));
         let put = self.store.put_opts(&at, payload, mode.clone().into()).await;
         let put = put.map_err(|error| self.error(action, path, error))?;
         Ok(Version {
@@ -355,16 +370,18 @@ impl Lake {
         })
     }
 
-    /// Whether the write may have happened although it was reported as failed. In a folder only "exists already" can mean that: what failed
-    /// there after the file became visible is the flush that makes it last.
+    /// Whether the write may have happened although it was reported as failed. In a folder only
+    /// "exists already" can mean that. Any other error after the file became visible is a failed
+    /// flush.
     fn may_hide_success(&self, error: &Error) -> bool {
         match self.folder {
-            Some(_) => error.kind() == Kind::Conflict,
+            Some(_) => error.kind() == StoreErrorKind::Conflict,
             None => error.may_hide_success(),
         }
     }
 
-    /// Whether the state of the object explains that a conditional write was refused. If that cannot be asked, it does.
+    /// Whether the object's state explains why a conditional write was refused. True if the state
+    /// cannot be read.
     async fn is_in_the_way(&self, path: &Path, mode: &PutMode) -> bool {
         match (self.head(path).await, mode) {
             (Err(_), _) => true,
@@ -376,12 +393,13 @@ impl Lake {
         }
     }
 
-    /// Makes the names above an object of a local lake last: whoever wrote it may have died between the file and its folder.
+    /// Syncs the folders above an object of a local lake. Its writer may have died after the file
+    /// and before its folder was synced.
     fn sync_folders(&self, path: &Path) -> Result<(), Error> {
         let Some(root) = &self.folder else {
             return Ok(());
         };
-        let failed = |error| self.error("keep", path, generic(error));
+        let failed = |error| self.error("keep", path, store_error(error));
         let file = root.join(path.as_ref());
         for folder in file.ancestors().skip(1) {
             std::fs::File::open(folder)
@@ -395,7 +413,7 @@ impl Lake {
     }
 
     /// State of the object at `path` if its content is `bytes`.
-    async fn same_bytes(&self, path: &Path, bytes: &Bytes) -> Option<Version> {
+    async fn version_if_equal(&self, path: &Path, bytes: &Bytes) -> Option<Version> {
         let (_, size_bytes) = self.head(path).await.ok()??;
         if size_bytes != bytes.len() as u64 {
             return None;
@@ -404,31 +422,39 @@ impl Lake {
         (stored.bytes == *bytes).then_some(stored.version)
     }
 
-    fn at(&self, path: &Path) -> Path {
+    fn full_path(&self, path: &Path) -> Path {
         self.prefix.parts().chain(path.parts()).collect()
     }
 
     fn error(&self, action: &'static str, path: &Path, error: object_store::Error) -> Error {
         let error = Error::from_store(action, path.as_ref(), &self.url, &error, &self.secrets);
         match &self.folder {
-            Some(folder) if error.kind() == Kind::Full => error.with(&disk::room(folder)),
+            Some(folder) if error.kind() == StoreErrorKind::Full => {
+                error.with(&disk::free_space(folder))
+            }
             _ => error,
         }
     }
 
-    /// The local file `to`, a copy of the object at `path`, could not be written.
-    fn local(&self, path: &Path, to: &FilePath, error: std::io::Error) -> Error {
+    /// The error when `to`, the local copy of the object at `path`, could not be written.
+    fn local_error(&self, path: &Path, to: &FilePath, error: std::io::Error) -> Error {
         let room = if disk::is_full(&error) {
-            disk::room(to)
+            disk::free_space(to)
         } else {
             String::new()
         };
         let about = format!(" for {}{room}", to.display());
-        let error = generic(error);
+        let error = store_error(error);
         Error::from_store("copy", path.as_ref(), &self.url, &error, &[]).with(&about)
     }
 
-    fn refuse(&self, kind: Kind, action: &'static str, path: &Path, cause: String) -> Error {
+    fn refusal(
+        &self,
+        kind: StoreErrorKind,
+        action: &'static str,
+        path: &Path,
+        cause: String,
+    ) -> Error {
         Error::new(kind, action, path.as_ref(), &self.url, cause)
     }
 }
@@ -439,19 +465,19 @@ impl fmt::Debug for Lake {
     }
 }
 
-fn version(meta: &object_store::ObjectMeta) -> Version {
+fn version_of(meta: &object_store::ObjectMeta) -> Version {
     Version {
         etag: meta.e_tag.clone(),
         version: meta.version.clone(),
     }
 }
 
-/// An instant of a store's clock; the end of time, which is never old, for one that nobody can mean.
+/// An instant of a store's clock. One out of range becomes the end of time, which is never old.
 fn instant(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
 }
 
-fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {
+fn none_if_missing<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -459,7 +485,7 @@ fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> 
     }
 }
 
-fn generic(error: std::io::Error) -> object_store::Error {
+fn store_error(error: std::io::Error) -> object_store::Error {
     object_store::Error::Generic {
         store: "local file",
         source: Box::new(error),
@@ -486,11 +512,11 @@ mod tests {
         let path = Path::from("a/tenant=x/one");
         assert!(lake.get(&path).await.expect("get").is_none());
         let first = lake.put_create(&path, "1".into()).await.expect("create");
-        // Our own bytes again: success, not a conflict.
+        // The same bytes again: success, not a conflict.
         lake.put_create(&path, "1".into()).await.expect("again");
         let other = lake.put_create(&path, "2".into()).await;
-        assert_eq!(other.expect_err("refused").kind(), Kind::Conflict);
-        // A local tag holds the modification time; let it differ.
+        assert_eq!(other.expect_err("refused").kind(), StoreErrorKind::Conflict);
+        // The tag of a local file holds its modification time, which must differ.
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         lake.put_if_unchanged(&path, "22".into(), &first)
             .await
@@ -499,7 +525,7 @@ mod tests {
             .await
             .expect("the same replacement again");
         let stale = lake.put_if_unchanged(&path, "333".into(), &first).await;
-        assert_eq!(stale.expect_err("refused").kind(), Kind::Conflict);
+        assert_eq!(stale.expect_err("refused").kind(), StoreErrorKind::Conflict);
         assert_eq!(lake.get(&path).await.expect("get").expect("it"), "22");
         assert_eq!(
             lake.list(&Path::from("a")).await.expect("list"),

@@ -1,5 +1,7 @@
-//! The unit of work: one dataset and one set of wire parameters, under a key that planning it twice cannot change.
+//! The unit of work: one dataset and one set of wire parameters, under a key that planning it twice
+//! cannot change.
 
+pub mod disposition;
 pub mod machine;
 
 use std::fmt;
@@ -17,7 +19,8 @@ use crate::window::Window;
 pub struct TaskKey(String);
 
 impl TaskKey {
-    /// The key of a request; the same request of the same tenant has the same key on every machine and in every version.
+    /// The key of a request; the same request of the same tenant has the same key on every machine
+    /// and in every version.
     #[must_use]
     pub fn new(tenant: &str, request: &Request) -> Self {
         let parameters =
@@ -76,6 +79,7 @@ impl fmt::Display for ExportId {
 /// Which kind of user id a request speaks in and asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names, reason = "the API's own names")]
 pub enum UserIdType {
     /// Id of a user within one app (`ou_…`); the API's default.
     #[default]
@@ -129,7 +133,8 @@ pub enum ParticipantId {
     RoomId(String),
 }
 
-/// The wire parameters of a task. Instants are Unix seconds, as the API has them. Field order is part of the task key: never reorder.
+/// The wire parameters of a task. Instants are Unix seconds, as the API has them. Field order is
+/// part of the task key: never reorder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "dataset", rename_all = "snake_case")]
 pub enum Request {
@@ -224,7 +229,8 @@ impl Request {
     }
 }
 
-/// What a task knows and its workbook does not: the values of the columns that come "from the task" (see the contracts).
+/// What a task knows and its workbook does not: the values of the columns that come "from the task"
+/// (see the contracts).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lineage {
@@ -264,7 +270,8 @@ pub struct TaskSpec {
     pub key: TaskKey,
     /// Whose data.
     pub tenant: String,
-    /// The range of data the task stands for: a job's window, or a piece of it no longer than the dataset's span.
+    /// The range of data the task stands for: a job's window, or a piece of it no longer than the
+    /// dataset's span.
     pub window: Window,
     /// What is asked for on the wire.
     pub request: Request,

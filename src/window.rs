@@ -1,7 +1,8 @@
-//! Civil days in a zone become half-open windows of instants, and windows are cut into pieces.
+//! Turns civil days in a zone into half-open windows of instants, and cuts windows into pieces.
 //!
-//! This is the only file that turns a civil date into an instant. A day lasts from its first instant to the first instant of the next
-//! day: 23 or 25 hours where daylight saving changes, and whatever a zone did at midnight, consecutive days touch and never overlap.
+//! Only this file turns a civil date into an instant. A day lasts from its first instant to the
+//! first instant of the next day, so it has 23 or 25 hours when daylight saving changes. Whatever a
+//! zone does at midnight, consecutive days touch and never overlap.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,19 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
 /// A half-open range of instants `[start, end)`; never empty, never reversed.
+///
+/// ```
+/// use jiff::{civil::date, tz::TimeZone};
+/// use meetlake::Window;
+///
+/// let zone = TimeZone::get("Europe/Berlin")?;
+/// let day = Window::day(&zone, date(2026, 10, 25)).expect("a day");
+/// assert_eq!(day.length().as_hours(), 25); // the clocks go back
+/// let next = Window::day(&zone, date(2026, 10, 26)).expect("a day");
+/// assert_eq!(day.end(), next.start());
+/// assert!(Window::new(day.end(), day.start()).is_none());
+/// # Ok::<(), jiff::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
     start: Timestamp,
@@ -33,7 +47,7 @@ impl Window {
         )
     }
 
-    /// The one day `date` of `zone`; `None` for a date that the zone skipped whole, and at the end of time.
+    /// The day `date` of `zone`; `None` for a date that the zone skipped, and at the end of time.
     #[must_use]
     pub fn day(zone: &TimeZone, date: Date) -> Option<Self> {
         Self::days(zone, date, date.tomorrow().ok()?)
@@ -85,7 +99,8 @@ impl Window {
         }
     }
 
-    /// The window cut from its start into pieces no longer than `max_span`; the pieces touch, and the last may be shorter.
+    /// The window, cut from its start into pieces no longer than `max_span`. The pieces touch, and
+    /// the last may be shorter.
     ///
     /// A day of 25 hours with a span of one day gives a piece of 24 hours and one of an hour.
     #[must_use]
@@ -125,7 +140,8 @@ impl fmt::Display for Window {
     }
 }
 
-/// First instant of `date` in `zone` (after a gap at midnight: the first instant after it).
+/// First instant of `date` in `zone`. If midnight falls into a gap, the first instant after the
+/// gap.
 #[must_use]
 pub fn start_of_day(zone: &TimeZone, date: Date) -> Timestamp {
     zone.to_ambiguous_zoned(date.at(0, 0, 0, 0))
@@ -149,8 +165,9 @@ pub fn date_of(zone: &TimeZone, instant: Timestamp) -> Date {
     zone.to_datetime(instant).date()
 }
 
-/// The date of a daily-report bucket that starts at `date_unix`: the UTC date if the bucket starts at a UTC midnight (the only documented
-/// example does), else the date in `zone`. `None` outside of years -9999 to 9999.
+/// The date of a daily-report bucket that starts at `date_unix`. It is the UTC date if the bucket
+/// starts at a UTC midnight, as in the only documented example; else the date in `zone`. `None`
+/// outside of years -9999 to 9999.
 #[must_use]
 pub fn bucket_date(zone: &TimeZone, date_unix: i64) -> Option<Date> {
     let instant = Timestamp::from_second(date_unix).ok()?;
@@ -162,8 +179,8 @@ pub fn bucket_date(zone: &TimeZone, date_unix: i64) -> Option<Date> {
     Some(date_of(zone, instant))
 }
 
-/// The days of `zone` whose whole length is over at `now` and that start in `[first, …)`, as windows of `days_per_window` days.
-/// Windows are counted from `first`, so the same `first` gives the same windows whenever it is asked.
+/// The days of `zone` from `first` on that are over at `now`, as windows of `days_per_window` days.
+/// Windows are counted from `first`, so the same `first` always gives the same windows.
 #[must_use]
 pub fn closed_windows(
     zone: &TimeZone,
@@ -264,7 +281,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn split_tiles_a_window(start in 0i64..4_000_000_000, length in 1i64..10_000_000, span in 1u64..200_000) {
+        fn split_tiles_a_window(
+            start in 0i64..4_000_000_000,
+            length in 1i64..10_000_000,
+            span in 1u64..200_000,
+        ) {
             let at = |s| Timestamp::from_second(s).expect("in range");
             let window = Window::new(at(start), at(start + length)).expect("not empty");
             let pieces = window.split(Duration::from_secs(span));
@@ -273,12 +294,21 @@ mod tests {
             for pair in pieces.windows(2) {
                 prop_assert_eq!(pair[0].end(), pair[1].start());
             }
-            prop_assert!(pieces.iter().all(|p| p.length() <= SignedDuration::from_secs(span as i64)));
+            let longest = SignedDuration::from_secs(span as i64);
+            prop_assert!(pieces.iter().all(|piece| piece.length() <= longest));
         }
 
         #[test]
         fn days_tile_the_time_line_in_any_zone(zone_index in 0usize..7, day in 0i64..6000) {
-            let names = ["Asia/Shanghai", "America/New_York", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Cairo"];
+            let names = [
+                "Asia/Shanghai",
+                "America/New_York",
+                "Europe/Berlin",
+                "America/Santiago",
+                "Australia/Lord_Howe",
+                "Pacific/Apia",
+                "Africa/Cairo",
+            ];
             let zone = zone(names[zone_index]);
             let date = date(2010, 1, 1).checked_add(day.days()).expect("in range");
             let next = date.tomorrow().expect("in range");

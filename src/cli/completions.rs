@@ -1,4 +1,4 @@
-//! `meetlake completions SHELL`: a completion script on standard output.
+//! `meetlake completions SHELL`: prints a completion script.
 
 use std::io::{self, Write};
 
@@ -19,7 +19,7 @@ pub struct Args {
 /// The output cannot be written.
 pub fn run(args: Args, mut command: clap::Command, out: &mut dyn Write) -> io::Result<exit::Code> {
     let name = command.get_name().to_owned();
-    // Into memory first: the generator panics where a pipe is closed early.
+    // Into memory first, because the generator panics if a pipe is closed early.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
     out.write_all(&script)?;

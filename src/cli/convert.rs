@@ -1,8 +1,9 @@
-//! `meetlake convert`: a workbook that was downloaded by hand, to Parquet.
+//! `meetlake convert`: converts a workbook that was downloaded by hand to Parquet.
 //!
-//! Exit codes: 0 the file is written (rejected cells are reported and kept in `_extra`); 2 the arguments are wrong or the input is not
-//! there; 7 the data broke its contract: no file if the workbook was refused, or the file without the rows that lack a key; 1 the input
-//! cannot be read; 8 the output cannot be written.
+//! Exit codes: 0 the file is written (rejected cells are reported and kept in `_extra`); 2 the
+//! arguments are wrong or the input is not there; 7 the data broke its contract: no file if the
+//! workbook was refused, or the file without the rows that lack a key; 1 the input cannot be read;
+//! 8 the output cannot be written.
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -18,9 +19,9 @@ use crate::exit::Code;
 use crate::normalize::{Findings, cell};
 use crate::table::Cell;
 use crate::task::{Lineage, TopUserOrder, UserIdType};
-use crate::telemetry::harmless;
+use crate::text::harmless;
 
-/// So many rejects are printed.
+/// How many rejects are printed.
 const PRINTED: usize = 20;
 const KEYS: [&str; 9] = [
     "meeting_no",
@@ -57,7 +58,8 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Runs the command and gives its exit code; what our own reader does not know is read in `fallback`.
+/// Runs the command and gives its exit code. `fallback` reads the files that our own reader does
+/// not support.
 #[must_use]
 pub fn run(args: &Args, fallback: &Fallback) -> Code {
     let outcome = match conversion(args, fallback) {
@@ -112,7 +114,7 @@ fn conversion(args: &Args, fallback: &Fallback) -> Result<Conversion, String> {
     }
     let time_zone = TimeZone::get(&args.time_zone).map_err(|_| {
         let name = &args.time_zone;
-        format!("`{name}` is no IANA time zone, such as Asia/Shanghai")
+        format!("`{name}` is not an IANA time zone, such as Asia/Shanghai")
     })?;
     Ok(Conversion {
         dataset: args.dataset,
@@ -124,7 +126,7 @@ fn conversion(args: &Args, fallback: &Fallback) -> Result<Conversion, String> {
     })
 }
 
-/// The values of `--set`, in the formats of the sheets; the last of a key wins.
+/// The values of `--set`, in the formats of the sheets. The last value of a key wins.
 fn lineage(settings: &[String], zone: &TimeZone) -> Result<Lineage, String> {
     let mut lineage = Lineage::default();
     for setting in settings {
@@ -181,7 +183,7 @@ fn unknown_key(key: &str) -> String {
         .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)))
         .expect("there are keys");
     format!(
-        "`--set {key}=…` is no value of a task; did you mean `{nearest}`? There are {}",
+        "`--set {key}=…` has an unknown key; did you mean `{nearest}`? The keys are {}",
         KEYS.join(", ")
     )
 }
@@ -209,20 +211,20 @@ fn print_report(args: &Args, report: &ConversionReport) {
         harmless(&report.sheets.join(", "))
     );
     for (sheet, reason) in &report.ignored_sheets {
-        println!("  sheet {} was left: {reason}", harmless(sheet));
+        println!("  sheet {} was not converted: {reason}", harmless(sheet));
     }
     print!("{}", reader(&report.findings));
     print!("{}", describe(&report.findings));
 }
 
-/// A line if the slower reader had to read the file, with the reason; else nothing.
+/// A line with the reason if the slower reader had to read the file; else nothing.
 fn reader(findings: &Findings) -> String {
     let why = findings.left_to_calamine.as_deref();
     why.map(|why| format!("  read by calamine, because {}\n", harmless(why)))
         .unwrap_or_default()
 }
 
-/// The findings as indented lines; places and reasons, no values.
+/// The findings as indented lines with places and reasons, but no values.
 fn describe(findings: &Findings) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: String| {

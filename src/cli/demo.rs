@@ -1,4 +1,5 @@
-//! `meetlake demo`: a simulated company, the whole pipeline, a local lake, and how to look into it.
+//! `meetlake demo`: runs the whole pipeline against a simulated company into a local lake, and says
+//! how to look into it.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,15 +14,17 @@ use meetlake_simulator::{Fault, Options, Server, SimClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::Common;
 use super::open::App;
 use super::progress::Style;
-use super::run::{execute_app, exit_of, lake_table, print_summaries};
-use super::{Common, number};
+use super::run::{execute_app, exit_of, print_summaries};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::exit::Code;
 use crate::ledger::Ledger;
+use crate::ledger::PartitionStatus;
 use crate::run::Scope;
+use crate::status::text::{bytes, number, table};
 
 /// Arguments of `meetlake demo`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -38,7 +41,8 @@ pub struct Args {
     /// The same seed gives the same company and the same content.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Faults that the simulated API shows, such as `429:0.05` or `truncated:x3`; comma-separated or repeated.
+    /// Faults that the simulated API shows, such as `429:0.05` or `truncated:x3`; comma-separated
+    /// or repeated.
     #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = super::simulate::fault)]
     pub faults: Vec<Fault>,
     /// Print the summary as JSON.
@@ -46,17 +50,17 @@ pub struct Args {
     pub json: bool,
 }
 
-/// The demo's last day is fixed: the same seed must give the same content hashes next year.
+/// The demo's last day. It is fixed, so that the same seed gives the same content hashes next year.
 const LAST_DAY: Date = date(2026, 10, 18);
 const ZONE: &str = "Asia/Shanghai";
-/// Simulated time against real time: a minute's quota in a seventh of a second.
+/// How much faster simulated time runs: the quota of a minute takes a seventh of a second.
 const SPEED: f64 = 400.0;
 const TENANT: &str = "demo";
 
-/// Runs the demo, or goes on with one that was interrupted.
+/// Runs the demo, or continues one that was interrupted.
 ///
 /// # Errors
-/// When this machine is at fault.
+/// When something on this machine fails.
 pub async fn run(args: Args) -> Result<Code> {
     let began = Instant::now();
     std::fs::create_dir_all(&args.out)
@@ -76,14 +80,16 @@ pub async fn run(args: Args) -> Result<Code> {
     );
     if let Some(earlier) = earlier.filter(|earlier| *earlier != description) {
         eprintln!(
-            "error: {} holds a demo with {earlier}, not {description}; choose another --out, or remove that folder",
+            "error: {} holds a demo with {earlier}, not {description}; choose another --out, or \
+             remove that folder",
             out.display()
         );
         return Ok(Code::Usage);
     }
     let zone = TimeZone::get(ZONE).context("the bundled zones hold Asia/Shanghai")?;
     let origin = SimClock::noon_after(LAST_DAY, &zone, SPEED).start();
-    // An interrupted demo goes on where its time stood: nothing in its ledger lies in the future.
+    // An interrupted demo continues at the time it had reached, so that nothing in its ledger lies
+    // in the future.
     let now = last_active.map_or(origin, |at| at.max(origin) + SignedDuration::from_secs(1));
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -104,7 +110,8 @@ pub async fn run(args: Args) -> Result<Code> {
     app.ledger.set_meta("demo", &description).await?;
     if !args.json {
         println!(
-            "A simulated company with {description}, {first_day} to {LAST_DAY}; simulated time runs {SPEED} times as fast.\n"
+            "A simulated company with {description}, {first_day} to {LAST_DAY}; simulated time \
+             runs {SPEED} times as fast.\n"
         );
     }
     let scope = Scope::Backfill {
@@ -129,10 +136,14 @@ pub async fn run(args: Args) -> Result<Code> {
     if args.json {
         let partitions: Vec<_> = status
             .iter()
-            .map(|row| json!({ "dataset": row.dataset, "partitions": row.partitions, "rows": row.rows, "size_bytes": row.size_bytes }))
+            .map(|row| {
+                json!({ "dataset": row.dataset, "partitions": row.partitions,
+                "rows": row.rows, "size_bytes": row.size_bytes })
+            })
             .collect();
         let line = json!({
-            "exit_code": exit.number(), "lake": out.join("lake"), "datasets": partitions, "tenants": summaries,
+            "exit_code": exit.number(), "lake": out.join("lake"), "datasets": partitions,
+                "tenants": summaries,
             "elapsed_ms": began.elapsed().as_millis(), "simulator": report,
         });
         println!("{line}");
@@ -159,7 +170,7 @@ pub async fn run(args: Args) -> Result<Code> {
     );
     println!(
         "\nWhat meetlake itself knows of it:\n\n  meetlake status --config {}",
-        shown(&out.join("meetlake.toml"))
+        relative_to_here(&out.join("meetlake.toml"))
     );
     Ok(exit)
 }
@@ -171,18 +182,20 @@ fn options(args: &Args, now: Timestamp) -> Options {
         meetings_per_day: args.meetings_per_day,
         clock: SimClock::new(now, SPEED),
         faults: args.faults.clone(),
-        // The demo's client lives in simulated time too.
+        // The demo's client runs in simulated time too.
         real_time_headers: false,
         ..Options::ending(LAST_DAY, SPEED)
     }
 }
 
-/// Writes a real configuration, so that `status`, `plan` and `validate` work on the demo as on anything else.
+/// Writes a real configuration, so that `status`, `plan` and `validate` work on the demo too.
 fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<()> {
     let options = server.options();
     let config = format!(
-        "# Written by `meetlake demo`; the address is that of a simulator which ends with the demo.\nversion = 1\n\n\
-         [lake]\nurl = \"file://{}\"\n\n[ledger]\npath = \"meetlake.db\"\n\n[tenants.{TENANT}]\nhost = \"{}\"\napp_id = \"{}\"\n\
+        "# Written by `meetlake demo`; the address is of a simulator that ends with the demo.\n\
+         version = 1\n\n\
+         [lake]\nurl = \"file://{}\"\n\n[ledger]\npath = \"meetlake.db\"\n\n[tenants.{TENANT}]\n\
+         host = \"{}\"\napp_id = \"{}\"\n\
          app_secret = \"{}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n",
         out.join("lake").display(),
         server.base_url(),
@@ -194,7 +207,8 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
     std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
     for dataset in Dataset::ALL {
         let job = format!(
-            "version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\ntime_zone = \"{ZONE}\"\nwindow = \"1d\"\nsettle_delay = \"1h\"\n\
+            "version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\ntime_zone = \"{ZONE}\"\n\
+             window = \"1d\"\nsettle_delay = \"1h\"\n\
              lookback = \"0d\"\nstart = {first_day}\n"
         );
         write(&out.join("jobs").join(format!("{dataset}.toml")), &job)?;
@@ -206,7 +220,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
 }
 
-/// A statement that a person can paste into DuckDB's prompt, wherever it was started.
+/// A statement to paste into DuckDB's prompt, whatever folder it was started in.
 fn duckdb_statement(out: &Path) -> String {
     let glob = out
         .join("lake/meeting_list/**/*.parquet")
@@ -214,16 +228,32 @@ fn duckdb_statement(out: &Path) -> String {
         .to_string()
         .replace('\'', "''");
     format!(
-        "SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM read_parquet('{glob}', hive_partitioning = true) \
+        "SELECT dt, count(*) AS meetings, sum(duration_s) // 60 AS minutes FROM \
+         read_parquet('{glob}', hive_partitioning = true) \
          GROUP BY dt ORDER BY dt;"
     )
 }
 
-/// The path as it is typed from here, where it is below this folder.
-fn shown(path: &Path) -> String {
+/// The path relative to the current folder, if it lies below it.
+fn relative_to_here(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned))
         .unwrap_or_else(|| path.to_owned())
         .display()
         .to_string()
+}
+
+/// Totals of a lake with one tenant: one line a dataset.
+#[must_use]
+fn lake_table(rows: &[PartitionStatus]) -> String {
+    let lines = rows.iter().map(|row| {
+        vec![
+            row.dataset.to_string(),
+            number(row.partitions),
+            number(row.rows),
+            bytes(row.size_bytes),
+            format!("{} to {}", row.first_dt, row.last_dt),
+        ]
+    });
+    table(&["dataset", "partitions", "rows", "size", "days"], lines)
 }

@@ -1,4 +1,4 @@
-//! `meetlake doctor`: tries the live side without exporting anything, and names the cause and the fix.
+//! `meetlake doctor`: tests the live services without exporting anything, and names cause and fix.
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
@@ -6,12 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Common, open};
-use crate::client::{self, Client, ErrorKind};
+use crate::cause::Cause;
+use crate::client::{self, Client};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::publish::location;
+use crate::status::text::span;
 use crate::task::{ExportId, Request};
 
 /// Arguments of `meetlake doctor`.
@@ -22,23 +24,23 @@ pub struct Args {
     pub json: bool,
 }
 
-/// One thing that was tried.
-struct Check {
+/// One thing that was checked.
+struct DoctorCheck {
     about: String,
     what: &'static str,
-    /// What was found; an error says what to do.
+    /// What was found. An error says what to do.
     found: Result<String, String>,
     /// The exit code if it failed.
     exit: Code,
 }
 
-/// A clock that is wrong by more than this spoils windows and tokens.
+/// The largest clock difference that is accepted. A larger one spoils windows and tokens.
 const MOST_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// Tries everything and prints what it found.
+/// Runs all checks and prints the results.
 ///
 /// # Errors
-/// Never for what it tries; that is printed.
+/// Never for a failed check, which is printed.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
@@ -54,8 +56,10 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         let list: Vec<_> = checks
             .iter()
             .map(|check| match &check.found {
-                Ok(found) => json!({ "about": check.about, "check": check.what, "ok": true, "found": found }),
-                Err(wrong) => json!({ "about": check.about, "check": check.what, "ok": false, "found": wrong }),
+                Ok(found) => json!({ "about": check.about, "check": check.what, "ok": true,
+                    "found": found }),
+                Err(wrong) => json!({ "about": check.about, "check": check.what, "ok": false,
+                    "found": wrong }),
             })
             .collect();
         println!("{}", json!({ "exit_code": exit.number(), "checks": list }));
@@ -70,7 +74,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let wrong = checks.iter().filter(|check| check.found.is_err()).count();
     match wrong {
         0 => println!(
-            "\nEverything works. Whether the app's creator may export is proven by the first export only."
+            "\nEverything works. Only the first export proves that the app's creator may \
+             export."
         ),
         1 => println!("\nOne thing is wrong."),
         n => println!("\n{n} things are wrong."),
@@ -78,7 +83,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     Ok(exit)
 }
 
-async fn check_ledger(config: &Config) -> Check {
+async fn check_ledger(config: &Config) -> DoctorCheck {
     let found = match Ledger::open_for_reading(&config.ledger_path).await {
         Ok(Some(_)) => Ok(format!("{} can be read", config.ledger_path.display())),
         Ok(None) => Ok(format!(
@@ -87,7 +92,7 @@ async fn check_ledger(config: &Config) -> Check {
         )),
         Err(error) => Err(error.to_string()),
     };
-    Check {
+    DoctorCheck {
         about: "this machine".into(),
         what: "ledger",
         found,
@@ -95,7 +100,7 @@ async fn check_ledger(config: &Config) -> Check {
     }
 }
 
-async fn check_lake(config: &Config) -> Check {
+async fn check_lake(config: &Config) -> DoctorCheck {
     let found = match open::lake(config) {
         Err(error) => Err(error.to_string()),
         Ok(lake) => {
@@ -116,7 +121,7 @@ async fn check_lake(config: &Config) -> Check {
             }
         }
     };
-    Check {
+    DoctorCheck {
         about: "lake".into(),
         what: "bucket",
         found,
@@ -128,10 +133,10 @@ async fn check_tenant(
     config: &Config,
     tenant: &TenantConfig,
     clock: &Clock,
-    checks: &mut Vec<Check>,
+    checks: &mut Vec<DoctorCheck>,
 ) {
     let mut add = |what, found, exit| {
-        checks.push(Check {
+        checks.push(DoctorCheck {
             about: tenant.name.clone(),
             what,
             found,
@@ -147,10 +152,7 @@ async fn check_tenant(
         Ok(check) => {
             add(
                 "token",
-                Ok(format!(
-                    "valid for {}",
-                    super::span(check.expires_in.as_secs())
-                )),
+                Ok(format!("valid for {}", span(check.expires_in.as_secs()))),
                 Code::Credentials,
             );
             let skew = match check.clock_ahead {
@@ -198,11 +200,12 @@ async fn rooms(client: &Client) -> Result<String, String> {
     ))
 }
 
-/// Asks for an export that does not exist: with the scope and the role that is "no such export", without them it is a refusal.
+/// Asks for an export that does not exist. With scope and role the answer is "no such export";
+/// without them it is a refusal.
 async fn exports(client: &Client) -> Result<String, String> {
     match client.poll(&ExportId("1".into())).await {
         Ok(_) => Ok("the app may export (vc:export)".to_owned()),
-        Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::BadRequest) => {
+        Err(error) if matches!(error.kind(), Cause::Gone | Cause::BadRequest) => {
             Ok("the app may ask for exports (vc:export)".to_owned())
         }
         Err(error) => Err(error.to_string()),
@@ -211,8 +214,8 @@ async fn exports(client: &Client) -> Result<String, String> {
 
 fn exit_of(error: &client::Error) -> Code {
     match error.kind() {
-        ErrorKind::Credentials | ErrorKind::Scope | ErrorKind::Role => Code::Credentials,
-        ErrorKind::QuotaExhausted | ErrorKind::RateLimited => Code::Quota,
+        Cause::Credentials | Cause::Scope | Cause::Role => Code::Credentials,
+        Cause::QuotaExhausted | Cause::RateLimited => Code::Quota,
         _ => Code::Unexpected,
     }
 }

@@ -1,6 +1,8 @@
-//! Keeps the memory of this process, and the secrets in it, out of core files and away from other processes of the same user.
+//! Keeps the memory of this process, and the secrets in it, out of core files and away from other
+//! processes of the same user.
 
-/// No core file, and no look into this process for anybody but root. What cannot be set is left as it was: neither is a reason not to work.
+/// Forbids core files, and lets only root look into this process. If that fails, the program runs
+/// all the same.
 #[cfg(target_os = "linux")]
 pub(super) fn forbid() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -9,10 +11,10 @@ pub(super) fn forbid() {
         maximum: Some(0),
     };
     let _ = setrlimit(Resource::Core, none);
-    // A kernel that pipes core files to a program asks this, and not the limit.
+    // A kernel that pipes core files to a program checks this flag, not the limit.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Other systems keep core files to themselves unless told otherwise.
+/// Other systems write no core files unless configured to.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn forbid() {}

@@ -1,6 +1,7 @@
-//! `meetlake init [DIR]`: a configuration to start from, with one job for each dataset.
+//! `meetlake init [DIR]`: writes a configuration to start from, with one job for each dataset.
 //!
-//! Writes what is not there and leaves alone what is. Asks nothing and connects to nothing.
+//! It writes missing files and leaves existing ones alone. It asks no questions and connects to
+//! nothing.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -51,7 +52,7 @@ pub struct Args {
 /// Writes the files that are missing and says what to do next.
 ///
 /// # Errors
-/// A file or folder cannot be written; what was written before stays.
+/// A file or folder cannot be written. Files written before stay.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<exit::Code> {
     for (name, content) in FILES {
         let path = args.dir.join(name);
@@ -68,7 +69,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<exit::Code> {
     Ok(exit::Code::Done)
 }
 
-/// Writes a file that does not exist; `false` if it does.
+/// Writes a file unless it exists; `false` if it exists.
 fn write_new(path: &Path, content: &str) -> io::Result<bool> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -89,7 +90,8 @@ fn next_steps(dir: &Path) -> String {
     format!(
         "
 Next:
-1. In the developer console, give your app the scopes vc:export and vc:report:readonly (and vc:room:readonly for rooms); its creator
+1. In the developer console, give your app the scopes vc:export and vc:report:readonly (and \
+vc:room:readonly for rooms); its creator
    needs the admin role for meeting management.
 2. {go}cp .env.example .env      fill in app id and secret, then: set -a; . ./.env; set +a
 3. Set the tenant's name and the lake in meetlake.toml; remove jobs that you do not need.
@@ -170,7 +172,7 @@ mod tests {
         assert_eq!(explicit.ledger_path, plain.ledger_path);
         assert_eq!(explicit.spool_path, plain.spool_path);
         assert_eq!(explicit.serve, plain.serve);
-        // The one number without a default of ours.
+        // The only number without a default.
         let limits = config::LimitsConfig {
             reports_per_minute: None,
             ..explicit.limits

@@ -1,25 +1,27 @@
-//! `meetlake ledger rebuild`: takes published state over from the lake, when the ledger is lost.
+//! `meetlake ledger rebuild`: restores the published state from the lake when the ledger is lost.
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
+use super::Common;
 use super::open::App;
-use super::{Common, number, table};
 use crate::exit::Code;
 use crate::failpoint;
-use crate::rebuild::{self, Report};
+use crate::rebuild::{self, RebuildReport};
+use crate::status::text::{number, table};
 
 /// Arguments of `meetlake ledger`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: LedgerVerb,
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Verb {
-    /// Take over what is published from the manifests of the lake, into an empty ledger; the next run exports only what is not there.
+enum LedgerVerb {
+    /// Take over what is published from the manifests of the lake, into an empty ledger; the next
+    /// run exports only what is not there.
     Rebuild(RebuildArgs),
 }
 
@@ -33,12 +35,12 @@ pub struct RebuildArgs {
 
 const NAME: &str = "ledger rebuild";
 
-/// Works on the ledger itself.
+/// Runs a verb on the ledger itself.
 ///
 /// # Errors
 /// When the lake or the ledger cannot be used.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    let Verb::Rebuild(args) = &args.verb;
+    let LedgerVerb::Rebuild(args) = &args.verb;
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
@@ -47,11 +49,13 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     if !app.ledger.is_blank().await? {
         let path = app.ledger.path().display();
         eprintln!(
-            "error: the ledger {path} is not empty; it is rebuilt only from nothing: move it away, with its -wal and -shm files, if it is to be replaced"
+            "error: the ledger {path} is not empty, and a rebuild needs an empty one; to \
+             replace it, move it away together with its -wal and -shm files"
         );
         return Ok(Code::Usage);
     }
     let began = clock.now();
+    app.events.begin_run(began);
     app.ledger.run_began(NAME, began).await?;
     let (restored, report) = rebuild::from_lake(&app.tenants, &app.config.jobs).await?;
     app.ledger.restore(&restored).await?;
@@ -73,10 +77,11 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     Ok(Code::Done)
 }
 
-fn show(report: &Report) {
+fn show(report: &RebuildReport) {
     if report.datasets.is_empty() {
         println!(
-            "There is nothing to take over: the lake holds no manifest of a configured tenant and job."
+            "There is nothing to take over: the lake holds no manifest of a configured tenant and \
+             job."
         );
     } else {
         let rows = report.datasets.iter().map(|of| {

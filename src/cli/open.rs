@@ -9,17 +9,19 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::limit::{Endpoint, Snapshot};
+use crate::client::limit::{Endpoint, LimiterSnapshot};
 use crate::client::{CallLimits, Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::decode::Fallback;
-use crate::export::Exporter;
-use crate::export::pace::Pace;
+use crate::events::Events;
+use crate::fetch::Fetcher;
+use crate::fetch::pace::Pace;
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Tenant};
+use crate::policy::Policy;
 use crate::publish::{Publisher, manifest};
-use crate::run::Limits;
+use crate::run::RunLimits;
 use crate::spool::{Keep, Spool};
 use crate::store::{self, Lake};
 
@@ -32,6 +34,8 @@ pub struct App {
     pub ledger: Ledger,
     /// One of these a tenant.
     pub tenants: Vec<Arc<Tenant>>,
+    /// Where it is told what happened.
+    pub events: Events,
 }
 
 impl App {
@@ -56,6 +60,7 @@ impl App {
             std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         ));
         let fallback = Fallback::of_this_program();
+        let events = Events::new(clock.clone());
         let mut tenants = Vec::new();
         for tenant in config.tenants.values() {
             let client = client(&config, tenant, &clock)?;
@@ -64,7 +69,7 @@ impl App {
                 pace.restore(&learned);
             }
             restore_limits(&ledger, &tenant.name, &client, &clock).await?;
-            let exporter = Exporter {
+            let fetcher = Fetcher {
                 client,
                 ledger: ledger.clone(),
                 spool: spool.clone(),
@@ -72,6 +77,7 @@ impl App {
                 pace,
                 stop: CancellationToken::new(),
                 max_workbook_bytes: config.limits.workbook.container_bytes,
+                events: events.of_tenant(&tenant.name),
             };
             tenants.push(Arc::new(Tenant {
                 name: tenant.name.clone(),
@@ -82,7 +88,9 @@ impl App {
                 spool: spool.clone(),
                 lake: lake.clone(),
                 publisher: publisher.clone(),
-                exporter,
+                fetcher,
+                policy: Policy::Keep,
+                events: events.of_tenant(&tenant.name),
                 workbook_limits: config.limits.workbook.clone(),
                 fallback: fallback.clone(),
                 decoders: Arc::clone(&decoders),
@@ -92,6 +100,7 @@ impl App {
             config,
             ledger,
             tenants,
+            events,
         })
     }
 
@@ -110,8 +119,8 @@ impl App {
                 .is_ok_and(|all| !all.is_empty())
         {
             eprintln!(
-                "note: the ledger is empty, and the lake holds published partitions; `meetlake ledger rebuild` takes them over, \
-                 without it they are exported again"
+                "note: the ledger is empty, and the lake holds published partitions; \
+                 `meetlake ledger rebuild` takes them over, without it they are exported again"
             );
         }
         Ok(())
@@ -119,8 +128,8 @@ impl App {
 
     /// The limits of a run, without a deadline.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> RunLimits {
+        RunLimits {
             tasks_in_flight: self.config.limits.tasks_in_flight,
             deadline: None,
         }
@@ -176,8 +185,9 @@ async fn clean(ledger: &Ledger, spool: &Spool) -> Result<()> {
     Ok(())
 }
 
-/// Takes up the calls of the last minute. Where the last run left no record of them, because it was killed, everything is assumed to have
-/// been spent at its last sign of life: a limit that is met a minute late is better than one that is broken.
+/// Takes up the calls of the last minute. Where the last run left no record of them, because it was
+/// killed, everything is assumed to have been spent at its last sign of life: a limit that is met a
+/// minute late is better than one that is broken.
 async fn restore_limits(
     ledger: &Ledger,
     tenant: &str,
@@ -194,7 +204,8 @@ async fn restore_limits(
                 .min(clock.now());
             if at.checked_add(SignedDuration::from_mins(1))? > clock.now() {
                 eprintln!(
-                    "note: the last run ended without a record of its calls; for up to a minute the quota counts as spent"
+                    "note: the last run ended without a record of its calls; for up to a minute \
+                     the quota counts as spent"
                 );
             }
             Endpoint::ALL
@@ -202,7 +213,7 @@ async fn restore_limits(
                 .for_each(|endpoint| client.limits().assume_full(endpoint, at));
         }
         Some(json) => {
-            let snapshot: Snapshot = serde_json::from_str(json).unwrap_or_default();
+            let snapshot: LimiterSnapshot = serde_json::from_str(json).unwrap_or_default();
             client.limits().restore(&snapshot);
         }
         None => {}

@@ -1,4 +1,4 @@
-//! `meetlake orphans`: what cut-off publishes left in the lake, and its collection.
+//! `meetlake orphans`: lists and deletes what interrupted publishes left in the lake.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Common, bytes, number, open, table};
+use super::{Common, open};
 use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::orphans::{self, Orphan};
+use crate::status::text::{bytes, number, table};
 
 /// Arguments of `meetlake orphans`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -27,7 +28,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Lists what no manifest and no ledger entry names, and deletes it if told to.
+/// Lists what no manifest and no ledger entry names, and deletes it if asked to.
 ///
 /// # Errors
 /// When the lake or the ledger cannot be used.
@@ -36,7 +37,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     };
     let lake = open::lake(&config)?;
-    // A collection owns the ledger, so that nobody publishes beside it.
+    // A collection owns the ledger, so that nobody publishes at the same time.
     let ledger = if args.delete && config.ledger_path.exists() {
         Some(Ledger::open(&config.ledger_path, "orphans --delete").await?)
     } else {
@@ -44,7 +45,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     };
     let Some(ledger) = ledger else {
         eprintln!(
-            "error: there is no ledger at {}, so nobody knows what is still needed; `meetlake ledger rebuild` makes one from the lake",
+            "error: there is no ledger at {}, so nobody knows what is still needed; `meetlake \
+             ledger rebuild` makes one from the lake",
             config.ledger_path.display()
         );
         return Ok(Code::Usage);
@@ -61,7 +63,10 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         let old = |orphan: &Orphan| orphan.written_at < before;
         let orphans: Vec<_> = found
             .iter()
-            .map(|orphan| json!({ "orphan": orphan, "old_enough": old(orphan), "deleted": deleted.contains(orphan) }))
+            .map(|orphan| {
+                json!({ "orphan": orphan, "old_enough": old(orphan),
+                "deleted": deleted.contains(orphan) })
+            })
             .collect();
         println!(
             "{}",
@@ -86,7 +91,7 @@ fn show(found: &[Orphan], deleted: &[Orphan], before: Timestamp, delete: bool) {
             () => "would be deleted",
         };
         vec![
-            orphan.what.as_str().to_owned(),
+            orphan.kind.as_str().to_owned(),
             orphan.path.clone(),
             bytes(orphan.size_bytes),
             orphan.written_at.strftime("%F %TZ").to_string(),

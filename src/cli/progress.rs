@@ -1,4 +1,5 @@
-//! What a run shows while it works: a live line a dataset on a terminal, plain lines elsewhere, nothing with `--json`.
+//! What a run shows while it works: a live line a dataset on a terminal, plain lines elsewhere,
+//! nothing with `--json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::civil::Date;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use crate::dataset::Dataset;
-use crate::pipeline::Ended;
-use crate::run::Progress;
+use crate::events::{Event, EventKind, Events};
 
 /// Plain output says how far it is this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -50,21 +50,20 @@ struct Counts {
     days: BTreeSet<Date>,
 }
 
-/// Starts showing; send [`Progress`] to the sender, drop it, then await the handle.
+/// Starts showing what happens; end the subscriptions of `events`, then await the handle.
 #[must_use]
-pub fn start(style: Style) -> (UnboundedSender<Progress>, JoinHandle<()>) {
-    let (sender, receiver) = unbounded_channel();
-    let handle = tokio::spawn(show(style, receiver));
-    (sender, handle)
+pub fn start(style: Style, events: &Events) -> JoinHandle<()> {
+    tokio::spawn(show(style, events.subscribe()))
 }
 
-async fn show(style: Style, mut receiver: UnboundedReceiver<Progress>) {
+async fn show(style: Style, mut events: UnboundedReceiver<Event>) {
     let mut counts: BTreeMap<Dataset, Counts> = BTreeMap::new();
     let screen = MultiProgress::new();
     let mut bars: BTreeMap<Dataset, ProgressBar> = BTreeMap::new();
     let mut last_plain = Instant::now();
-    while let Some(progress) = receiver.recv().await {
-        if let Progress::Warning(text) = &progress {
+    while let Some(event) = events.recv().await {
+        if event.kind.is_warning_of_run() {
+            let text = event.message();
             match style {
                 Style::Bars => drop(screen.println(format!("warning: {text}"))),
                 Style::Plain => eprintln!("warning: {text}"),
@@ -72,10 +71,14 @@ async fn show(style: Style, mut receiver: UnboundedReceiver<Progress>) {
             }
             continue;
         }
-        let dataset = note(&mut counts, &progress);
-        let Some(now) = counts.get(&dataset) else {
+        let Some(dataset) = event.subject.dataset else {
             continue;
         };
+        if !is_counted(&event.kind) {
+            continue;
+        }
+        let now = counts.entry(dataset).or_default();
+        now.count(&event);
         match style {
             Style::Bars => draw(&screen, &mut bars, dataset, now),
             Style::Plain if last_plain.elapsed() >= PLAIN_EVERY => {
@@ -97,36 +100,35 @@ async fn show(style: Style, mut receiver: UnboundedReceiver<Progress>) {
     }
 }
 
-fn note(counts: &mut BTreeMap<Dataset, Counts>, progress: &Progress) -> Dataset {
-    match progress {
-        Progress::Planned { dataset, tasks } => {
-            counts.entry(*dataset).or_default().planned += tasks;
-            *dataset
-        }
-        Progress::Ended { dataset, ended } => {
-            let now = counts.entry(*dataset).or_default();
-            match ended {
-                Ended::Spooled { rows, .. } => {
-                    now.ended += 1;
-                    now.rows += rows;
-                }
-                Ended::Deferred { .. } => now.deferred += 1,
-                Ended::Stopped => {}
-                Ended::Quarantined { .. } | Ended::Failed { .. } | Ended::Refused { .. } => {
-                    now.troubled += 1
-                }
+/// Whether progress shows an event.
+const fn is_counted(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::TasksPlanned { .. }
+            | EventKind::TaskSpooled { .. }
+            | EventKind::TaskDeferred { .. }
+            | EventKind::TaskQuarantined { .. }
+            | EventKind::TaskFailed { .. }
+            | EventKind::TaskHeld { .. }
+            | EventKind::PartitionPublished { .. }
+    )
+}
+
+impl Counts {
+    fn count(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::TasksPlanned { tasks } => self.planned += tasks,
+            EventKind::TaskSpooled { rows, .. } => {
+                self.ended += 1;
+                self.rows += rows;
             }
-            *dataset
+            EventKind::TaskDeferred { .. } => self.deferred += 1,
+            EventKind::TaskQuarantined { .. }
+            | EventKind::TaskFailed { .. }
+            | EventKind::TaskHeld { .. } => self.troubled += 1,
+            EventKind::PartitionPublished { .. } => self.days.extend(event.subject.dt),
+            _ => {}
         }
-        Progress::Published { dataset, published } => {
-            counts
-                .entry(*dataset)
-                .or_default()
-                .days
-                .insert(published.dt);
-            *dataset
-        }
-        Progress::Warning(_) => Dataset::MeetingList,
     }
 }
 

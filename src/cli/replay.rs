@@ -5,13 +5,15 @@ use clap::Args as ClapArgs;
 use jiff::civil::Date;
 use serde_json::json;
 
+use super::Common;
 use super::open::App;
-use super::{Common, number, table};
 use crate::dataset::Dataset;
 use crate::exit::Code;
 use crate::failpoint;
 use crate::pipeline::{self, Replayed};
-use crate::publish::{self, PartitionId, manifest};
+use crate::publish::{self, manifest};
+use crate::record::PartitionId;
+use crate::status::text::{number, table};
 
 /// Arguments of `meetlake replay`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -32,7 +34,8 @@ pub struct Args {
 
 const NAME: &str = "replay";
 
-/// Makes partitions again from their newest manifest's originals and publishes those that come out differently.
+/// Makes partitions again from their newest manifest's originals and publishes those that come out
+/// differently.
 ///
 /// # Errors
 /// When the lake, the disk or the ledger refuses.
@@ -41,7 +44,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         && from >= to
     {
         eprintln!(
-            "error: --from {from} is not before --to {to}; the range is half-open, so one day is --from D --to D+1"
+            "error: --from {from} is not before --to {to}; the range is half-open, so one day is \
+             --from D --to D+1"
         );
         return Ok(Code::Usage);
     }
@@ -51,6 +55,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let clock = failpoint::clock();
     let app = App::open(config, clock.clone(), NAME).await?;
     let began = clock.now();
+    app.events.begin_run(began);
     app.ledger.run_began(NAME, began).await?;
     let replayed = replay(&app, args).await?;
     let code = match replayed
@@ -67,7 +72,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         .run_ended(began, clock.now(), code.number(), &summary)
         .await?;
     for tenant in &app.tenants {
-        pipeline::remember(tenant).await?;
+        pipeline::remember_pace_and_calls(tenant).await?;
     }
     if args.json {
         println!("{}", to_json(&replayed, code));

@@ -1,7 +1,8 @@
-//! `meetlake retry --quarantine`: what broke its contract, once more, after the configuration or the program was mended.
+//! `meetlake retry --quarantine`: what broke its contract, once more, after the configuration or
+//! the program was mended.
 //!
-//! The bytes that were put aside are read again, so nobody is asked for them; only where they are gone is the task exported anew. What is
-//! still wrong goes back to quarantine with the new reason.
+//! The bytes that were put aside are read again, so nobody is asked for them; only where they are
+//! gone is the task exported anew. What is still wrong goes back to quarantine with the new reason.
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
@@ -41,7 +42,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         && from >= to
     {
         eprintln!(
-            "error: --from {from} is not before --to {to}; the range is half-open, so one day is --from D --to D+1"
+            "error: --from {from} is not before --to {to}; the range is half-open, so one day is \
+             --from D --to D+1"
         );
         return Ok(Code::Usage);
     }

@@ -12,19 +12,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::progress::{self, Style};
-use super::{Common, StopSignals, Told, bytes, describe, exit_for, number, table};
+use super::{Common, StopSignals, describe, exit_for};
 use crate::dataset::Dataset;
 use crate::exit::Code;
-use crate::job::JobSpec;
 use crate::pipeline;
-use crate::run::days::{self, Day};
-use crate::run::summary::Lost;
-use crate::run::{self, DatasetSummary, Limits, Scope, Summary};
+use crate::run::summary::LostWindow;
+use crate::run::{self, DatasetSummary, RunLimits, Scope, Summary};
+use crate::status::text::{CauseList, left_out, number, table};
+use crate::status::{self, DayStatus};
 
 /// Arguments of `meetlake run`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct RunArgs {
-    /// Begin nothing new after this long (such as 90m or 2h); what is left is exported by the next run.
+    /// Begin nothing new after this long (such as 90m or 2h); what is left is exported by the next
+    /// run.
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub deadline: Option<Duration>,
     /// Only this tenant.
@@ -69,7 +70,8 @@ pub async fn run(common: &Common, args: &RunArgs) -> Result<Code> {
 pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
     if args.from >= args.to {
         eprintln!(
-            "error: --from {} is not before --to {}; the range is half-open, so one day is --from D --to D+1",
+            "error: --from {} is not before --to {}; the range is half-open, so one day is \
+             --from D --to D+1",
             args.from, args.to
         );
         return Ok(Code::Usage);
@@ -112,7 +114,7 @@ pub(super) async fn execute(
     let clock = crate::failpoint::clock();
     let app = App::open(config, clock.clone(), verb).await?;
     app.note_lost_ledger().await?;
-    let limits = Limits {
+    let limits = RunLimits {
         deadline: args.deadline.map(|wait| {
             clock.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
         }),
@@ -144,18 +146,16 @@ pub async fn execute_app(
     app: &App,
     tenant: Option<&str>,
     scope: &Scope,
-    limits: &Limits,
+    limits: &RunLimits,
     style: Style,
     verb: &str,
 ) -> Result<Vec<Summary>> {
-    let began = app
-        .tenants
-        .first()
-        .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
+    let began = now(app);
+    app.events.begin_run(began);
     app.ledger.run_began(verb, began).await?;
     let stop = CancellationToken::new();
     let watcher = tokio::spawn(stop_on_signal(StopSignals::listen()?, stop.clone()));
-    let (sender, shown) = progress::start(style);
+    let shown = progress::start(style, &app.events);
     let runs = app
         .tenants
         .iter()
@@ -167,21 +167,17 @@ pub async fn execute_app(
                 scope,
                 limits,
                 stop.clone(),
-                sender.clone(),
             )
         });
     let results = futures::future::join_all(runs).await;
-    drop(sender);
+    app.events.unsubscribe_all();
     let _ = shown.await;
     watcher.abort();
     let outcome = results
         .into_iter()
         .collect::<Result<Vec<_>>>()
         .map_err(|error| pipeline::with_disk(error, &app.config.ledger_path));
-    let ended = app
-        .tenants
-        .first()
-        .map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now());
+    let ended = now(app);
     let (code, told) = match &outcome {
         Ok(summaries) => (exit_of(summaries), one_line(summaries)),
         Err(error) => (exit_for(error), describe(error)),
@@ -197,7 +193,8 @@ pub async fn execute_app(
 async fn stop_on_signal(mut signals: StopSignals, stop: CancellationToken) {
     signals.next().await;
     eprintln!(
-        "stopping: nothing new is begun; a second signal ends at once, and the next run goes on from here"
+        "stopping: nothing new is begun; a second signal ends at once, and the next run goes on \
+         from here"
     );
     stop.cancel();
     signals.next().await;
@@ -216,23 +213,29 @@ pub fn exit_of(summaries: &[Summary]) -> Code {
 
 /// The machine-readable end of a run, with what became of each due day.
 #[must_use]
-pub fn to_json(summaries: &[Summary], days: &[Day]) -> String {
+pub fn to_json(summaries: &[Summary], days: &[DayStatus]) -> String {
     let settled = summaries.iter().all(Summary::is_settled);
-    json!({ "exit_code": exit_of(summaries).number(), "settled": settled, "tenants": summaries, "days": days }).to_string()
+    let exit_code = exit_of(summaries).number();
+    let end = json!({
+        "exit_code": exit_code, "settled": settled, "tenants": summaries, "days": days,
+    });
+    end.to_string()
+}
+
+fn now(app: &App) -> jiff::Timestamp {
+    let tenant = app.tenants.first();
+    tenant.map_or_else(jiff::Timestamp::now, |tenant| tenant.clock.now())
 }
 
 /// Every due day of every job, of one tenant or of all.
-async fn days_of(app: &App, only: Option<&str>) -> Result<Vec<Day>> {
-    let mut all = Vec::new();
-    for tenant in &app.tenants {
-        let is_wanted = only.is_none_or(|name| name == tenant.name);
-        let (ledger, zone, now) = (&app.ledger, &tenant.time_zone, tenant.clock.now());
-        let of_tenant = |job: &&JobSpec| is_wanted && job.tenants.contains(&tenant.name);
-        for job in app.config.jobs.iter().filter(of_tenant) {
-            all.extend(days::days(ledger, &tenant.name, zone, job, now).await?);
-        }
-    }
-    Ok(all)
+async fn days_of(app: &App, only: Option<&str>) -> Result<Vec<DayStatus>> {
+    let now = now(app);
+    let tenants: Vec<_> = app
+        .tenants
+        .iter()
+        .map(|tenant| (tenant.name.as_str(), &tenant.time_zone))
+        .collect();
+    status::all_days(&app.ledger, &tenants, &app.config.jobs, only, now).await
 }
 
 fn one_line(summaries: &[Summary]) -> String {
@@ -350,15 +353,16 @@ fn figures(summary: &Summary) -> String {
 
 /// A line for each dataset with windows that were not exported in time.
 fn lost(summary: &Summary) -> Vec<String> {
-    let mut by_dataset: BTreeMap<Dataset, Vec<&Lost>> = BTreeMap::new();
+    let mut by_dataset: BTreeMap<Dataset, Vec<&LostWindow>> = BTreeMap::new();
     for lost in &summary.lost {
         by_dataset.entry(lost.dataset).or_default().push(lost);
     }
-    let line = |(dataset, lost): (Dataset, Vec<&Lost>)| {
+    let line = |(dataset, lost): (Dataset, Vec<&LostWindow>)| {
         let start = lost.iter().map(|lost| lost.start).min()?;
         let end = lost.iter().map(|lost| lost.end).max()?;
         Some(format!(
-            "lost: {dataset}: {} windows in [{start}, {end}); Feishu no longer answers for them, and they were never exported",
+            "lost: {dataset}: {} windows in [{start}, {end}); Feishu no longer answers for them, \
+             and they were never exported",
             lost.len()
         ))
     };
@@ -369,13 +373,15 @@ fn lost(summary: &Summary) -> Vec<String> {
 fn unsettled(summary: &Summary) -> Vec<String> {
     const SHOWN: usize = 10;
     let mut lines = Vec::new();
-    let mut told = Told::default();
+    let mut told = CauseList::default();
     for cause in summary.causes() {
-        told.once(&cause.message);
+        told.first_mention(&cause.message);
     }
     for window in summary.unsettled.iter().take(SHOWN) {
         let error = window.error.as_deref();
-        let error = error.map_or_else(String::new, |error| format!(": {}", told.once(error)));
+        let error = error.map_or_else(String::new, |error| {
+            format!(": {}", told.first_mention(error))
+        });
         let tasks: Vec<String> = window
             .tasks
             .iter()
@@ -398,43 +404,4 @@ fn unsettled(summary: &Summary) -> Vec<String> {
         ));
     }
     lines
-}
-
-pub(super) fn left_out(coverage: &crate::plan::fanout::Coverage) -> String {
-    let reasons = [
-        (coverage.no_id, "without a user or room id"),
-        (coverage.not_ended, "not ended"),
-        (
-            coverage.below_min_participants,
-            "below the job's least number of participants",
-        ),
-        (coverage.not_sampled, "outside the job's sample"),
-        (coverage.over_max_tasks, "over the job's tasks per run"),
-    ];
-    let reasons: Vec<String> = reasons
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, why)| format!("{} {why}", number(*n)))
-        .collect();
-    format!(
-        "{} of {} parents exported; left out: {}",
-        number(coverage.planned),
-        number(coverage.parents),
-        reasons.join(", ")
-    )
-}
-
-/// Totals of the lake for the end of `demo`: one line a dataset.
-#[must_use]
-pub fn lake_table(rows: &[crate::ledger::PartitionStatus]) -> String {
-    let lines = rows.iter().map(|row| {
-        vec![
-            row.dataset.to_string(),
-            number(row.partitions),
-            number(row.rows),
-            bytes(row.size_bytes),
-            format!("{} to {}", row.first_dt, row.last_dt),
-        ]
-    });
-    table(&["dataset", "partitions", "rows", "size", "days"], lines)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args as ClapArgs;
 use futures::FutureExt as _;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{Receiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +18,10 @@ use super::{Common, StopSignals, describe};
 use crate::exit::Code;
 use crate::failpoint;
 use crate::pipeline::{Tenant, with_disk};
-use crate::run::{self, Progress};
+use crate::run;
 use crate::scheduler::Heartbeat;
 use crate::server::{self, Pages};
-use crate::telemetry::harmless;
+use crate::text::harmless;
 
 /// Wait before a tenant's work begins again that this machine put an end to.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -45,7 +45,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let address = args.listen.unwrap_or(config.serve.listen);
     if args.listen.is_some() && !address.ip().is_loopback() {
         eprintln!(
-            "error: the status page has no login; to listen on {address}, where others can reach it, say so in [serve] of the configuration"
+            "error: the status page has no login; to listen on {address}, where others can reach it, \
+             say so in [serve] of the configuration"
         );
         return Ok(Code::Usage);
     }
@@ -56,7 +57,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;
-    tracing::info!(address = %listener.local_addr()?, jobs = app.config.jobs.len(), tenants = app.tenants.len(), "serving");
+    let (jobs, tenants) = (app.config.jobs.len(), app.tenants.len());
+    tracing::info!(address = %listener.local_addr()?, jobs, tenants, "serving");
     let stop = CancellationToken::new();
     let ready = Arc::new(AtomicBool::new(true));
     let pages = Pages {
@@ -74,22 +76,17 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let pages_stop = CancellationToken::new();
     let page_server = tokio::spawn(server::serve(listener, pages, pages_stop.clone()));
     let (heartbeat, ticks) = Heartbeat::start(app.tenants.len()).await?;
-    let (sender, mut receiver) = unbounded_channel();
-    let logger = tokio::spawn(async move {
-        while let Some(progress) = receiver.recv().await {
-            log(&progress);
-        }
-    });
     let mut runs = JoinSet::new();
     for (tenant, ticks) in app.tenants.iter().zip(ticks) {
         let (app, tenant) = (Arc::clone(&app), Arc::clone(tenant));
-        let (stop, sender) = (stop.clone(), sender.clone());
-        runs.spawn(async move { serve_tenant(&app, tenant, stop, sender, ticks).await });
+        let stop = stop.clone();
+        runs.spawn(async move { serve_tenant(&app, tenant, stop, ticks).await });
     }
-    drop(sender);
     let mut outcome = tokio::select! {
         () = signals.next() => Ok(()),
-        Some(ended) = runs.join_next() => ended.context("a tenant's loop panicked").and_then(|result| result),
+        Some(ended) = runs.join_next() => {
+            ended.context("a tenant's loop panicked").and_then(|result| result)
+        }
     };
     tracing::info!("stopping");
     ready.store(false, Ordering::Relaxed);
@@ -102,7 +99,6 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
                 .and_then(|result| result),
         );
     }
-    let _ = logger.await;
     pages_stop.cancel();
     page_server
         .await
@@ -111,21 +107,21 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     outcome.map(|()| Code::Done)
 }
 
-/// Serves one tenant. Where this machine gives way under it (the ledger's disk is full, or a mistake of ours), the work begins again after a
-/// while from what was recorded: people who mend the cause should not have to start the server too, and the other tenants have no part in it.
+/// Serves one tenant. Where this machine gives way under it (the ledger's disk is full, or a
+/// mistake of ours), the work begins again after a while from what was recorded. People who mend
+/// the cause should not have to start the server too, and the other tenants have no part in it.
 /// Only a ledger that another process has taken over, or that cannot be read, ends it.
 async fn serve_tenant(
     app: &App,
     tenant: Arc<Tenant>,
     stop: CancellationToken,
-    progress: UnboundedSender<Progress>,
     mut ticks: Receiver<()>,
 ) -> Result<()> {
     let (jobs, limits) = (&app.config.jobs, app.limits());
     loop {
-        let (tenant, stop_run, progress) = (Arc::clone(&tenant), stop.clone(), progress.clone());
+        let (tenant, stop_run) = (Arc::clone(&tenant), stop.clone());
         let name = tenant.name.clone();
-        let served = run::serve(tenant, jobs, &limits, stop_run, progress, &mut ticks);
+        let served = run::serve(tenant, jobs, &limits, stop_run, &mut ticks);
         // What the loop had in memory is dropped.
         let served = match AssertUnwindSafe(Box::pin(served)).catch_unwind().await {
             Ok(served) => served.map_err(|error| with_disk(error, &app.config.ledger_path)),
@@ -158,16 +154,4 @@ fn is_final(error: &anyhow::Error) -> bool {
             Some(Locked { .. } | Fenced { .. } | Newer { .. } | Unreadable { .. })
         )
     })
-}
-
-fn log(progress: &Progress) {
-    match progress {
-        Progress::Planned { dataset, tasks } => tracing::info!(%dataset, tasks, "tasks planned"),
-        Progress::Published { dataset, published } => tracing::info!(
-            %dataset, dt = %published.dt, rows = published.rows, size_bytes = published.size_bytes,
-            complete = published.complete, unchanged = published.unchanged, "partition published"
-        ),
-        // Ended tasks are logged where they end; warnings where they arise.
-        Progress::Ended { .. } | Progress::Warning(_) => {}
-    }
 }

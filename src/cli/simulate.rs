@@ -1,4 +1,4 @@
-//! `meetlake simulate`: the simulated company behind a real port, until it is stopped.
+//! `meetlake simulate`: serves the simulated company on a real port until it is stopped.
 
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ pub struct Args {
     /// The same seed gives the same company.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How much faster than real time the simulated clock runs; the quota grows with it. 1 is real time and the real quota.
+    /// How much faster than real time the simulated clock runs; the quota grows with it. 1 is real
+    /// time and the real quota.
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
     /// Faults to switch on, such as `429:0.05` or `drop@poll:x3`; comma-separated or repeated.
@@ -38,7 +39,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Parses a speed: a number above 0 and not beyond what a clock can show.
+/// Parses a speed: a number above 0 and up to 100,000.
 pub(super) fn speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(speed) if speed > 0.0 && speed <= 100_000.0 => Ok(speed),
@@ -88,8 +89,10 @@ fn announce(args: &Args, server: &Server) {
     let calls_per_minute = (100.0 * args.speed).ceil();
     if args.json {
         let line = json!({
-            "base_url": server.base_url(), "app_id": options.app_id, "app_secret": options.app_secret,
-            "first_day": server.first_day(), "last_day": server.last_day(), "time_zone": options.time_zone,
+            "base_url": server.base_url(), "app_id": options.app_id,
+                "app_secret": options.app_secret,
+            "first_day": server.first_day(), "last_day": server.last_day(),
+                "time_zone": options.time_zone,
             "calls_per_minute": calls_per_minute,
         });
         println!("{line}");

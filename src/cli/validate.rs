@@ -1,6 +1,7 @@
-//! `meetlake validate`: is the configuration right, and when does each job fire? Offline.
+//! `meetlake validate`: checks the configuration and shows when each job fires. It works offline.
 //!
-//! Takes the configuration's path; gives every problem, or each job with its next firings as its zone's clocks show them.
+//! It takes the path of the configuration. It gives every problem, or each job with its next
+//! firings in local time.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -27,7 +28,8 @@ pub struct Args {
     json: bool,
 }
 
-/// Checks the configuration at `path` and prints what was found; [`exit::Code::Usage`] if it has problems.
+/// Checks the configuration at `path` and prints what was found; [`exit::Code::Usage`] if it has
+/// problems.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -38,7 +40,7 @@ pub fn run(
     now: Timestamp,
     out: &mut dyn Write,
 ) -> io::Result<exit::Code> {
-    let report = Report::new(path, environment, now);
+    let report = ValidateReport::new(path, environment, now);
     if args.json {
         serde_json::to_writer(&mut *out, &report)?;
         writeln!(out)?;
@@ -48,9 +50,9 @@ pub fn run(
     Ok(report.code())
 }
 
-/// What is printed; its field names are part of the interface.
+/// What is printed. Its field names are part of the interface.
 #[derive(Serialize)]
-struct Report<'p> {
+struct ValidateReport<'p> {
     config: &'p Path,
     valid: bool,
     problems: Vec<Problem>,
@@ -69,11 +71,11 @@ struct JobReport {
     settle_delay: String,
     lookback: String,
     missed: &'static str,
-    /// The longest that a firing may be later than its time.
+    /// The longest delay of a firing.
     jitter: String,
     #[serde(serialize_with = "as_rfc_3339")]
     next_firings: Vec<Zoned>,
-    /// The same in UTC.
+    /// The same firings in UTC.
     next_firings_utc: Vec<Timestamp>,
     next_clock_change: Option<ClockChangeReport>,
     notes: Vec<String>,
@@ -84,17 +86,17 @@ struct JobReport {
 struct ClockChangeReport {
     at: Timestamp,
     change: String,
-    /// The day whose length it changes, and its minutes.
+    /// The day whose length changes, and its minutes.
     date: jiff::civil::Date,
     day_minutes: i64,
-    /// What becomes of the firings of that day.
+    /// What happens to the firings of that day.
     effect: String,
-    /// The same clock time afterwards, in UTC: before and after.
+    /// The daily firing in UTC, before and after the change.
     moves_in_utc: Option<(String, String)>,
     rule: &'static str,
 }
 
-impl<'p> Report<'p> {
+impl<'p> ValidateReport<'p> {
     fn new(path: &'p Path, environment: Environment<'_>, now: Timestamp) -> Self {
         match config::load(path, environment) {
             Ok(config) => Self::of_config(path, config, now),
@@ -147,7 +149,8 @@ impl<'p> Report<'p> {
     }
 }
 
-/// Tenants whose meeting lists nothing speaks against: a list that lacks meetings, or all of them, is noticed by the daily report's count.
+/// A warning for each tenant whose meeting lists are not checked. Only the count in the daily
+/// report shows that a list lacks meetings.
 fn without_a_report(path: &Path, jobs: &[JobSpec]) -> Vec<Problem> {
     let of = |dataset: Dataset| {
         let jobs = jobs.iter().filter(move |job| job.dataset == dataset);
@@ -158,7 +161,8 @@ fn without_a_report(path: &Path, jobs: &[JobSpec]) -> Vec<Problem> {
     let unchecked = lists.difference(&reports);
     let warning = |tenant: &&str| {
         let message = format!(
-            "`{tenant}` has a meeting_list job and no daily_report job: a list that wrongly lacks meetings, or is empty, cannot be noticed; add one"
+            "`{tenant}` has a meeting_list job and no daily_report job: a list that wrongly lacks \
+             meetings, or is empty, cannot be noticed; add one"
         );
         Problem::new(path, Position::START, message)
     };
@@ -238,11 +242,12 @@ impl ClockChangeReport {
     }
 }
 
-/// What the next change of clocks does; `None` where clocks never change.
+/// What the next change of clocks does; `None` if the clocks never change.
 fn clock_change(schedule: &Schedule, now: Timestamp) -> Option<ClockChangeReport> {
     let change = schedule.next_clock_change(now)?;
     let at = change.at();
-    // A firing two days off is beyond the day of the change. Only what fires once a day has one time before and one after.
+    // Two days away, a firing is outside the day of the change. Only a job that fires once a day
+    // has one time before and one time after.
     let utc = |firing: Timestamp| firing.strftime("%H:%M").to_string();
     let around = |from: Timestamp| {
         let day: Vec<Timestamp> = schedule
@@ -274,7 +279,7 @@ fn as_rfc_3339<S: Serializer>(firings: &[Zoned], serializer: S) -> Result<S::Ok,
     serializer.collect_seq(texts)
 }
 
-/// What may surprise about these firings.
+/// What may be surprising about these firings.
 fn notes(schedule: &Schedule) -> Vec<String> {
     let either = "day of month and day of week are both given: it fires on days that match either";
     let notes = schedule.days_are_alternatives().then(|| either.to_owned());
@@ -294,7 +299,9 @@ mod tests {
 
     fn validate(jobs: &[(&str, &str)], json: bool) -> (exit::Code, String) {
         let dir = tempfile::tempdir().expect("a folder");
-        let config = "version = 1\nlake.url = 'memory:///'\n[tenants.acme]\nhost = 'lark'\ntime_zone = 'America/New_York'\napp_id = 'cli_1'\napp_secret = '${SECRET}'\n";
+        let config = "version = 1\nlake.url = 'memory:///'\n[tenants.acme]\nhost = 'lark'\n\
+                      time_zone = 'America/New_York'\napp_id = 'cli_1'\n\
+                      app_secret = '${SECRET}'\n";
         fs::write(dir.path().join("meetlake.toml"), config).expect("written");
         fs::create_dir(dir.path().join("jobs")).expect("made");
         for (name, text) in jobs {

@@ -1,14 +1,15 @@
-//! `meetlake verify`: whether the lake is what its records and the ledger say.
+//! `meetlake verify`: checks that the lake is what its records and the ledger say.
 
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{Common, number, open};
+use super::{Common, open};
 use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::spool::Spool;
-use crate::verify::{self, Report};
+use crate::status::text::number;
+use crate::verify::{self, VerifyReport};
 
 /// Arguments of `meetlake verify`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -18,7 +19,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Reads the whole lake and says what is wrong with it; calls nobody and changes nothing.
+/// Reads the whole lake and prints what is wrong with it. It calls no API and changes nothing.
 ///
 /// # Errors
 /// When the lake or the ledger cannot be read.
@@ -28,7 +29,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     };
     let lake = open::lake(&config)?;
     let ledger = Ledger::open_for_reading(&config.ledger_path).await?;
-    // Beside the spool, which may be in use, and on its disk, which is large enough for an object.
+    // Not in the spool, which may be in use, but on the same disk, which has room for an object.
     let folder = config
         .spool_path
         .join(format!("verify-{}", std::process::id()));
@@ -52,17 +53,18 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     Ok(code)
 }
 
-fn show(report: &Report) {
+fn show(report: &VerifyReport) {
     for finding in &report.findings {
         println!(
             "{}: {}: {}",
-            finding.what.as_str(),
+            finding.kind.as_str(),
             finding.path,
             finding.problem
         );
     }
     println!(
-        "{} partitions with {} rows, {} manifests, {} originals in {} packs, {} workbooks in quarantine.",
+        "{} partitions with {} rows, {} manifests, {} originals in {} packs, {} workbooks in \
+         quarantine.",
         number(report.partitions),
         number(report.rows),
         number(report.manifests),
@@ -75,6 +77,6 @@ fn show(report: &Report) {
     }
     match report.findings.len() {
         0 => println!("Everything is as the records say."),
-        n => println!("{} of these are not as they should be.", number(n as u64)),
+        n => println!("Problems found: {}.", number(n as u64)),
     }
 }

@@ -1,4 +1,4 @@
-//! The wire of rooms and room levels: paged listings.
+//! The wire format of rooms and room levels: paged listings.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use super::lenient;
 /// The largest page that is allowed (API reference, 6.1).
 const PAGE_SIZE: u32 = 100;
 
-/// Most pages of one listing: 100,000 rooms.
+/// The most pages of one listing: 100,000 rooms.
 const PAGE_LIMIT: usize = 1000;
 
-/// Most items of one listing, however large its pages are.
+/// The most items of one listing, however large its pages are.
 const ITEM_LIMIT: usize = PAGE_LIMIT * PAGE_SIZE as usize;
 
 /// A meeting room.
@@ -23,7 +23,7 @@ const ITEM_LIMIT: usize = PAGE_LIMIT * PAGE_SIZE as usize;
 pub struct Room {
     /// `omm_…`.
     pub room_id: String,
-    /// As people see it; not unique.
+    /// The name that people see; not unique.
     pub name: String,
     /// The level that the room belongs to, `omb_…`.
     pub room_level_id: String,
@@ -39,7 +39,7 @@ pub struct RoomLevel {
     /// `omb_…`.
     #[serde(deserialize_with = "lenient::text")]
     pub room_level_id: String,
-    /// As people see it.
+    /// The name that people see.
     #[serde(default, deserialize_with = "lenient::text")]
     pub name: String,
     /// The level above; empty at the root.
@@ -88,7 +88,7 @@ impl From<WireRoom> for Room {
     }
 }
 
-/// One page of a listing; rooms are in `rooms`, levels in `items`.
+/// One page of a listing. Rooms are in `rooms`, levels in `items`.
 #[derive(Deserialize)]
 struct Page<T> {
     #[serde(
@@ -104,7 +104,8 @@ struct Page<T> {
     page_token: String,
 }
 
-/// A listing being read page by page. Ends with an error rather than never: on a repeated page token, and after a thousand pages.
+/// A listing that is read page by page. To end in any case, it fails on a repeated page token and
+/// after a thousand pages.
 pub(super) struct Listing<T> {
     name: &'static str,
     parent: Option<String>,
@@ -142,7 +143,7 @@ impl<T: DeserializeOwned> Listing<T> {
         }
     }
 
-    /// Takes a page; true if there is another.
+    /// Adds a page; true if there is another.
     pub(super) fn take(&mut self, answer: &Answer) -> Result<bool, Error> {
         let page: Page<T> = answer.data()?;
         self.items.extend(page.items);

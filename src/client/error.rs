@@ -1,74 +1,28 @@
-//! What can go wrong with a call, sorted by what to do about it.
+//! What can go wrong with a call, grouped by what the caller should do about it.
 //!
-//! One table maps Feishu's codes, and the HTTP status where the code says nothing, to an [`ErrorKind`] and a sentence for people. The texts
-//! that Feishu sends are cleaned before they are kept: no control characters, no secret of ours that came back, at most 300 characters.
+//! One table maps Feishu's codes to an [`Cause`] and a sentence for people. The HTTP status
+//! decides where the code is unknown. Texts from Feishu are cleaned before they are kept: no
+//! control characters, none of our secrets, at most 300 characters.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longest text of Feishu's that is shown, in characters.
+use crate::cause::Cause;
+
+/// The longest text from Feishu that is shown, in characters.
 const TEXT_LIMIT: usize = 300;
 
-/// Longest wait that a server may ask for; a larger one is a mistake or malice.
+/// The longest wait that a server may ask for. A longer one is a mistake or malice.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// The wait after a rate limit that names none: the limits are per minute.
+/// The wait after a rate limit that names none. The limits are per minute.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
-/// What an error asks of the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// It may work in a while: transport, server errors, garbled answers.
-    Retry,
-    /// Too many calls; it works after a wait.
-    RateLimited,
-    /// App id, secret or token are not accepted, or the app is not usable from here.
-    Credentials,
-    /// The app or the user lacks a scope.
-    Scope,
-    /// The app's creator or the user lacks an administrator's role.
-    Role,
-    /// The request is wrong and stays wrong.
-    BadRequest,
-    /// What was asked for does not exist, or no longer.
-    Gone,
-    /// The monthly API quota of the tenant's edition is used up.
-    QuotaExhausted,
-    /// This machine's own disk or a file of ours.
-    Local,
-    /// Anything else, unknown codes among them; not retried.
-    Other,
-}
-
-impl ErrorKind {
-    /// The word in logs and in the ledger.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::RateLimited => "wait",
-            Self::Credentials => "credentials",
-            Self::Scope => "scope",
-            Self::Role => "role",
-            Self::BadRequest => "bad request",
-            Self::Gone => "gone",
-            Self::QuotaExhausted => "quota exhausted",
-            Self::Local => "local",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 const SECRET: &str = "check app_id and app_secret against the app's page in the developer console";
-const TOKEN: &str = "the token was not accepted twice; check that app, tenant and base URL (Feishu or Lark) belong together";
+const TOKEN: &str = "the token was not accepted twice; check that app, tenant and base URL \
+                     (Feishu or Lark) belong together";
 const APP: &str =
     "have the tenant's administrator install or enable the app, and publish a version of it";
 const SIGN_IN: &str = "let the user authorize the app again and replace the refresh token file";
@@ -80,172 +34,164 @@ const REDIRECTED: &str = "redirects are not followed; check base_url";
 const NOT_FEISHU: &str = "this is not the API's own answer; check base_url and proxies";
 const LIMITED: &str = "it is tried again when the limit resets; another program may share the app";
 const LATER: &str = "Feishu's side is in trouble; it is tried again later";
-const GONE: &str = "what was asked for is not there (any more); an export is asked for again";
-const GARBLED: &str = "it is tried again later; if it stays, check base_url and what stands between this machine and Feishu";
+const GONE: &str = "what was asked for does not exist (any more); an export is requested again";
+const GARBLED: &str = "it is tried again later; if it stays, check base_url and what stands \
+                       between this machine and Feishu";
 const UNREACHABLE: &str =
     "it is tried again later; if it stays, check base_url, DNS, firewall and proxy";
-const UNTRUSTED: &str = "check base_url; where a proxy opens TLS, its certificate belongs into this machine's store of trusted ones";
+const UNTRUSTED: &str = "check base_url; if a proxy intercepts TLS, add its certificate to the \
+                         trusted certificates of this machine";
 const TOO_SLOW: &str =
     "it is tried again later; if it stays, the network or Feishu is too slow for the time limits";
 const CUT_OFF: &str =
     "it is tried again later; if it stays, check what stands between this machine and Feishu";
 
-/// Every documented code, what it asks for, and what a person does about it. Source: API reference, 1.2, 1.4, 3.6, 5.2 and 6.
-pub(super) const TABLE: &[(&[i64], ErrorKind, &str)] = &[
+/// Every documented code, its kind, and what a person does about it. Source: API reference, 1.2,
+/// 1.4, 3.6, 5.2 and 6.
+pub(super) const TABLE: &[(&[i64], Cause, &str)] = &[
     // tenant_access_token; these come with HTTP 200
-    (
-        &[10003, 10014, 10015, 99991543],
-        ErrorKind::Credentials,
-        SECRET,
-    ),
+    (&[10003, 10014, 10015, 99991543], Cause::Credentials, SECRET),
     (
         &[10012, 10013, 10016],
-        ErrorKind::Credentials,
+        Cause::Credentials,
         "meetlake signs in as a self-built app; use the credentials of one",
     ),
     // user_access_token
-    (&[20002, 20024], ErrorKind::Credentials, SECRET),
+    (&[20002, 20024], Cause::Credentials, SECRET),
     (
         &[
             20003, 20004, 20008, 20026, 20037, 20064, 20065, 20066, 20073,
         ],
-        ErrorKind::Credentials,
+        Cause::Credentials,
         SIGN_IN,
     ),
-    (&[20009, 20048, 20069], ErrorKind::Credentials, APP),
+    (&[20009, 20048, 20069], Cause::Credentials, APP),
     (
         &[20010],
-        ErrorKind::Role,
+        Cause::Role,
         "add the user to the app's availability in the developer console",
     ),
     (
         &[20067, 20068],
-        ErrorKind::Scope,
+        Cause::Scope,
         "grant the scopes to the app, then let the user authorize it again",
     ),
     (
         &[20074],
-        ErrorKind::Credentials,
+        Cause::Credentials,
         "turn on \"refresh user_access_token\" in the app's security settings",
     ),
     (
         &[20001, 20036, 20049, 20063, 20070, 20071],
-        ErrorKind::BadRequest,
+        Cause::BadRequest,
         OUR_REQUEST,
     ),
-    (&[20050, 20072], ErrorKind::Retry, LATER),
+    (&[20050, 20072], Cause::Retry, LATER),
     // the gateway
     (
         &[99991661, 99991663, 99991664, 99991665, 99991671],
-        ErrorKind::Credentials,
+        Cause::Credentials,
         TOKEN,
     ),
-    (
-        &[99991668, 99991669, 99991677],
-        ErrorKind::Credentials,
-        SIGN_IN,
-    ),
-    (&[99991662, 99991673], ErrorKind::Credentials, APP),
+    (&[99991668, 99991669, 99991677], Cause::Credentials, SIGN_IN),
+    (&[99991662, 99991673], Cause::Credentials, APP),
     (
         &[99991401],
-        ErrorKind::Credentials,
+        Cause::Credentials,
         "add this machine's public IPv4 address to the app's IP allow-list, or turn the list off",
     ),
     (
         &[99991672],
-        ErrorKind::Scope,
+        Cause::Scope,
         "grant one of these scopes to the app in the developer console and publish a version",
     ),
     (
         &[99991679],
-        ErrorKind::Scope,
+        Cause::Scope,
         "let the user authorize the app again with these scopes",
     ),
-    (&[99991400], ErrorKind::RateLimited, LIMITED),
+    (&[99991400], Cause::RateLimited, LIMITED),
     (
         &[99991403],
-        ErrorKind::QuotaExhausted,
+        Cause::QuotaExhausted,
         "the monthly API quota is used up; it renews next month, or with a larger edition",
     ),
     (
         &[99991201, 99991301],
-        ErrorKind::BadRequest,
+        Cause::BadRequest,
         "check base_url: this host does not know the endpoint",
     ),
-    (&[99992402, 9499], ErrorKind::BadRequest, PARAMETER),
+    (&[99992402, 9499], Cause::BadRequest, PARAMETER),
     (
         &[99992351, 99992361, 99992363, 99992364, 99992375, 99992376],
-        ErrorKind::BadRequest,
+        Cause::BadRequest,
         "an id is unknown here or belongs to another app or tenant",
     ),
-    (
-        &[99992359, 99992360, 122359],
-        ErrorKind::BadRequest,
-        USER_ID,
-    ),
-    (&[1500, 2200, 5000, 10500], ErrorKind::Retry, LATER),
+    (&[99992359, 99992360, 122359], Cause::BadRequest, USER_ID),
+    (&[1500, 2200, 5000, 10500], Cause::Retry, LATER),
     // video conferencing
-    (&[121001], ErrorKind::Retry, LATER),
+    (&[121001], Cause::Retry, LATER),
     (
         &[121002],
-        ErrorKind::BadRequest,
+        Cause::BadRequest,
         "this tenant's edition or data region does not offer the call",
     ),
-    (&[121003], ErrorKind::BadRequest, PARAMETER),
-    (&[121004], ErrorKind::Gone, GONE),
+    (&[121003], Cause::BadRequest, PARAMETER),
+    (&[121004], Cause::Gone, GONE),
     (
         &[121005],
-        ErrorKind::Role,
-        "give the app's creator (or the configured user) Admin console > Video conferencing > Meeting management, and use one identity throughout",
+        Cause::Role,
+        "give the app's creator (or the configured user) Admin console > Video conferencing > \
+         Meeting management, and use one identity throughout",
     ),
     (
         &[121006],
-        ErrorKind::Retry,
+        Cause::Retry,
         "the data is being changed; it is tried again later",
     ),
     (
         &[125002],
-        ErrorKind::Other,
+        Cause::Other,
         "the tenant's plan does not include the call",
     ),
     (
         &[
             126001, 126002, 126003, 126004, 126005, 126006, 126007, 126008, 126015, 126016,
         ],
-        ErrorKind::BadRequest,
+        Cause::BadRequest,
         PARAMETER,
     ),
     (
         &[126009, 126010],
-        ErrorKind::Gone,
+        Cause::Gone,
         "the meeting or the participant is not known (any more)",
     ),
 ];
 
-/// What code and status ask for: the code's row, else what the status says, else [`ErrorKind::Other`].
-fn meaning(status: u16, code: Option<i64>) -> (ErrorKind, Option<&'static str>) {
+/// The kind and the fix: from the code's row, else from the status, else [`Cause::Other`].
+fn meaning(status: u16, code: Option<i64>) -> (Cause, Option<&'static str>) {
     let row = code.and_then(|code| TABLE.iter().find(|(codes, ..)| codes.contains(&code)));
     if let Some((_, kind, fix)) = row {
         return (*kind, Some(fix));
     }
     match (status, code) {
-        (429, _) => (ErrorKind::RateLimited, Some(LIMITED)),
-        (408 | 500..=599, _) => (ErrorKind::Retry, Some(CUT_OFF)),
-        (300..=399, _) => (ErrorKind::Other, Some(REDIRECTED)),
-        (_, None) => (ErrorKind::Other, Some(NOT_FEISHU)),
-        (_, Some(_)) => (ErrorKind::Other, None),
+        (429, _) => (Cause::RateLimited, Some(LIMITED)),
+        (408 | 500..=599, _) => (Cause::Retry, Some(CUT_OFF)),
+        (300..=399, _) => (Cause::Other, Some(REDIRECTED)),
+        (_, None) => (Cause::Other, Some(NOT_FEISHU)),
+        (_, Some(_)) => (Cause::Other, None),
     }
 }
 
-/// A call that did not give what was asked for. Holds no secret and no value of the tenant's data.
+/// A call that failed. It holds no secret and no value of the tenant's data.
 #[derive(Clone, Debug)]
-pub struct Error(Box<Facts>);
+pub struct Error(Box<ErrorDetails>);
 
 #[derive(Clone, Debug)]
-struct Facts {
-    kind: ErrorKind,
+struct ErrorDetails {
+    kind: Cause,
     action: String,
-    said: String,
+    message: String,
     fix: Option<&'static str>,
     status: Option<u16>,
     code: Option<i64>,
@@ -257,11 +203,11 @@ struct Facts {
 }
 
 impl Error {
-    fn new(kind: ErrorKind, action: &str, said: String) -> Self {
-        Self(Box::new(Facts {
+    fn new(kind: Cause, action: &str, message: String) -> Self {
+        Self(Box::new(ErrorDetails {
             kind,
             action: action.to_owned(),
-            said,
+            message,
             fix: None,
             status: None,
             code: None,
@@ -273,64 +219,70 @@ impl Error {
         }))
     }
 
-    /// A request that got no answer; `sent` says whether the server may have seen it.
+    /// A request that got no answer. `sent` says whether the server may have seen it.
     pub(super) fn transport(action: &str, error: reqwest::Error, sent: bool) -> Self {
-        // The URL holds file tokens.
+        // The URL may hold a file token.
         let error = error.without_url();
-        let mut this = Self::new(ErrorKind::Retry, action, with_causes(&error));
+        let mut this = Self::new(Cause::Retry, action, with_causes(&error));
         this.0.fix = Some(transport_fix(&error));
         this.0.outcome_unknown = sent;
         this
     }
 
-    /// An answer that says what is wrong: the status, headers and body of Feishu's.
-    pub(super) fn answered(action: &str, answer: &Answered<'_>) -> Self {
+    /// An answer that refuses the request, with Feishu's status, headers and body.
+    pub(super) fn refused(action: &str, answer: &RefusedAnswer<'_>) -> Self {
         let (kind, fix) = meaning(answer.status, answer.code);
         let mut this = Self::new(kind, action, answer.text());
-        let facts = &mut this.0;
-        facts.fix = fix;
-        facts.status = Some(answer.status);
-        facts.code = answer.code;
-        facts.log_id = answer.log_id.clone().or_else(|| answer.body_log_id());
-        facts.retry_after = answer.wait(kind);
-        facts.call_limit = answer.call_limit;
-        facts.missing_scopes = answer.missing_scopes(kind);
-        // An envelope is the service's own word that it did not do it; a bare 408 or 5xx is a gateway's, which does not know.
-        facts.outcome_unknown =
+        let details = &mut this.0;
+        details.fix = fix;
+        details.status = Some(answer.status);
+        details.code = answer.code;
+        details.log_id = answer.log_id.clone().or_else(|| answer.body_log_id());
+        details.retry_after = answer.wait(kind);
+        details.call_limit = answer.call_limit;
+        details.missing_scopes = answer.missing_scopes(kind);
+        // An envelope comes from the service itself, which then did nothing. A bare 408 or 5xx
+        // comes from a gateway, which does not know.
+        details.outcome_unknown =
             answer.code.is_none() && (answer.status >= 500 || answer.status == 408);
         this
     }
 
-    /// An answer with a good status that is not what it should be; the request may well have been carried out.
-    pub(super) fn garbled(action: &str, said: impl Into<String>, log_id: Option<String>) -> Self {
-        let mut this = Self::new(ErrorKind::Retry, action, said.into());
+    /// An answer with a good status that cannot be read. The request may have been carried out.
+    pub(super) fn garbled(
+        action: &str,
+        message: impl Into<String>,
+        log_id: Option<String>,
+    ) -> Self {
+        let mut this = Self::new(Cause::Retry, action, message.into());
         this.0.fix = Some(GARBLED);
         this.0.log_id = log_id;
         this.0.outcome_unknown = true;
         this
     }
 
-    /// The same error of a download whose file is not there any more, told by the status alone.
+    /// The same error, with kind [`Cause::Gone`] if the bare status says that the file is gone.
     pub(super) fn gone_if_not_found(mut self) -> Self {
-        let facts = &mut *self.0;
-        if facts.code.is_none() && matches!(facts.status, Some(404 | 410)) {
-            facts.kind = ErrorKind::Gone;
-            facts.fix = Some(GONE);
+        let details = &mut *self.0;
+        if details.code.is_none() && matches!(details.status, Some(404 | 410)) {
+            details.kind = Cause::Gone;
+            details.fix = Some(GONE);
         }
         self
     }
 
     /// A file of ours that could not be read or written.
-    pub(super) fn local(action: &str, said: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Local, action, said.into())
+    pub(super) fn local(action: &str, message: impl Into<String>) -> Self {
+        Self::new(Cause::Local, action, message.into())
     }
 
-    /// Something that does not go away by itself.
-    pub(super) fn other(action: &str, said: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Other, action, said.into())
+    /// An error that a retry does not cure.
+    pub(super) fn other(action: &str, message: impl Into<String>) -> Self {
+        Self::new(Cause::Other, action, message.into())
     }
 
-    /// The same error of a call that had to be made first, so that the call itself was not sent.
+    /// The same error, of an earlier call that the intended call needed. The intended call was not
+    /// sent.
     pub(super) fn before_sending(mut self) -> Self {
         self.0.outcome_unknown = false;
         self
@@ -338,17 +290,18 @@ impl Error {
 
     /// What the error asks of the caller.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> Cause {
         self.0.kind
     }
 
     /// Whether the same call may work later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Retry | ErrorKind::RateLimited)
+        matches!(self.0.kind, Cause::Retry | Cause::RateLimited)
     }
 
-    /// Whether the request was sent and its fate is not known: an export task may have been made whose id is lost.
+    /// Whether the request was sent and its outcome is unknown. An export task may then exist whose
+    /// id is lost.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
@@ -361,6 +314,7 @@ impl Error {
     }
 
     /// The HTTP status, if there was an answer.
+    #[cfg(test)]
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.0.status
@@ -372,30 +326,32 @@ impl Error {
         self.0.log_id.as_deref()
     }
 
-    /// How long the server asks to wait, at most two minutes; always there for a rate limit.
+    /// How long the server asks to wait, at most two minutes. A rate limit always has one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// The scopes of which one is missing, as Feishu names them.
+    /// The scopes as Feishu names them. One of them is missing.
+    #[cfg(test)]
     #[must_use]
     pub fn missing_scopes(&self) -> &[String] {
         &self.0.missing_scopes
     }
 
     /// What a person can do about it, if that is known.
+    #[cfg(test)]
     #[must_use]
     pub fn fix(&self) -> Option<&'static str> {
         self.0.fix
     }
 
-    /// The endpoint's limit as the answer's header tells it.
+    /// The endpoint's limit, from the answer's header.
     pub(super) fn call_limit(&self) -> Option<u32> {
         self.0.call_limit
     }
 
-    /// Whether a new token may help: the one that was sent is expired, was revoked, or did not arrive.
+    /// Whether a new token may help: the one sent has expired, was revoked, or did not arrive.
     #[must_use]
     pub fn is_stale_token(&self) -> bool {
         matches!(self.0.code, Some(99991661 | 99991663 | 99991668 | 99991677))
@@ -404,27 +360,27 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let facts = &*self.0;
-        write!(f, "could not {}: ", facts.action)?;
-        match (facts.code, facts.status) {
+        let details = &*self.0;
+        write!(f, "could not {}: ", details.action)?;
+        match (details.code, details.status) {
             (Some(code), Some(status)) => write!(f, "Feishu answered {code} (HTTP {status})")?,
             (None, Some(status)) => write!(f, "the answer was HTTP {status}")?,
-            (_, None) => f.write_str(&facts.said)?,
+            (_, None) => f.write_str(&details.message)?,
         }
-        if facts.status.is_some() && !facts.said.is_empty() {
-            write!(f, " \"{}\"", facts.said)?;
+        if details.status.is_some() && !details.message.is_empty() {
+            write!(f, " \"{}\"", details.message)?;
         }
-        if !facts.missing_scopes.is_empty() {
+        if !details.missing_scopes.is_empty() {
             write!(
                 f,
                 ", one scope missing of {}",
-                facts.missing_scopes.join(", ")
+                details.missing_scopes.join(", ")
             )?;
         }
-        if let Some(log_id) = &facts.log_id {
+        if let Some(log_id) = &details.log_id {
             write!(f, ", log id {log_id}")?;
         }
-        match facts.fix {
+        match details.fix {
             Some(fix) => write!(f, "; {fix}"),
             None => Ok(()),
         }
@@ -435,10 +391,10 @@ impl std::error::Error for Error {}
 
 /// The parts of an answer that an error is made from.
 #[derive(Debug, Default)]
-pub(super) struct Answered<'a> {
+pub(super) struct RefusedAnswer<'a> {
     /// HTTP status.
     pub(super) status: u16,
-    /// `code` of the envelope; `None` if the body is no envelope.
+    /// `code` of the envelope; `None` if the body is not an envelope.
     pub(super) code: Option<i64>,
     /// `msg` of the envelope, or an excerpt of what came instead.
     pub(super) msg: String,
@@ -454,7 +410,7 @@ pub(super) struct Answered<'a> {
     pub(super) secrets: &'a [&'a str],
 }
 
-impl Answered<'_> {
+impl RefusedAnswer<'_> {
     fn text(&self) -> String {
         let text = match (&self.error, self.msg.as_str()) {
             (Some(Value::String(word)), "") => word.as_str(),
@@ -463,24 +419,25 @@ impl Answered<'_> {
         clean(text, self.secrets)
     }
 
-    /// Documented as `logid`, seen as `log_id` (API reference, 5.1).
+    /// Feishu documents `logid` and sends `log_id` (API reference, 5.1).
     fn body_log_id(&self) -> Option<String> {
         let error = self.error.as_ref()?;
         let id = error.get("log_id").or_else(|| error.get("logid"))?;
         log_id(id.as_str()?, self.secrets)
     }
 
-    fn wait(&self, kind: ErrorKind) -> Option<Duration> {
+    fn wait(&self, kind: Cause) -> Option<Duration> {
         let wait = match kind {
-            ErrorKind::RateLimited => Some(self.wait.unwrap_or(DEFAULT_WAIT)),
+            Cause::RateLimited => Some(self.wait.unwrap_or(DEFAULT_WAIT)),
             _ => self.wait,
         };
         wait.map(|wait| wait.min(LONGEST_WAIT))
     }
 
-    /// Documented as `scope`, seen as `subject`; else the list in brackets that the message ends with (API reference, 5.1).
-    fn missing_scopes(&self, kind: ErrorKind) -> Vec<String> {
-        if kind != ErrorKind::Scope {
+    /// Feishu documents `scope` and sends `subject`. Without either, the scopes are in the
+    /// bracketed list of the message (API reference, 5.1).
+    fn missing_scopes(&self, kind: Cause) -> Vec<String> {
+        if kind != Cause::Scope {
             return Vec::new();
         }
         let violations = self
@@ -538,7 +495,8 @@ fn transport_fix(error: &reqwest::Error) -> &'static str {
 }
 
 fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    // An `io::Error` hides the error that it was made from behind that one's own source.
+    // `source()` of an `io::Error` skips the error that it was made from, so that one is asked
+    // directly.
     let hidden = error
         .downcast_ref::<std::io::Error>()
         .and_then(std::io::Error::get_ref);
@@ -563,7 +521,7 @@ pub(super) fn log_id(text: &str, secrets: &[&str]) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// `text` with `***` in place of each secret, as it is or as it stands in a query.
+/// `text` with `***` in place of each secret, whether plain or URL-encoded.
 fn mask(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -574,19 +532,34 @@ fn mask(text: &str, secrets: &[&str]) -> String {
     text
 }
 
-/// `text` fit for a log line: secrets masked, control and direction characters gone, spaces single, at most 300 characters.
+/// `text` fit for a log line: secrets masked, no control or direction characters, single spaces, at
+/// most 300 characters.
 pub(super) fn clean(text: &str, secrets: &[&str]) -> String {
     let text = mask(text, secrets);
     let visible: String = text
         .chars()
-        .map(|c| if c.is_control() || c == '\u{2028}' || c == '\u{2029}' { ' ' } else { c })
-        .filter(|c| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'))
+        .map(|c| {
+            if c.is_control() || c == '\u{2028}' || c == '\u{2029}' {
+                ' '
+            } else {
+                c
+            }
+        })
+        .filter(|c| !is_invisible(*c))
         .collect();
     let single_spaced = visible.split_whitespace().collect::<Vec<_>>().join(" ");
     match single_spaced.char_indices().nth(TEXT_LIMIT) {
         Some((cut, _)) => format!("{}…", &single_spaced[..cut]),
         None => single_spaced,
     }
+}
+
+/// Whether a character has no width, or changes the direction of a line.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    )
 }
 
 #[cfg(test)]
@@ -596,12 +569,12 @@ mod tests {
 
     fn error(status: u16, code: i64) -> Error {
         let code = Some(code);
-        Error::answered(
+        Error::refused(
             "poll",
-            &Answered {
+            &RefusedAnswer {
                 status,
                 code,
-                ..Answered::default()
+                ..RefusedAnswer::default()
             },
         )
     }
@@ -620,10 +593,10 @@ mod tests {
 
     #[test]
     fn the_code_decides_before_the_status() {
-        assert_eq!(error(400, 99991400).kind(), ErrorKind::RateLimited);
-        assert_eq!(error(429, 99991403).kind(), ErrorKind::QuotaExhausted);
-        assert_eq!(error(404, 121006).kind(), ErrorKind::Retry);
-        assert_eq!(error(200, 10014).kind(), ErrorKind::Credentials);
+        assert_eq!(error(400, 99991400).kind(), Cause::RateLimited);
+        assert_eq!(error(429, 99991403).kind(), Cause::QuotaExhausted);
+        assert_eq!(error(404, 121006).kind(), Cause::Retry);
+        assert_eq!(error(200, 10014).kind(), Cause::Credentials);
     }
 
     #[test]
@@ -631,23 +604,24 @@ mod tests {
         let unknown = error(400, 31_337);
         assert!(!unknown.is_retryable());
         assert!(unknown.to_string().contains("31337"));
-        assert_eq!(error(503, 31_337).kind(), ErrorKind::Retry);
-        assert_eq!(error(429, 31_337).kind(), ErrorKind::RateLimited);
+        assert_eq!(error(503, 31_337).kind(), Cause::Retry);
+        assert_eq!(error(429, 31_337).kind(), Cause::RateLimited);
     }
 
     #[test]
     fn scopes_are_found_in_every_shape() {
         let scopes = |msg: &str, error: Value| {
-            let answer = Answered {
+            let answer = RefusedAnswer {
                 status: 400,
                 code: Some(99991672),
                 msg: msg.to_owned(),
                 error: Some(error),
-                ..Answered::default()
+                ..RefusedAnswer::default()
             };
-            Error::answered("submit", &answer).missing_scopes().to_vec()
+            Error::refused("submit", &answer).missing_scopes().to_vec()
         };
-        let real = json!({"permission_violations": [{"type": "action_scope_required", "subject": "vc:export"}]});
+        let real = json!({"permission_violations": [{"type": "action_scope_required",
+            "subject": "vc:export"}]});
         let documented = json!({"permission_violations": [{"scope": "vc:export", "url": "x"}]});
         assert_eq!(scopes("", real), ["vc:export"]);
         assert_eq!(scopes("", documented), ["vc:export"]);
@@ -658,13 +632,13 @@ mod tests {
     #[test]
     fn a_wait_without_measure_is_capped() {
         let wait = Some(Duration::from_secs(1_000_000_000));
-        let answer = Answered {
+        let answer = RefusedAnswer {
             status: 429,
             wait,
-            ..Answered::default()
+            ..RefusedAnswer::default()
         };
         assert_eq!(
-            Error::answered("poll", &answer).retry_after(),
+            Error::refused("poll", &answer).retry_after(),
             Some(LONGEST_WAIT)
         );
     }
@@ -687,27 +661,30 @@ mod tests {
         );
         assert_eq!(log_id("f/ab==", &secrets), None);
         assert_eq!(log_id("2026-f/ab==", &secrets).as_deref(), Some("2026"));
-        let answer = Answered {
+        let answer = RefusedAnswer {
             status: 400,
             code: Some(99991672),
             msg: "one of [vc:export, S3CRET]".into(),
             secrets: &["S3CRET"],
-            ..Answered::default()
+            ..RefusedAnswer::default()
         };
-        let error = Error::answered("submit", &answer);
+        let error = Error::refused("submit", &answer);
         assert_eq!(error.missing_scopes(), ["vc:export"]);
     }
 
     #[test]
     fn an_error_says_what_when_and_what_to_do() {
-        let answer = Answered {
+        let answer = RefusedAnswer {
             status: 403,
             code: Some(121005),
             msg: "no permission".into(),
             error: Some(json!({"log_id": "20250227ABC"})),
-            ..Answered::default()
+            ..RefusedAnswer::default()
         };
-        let text = Error::answered("submit the meeting_list export", &answer).to_string();
-        assert!(text.starts_with("could not submit the meeting_list export: Feishu answered 121005 (HTTP 403) \"no permission\", log id 20250227ABC; give"));
+        let text = Error::refused("submit the meeting_list export", &answer).to_string();
+        assert!(text.starts_with(
+            "could not submit the meeting_list export: Feishu answered \
+                                  121005 (HTTP 403) \"no permission\", log id 20250227ABC; give"
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! The wire of reports and exports: what a request looks like, what a poll answers, and how a workbook arrives.
+//! The wire format of reports and exports: requests, answers to polls, and the download of a
+//! workbook.
 
 use std::path::{Path, PathBuf};
 
@@ -20,17 +21,17 @@ use crate::task::{ExportId, ParticipantId, Request, TopUserOrder, hex};
 /// How every xlsx starts: a zip with at least one entry.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
-/// Most bytes that are kept of a download that is no workbook, to read an error from.
-const EXPLANATION_LIMIT: usize = 64 << 10;
+/// How many bytes are kept of a download that is not a workbook, to read an error from them.
+const ERROR_BODY_LIMIT: usize = 64 << 10;
 
 /// Where an export task stands.
 #[derive(Clone, Debug)]
 pub enum ExportStatus {
     /// Not done yet; 1 on the wire.
     Processing,
-    /// It will not be done; 2 on the wire.
+    /// The export failed; 2 on the wire.
     Failed {
-        /// Feishu's reason, fit to be shown; may be empty.
+        /// Feishu's reason in a form that may be shown; may be empty.
         message: String,
     },
     /// The workbook can be downloaded; 3 on the wire.
@@ -92,8 +93,9 @@ pub(super) fn report_call(request: &Request) -> Option<Call> {
     }
 }
 
-/// The call that makes an export task; `None` if the request is a report. Instants are text, as documented (API reference, 3.2);
-/// what has the right default is not sent (`meeting_status`: ended), since Lark's older pages do not know all of it.
+/// The call that makes an export task; `None` if the request is a report. Instants are text, as
+/// documented (API reference, 3.2). Parameters whose default is right are not sent
+/// (`meeting_status`: ended), since Lark's older pages do not list all of them.
 pub(super) fn submit_call(request: &Request) -> Option<Call> {
     let (body, user_id_type) = match request {
         Request::DailyReport { .. } | Request::TopUser { .. } => return None,
@@ -189,7 +191,8 @@ pub(super) fn poll_call(id: &ExportId) -> Call {
     )
 }
 
-/// What a poll says. The status alone decides: the documented success carries a `fail_msg` too (API reference, 3.4).
+/// The status in the answer to a poll. Only `status` decides, because the documented success
+/// carries a `fail_msg` too (API reference, 3.4).
 pub(super) fn export_status(answer: &Answer) -> Result<ExportStatus, Error> {
     #[derive(Deserialize)]
     struct Polled {
@@ -227,7 +230,8 @@ pub(super) fn download_call(file_token: &SecretString) -> Call {
     .with_secret(file_token.clone())
 }
 
-/// Streams a workbook into the file `to`, hashing it; anything that is no workbook becomes the error that it is.
+/// Streams a workbook into the file `to` and hashes it. An answer that is not a workbook becomes an
+/// error.
 pub(super) async fn receive(
     http: &Http,
     mut reply: Reply,
@@ -241,14 +245,14 @@ pub(super) async fn receive(
     }
     let head = head(&mut reply).await?;
     if !head.starts_with(ZIP_MAGIC) {
-        return Err(explanation(http, reply, head).await);
+        return Err(error_without_workbook(http, reply, head).await);
     }
-    let mut sink = Sink::create(to, max_bytes, &reply).await?;
-    sink.write(&head, &reply).await?;
+    let mut writer = WorkbookWriter::create(to, max_bytes, &reply).await?;
+    writer.write(&head, &reply).await?;
     while let Some(piece) = chunk(&mut reply).await? {
-        sink.write(&piece, &reply).await?;
+        writer.write(&piece, &reply).await?;
     }
-    let download = sink.finish(&reply).await?;
+    let download = writer.finish(&reply).await?;
     tracing::debug!(
         endpoint = "download",
         size_bytes = download.size_bytes,
@@ -258,7 +262,7 @@ pub(super) async fn receive(
     Ok(download)
 }
 
-/// The first bytes of the body, at least as many as tell a zip, if there are.
+/// The first bytes of the body; enough to recognise a zip, unless the body is shorter.
 async fn head(reply: &mut Reply) -> Result<Vec<u8>, Error> {
     let mut head = Vec::new();
     while head.len() < ZIP_MAGIC.len() {
@@ -270,15 +274,15 @@ async fn head(reply: &mut Reply) -> Result<Vec<u8>, Error> {
     Ok(head)
 }
 
-/// Why a good status came without a workbook: an error envelope, a page, or nothing at all.
-async fn explanation(http: &Http, mut reply: Reply, mut body: Vec<u8>) -> Error {
-    while body.len() < EXPLANATION_LIMIT {
+/// The error for a good status without a workbook: an error envelope, a page, or an empty body.
+async fn error_without_workbook(http: &Http, mut reply: Reply, mut body: Vec<u8>) -> Error {
+    while body.len() < ERROR_BODY_LIMIT {
         match chunk(&mut reply).await {
             Ok(Some(piece)) => body.extend_from_slice(&piece),
             Ok(None) | Err(_) => break,
         }
     }
-    let said = match http.judge(&reply, &body) {
+    let said = match http.check_envelope(&reply, &body) {
         Err(error) => return error,
         Ok(()) => "an envelope came in place of a workbook",
     };
@@ -286,7 +290,7 @@ async fn explanation(http: &Http, mut reply: Reply, mut body: Vec<u8>) -> Error 
 }
 
 /// The file being written.
-struct Sink {
+struct WorkbookWriter {
     path: PathBuf,
     file: File,
     hash: Sha256,
@@ -295,7 +299,7 @@ struct Sink {
     max_bytes: u64,
 }
 
-impl Sink {
+impl WorkbookWriter {
     async fn create(to: &Path, max_bytes: u64, reply: &Reply) -> Result<Self, Error> {
         let length = reply.response.headers().get(CONTENT_LENGTH);
         let announced_bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -350,7 +354,8 @@ impl Sink {
 
 fn too_large(reply: &Reply, bytes: u64, max_bytes: u64) -> Error {
     let said = format!(
-        "the workbook has at least {bytes} bytes, and {max_bytes} are allowed; if it is right, raise workbook_size in [limits]"
+        "the workbook has at least {bytes} bytes, and {max_bytes} are allowed; if it is right, \
+         raise workbook_size in [limits]"
     );
     Error::other(&reply.action, said)
 }

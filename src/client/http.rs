@@ -1,6 +1,8 @@
-//! One request, one answer: sends with time limits, reads with size limits, and opens the envelope `{code, msg, data}`.
+//! One request, one answer: sends with time limits, reads with size limits, and opens the envelope
+//! `{code, msg, data}`.
 //!
-//! Redirects are never followed: a 307 would post the app secret to another host. Knows nothing of tokens' lives, limits or retries.
+//! Redirects are never followed: a 307 would post the app secret to another host. This module knows
+//! nothing of token lifetimes, limits or retries.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::error::{Answered, Error, clean, log_id};
+use super::error::{Error, RefusedAnswer, clean, log_id};
 use super::lenient;
 use super::{Settings, Timeouts};
 use crate::clock::Clock;
@@ -23,10 +25,11 @@ use crate::clock::Clock;
 /// Largest JSON body that is read, in bytes; a page of 100 rooms has some 100 KB.
 const JSON_LIMIT: usize = 16 << 20;
 
-/// How long an idle connection is kept. Short, because a submit on a connection that the server is just closing fails with unknown fate.
+/// How long an idle connection is kept. It is short, because a submit on a connection that the
+/// server is closing fails with an unknown outcome.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// A request before it has a token; cheap to send again.
+/// A request without its token; cheap to send again.
 pub(super) struct Call {
     /// The endpoint's name in logs.
     pub(super) name: &'static str,
@@ -78,7 +81,7 @@ impl Call {
     }
 }
 
-/// The head of an answer; its body is still to be read.
+/// The head of an answer. Its body is still to be read.
 pub(super) struct Reply {
     pub(super) response: Response,
     pub(super) action: String,
@@ -94,7 +97,7 @@ impl Reply {
         log_id(id, &exposed(&self.secrets))
     }
 
-    /// What came instead of what was expected, fit to be shown.
+    /// An unexpected body in a form that may be shown.
     pub(super) fn excerpt(&self, body: &[u8]) -> String {
         let headers = self.response.headers();
         let content_type = header(headers, CONTENT_TYPE.as_str()).unwrap_or("no content type");
@@ -107,7 +110,7 @@ impl Reply {
         excerpt(&kind, body, &exposed(&self.secrets))
     }
 
-    fn judge(&self, body: &[u8], clock: &Clock) -> Result<(), Error> {
+    fn check_envelope(&self, body: &[u8], clock: &Clock) -> Result<(), Error> {
         let envelope = serde_json::from_slice::<Envelope>(body).ok();
         let status = self.response.status();
         tracing::debug!(
@@ -133,23 +136,23 @@ impl Reply {
         let secrets = exposed(&self.secrets);
         let seconds = |name| number(headers, name).map(Duration::from_secs);
         let call_limit = number(headers, "x-ogw-ratelimit-limit");
-        let mut answered = Answered {
+        let mut answered = RefusedAnswer {
             status: self.response.status().as_u16(),
             log_id: self.log_id(),
             wait: seconds("x-ogw-ratelimit-reset").or_else(|| seconds(RETRY_AFTER.as_str())),
             call_limit: call_limit.and_then(|limit| u32::try_from(limit).ok()),
             secrets: &secrets,
-            ..Answered::default()
+            ..RefusedAnswer::default()
         };
         match envelope {
             Some(envelope) => {
                 answered.code = (envelope.code != 0).then_some(envelope.code);
-                answered.msg = envelope.said();
+                answered.msg = envelope.text();
                 answered.error = envelope.error;
             }
             None => answered.msg = self.redirect().unwrap_or_else(|| self.excerpt(body)),
         }
-        Error::answered(&self.action, &answered)
+        Error::refused(&self.action, &answered)
     }
 
     fn redirect(&self) -> Option<String> {
@@ -159,7 +162,8 @@ impl Reply {
     }
 }
 
-/// The envelope without its data. OAuth errors have `error` as a word, and `error_description` for `msg` (API reference, 1.4).
+/// The envelope without its data. OAuth errors carry a word in `error`, and `error_description`
+/// instead of `msg` (API reference, 1.4).
 #[derive(Deserialize)]
 struct Envelope {
     #[serde(deserialize_with = "lenient::integer")]
@@ -173,7 +177,7 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn said(&self) -> String {
+    fn text(&self) -> String {
         let said = if self.msg.is_empty() {
             &self.error_description
         } else {
@@ -194,9 +198,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The body as `T`; for the flat answers of the token endpoints.
+    /// The body as `T`; for the token endpoints, whose answers have no `data`.
     pub(super) fn flat<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| self.garbled(&misfit(&error)))
+        serde_json::from_slice(&self.body).map_err(|error| self.garbled(&describe_mismatch(&error)))
     }
 
     /// The envelope's `data` as `T`.
@@ -208,7 +212,7 @@ impl Answer {
         self.flat::<WithData<T>>().map(|envelope| envelope.data)
     }
 
-    /// A text of this answer, fit to be shown.
+    /// A text of this answer in a form that may be shown.
     pub(super) fn clean(&self, text: &str) -> String {
         clean(text, &exposed(&self.secrets))
     }
@@ -220,8 +224,8 @@ impl Answer {
     }
 }
 
-/// Names the field that is not there; other messages of serde's quote values, which may be tokens or names.
-fn misfit(error: &serde_json::Error) -> String {
+/// Names a missing field. Other messages of serde quote values, which may be tokens or names.
+fn describe_mismatch(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.starts_with("missing field") {
         true => text,
@@ -256,7 +260,7 @@ impl Http {
             .pool_idle_timeout(IDLE);
         let builder = match settings.base_url.scheme() {
             "https" => builder.https_only(true),
-            // Loopback; a proxy of the environment must not see it.
+            // A loopback address: a proxy from the environment must not see the request.
             _ => builder.no_proxy(),
         };
         Ok(Self {
@@ -323,7 +327,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        self.judge(&reply, &body)?;
+        self.check_envelope(&reply, &body)?;
         Ok(Answer {
             body: Bytes::from(body),
             server_time: server_time(reply.response.headers()),
@@ -333,9 +337,9 @@ impl Http {
         })
     }
 
-    /// Logs an answer and opens its envelope; an error unless its code is 0 and the status good.
-    pub(super) fn judge(&self, reply: &Reply, body: &[u8]) -> Result<(), Error> {
-        reply.judge(body, &self.clock)
+    /// Logs an answer and opens its envelope. Anything but code 0 with a good status is an error.
+    pub(super) fn check_envelope(&self, reply: &Reply, body: &[u8]) -> Result<(), Error> {
+        reply.check_envelope(body, &self.clock)
     }
 
     fn url(&self, call: &Call) -> Url {
@@ -352,17 +356,18 @@ impl Http {
     }
 }
 
-/// The next piece of the body; `None` at its end.
+/// The next piece of the body; `None` at the end.
 pub(super) async fn chunk(reply: &mut Reply) -> Result<Option<Bytes>, Error> {
     let piece = reply.response.chunk().await;
     piece.map_err(|error| Error::transport(&reply.action, error, true))
 }
 
-/// reqwest is built without a crypto provider (see `Cargo.toml`) and takes the process's default one.
+/// reqwest is built without a crypto provider (see `Cargo.toml`) and takes the process's default
+/// one.
 fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that somebody installed one before, which is as good.
+        // An error means that a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
@@ -387,7 +392,8 @@ fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     Some(zoned.timestamp())
 }
 
-/// The text of a page without its tags, or only kind and size: other bodies may be the tenant's data.
+/// The text of a page without its tags. Of other bodies only kind and size, because they may be the
+/// tenant's data.
 fn excerpt(content_type: &str, body: &[u8], secrets: &[&str]) -> String {
     let head = String::from_utf8_lossy(&body[..body.len().min(4096)]);
     let text = match head.trim_start().starts_with('<') {

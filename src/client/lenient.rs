@@ -1,4 +1,5 @@
-//! JSON values as Feishu really sends them: numbers as strings, strings as numbers, null for nothing.
+//! JSON values as Feishu really sends them: numbers as strings, strings as numbers, null for an
+//! absent value.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};

@@ -1,8 +1,11 @@
-//! How many calls an endpoint may get: a sliding window of 60 seconds each, per app and tenant.
+//! How many calls an endpoint may get: one sliding window of 60 seconds for each endpoint, app and
+//! tenant.
 //!
-//! The server counts a call somewhere between its sending and its answer. So a slot is taken when a call is sent, and becomes free 60
-//! seconds after the answer arrived: whatever the latencies, the server never sees more than the limit within any 60 seconds. (A bucket of
-//! 100 with refill can send 199.) [`SlidingWindow`] decides and does not wait; [`Limits`] waits, first come, first served.
+//! The server counts a call at some moment between sending and answer. So a slot is taken when a
+//! call is sent, and is free again 60 seconds after the answer arrived. Whatever the latencies, the
+//! server never sees more than the limit within any 60 seconds. (A bucket of 100 with refill can
+//! send 199.) [`SlidingWindow`] decides and never waits; [`RateLimiter`] waits, and serves callers
+//! in the order they came.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -18,16 +21,18 @@ use crate::task::Request;
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
-/// Added to the wait that a server tells, which is in whole seconds.
-const A_LITTLE: SignedDuration = SignedDuration::from_millis(250);
+/// Added to the wait that the server asks for, which is in whole seconds.
+const WAIT_MARGIN: SignedDuration = SignedDuration::from_millis(250);
 
-/// Longest hold after a rate limit.
+/// The longest time without calls after a rate limit.
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_secs(121);
 
-/// Calls a second that the directory endpoints allow beside their limit a minute (tier 4; API reference, 5.3).
+/// Calls a second that the directory endpoints allow, besides their limit a minute (tier 4; API
+/// reference, 5.3).
 const DIRECTORY_PER_SECOND: u32 = 50;
 
-/// Where reports start: their limit is not published ("special"), so half of what most endpoints allow.
+/// The first limit for reports: half of what most endpoints allow, because Feishu does not publish
+/// the limit of reports ("special").
 const REPORTS_PER_MINUTE: u32 = 60;
 
 /// An endpoint with a limit of its own.
@@ -102,14 +107,15 @@ impl Endpoint {
     }
 }
 
-/// Calls a minute that we allow ourselves; lower them where another program shares the app.
+/// Calls a minute that we allow ourselves. Lower them if another program shares the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
     /// Each of the six export endpoints; Feishu allows 100.
     pub exports: u32,
     /// Rooms and room levels, each; Feishu allows 1,000, and 50 a second.
     pub directory: u32,
-    /// Each report; `None` starts at 60 and follows what Feishu's headers tell, since the limit is not published.
+    /// Each report. `None` starts at 60 and follows the limit in Feishu's headers, since it is not
+    /// published.
     pub reports: Option<u32>,
 }
 
@@ -125,28 +131,29 @@ impl Default for CallLimits {
 
 /// Why no slot is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// None before this instant.
+pub enum SlotWait {
+    /// No slot is free before this instant.
     Until(Timestamp),
-    /// None before a call under way is answered.
-    ForAnAnswer,
+    /// No slot is free before a call under way is answered.
+    ForAnswer,
 }
 
-/// The calls of one endpoint within the last minute; pure.
+/// The calls of one endpoint within the last minute. It does no I/O and reads no clock.
 #[derive(Clone, Debug)]
 pub struct SlidingWindow {
     per_minute: u32,
     per_second: Option<u32>,
-    /// The most that a header may raise `per_minute` to.
+    /// The highest value to which a header may raise `per_minute`.
     ceiling: u32,
     in_flight: usize,
-    /// When calls were answered, oldest first, a minute back.
+    /// When the calls of the last minute were answered, oldest first.
     answered: VecDeque<Timestamp>,
     hold_until: Option<Timestamp>,
 }
 
 impl SlidingWindow {
-    /// A window of at most `per_minute` calls (at least one) in 60 seconds, and `per_second` in one.
+    /// A window of at most `per_minute` calls (at least one) in 60 seconds, and `per_second` in
+    /// one.
     #[must_use]
     pub fn new(per_minute: u32, per_second: Option<u32>) -> Self {
         let per_minute = per_minute.max(1);
@@ -178,34 +185,36 @@ impl SlidingWindow {
     ///
     /// # Errors
     /// What to wait for, if no slot is free.
-    pub fn try_acquire(&mut self, now: Timestamp) -> Result<(), Wait> {
-        self.forget(now);
+    pub fn try_acquire(&mut self, now: Timestamp) -> Result<(), SlotWait> {
+        self.drop_old_calls(now);
         if let Some(until) = self.hold_until {
-            return Err(Wait::Until(until));
+            return Err(SlotWait::Until(until));
         }
-        self.room_in(MINUTE, self.per_minute, now)?;
+        self.check_span(MINUTE, self.per_minute, now)?;
         if let Some(per_second) = self.per_second {
-            self.room_in(SECOND, per_second, now)?;
+            self.check_span(SECOND, per_second, now)?;
         }
         self.in_flight += 1;
         Ok(())
     }
 
-    /// Records that the call of a slot was answered, or given up: the slot is free again in 60 seconds.
+    /// Records that a call was answered or given up. Its slot is free again in 60 seconds.
     pub fn release(&mut self, now: Timestamp) {
-        self.forget(now);
+        self.drop_old_calls(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.answered.push_back(now);
     }
 
-    /// Obeys a rate limit: no call for `wait` (at most two minutes), and from now on the limit that the header told, if it did.
-    pub fn limited(&mut self, limit: Option<u32>, wait: Duration, now: Timestamp) {
+    /// Obeys a rate limit: no call for `wait` (at most two minutes), and from now on the limit in
+    /// the header, if there was one.
+    pub fn obey_rate_limit(&mut self, limit: Option<u32>, wait: Duration, now: Timestamp) {
         let wait = SignedDuration::try_from(wait).unwrap_or(LONGEST_HOLD);
-        let until = after(now, wait.saturating_add(A_LITTLE).min(LONGEST_HOLD));
+        let until = after(now, wait.saturating_add(WAIT_MARGIN).min(LONGEST_HOLD));
         self.hold_until = self.hold_until.max(Some(until));
         match (limit, self.per_second) {
             (None | Some(0), _) => {}
-            // Two limits, one header: a number that fits the second is the second's.
+            // There are two limits and one header. A number up to the limit a second is taken for
+            // that one.
             (Some(limit), Some(_)) if limit <= DIRECTORY_PER_SECOND => {
                 self.per_second = Some(limit)
             }
@@ -213,14 +222,15 @@ impl SlidingWindow {
         }
     }
 
-    /// Records calls of an earlier life.
-    fn remember(&mut self, calls: impl IntoIterator<Item = Timestamp>) {
+    /// Adds calls that were made before a restart.
+    fn add_calls(&mut self, calls: impl IntoIterator<Item = Timestamp>) {
         self.answered.extend(calls);
         self.answered.make_contiguous().sort_unstable();
     }
 
-    /// Drops what is past; what a clock that was set back shows as future is taken as now.
-    fn forget(&mut self, now: Timestamp) {
+    /// Drops calls older than a minute. Instants in the future, after the clock was set back,
+    /// become `now`.
+    fn drop_old_calls(&mut self, now: Timestamp) {
         while self
             .answered
             .front()
@@ -237,7 +247,7 @@ impl SlidingWindow {
             .filter(|until| *until > now);
     }
 
-    fn room_in(&self, span: SignedDuration, limit: u32, now: Timestamp) -> Result<(), Wait> {
+    fn check_span(&self, span: SignedDuration, limit: u32, now: Timestamp) -> Result<(), SlotWait> {
         let past = self.answered.partition_point(|at| after(*at, span) <= now);
         let occupied = self.in_flight + self.answered.len() - past;
         let Some(too_many) = (occupied + 1)
@@ -249,7 +259,7 @@ impl SlidingWindow {
         Err(self
             .answered
             .get(past + too_many - 1)
-            .map_or(Wait::ForAnAnswer, |at| Wait::Until(after(*at, span))))
+            .map_or(SlotWait::ForAnswer, |at| SlotWait::Until(after(*at, span))))
     }
 }
 
@@ -259,30 +269,31 @@ fn after(at: Timestamp, duration: SignedDuration) -> Timestamp {
 
 /// The recent calls of all endpoints, to be kept across a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot(BTreeMap<Endpoint, Recent>);
+pub struct LimiterSnapshot(BTreeMap<Endpoint, RecentCalls>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Recent {
+struct RecentCalls {
     answered: Vec<Timestamp>,
     hold_until: Option<Timestamp>,
 }
 
-/// The limits of all endpoints, and the waiting for them.
+/// Waits for free slots of all endpoints.
 #[derive(Debug)]
-pub struct Limits {
+pub struct RateLimiter {
     clock: Clock,
-    lanes: [Lane; Endpoint::ALL.len()],
+    queues: [EndpointQueue; Endpoint::ALL.len()],
 }
 
 #[derive(Debug)]
-struct Lane {
+struct EndpointQueue {
     window: Mutex<SlidingWindow>,
-    /// Held by the caller who is next; tokio's mutex is fair, so the queue is first come, first served.
+    /// Held by the caller who is next. Tokio's mutex is fair, so callers are served in the order
+    /// they came.
     turn: tokio::sync::Mutex<()>,
     answered: Notify,
 }
 
-impl Lane {
+impl EndpointQueue {
     fn window(&self) -> MutexGuard<'_, SlidingWindow> {
         self.window
             .lock()
@@ -290,59 +301,59 @@ impl Lane {
     }
 }
 
-impl Limits {
-    /// Limits with nothing spent yet.
+impl RateLimiter {
+    /// A limiter with nothing spent yet.
     #[must_use]
     pub fn new(limits: &CallLimits, clock: Clock) -> Self {
-        let lanes = Endpoint::ALL.map(|endpoint| Lane {
+        let queues = Endpoint::ALL.map(|endpoint| EndpointQueue {
             window: Mutex::new(SlidingWindow::of(endpoint, limits)),
             turn: tokio::sync::Mutex::new(()),
             answered: Notify::new(),
         });
-        Self { clock, lanes }
+        Self { clock, queues }
     }
 
-    /// Waits for a slot; the permit is dropped when the answer's head is there.
+    /// Waits for a slot. Drop the permit when the head of the answer has arrived.
     pub(super) async fn acquire(&self, endpoint: Endpoint) -> Permit<'_> {
-        let lane = self.lane(endpoint);
-        let _turn = lane.turn.lock().await;
+        let queue = self.queue(endpoint);
+        let _turn = queue.turn.lock().await;
         loop {
-            let outcome = lane.window().try_acquire(self.clock.now());
+            let outcome = queue.window().try_acquire(self.clock.now());
             match outcome {
                 Ok(()) => {
                     return Permit {
-                        lane,
+                        queue,
                         clock: &self.clock,
                     };
                 }
-                Err(Wait::Until(at)) => self.clock.sleep_until(at).await,
-                Err(Wait::ForAnAnswer) => lane.answered.notified().await,
+                Err(SlotWait::Until(at)) => self.clock.sleep_until(at).await,
+                Err(SlotWait::ForAnswer) => queue.answered.notified().await,
             }
         }
     }
 
-    /// Obeys a rate limit of `endpoint`; see [`SlidingWindow::limited`].
-    pub(super) fn limited(&self, endpoint: Endpoint, limit: Option<u32>, wait: Duration) {
-        self.lane(endpoint)
+    /// Obeys a rate limit of `endpoint`; see [`SlidingWindow::obey_rate_limit`].
+    pub(super) fn obey_rate_limit(&self, endpoint: Endpoint, limit: Option<u32>, wait: Duration) {
+        self.queue(endpoint)
             .window()
-            .limited(limit, wait, self.clock.now());
+            .obey_rate_limit(limit, wait, self.clock.now());
     }
 
-    /// The calls of the last minute; a call under way counts as answered now.
+    /// The calls of the last minute. A call under way counts as answered now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> LimiterSnapshot {
         let now = self.clock.now();
         let recent = |endpoint| {
-            let mut window = self.lane(endpoint).window();
-            window.forget(now);
+            let mut window = self.queue(endpoint).window();
+            window.drop_old_calls(now);
             let under_way = std::iter::repeat_n(now, window.in_flight);
             let answered = window.answered.iter().copied().chain(under_way).collect();
-            Recent {
+            RecentCalls {
                 answered,
                 hold_until: window.hold_until,
             }
         };
-        Snapshot(
+        LimiterSnapshot(
             Endpoint::ALL
                 .into_iter()
                 .map(|endpoint| (endpoint, recent(endpoint)))
@@ -350,38 +361,39 @@ impl Limits {
         )
     }
 
-    /// Adds the calls of an earlier life to those of this one.
-    pub fn restore(&self, snapshot: &Snapshot) {
+    /// Adds the calls made before a restart.
+    pub fn restore(&self, snapshot: &LimiterSnapshot) {
         for (endpoint, recent) in &snapshot.0 {
-            let mut window = self.lane(*endpoint).window();
-            window.remember(recent.answered.iter().copied());
+            let mut window = self.queue(*endpoint).window();
+            window.add_calls(recent.answered.iter().copied());
             window.hold_until = window.hold_until.max(recent.hold_until);
         }
     }
 
-    /// Assumes that the whole limit of `endpoint` was spent at `at`; for a start without a snapshot, by a stop that left none.
+    /// Assumes that the whole limit of `endpoint` was spent at `at`; for a start after a stop that
+    /// left no snapshot.
     pub fn assume_full(&self, endpoint: Endpoint, at: Timestamp) {
-        let mut window = self.lane(endpoint).window();
+        let mut window = self.queue(endpoint).window();
         let calls = std::iter::repeat_n(at, window.per_minute as usize);
-        window.remember(calls);
+        window.add_calls(calls);
     }
 
-    fn lane(&self, endpoint: Endpoint) -> &Lane {
-        &self.lanes[endpoint as usize]
+    fn queue(&self, endpoint: Endpoint) -> &EndpointQueue {
+        &self.queues[endpoint as usize]
     }
 }
 
-/// A slot in use; dropping it, in whichever way a call ends, starts its 60 seconds.
+/// A slot in use. Dropping it, however the call ended, starts its 60 seconds.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
-    lane: &'a Lane,
+    queue: &'a EndpointQueue,
     clock: &'a Clock,
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.lane.window().release(self.clock.now());
-        self.lane.answered.notify_one();
+        self.queue.window().release(self.clock.now());
+        self.queue.answered.notify_one();
     }
 }
 
@@ -395,8 +407,8 @@ mod tests {
         Timestamp::from_millisecond(1_800_000_000_000 + millis).expect("in range")
     }
 
-    /// Sends as many calls as the window lets through, one for each `(latency, share of it before the server counts)`, and gives the
-    /// instants at which the server counted.
+    /// Sends one call for each `(latency, share of it before the server counts)`, as fast as the
+    /// window allows. Gives the instants at which the server counted.
     fn counted_by_the_server(window: &mut SlidingWindow, calls: &[(i64, f64)]) -> Vec<i64> {
         let (mut now, mut under_way, mut counted) = (0_i64, Vec::<i64>::new(), Vec::new());
         let mut calls = calls.iter().peekable();
@@ -409,8 +421,8 @@ mod tests {
                     calls.next();
                     continue;
                 }
-                Err(Wait::Until(until)) => until.as_millisecond() - at(0).as_millisecond(),
-                Err(Wait::ForAnAnswer) => i64::MAX,
+                Err(SlotWait::Until(until)) => until.as_millisecond() - at(0).as_millisecond(),
+                Err(SlotWait::ForAnswer) => i64::MAX,
             };
             match under_way.first().copied().filter(|answer| *answer <= wait) {
                 Some(answer) => {
@@ -463,17 +475,20 @@ mod tests {
     #[test]
     fn a_rate_limit_holds_and_teaches() {
         let mut window = SlidingWindow::new(100, None);
-        window.limited(Some(3), Duration::from_secs(52), at(0));
-        assert_eq!(window.try_acquire(at(51_000)), Err(Wait::Until(at(52_250))));
+        window.obey_rate_limit(Some(3), Duration::from_secs(52), at(0));
+        assert_eq!(
+            window.try_acquire(at(51_000)),
+            Err(SlotWait::Until(at(52_250)))
+        );
         for _ in 0..3 {
             assert_eq!(window.try_acquire(at(52_250)), Ok(()));
         }
-        assert_eq!(window.try_acquire(at(52_250)), Err(Wait::ForAnAnswer));
-        window.limited(Some(500), Duration::from_secs(1_000_000_000), at(53_000));
+        assert_eq!(window.try_acquire(at(52_250)), Err(SlotWait::ForAnswer));
+        window.obey_rate_limit(Some(500), Duration::from_secs(1_000_000_000), at(53_000));
         assert_eq!(window.per_minute, 100);
         assert_eq!(
             window.try_acquire(at(53_000)),
-            Err(Wait::Until(at(174_000)))
+            Err(SlotWait::Until(at(174_000)))
         );
     }
 
@@ -485,7 +500,7 @@ mod tests {
                 ..CallLimits::default()
             };
             let mut window = SlidingWindow::of(Endpoint::DailyReport, &limits);
-            window.limited(Some(200), Duration::ZERO, at(0));
+            window.obey_rate_limit(Some(200), Duration::ZERO, at(0));
             window.per_minute
         };
         assert_eq!(learned(None), 200);
@@ -497,9 +512,9 @@ mod tests {
         let mut window = SlidingWindow::new(1, None);
         assert_eq!(window.try_acquire(at(0)), Ok(()));
         window.release(at(0));
-        window.limited(None, Duration::from_secs(10), at(0));
+        window.obey_rate_limit(None, Duration::from_secs(10), at(0));
         let an_hour_ago = -3_600_000;
-        let Err(Wait::Until(until)) = window.try_acquire(at(an_hour_ago)) else {
+        let Err(SlotWait::Until(until)) = window.try_acquire(at(an_hour_ago)) else {
             panic!("the slot is not free yet");
         };
         assert!(until <= at(an_hour_ago + 121_000));
@@ -513,12 +528,12 @@ mod tests {
             exports: 2,
             ..CallLimits::default()
         };
-        let before = Limits::new(&limits, clock.clone());
+        let before = RateLimiter::new(&limits, clock.clone());
         drop(before.acquire(Endpoint::Poll).await);
         let _under_way = before.acquire(Endpoint::Poll).await;
         let json = serde_json::to_string(&before.snapshot()).expect("json");
 
-        let after = Limits::new(&limits, clock.clone());
+        let after = RateLimiter::new(&limits, clock.clone());
         after.restore(&serde_json::from_str(&json).expect("a snapshot"));
         after.assume_full(Endpoint::Download, at(-10_000));
         drop(after.acquire(Endpoint::Download).await);
@@ -534,7 +549,7 @@ mod tests {
             exports: 1,
             ..CallLimits::default()
         };
-        let limits = Arc::new(Limits::new(&limits, clock));
+        let limits = Arc::new(RateLimiter::new(&limits, clock));
         let first = limits.acquire(Endpoint::Poll).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = Vec::new();

@@ -1,20 +1,24 @@
-//! Retries within seconds: transport errors, server errors, rate limits. The only file that uses the `backoff` crate.
+//! Retries within seconds: transport errors, server errors, rate limits. Only this file uses the
+//! `backoff` crate.
 //!
-//! `backoff` gives the jittered intervals; the waiting is done on our [`Clock`]. Retries within minutes are the ledger's.
+//! `backoff` gives the jittered intervals; we wait on our own [`Clock`]. Retries within minutes
+//! belong to the ledger.
 //!
-//! An export has no idempotency key. A submit that was sent and not answered may have made an export task, so it is not sent again here:
-//! [`Repeat::UnlessUnknown`] hands the error up, and the ledger decides. What certainly was not carried out (no connection, a rate limit,
-//! an error in Feishu's own envelope) is tried again for every call.
+//! An export has no idempotency key. A submit that was sent and not answered may have made an
+//! export task, so it is not sent again here: [`Repeat::UnlessUnknown`] returns the error, and the
+//! ledger decides. A call that was certainly not carried out (no connection, a rate limit, an error
+//! in Feishu's own envelope) is always retried.
 
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
-use super::error::{Error, ErrorKind};
+use super::error::Error;
+use crate::cause::Cause;
 use crate::clock::Clock;
 
-/// Total wait for rate limits of one call before it is given up; the ledger comes back to it.
+/// Total wait for rate limits of one call before it is given up. The ledger tries it again later.
 const RATE_LIMIT_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// When a call may be made again.
@@ -22,13 +26,15 @@ const RATE_LIMIT_PATIENCE: Duration = Duration::from_secs(15 * 60);
 pub(super) enum Repeat {
     /// It only reads.
     Always,
-    /// It makes something: never when the fate of the first is unknown.
+    /// It creates something: never when the outcome of the first attempt is unknown.
     UnlessUnknown,
 }
 
-/// The retries of one call: `loop { match call().await { Ok(v) => return Ok(v), Err(e) => retries.pause(e).await? } }`.
+/// The retries of one call:
+/// `loop { match call().await { Ok(v) => return Ok(v), Err(e) => retries.pause(e).await? } }`.
 ///
-/// (A function that takes the call as an async closure reads better, but its future is not `Send` on Rust 1.95.)
+/// (A function that takes the call as an async closure reads better, but its future is not `Send`
+/// on Rust 1.95.)
 pub(super) struct Retries<'a> {
     clock: &'a Clock,
     patience: Duration,
@@ -40,7 +46,7 @@ pub(super) struct Retries<'a> {
 }
 
 impl<'a> Retries<'a> {
-    /// Retries that wait for `patience` in total, and apart from it for rate limits.
+    /// Retries that wait for `patience` in total. Waits for rate limits have a limit of their own.
     pub(super) fn new(clock: &'a Clock, patience: Duration, repeat: Repeat) -> Self {
         Self {
             clock,
@@ -53,10 +59,10 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Waits until the call may be made again; at once, and once, after a refused token.
+    /// Waits until the call may be made again. After the first refused token it returns at once.
     ///
     /// # Errors
-    /// The error itself, if the call is not to be made again.
+    /// The error itself, if the call must not be repeated.
     pub(super) async fn pause(&mut self, error: Error) -> Result<(), Error> {
         if error.is_stale_token() && !self.token_renewed {
             self.token_renewed = true;
@@ -68,7 +74,7 @@ impl<'a> Retries<'a> {
         }
         let wait = self.next_wait(&error);
         let (waited, limit) = match error.kind() {
-            ErrorKind::RateLimited => (&mut self.waited_for_limits, RATE_LIMIT_PATIENCE),
+            Cause::RateLimited => (&mut self.waited_for_limits, RATE_LIMIT_PATIENCE),
             _ => (&mut self.waited, self.patience),
         };
         *waited += wait;
@@ -92,7 +98,7 @@ impl<'a> Retries<'a> {
     }
 }
 
-/// Half a second, doubling to 20 s, each half as much more or less.
+/// Half a second, doubling up to 20 s, each with a jitter of plus or minus 50 %.
 fn intervals() -> ExponentialBackoff {
     ExponentialBackoff {
         current_interval: Duration::from_millis(500),
@@ -107,19 +113,19 @@ fn intervals() -> ExponentialBackoff {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Answered;
+    use super::super::error::RefusedAnswer;
     use super::*;
     use jiff::Timestamp;
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
     fn answered(status: u16, code: Option<i64>) -> Error {
-        Error::answered(
+        Error::refused(
             "poll",
-            &Answered {
+            &RefusedAnswer {
                 status,
                 code,
-                ..Answered::default()
+                ..RefusedAnswer::default()
             },
         )
     }

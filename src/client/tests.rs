@@ -1,4 +1,5 @@
-//! The client against a server of this process with scripted answers, on a manual clock: waiting takes no time.
+//! The client against a server in this process with scripted answers, on a manual clock, so that
+//! waiting takes no time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -32,7 +33,7 @@ struct Seen {
 }
 
 /// What the server does with a request.
-enum Reply {
+enum ScriptedReply {
     Answer(Response<Body>),
     Hang,
 }
@@ -43,8 +44,11 @@ struct Server {
 }
 
 impl Server {
-    /// Serves what `script` says for a request and its number (from 1) on its path; what it leaves out is a good token or a 404.
-    async fn start(script: impl Fn(&Seen, usize) -> Option<Reply> + Send + Sync + 'static) -> Self {
+    /// Answers with `script(request, number)`, where the number counts the requests on that path
+    /// from 1. Where the script gives `None`, the answer is a good token or a 404.
+    async fn start(
+        script: impl Fn(&Seen, usize) -> Option<ScriptedReply> + Send + Sync + 'static,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port");
@@ -64,9 +68,9 @@ impl Server {
                     *count += 1;
                     *count
                 };
-                match script(&seen, number).unwrap_or_else(|| usual(&seen, number)) {
-                    Reply::Answer(response) => response,
-                    Reply::Hang => std::future::pending().await,
+                match script(&seen, number).unwrap_or_else(|| default_reply(&seen, number)) {
+                    ScriptedReply::Answer(response) => response,
+                    ScriptedReply::Hang => std::future::pending().await,
                 }
             }
         };
@@ -116,17 +120,18 @@ async fn read(request: axum::extract::Request) -> Seen {
     }
 }
 
-fn usual(seen: &Seen, number: usize) -> Reply {
+fn default_reply(seen: &Seen, number: usize) -> ScriptedReply {
     match seen.path.as_str() {
         TOKEN_PATH => json(
             200,
-            json!({"code": 0, "msg": "ok", "tenant_access_token": format!("t-{number}"), "expire": 7200}),
+            json!({"code": 0, "msg": "ok", "tenant_access_token": format!("t-{number}"),
+                "expire": 7200}),
         ),
         _ => bytes(404, "text/plain", b"404 page not found"),
     }
 }
 
-fn response(status: u16, headers: &[(&'static str, &str)], body: impl Into<Body>) -> Reply {
+fn response(status: u16, headers: &[(&'static str, &str)], body: impl Into<Body>) -> ScriptedReply {
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     for (name, value) in headers {
@@ -135,14 +140,14 @@ fn response(status: u16, headers: &[(&'static str, &str)], body: impl Into<Body>
             .headers_mut()
             .insert(HeaderName::from_static(name), value);
     }
-    Reply::Answer(response)
+    ScriptedReply::Answer(response)
 }
 
-fn bytes(status: u16, content_type: &'static str, body: &[u8]) -> Reply {
+fn bytes(status: u16, content_type: &'static str, body: &[u8]) -> ScriptedReply {
     response(status, &[("content-type", content_type)], body.to_vec())
 }
 
-fn json(status: u16, body: Value) -> Reply {
+fn json(status: u16, body: Value) -> ScriptedReply {
     bytes(
         status,
         "application/json; charset=utf-8",
@@ -150,7 +155,7 @@ fn json(status: u16, body: Value) -> Reply {
     )
 }
 
-fn data(data: Value) -> Reply {
+fn data(data: Value) -> ScriptedReply {
     json(200, json!({"code": 0, "msg": "success", "data": data}))
 }
 
@@ -168,7 +173,7 @@ fn export() -> ExportId {
 
 const POLL_PATH: &str = "/open-apis/vc/v1/exports/7111325589855797267";
 
-// --- requests --------------------------------------------------------------------------------------------------------
+// --- requests ------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_submit_says_what_the_reference_says() {
@@ -179,7 +184,7 @@ async fn a_submit_says_what_the_reference_says() {
     })
     .await;
     let (client, _) = server.client();
-    // Spawned: the pipeline runs tasks on other threads.
+    // Spawned, because the pipeline runs tasks on other threads.
     let submitted = tokio::spawn(async move {
         let quality = Request::ParticipantQualityList {
             meeting_no: "123456789".into(),
@@ -204,7 +209,8 @@ async fn a_submit_says_what_the_reference_says() {
     );
     let quality = &server.seen("/open-apis/vc/v1/exports/participant_quality_list")[0];
     let body: Value = serde_json::from_str(&quality.body).expect("json");
-    let expected = json!({"meeting_no": "123456789", "meeting_start_time": "1", "meeting_end_time": "2", "join_time": "3", "room_id": "omm_1"});
+    let expected = json!({"meeting_no": "123456789", "meeting_start_time": "1",
+        "meeting_end_time": "2", "join_time": "3", "room_id": "omm_1"});
     assert_eq!(body, expected);
 }
 
@@ -255,19 +261,24 @@ async fn an_export_id_cannot_leave_its_path() {
     assert_eq!(paths[1], "/open-apis/vc/v1/exports/..%2Frooms%3Fx=1");
 }
 
-// --- errors ----------------------------------------------------------------------------------------------------------
+// --- errors --------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn every_code_of_the_table_arrives_as_its_kind() {
-    let codes: Vec<(i64, ErrorKind)> = TABLE
+    let codes: Vec<(i64, Cause)> = TABLE
         .iter()
         .flat_map(|(codes, kind, _)| codes.iter().map(|code| (*code, *kind)))
         .collect();
     let scripted = codes.clone();
     let server = Server::start(move |seen, _| {
         let index: usize = seen.path.rsplit('/').next()?.parse().ok()?;
-        let error = json!({"log_id": "20250227ABC", "permission_violations": [{"type": "x", "subject": "vc:export"}]});
-        Some(json(400, json!({"code": scripted[index].0.to_string(), "msg": "said so", "error": error})))
+        let error = json!({"log_id": "20250227ABC", "permission_violations": [{"type": "x",
+            "subject": "vc:export"}]});
+        Some(json(
+            400,
+            json!({"code": scripted[index].0.to_string(), "msg": "said so",
+            "error": error}),
+        ))
     })
     .await;
     let (client, _) = server.client();
@@ -279,10 +290,7 @@ async fn every_code_of_the_table_arrives_as_its_kind() {
         assert_eq!((error.code(), error.kind()), (Some(*code), *kind));
         assert_eq!(error.log_id(), Some("20250227ABC"));
         assert!(error.fix().is_some());
-        assert_eq!(
-            !error.missing_scopes().is_empty(),
-            *kind == ErrorKind::Scope
-        );
+        assert_eq!(!error.missing_scopes().is_empty(), *kind == Cause::Scope);
     }
 }
 
@@ -298,7 +306,7 @@ async fn the_header_s_log_id_is_kept() {
     let error = client.poll(&export()).await.expect_err("an error");
     assert_eq!(
         (error.kind(), error.log_id(), error.status()),
-        (ErrorKind::Gone, Some("2025HEADER"), Some(404))
+        (Cause::Gone, Some("2025HEADER"), Some(404))
     );
 }
 
@@ -311,7 +319,7 @@ async fn a_wrong_secret_is_an_error_in_spite_of_its_200_and_is_not_shown() {
     .await;
     let (client, _) = server.client();
     let error = client.submit(&meetings()).await.expect_err("an error");
-    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert_eq!(error.kind(), Cause::Credentials);
     assert!(!error.outcome_unknown());
     let shown = format!("{error} {error:?} {client:?}");
     assert!(
@@ -326,7 +334,7 @@ async fn a_server_error_is_tried_again_until_it_is_gone() {
     let server = Server::start(|seen, number| match (seen.path.as_str(), number) {
         (POLL_PATH, 1) => Some(json(500, json!({"code": 121001, "msg": "internal error"}))),
         (POLL_PATH, 2) => Some(bytes(502, "text/html", b"<h1>Bad gateway</h1>")),
-        (POLL_PATH, 3) => Some(Reply::Hang),
+        (POLL_PATH, 3) => Some(ScriptedReply::Hang),
         (POLL_PATH, _) => Some(data(json!({"status": "1"}))),
         _ => None,
     })
@@ -340,14 +348,14 @@ async fn a_server_error_is_tried_again_until_it_is_gone() {
 #[tokio::test]
 async fn a_submit_without_an_answer_is_not_sent_again() {
     for reply in [
-        || Reply::Hang,
+        || ScriptedReply::Hang,
         || bytes(504, "text/html", b"<p>timeout</p>"),
         || bytes(200, "text/html", b"<p>hello</p>"),
     ] {
         let server = Server::start(move |seen, _| (seen.path == SUBMIT_PATH).then(reply)).await;
         let (client, _) = server.client();
         let error = client.submit(&meetings()).await.expect_err("an error");
-        assert_eq!(error.kind(), ErrorKind::Retry);
+        assert_eq!(error.kind(), Cause::Retry);
         assert!(error.outcome_unknown());
         assert_eq!(server.seen(SUBMIT_PATH).len(), 1);
     }
@@ -356,7 +364,7 @@ async fn a_submit_without_an_answer_is_not_sent_again() {
 #[tokio::test]
 async fn a_submit_that_was_refused_or_not_sent_is_tried_again() {
     let server = Server::start(|seen, number| match (seen.path.as_str(), number) {
-        (TOKEN_PATH, 1) => Some(Reply::Hang),
+        (TOKEN_PATH, 1) => Some(ScriptedReply::Hang),
         (SUBMIT_PATH, 1) => Some(json(500, json!({"code": 121001, "msg": "internal error"}))),
         (SUBMIT_PATH, 2) => Some(json(
             429,
@@ -386,7 +394,7 @@ async fn nobody_there_is_a_failure_that_was_not_sent() {
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
     let client = Client::new(settings, clock.clone()).expect("a client");
     let error = client.submit(&meetings()).await.expect_err("an error");
-    assert_eq!(error.kind(), ErrorKind::Retry);
+    assert_eq!(error.kind(), Cause::Retry);
     assert!(!error.outcome_unknown());
     assert!(
         (60..=120).contains(&clock.now().as_second()),
@@ -403,7 +411,7 @@ async fn redirects_are_not_followed_and_no_byte_leaks() {
             Server::start(move |_, _| Some(response(status, &[("location", &target)], ""))).await;
         let (client, _) = server.client();
         let error = client.rooms().await.expect_err("an error");
-        assert_eq!(error.kind(), ErrorKind::Other);
+        assert_eq!(error.kind(), Cause::Other);
         assert!(
             error.to_string().contains("redirected to 127.0.0.1"),
             "{error}"
@@ -433,12 +441,13 @@ fn secrets_go_to_https_or_to_this_machine() {
     ] {
         assert!(!check(bad), "{bad}");
     }
-    assert!(check(Host::Feishu.base_url().as_str()) && check(Host::Lark.base_url().as_str()));
+    assert!(check("https://open.feishu.cn") && check("https://open.larksuite.com"));
 }
 
 #[test]
 fn a_client_for_https_finds_its_crypto_and_its_certificates() {
-    let settings = Settings::new(Host::Lark.base_url(), "cli_1", SECRET.into());
+    let lark = Url::parse("https://open.larksuite.com").expect("a URL");
+    let settings = Settings::new(lark, "cli_1", SECRET.into());
     Client::new(settings, Clock::system()).expect("a client");
 }
 
@@ -457,7 +466,7 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     );
 }
 
-// --- tokens ----------------------------------------------------------------------------------------------------------
+// --- tokens --------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_token_is_fetched_once_for_all_and_again_before_it_expires() {
@@ -511,7 +520,7 @@ async fn a_token_refused_twice_is_an_error_without_the_token() {
     .await;
     let (client, _) = server.client();
     let error = client.poll(&export()).await.expect_err("an error");
-    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert_eq!(error.kind(), Cause::Credentials);
     assert!(!error.to_string().contains("t-2"), "{error}");
     assert_eq!(server.seen(POLL_PATH).len(), 2);
 }
@@ -549,14 +558,27 @@ async fn exports_run_in_the_user_s_name_and_the_next_refresh_token_is_kept_first
     let server = Server::start(move |seen, number| match seen.path.as_str() {
         OAUTH_PATH => {
             let spent = format!("r-{}", number - 1);
-            assert!(seen.body.contains(&format!("\"refresh_token\":\"{spent}\"")));
-            let granted = json!({"code": 0, "access_token": format!("u-{number}"), "expires_in": 7200, "refresh_token": format!("r-{number}"), "token_type": "Bearer"});
+            assert!(
+                seen.body
+                    .contains(&format!("\"refresh_token\":\"{spent}\""))
+            );
+            let granted = json!({"code": 0, "access_token": format!("u-{number}"),
+                "expires_in": 7200, "refresh_token": format!("r-{number}"),
+                "token_type": "Bearer"});
             Some(json(200, granted))
         }
         POLL_PATH => {
-            assert_eq!(seen.token.replace("Bearer u", "r"), seen_on_disk(), "written before used");
+            assert_eq!(
+                seen.token.replace("Bearer u", "r"),
+                seen_on_disk(),
+                "written before used"
+            );
             let expired = json(400, json!({"code": 99991677, "msg": "expired"}));
-            Some(if seen.token == "Bearer u-1" { expired } else { data(json!({"status": 1})) })
+            Some(if seen.token == "Bearer u-1" {
+                expired
+            } else {
+                data(json!({"status": 1}))
+            })
         }
         "/open-apis/vc/v1/rooms" => Some(data(json!({"rooms": [], "has_more": false}))),
         _ => None,
@@ -577,7 +599,8 @@ async fn exports_run_in_the_user_s_name_and_the_next_refresh_token_is_kept_first
 async fn a_spent_refresh_token_asks_for_a_new_authorization() {
     let (_directory, user_token) = token_file("r-spent");
     let server = Server::start(|seen, _| {
-        let body = json!({"code": 20073, "error": "invalid_grant", "error_description": "r-spent was used"});
+        let body = json!({"code": 20073, "error": "invalid_grant",
+            "error_description": "r-spent was used"});
         (seen.path == OAUTH_PATH).then(|| json(400, body))
     })
     .await;
@@ -589,7 +612,7 @@ async fn a_spent_refresh_token_asks_for_a_new_authorization() {
     let error = client.poll(&export()).await.expect_err("an error");
     assert_eq!(
         (error.kind(), error.code()),
-        (ErrorKind::Credentials, Some(20073))
+        (Cause::Credentials, Some(20073))
     );
     assert!(error.to_string().contains("\"*** was used\""), "{error}");
     assert_eq!(server.seen(OAUTH_PATH).len(), 1);
@@ -637,8 +660,8 @@ async fn a_cancelled_caller_does_not_lose_the_refresh_token() {
 #[tokio::test]
 async fn no_secret_is_logged_at_any_level() {
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Log {
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().expect("the log").extend_from_slice(bytes);
             Ok(bytes.len())
@@ -657,7 +680,7 @@ async fn no_secret_is_logged_at_any_level() {
         _ => None,
     })
     .await;
-    let (client, log) = (server.client().0, Log::default());
+    let (client, log) = (server.client().0, CapturedLog::default());
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -679,7 +702,7 @@ async fn no_secret_is_logged_at_any_level() {
     }
 }
 
-// --- limits ----------------------------------------------------------------------------------------------------------
+// --- limits --------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_rate_limit_is_obeyed_whatever_its_status() {
@@ -753,13 +776,14 @@ async fn a_slot_is_counted_from_the_answer_and_not_from_the_sending() {
     assert_eq!(clock.now().as_second(), 120);
 }
 
-// --- polls and downloads ---------------------------------------------------------------------------------------------
+// --- polls and downloads -------------------------------------------------------------------------
 
 #[tokio::test]
 async fn the_status_decides_and_the_message_does_not() {
     let server = Server::start(|seen, number| {
         let answers = [
-            json!({"status": 3, "file_token": "f==", "fail_msg": "no permission", "url": "https://x"}),
+            json!({"status": 3, "file_token": "f==", "fail_msg": "no permission",
+                "url": "https://x"}),
             json!({"status": "2", "fail_msg": "no\u{7} permission"}),
             json!({"status": 9}),
             json!({"status": 3}),
@@ -785,9 +809,10 @@ async fn the_status_decides_and_the_message_does_not() {
     );
 }
 
-/// Downloads with `reply` as the only answer; the outcome, and whether the file is there.
+/// Downloads with `reply` as the only answer. Gives the outcome, whether the file exists, and the
+/// number of calls.
 async fn download(
-    reply: impl Fn() -> Reply + Send + Sync + 'static,
+    reply: impl Fn() -> ScriptedReply + Send + Sync + 'static,
     max_bytes: u64,
 ) -> (Result<Download, Error>, bool, usize) {
     let server = Server::start(move |seen, _| (seen.path == DOWNLOAD_PATH).then(&reply)).await;
@@ -821,20 +846,20 @@ async fn what_is_no_workbook_is_named_and_not_kept() {
     let (outcome, exists, calls) =
         download(|| bytes(200, "application/json", no_permission), 1 << 20).await;
     let error = outcome.expect_err("json");
-    assert_eq!((error.kind(), exists, calls), (ErrorKind::Role, false, 1));
+    assert_eq!((error.kind(), exists, calls), (Cause::Role, false, 1));
     assert!(!format!("{error} {error:?}").contains("a+b/c"), "{error}");
 
     let (outcome, exists, calls) =
         download(|| bytes(403, "application/json", no_permission), 1 << 20).await;
     assert_eq!(
         (outcome.expect_err("403").kind(), exists, calls),
-        (ErrorKind::Role, false, 1)
+        (Cause::Role, false, 1)
     );
 
     let page = b"<html><body>Please <b>sign in</b></body></html>";
     let (outcome, exists, _) = download(|| bytes(200, "text/html", page), 1 << 20).await;
     let error = outcome.expect_err("html");
-    assert_eq!((error.kind(), exists), (ErrorKind::Retry, false));
+    assert_eq!((error.kind(), exists), (Cause::Retry, false));
     assert!(error.to_string().contains("Please sign in"), "{error}");
 
     let (outcome, ..) = download(|| bytes(200, "text/csv", b"Ann Lee,+86 123"), 1 << 20).await;
@@ -856,7 +881,7 @@ async fn a_workbook_that_is_cut_off_or_too_large_is_not_kept() {
     let (outcome, exists, calls) = download(cut_off, 1 << 20).await;
     assert_eq!(
         (outcome.expect_err("cut off").kind(), exists),
-        (ErrorKind::Retry, false)
+        (Cause::Retry, false)
     );
     assert!(calls > 1, "it is tried again");
 
@@ -864,7 +889,7 @@ async fn a_workbook_that_is_cut_off_or_too_large_is_not_kept() {
         download(|| bytes(200, "application/octet-stream", WORKBOOK), 10).await;
     assert_eq!(
         (outcome.expect_err("announced").kind(), exists, calls),
-        (ErrorKind::Other, false, 1)
+        (Cause::Other, false, 1)
     );
 
     let unannounced = || {
@@ -874,20 +899,25 @@ async fn a_workbook_that_is_cut_off_or_too_large_is_not_kept() {
     let (outcome, exists, _) = download(unannounced, WORKBOOK.len() as u64 + 1).await;
     assert_eq!(
         (outcome.expect_err("streamed").kind(), exists),
-        (ErrorKind::Other, false)
+        (Cause::Other, false)
     );
 }
 
-// --- rooms -----------------------------------------------------------------------------------------------------------
+// --- rooms ---------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn rooms_are_read_page_by_page() {
     let server = Server::start(|seen, number| {
         let pages = [
-            json!({"rooms": [{"room_id": "omm_2", "name": "B", "room_level_id": "omb_1", "path": ["omb_0", "omb_1"], "room_status": {"status": false}}], "has_more": true, "page_token": "20"}),
-            json!({"rooms": [{"room_id": "omm_1", "name": null, "path": null, "capacity": 3}, {"room_id": "omm_2"}], "has_more": false}),
+            json!({"rooms": [{"room_id": "omm_2", "name": "B", "room_level_id": "omb_1",
+                "path": ["omb_0", "omb_1"], "room_status": {"status": false}}], "has_more": true,
+                "page_token": "20"}),
+            json!({"rooms": [{"room_id": "omm_1", "name": null, "path": null, "capacity": 3},
+                {"room_id": "omm_2"}], "has_more": false}),
         ];
-        seen.path.ends_with("/rooms").then(|| data(pages[number - 1].clone()))
+        seen.path
+            .ends_with("/rooms")
+            .then(|| data(pages[number - 1].clone()))
     })
     .await;
     let (client, _) = server.client();
@@ -909,8 +939,12 @@ async fn rooms_are_read_page_by_page() {
 #[tokio::test]
 async fn levels_are_the_children_of_one() {
     let server = Server::start(|seen, _| {
-        let level = json!({"room_level_id": "omb_2", "name": "3F", "parent_id": "omb_1", "path": ["omb_1", "omb_2"], "has_child": true});
-        seen.path.ends_with("/room_levels").then(|| data(json!({"items": [level], "has_more": false})))
+        let level = json!({"room_level_id": "omb_2", "name": "3F", "parent_id": "omb_1",
+            "path": ["omb_1", "omb_2"], "has_child": true});
+        seen.path.ends_with("/room_levels").then(|| {
+            data(json!({"items": [level],
+            "has_more": false}))
+        })
     })
     .await;
     let (client, _) = server.client();
@@ -935,16 +969,18 @@ async fn pages_that_do_not_end_are_an_error() {
         .await;
         let (client, _) = server.client();
         let error = client.room_levels(None).await.expect_err("no end");
-        assert_eq!(error.kind(), ErrorKind::Other, "{error}");
+        assert_eq!(error.kind(), Cause::Other, "{error}");
         assert_eq!(server.seen("/open-apis/vc/v1/room_levels").len(), calls);
     }
 }
 
-// --- anything at all -------------------------------------------------------------------------------------------------
+// --- anything at all -----------------------------------------------------------------------------
 
 proptest! {
     #[test]
-    fn whatever_a_server_says_is_shown_harmlessly(text in "\\PC*|[\\x00-\\x1f\\u{2028}\\u{202e}a-z<>]{0,600}") {
+    fn whatever_a_server_says_is_shown_harmlessly(
+        text in "\\PC*|[\\x00-\\x1f\\u{2028}\\u{202e}a-z<>]{0,600}",
+    ) {
         let shown = error::clean(&text, &[]);
         prop_assert!(shown.chars().count() <= 301);
         let harmful = shown.chars().any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}');

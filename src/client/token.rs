@@ -1,6 +1,7 @@
-//! The tenant's access token, and how any access token is kept: renewed before it expires, by one caller at a time.
+//! The tenant's access token, and the cache for any access token. A token is renewed before it
+//! expires, by one caller at a time.
 //!
-//! Life is counted on our [`Clock`] from the moment the token was asked for.
+//! Its lifetime counts on our [`Clock`] from the moment the token was requested.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,52 +17,54 @@ use super::http::{Answer, Call, Http};
 use super::lenient;
 use crate::clock::Clock;
 
-/// How long before its end a token is renewed. Feishu gives a new one once less than 30 minutes are left (API reference, 1.2).
+/// How long before its end a token is renewed. Feishu gives a new one once less than 30 minutes are
+/// left (API reference, 1.2).
 const MARGIN: Duration = Duration::from_secs(600);
 
-/// A token as it was given.
-pub(super) struct Fresh {
+/// A new token and how long it lives.
+pub(super) struct FreshToken {
     pub(super) token: SecretString,
-    pub(super) life: Duration,
+    pub(super) lifetime: Duration,
 }
 
 /// The current token of one identity.
 #[derive(Default)]
 pub(super) struct TokenCache {
-    held: Mutex<Held>,
+    cached: Mutex<CachedToken>,
     /// How many renewals have failed.
     failures: AtomicU64,
 }
 
 #[derive(Default)]
-struct Held {
+struct CachedToken {
     current: Option<(SecretString, Timestamp)>,
     failure: Option<(u64, Error)>,
 }
 
 impl TokenCache {
-    /// The current token, or a new one. Callers that wait for a renewal share its outcome, be it good or bad.
+    /// The current token, or a new one. Callers that wait for a renewal share its outcome, success
+    /// or failure.
     pub(super) async fn get(
         &self,
         clock: &Clock,
-        renewal: impl Future<Output = Result<Fresh, Error>>,
+        renewal: impl Future<Output = Result<FreshToken, Error>>,
     ) -> Result<SecretString, Error> {
         let failures_before = self.failures.load(Ordering::Acquire);
-        let mut held = self.held.lock().await;
+        let mut cached = self.cached.lock().await;
         let asked_at = clock.now();
-        match (&held.current, &held.failure) {
+        match (&cached.current, &cached.failure) {
             (Some((token, renew_at)), _) if asked_at < *renew_at => return Ok(token.clone()),
             (_, Some((number, error))) if *number > failures_before => return Err(error.clone()),
             _ => {}
         }
         match renewal.await {
-            Ok(Fresh { token, life }) => {
-                held.current = Some((token.clone(), renew_at(asked_at, life)));
+            Ok(FreshToken { token, lifetime }) => {
+                cached.current = Some((token.clone(), renew_at(asked_at, lifetime)));
                 Ok(token)
             }
             Err(error) => {
                 let number = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
-                held.failure = Some((number, error.clone()));
+                cached.failure = Some((number, error.clone()));
                 Err(error)
             }
         }
@@ -69,39 +72,40 @@ impl TokenCache {
 
     /// Forgets the token if it is still the one that was refused.
     pub(super) async fn invalidate(&self, refused: &SecretString) {
-        let mut held = self.held.lock().await;
+        let mut cached = self.cached.lock().await;
         let is_current =
             |(token, _): &(SecretString, _)| token.expose_secret() == refused.expose_secret();
-        if held.current.as_ref().is_some_and(is_current) {
-            held.current = None;
+        if cached.current.as_ref().is_some_and(is_current) {
+            cached.current = None;
         }
     }
 }
 
-/// Ten minutes before the end, or at three quarters of a life shorter than 40 minutes.
-fn renew_at(asked_at: Timestamp, life: Duration) -> Timestamp {
-    let usable = life.saturating_sub(MARGIN.min(life / 4));
+/// Ten minutes before the end, or after three quarters of a lifetime below 40 minutes.
+fn renew_at(asked_at: Timestamp, lifetime: Duration) -> Timestamp {
+    let usable = lifetime.saturating_sub(MARGIN.min(lifetime / 4));
     let usable = SignedDuration::try_from(usable).unwrap_or(SignedDuration::MAX);
     asked_at.checked_add(usable).unwrap_or(Timestamp::MAX)
 }
 
-/// Seconds of the wire as a duration; nothing for a negative one.
-pub(super) fn life(seconds: i64) -> Duration {
+/// Seconds from the API as a duration; zero if negative.
+pub(super) fn lifetime(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Whether a text can stand in a header at all.
+/// Whether a text can be sent in a header.
 fn is_token(token: &SecretString) -> bool {
     let token = token.expose_secret();
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Asks for a `tenant_access_token` of a self-built app (API reference, 1.2). Failures come with HTTP 200.
+/// Asks for a `tenant_access_token` of a self-built app (API reference, 1.2). Failures come with
+/// HTTP 200.
 pub(super) async fn fetch_tenant_token(
     http: &Http,
     app_id: &str,
     app_secret: &SecretString,
-) -> Result<(Fresh, Answer), Error> {
+) -> Result<(FreshToken, Answer), Error> {
     #[derive(Deserialize)]
     struct Flat {
         #[serde(deserialize_with = "lenient::secret")]
@@ -122,9 +126,9 @@ pub(super) async fn fetch_tenant_token(
     if !is_token(&flat.tenant_access_token) {
         return Err(answer.garbled("what it calls a token is none"));
     }
-    let fresh = Fresh {
+    let fresh = FreshToken {
         token: flat.tenant_access_token,
-        life: life(flat.expire),
+        lifetime: lifetime(flat.expire),
     };
     Ok((fresh, answer))
 }
@@ -134,10 +138,10 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    fn fresh(token: &str, seconds: u64) -> Result<Fresh, Error> {
-        Ok(Fresh {
+    fn fresh(token: &str, seconds: u64) -> Result<FreshToken, Error> {
+        Ok(FreshToken {
             token: token.into(),
-            life: Duration::from_secs(seconds),
+            lifetime: Duration::from_secs(seconds),
         })
     }
 

@@ -1,7 +1,9 @@
-//! The optional user's access token, for exports in the name of a user instead of the app's creator.
+//! The optional access token of a user, for exports in the name of a user instead of the app's
+//! creator.
 //!
-//! A refresh token works once: every renewal gives the next one. So the next one is on disk before the access token it came with is used.
-//! Lost it is only if the answer never arrives, or the machine stops between answer and write; then the user authorizes again.
+//! A refresh token works once: every renewal gives the next one. So the next one is written to disk
+//! before the new access token is used. It is lost only if the answer never arrives, or if the
+//! machine stops between answer and write. Then the user must authorize the app again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,22 +17,23 @@ use serde_json::json;
 use super::error::Error;
 use super::http::{Call, Http};
 use super::lenient;
-use super::token::{Fresh, TokenCache, life};
+use super::token::{FreshToken, TokenCache, lifetime};
 
 const ACTION: &str = "renew the user access token";
 
 /// Where the user's refresh token is kept.
 #[derive(Clone, Debug)]
 pub struct UserTokenSettings {
-    /// A file with nothing but the refresh token, readable by its owner only; it is replaced at every renewal.
+    /// A file with nothing but the refresh token, readable by its owner only. Every renewal
+    /// replaces it.
     pub refresh_token_file: PathBuf,
 }
 
-/// The user's current token and the way to the next.
+/// The user's current token, and what is needed to renew it.
 pub(super) struct UserToken {
     pub(super) cache: TokenCache,
     file: PathBuf,
-    /// A refresh token that could not be written yet; newer than the file's.
+    /// A refresh token that could not be written yet. It is newer than the one in the file.
     unsaved: Mutex<Option<SecretString>>,
 }
 
@@ -43,34 +46,35 @@ impl UserToken {
         }
     }
 
-    /// Trades the refresh token for an access token and the next refresh token (API reference, 1.4).
+    /// Trades the refresh token for an access token and the next refresh token (API reference,
+    /// 1.4).
     pub(super) async fn renew(
         &self,
         http: &Http,
         app_id: &str,
         app_secret: &SecretString,
-    ) -> Result<Fresh, Error> {
+    ) -> Result<FreshToken, Error> {
         let unsaved = self.unsaved().clone();
         let refresh_token = match unsaved {
             Some(token) => token,
             None => in_background(&self.file, read).await?,
         };
-        // Proves, before the token is spent, that its successor can be written.
-        self.keep(&refresh_token).await?;
+        // Writing first proves that the next token can be written, before this one is spent.
+        self.save(&refresh_token).await?;
         let answer = http
             .send(&request(app_id, app_secret, refresh_token), None)
             .await?;
         let granted: Granted = answer.flat()?;
         *self.unsaved() = Some(granted.refresh_token.clone());
-        self.keep(&granted.refresh_token).await?;
+        self.save(&granted.refresh_token).await?;
         *self.unsaved() = None;
-        Ok(Fresh {
+        Ok(FreshToken {
             token: granted.access_token,
-            life: life(granted.expires_in),
+            lifetime: lifetime(granted.expires_in),
         })
     }
 
-    async fn keep(&self, token: &SecretString) -> Result<(), Error> {
+    async fn save(&self, token: &SecretString) -> Result<(), Error> {
         let token = token.clone();
         in_background(&self.file, move |file| replace(file, &token)).await
     }
@@ -141,7 +145,8 @@ fn refuse_if_others_can_read(_file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces the file in one step: whoever reads it finds the old token or the new one, also after a power cut.
+/// Replaces the file in one step. A reader finds the old token or the new one, even after a power
+/// cut.
 fn replace(file: &Path, token: &SecretString) -> io::Result<()> {
     let file = fs::canonicalize(file)?;
     let draft = draft_of(&file);
@@ -153,7 +158,7 @@ fn replace(file: &Path, token: &SecretString) -> io::Result<()> {
     }
 }
 
-/// Beside the file, since a rename does not cross file systems.
+/// A path beside the file, since a rename does not cross file systems.
 fn draft_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".next");
@@ -161,7 +166,7 @@ fn draft_of(file: &Path) -> PathBuf {
 }
 
 fn write_private(draft: &Path, token: &SecretString) -> io::Result<()> {
-    // A draft of an earlier life may have another mode.
+    // A draft that an earlier process left may have another mode.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

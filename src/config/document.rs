@@ -1,8 +1,10 @@
-//! A TOML file as sections and fields that know where they stand: the one walker over `meetlake.toml` and the job files.
+//! A TOML file as sections and fields that know their position. It reads both `meetlake.toml` and
+//! the job files.
 //!
-//! A reader asks a [`Section`] for its keys and says how each is read. Whatever does not fit is recorded with its place and the reader
-//! goes on, so that one pass finds every problem; what was never asked for is unknown. Replaces `${VAR}` in texts through the given
-//! environment. It knows nothing of tenants, jobs or any other meaning.
+//! A reader asks a [`Section`] for its keys and says how each is read. A value that does not fit is
+//! recorded with its position and the reader goes on, so that one pass finds every problem. A key
+//! that was never asked for is unknown. `${VAR}` in texts is replaced from the given environment.
+//! This module knows nothing of tenants, jobs or any other meaning.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,18 +20,18 @@ use super::problem::{Position, Problem};
 /// Looks up a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A file under examination, and what was found in it so far.
-pub(super) struct Source<'a> {
+/// A file that is being read, and the problems found in it so far.
+pub(super) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
     environment: Environment<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
-    /// Lines that TOML does not allow; what the walker says about them would be a consequence.
+    /// Lines with syntax errors. Further problems there are only consequences and are not reported.
     broken_lines: RefCell<BTreeSet<usize>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> Document<'a> {
     pub(super) fn new(path: &'a Path, text: &'a str, environment: Environment<'a>) -> Self {
         Self {
             path,
@@ -41,7 +43,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Parses the text. Syntax errors become problems, and the walk goes on with what the parser could make of the rest.
+    /// Parses the text. Syntax errors become problems, and reading goes on with what the parser
+    /// could recover.
     pub(super) fn parse(&self) -> Spanned<DeTable<'a>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
@@ -57,38 +60,38 @@ impl<'a> Source<'a> {
     /// The top of the file as a section.
     pub(super) fn root<'s>(&'s self, table: &'s Spanned<DeTable<'s>>) -> Section<'s> {
         Section {
-            source: self,
+            document: self,
             title: String::new(),
             table: Some(table.get_ref()),
-            place: 0..0,
+            span: 0..0,
             asked: RefCell::default(),
         }
     }
 
-    fn problem(&self, place: Range<usize>, message: impl Into<String>) {
-        let at = self.position(&place);
+    fn problem(&self, span: Range<usize>, message: impl Into<String>) {
+        let at = self.position(&span);
         if !self.broken_lines.borrow().contains(&at.line) {
             let problem = Problem::new(self.path, at, message);
             self.problems.borrow_mut().push(problem);
         }
     }
 
-    fn position(&self, place: &Range<usize>) -> Position {
-        Position::of_byte(self.text, place.start)
+    fn position(&self, span: &Range<usize>) -> Position {
+        Position::of_byte(self.text, span.start)
     }
 
-    /// What was found: problems, then warnings.
-    pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Problem>) {
+    /// The problems, then the warnings.
+    pub(super) fn into_diagnostics(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.problems.into_inner(), self.warnings.into_inner())
     }
 }
 
-/// One table of the file. An optional section that is absent has no keys and misses none.
+/// One table of the file. An absent optional section has no keys and no missing keys.
 pub(super) struct Section<'a> {
-    source: &'a Source<'a>,
+    document: &'a Document<'a>,
     title: String,
     table: Option<&'a DeTable<'a>>,
-    place: Range<usize>,
+    span: Range<usize>,
     asked: RefCell<Vec<&'static str>>,
 }
 
@@ -102,8 +105,8 @@ impl<'a> Section<'a> {
         let field = self.field(key)?;
         read(&field)
             .inspect_err(|message| {
-                self.source
-                    .problem(field.place(), format!("`{key}` {message}"))
+                self.document
+                    .problem(field.span(), format!("`{key}` {message}"))
             })
             .ok()
     }
@@ -131,25 +134,26 @@ impl<'a> Section<'a> {
         self.optional(key, read)
     }
 
-    /// Records that `key` is missing, if the section is there at all and no broken line may have had it.
+    /// Records that `key` is missing, unless the section is absent or a broken line may have held
+    /// the key.
     pub(super) fn missing(&self, key: &str) {
-        let is_whole = self.source.broken_lines.borrow().is_empty();
+        let is_whole = self.document.broken_lines.borrow().is_empty();
         if self.is_present() && is_whole {
-            self.problem_here(format!("`{key}` is missing{}", self.inside()));
+            self.problem_here(format!("`{key}` is missing{}", self.in_section()));
         }
     }
 
     /// The text of `key` as it stands in the file.
     pub(super) fn raw(&self, key: &str) -> Option<&'a str> {
         let value = self.table?.get(key)?;
-        let source = self.source;
-        Field { source, value }.raw().ok()
+        let document = self.document;
+        Field { document, value }.raw().ok()
     }
 
     /// The table under `key`, empty if absent.
     pub(super) fn section(&self, key: &'static str) -> Self {
         let Some(field) = self.field(key) else {
-            return self.absent(key);
+            return self.absent_section(key);
         };
         self.as_section(key, field.value)
     }
@@ -162,7 +166,8 @@ impl<'a> Section<'a> {
         self.section(key)
     }
 
-    /// All tables below this section by name, in the order of their names; for sections whose keys the user chooses.
+    /// All tables below this section, in the order of their names; for sections whose keys the user
+    /// chooses.
     pub(super) fn subsections(&self) -> Vec<(&'a str, Self)> {
         let entries = self.table.into_iter().flatten();
         entries
@@ -176,21 +181,21 @@ impl<'a> Section<'a> {
     /// All fields below this section by name; for sections whose keys the user chooses.
     pub(super) fn fields(&self) -> Vec<(&'a str, Field<'a>)> {
         let entries = self.table.into_iter().flatten();
-        let source = self.source;
+        let document = self.document;
         entries
-            .map(|(key, value)| (&**key.get_ref(), Field { source, value }))
+            .map(|(key, value)| (&**key.get_ref(), Field { document, value }))
             .collect()
     }
 
-    /// Reports the keys that nobody asked for. Call it when all keys were read.
+    /// Reports the keys that were never asked for. Call it when all keys were read.
     pub(super) fn finish(self) {
         let asked = self.asked.borrow();
         for (key, _) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
             if !asked.contains(&name) {
                 let hint = suggestion(name, &asked);
-                let message = format!("unknown key `{name}`{}; {hint}", self.inside());
-                self.source.problem(key.span(), message);
+                let message = format!("unknown key `{name}`{}; {hint}", self.in_section());
+                self.document.problem(key.span(), message);
             }
         }
     }
@@ -207,36 +212,36 @@ impl<'a> Section<'a> {
 
     /// Where the value of `key` stands, or the section if it is absent.
     pub(super) fn at(&self, key: &str) -> Position {
-        self.source.position(&self.place_of(key))
+        self.document.position(&self.span_of(key))
     }
 
-    fn place_of(&self, key: &str) -> Range<usize> {
+    fn span_of(&self, key: &str) -> Range<usize> {
         let value = self.table.and_then(|table| table.get(key));
-        value.map_or_else(|| self.place.clone(), Spanned::span)
+        value.map_or_else(|| self.span.clone(), Spanned::span)
     }
 
     /// Records a problem with the value of `key`.
     pub(super) fn problem(&self, key: &str, message: impl Into<String>) {
-        self.source.problem(self.place_of(key), message);
+        self.document.problem(self.span_of(key), message);
     }
 
     /// Records a warning about the value of `key`.
     pub(super) fn warning(&self, key: &str, message: impl Into<String>) {
         let at = self.at(key);
-        let warning = Problem::new(self.source.path, at, message);
-        self.source.warnings.borrow_mut().push(warning);
+        let warning = Problem::new(self.document.path, at, message);
+        self.document.warnings.borrow_mut().push(warning);
     }
 
     /// Records a problem with the section as a whole.
     pub(super) fn problem_here(&self, message: impl Into<String>) {
-        self.source.problem(self.place.clone(), message);
+        self.document.problem(self.span.clone(), message);
     }
 
     fn field(&self, key: &'static str) -> Option<Field<'a>> {
         self.asked.borrow_mut().push(key);
         let value = self.table?.get(key)?;
-        let source = self.source;
-        Some(Field { source, value })
+        let document = self.document;
+        Some(Field { document, value })
     }
 
     fn as_section(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Self {
@@ -244,23 +249,23 @@ impl<'a> Section<'a> {
         let DeValue::Table(table) = value.get_ref() else {
             let kind = kind_of(value.get_ref());
             let message = format!("`{key}` must be a section [{title}], not {kind}");
-            self.source.problem(value.span(), message);
-            return self.absent(key);
+            self.document.problem(value.span(), message);
+            return self.absent_section(key);
         };
         Self {
             title,
             table: Some(table),
-            place: value.span(),
-            ..self.absent(key)
+            span: value.span(),
+            ..self.absent_section(key)
         }
     }
 
-    fn absent(&self, key: &str) -> Self {
+    fn absent_section(&self, key: &str) -> Self {
         Self {
-            source: self.source,
+            document: self.document,
             title: self.title_of(key),
             table: None,
-            place: self.place.clone(),
+            span: self.span.clone(),
             asked: RefCell::default(),
         }
     }
@@ -273,7 +278,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn inside(&self) -> String {
+    fn in_section(&self) -> String {
         if self.title.is_empty() {
             String::new()
         } else {
@@ -284,25 +289,26 @@ impl<'a> Section<'a> {
 
 /// One value. Readers return messages that continue "`key` …".
 pub(super) struct Field<'a> {
-    source: &'a Source<'a>,
+    document: &'a Document<'a>,
     value: &'a Spanned<DeValue<'a>>,
 }
 
 impl<'a> Field<'a> {
-    /// The text as it stands in the file, `${VAR}` and all: the only form that a message may quote.
+    /// The text as it stands in the file, with `${VAR}` unreplaced. A message may quote only this
+    /// form.
     pub(super) fn raw(&self) -> Result<&'a str, String> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text),
-            _ => Err(self.must_be("text in quotes")),
+            _ => Err(self.type_error("text in quotes")),
         }
     }
 
     /// The text with `${VAR}` replaced; may hold a secret.
     pub(super) fn text(&self) -> Result<String, String> {
-        expand(self.raw()?, self.source.environment)
+        expand(self.raw()?, self.document.environment)
     }
 
-    /// The text read by `parse`, whose error continues "`text` …" and must not repeat it.
+    /// The text parsed by `parse`. Its error continues "`text` …" and must not repeat the text.
     pub(super) fn parse<T>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -314,7 +320,7 @@ impl<'a> Field<'a> {
     /// A whole number in `range`.
     pub(super) fn integer(&self, range: RangeInclusive<i64>) -> Result<i64, String> {
         let DeValue::Integer(integer) = self.value.get_ref() else {
-            return Err(self.must_be("a whole number"));
+            return Err(self.type_error("a whole number"));
         };
         i64::from_str_radix(integer.as_str(), integer.radix())
             .ok()
@@ -333,7 +339,7 @@ impl<'a> Field<'a> {
         let text = match self.value.get_ref() {
             DeValue::Float(float) => float.as_str(),
             DeValue::Integer(integer) => integer.as_str(),
-            _ => return Err(self.must_be("a number")),
+            _ => return Err(self.type_error("a number")),
         };
         text.parse()
             .ok()
@@ -345,7 +351,7 @@ impl<'a> Field<'a> {
     pub(super) fn boolean(&self) -> Result<bool, String> {
         match self.value.get_ref() {
             DeValue::Boolean(boolean) => Ok(*boolean),
-            _ => Err(self.must_be("true or false, without quotes")),
+            _ => Err(self.type_error("true or false, without quotes")),
         }
     }
 
@@ -358,29 +364,32 @@ impl<'a> Field<'a> {
                 .parse()
                 .map_err(|_| format!("{literal} {MESSAGE}")),
             DeValue::String(_) => self.parse(|text| text.parse().map_err(|_| MESSAGE.to_owned())),
-            _ => Err(self.must_be("a date such as 2026-01-31")),
+            _ => Err(self.type_error("a date such as 2026-01-31")),
         }
     }
 
     /// The items of a list.
     pub(super) fn items(&self) -> Result<Vec<Self>, String> {
         let DeValue::Array(items) = self.value.get_ref() else {
-            return Err(self.must_be("a list"));
+            return Err(self.type_error("a list"));
         };
-        let source = self.source;
-        Ok(items.iter().map(|value| Field { source, value }).collect())
+        let document = self.document;
+        Ok(items
+            .iter()
+            .map(|value| Field { document, value })
+            .collect())
     }
 
     /// Records a problem at this value; for items of lists and for keys that the user chose.
     pub(super) fn problem(&self, message: impl Into<String>) {
-        self.source.problem(self.place(), message);
+        self.document.problem(self.span(), message);
     }
 
-    fn place(&self) -> Range<usize> {
+    fn span(&self) -> Range<usize> {
         self.value.span()
     }
 
-    fn must_be(&self, expected: &str) -> String {
+    fn type_error(&self, expected: &str) -> String {
         format!("must be {expected}, not {}", kind_of(self.value.get_ref()))
     }
 }
@@ -431,7 +440,7 @@ pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
     format!("known here: {}", known.join(", "))
 }
 
-/// The word most like `name`, if any is like it at all.
+/// The word most similar to `name`, if any is similar enough.
 pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // 0.8: `bukcet` finds `bucket`, `tenent` finds `tenants`, and `bucket` does not find `jobs`.
     const LIKE: f64 = 0.8;
@@ -443,7 +452,8 @@ pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> O
         .map(|(_, word)| word)
 }
 
-/// A text for a message: in backticks, on one line, at most 80 characters, and without what an address may carry of credentials.
+/// A text for a message: in backticks, on one line, at most 80 characters, and without the
+/// credentials that an address may carry.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;
     let text = without_credentials(text);
@@ -484,12 +494,12 @@ mod tests {
     }
 
     fn findings(text: &str, read: impl FnOnce(&Section<'_>)) -> Vec<String> {
-        let source = Source::new(Path::new("a.toml"), text, &environment);
-        let table = source.parse();
-        let root = source.root(&table);
+        let document = Document::new(Path::new("a.toml"), text, &environment);
+        let table = document.parse();
+        let root = document.root(&table);
         read(&root);
         root.finish();
-        let (problems, _) = source.into_findings();
+        let (problems, _) = document.into_diagnostics();
         problems.iter().map(ToString::to_string).collect()
     }
 

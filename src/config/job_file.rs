@@ -1,7 +1,8 @@
-//! A file in `jobs/` as a [`JobSpec`], and what jobs must agree on among one another.
+//! Reads a file in `jobs/` as a [`JobSpec`], and checks the rules between jobs.
 //!
-//! Takes the TOML and the tenants by name; gives the job with the places of its keys, because rules between jobs are checked after all
-//! were read. It does not know how a job is planned.
+//! It takes the TOML and the tenants by name. It gives the job with the positions of its keys,
+//! because rules between jobs are checked after all jobs were read. It does not know how a job is
+//! planned.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::document::{Field, Section, Source, nearest};
+use super::document::{Document, Field, Section, nearest};
 use super::problem::{Position, Problem};
 use super::text;
 use crate::dataset::Dataset;
@@ -19,22 +20,24 @@ use crate::job::{
 use crate::schedule::Schedule;
 use crate::task::UserIdType;
 
-/// Names and zones of the tenants; a zone is missing where the configuration's own entry is wrong, and nothing is said about it twice.
+/// Names and zones of the tenants. A zone is missing if the tenant's entry is wrong, which is
+/// reported there and not again for each job.
 pub(super) type TenantZones = BTreeMap<String, Option<TimeZone>>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Six hours: recordings of late meetings and corrections of the evening are there, and a run before breakfast still has the day before.
+/// Six hours. By then the data of late meetings and corrections of the evening are there, and a run
+/// before breakfast still gets the day before.
 const SETTLE_DELAY: Duration = Duration::from_secs(6 * 3600);
-/// Three days: a weekend of late data, for one more export a day each.
+/// Three days. They cover a weekend of late data, and each costs one more export a day.
 const LOOKBACK_DAYS: u16 = 3;
-/// Two hours: exports take minutes; one that takes longer is stuck upstream.
+/// Two hours. Exports take minutes; one that takes longer is stuck at Feishu.
 const DEADLINE: Duration = Duration::from_secs(2 * 3600);
 
-/// A job with the places that a rule between jobs would name.
-pub(super) struct Draft<'p> {
+/// A job with the positions that a rule between jobs may have to name.
+pub(super) struct JobDraft<'p> {
     pub(super) spec: JobSpec,
     file: &'p Path,
     dataset_at: Position,
@@ -43,20 +46,20 @@ pub(super) struct Draft<'p> {
     start_at: Position,
 }
 
-impl Draft<'_> {
+impl JobDraft<'_> {
     pub(super) fn into_spec(self) -> JobSpec {
         self.spec
     }
 }
 
-/// Reads one job file; problems go to `source`.
+/// Reads one job file. Problems are recorded in `document`.
 pub(super) fn read<'p>(
-    source: &Source<'_>,
+    document: &Document<'_>,
     file: &'p Path,
     tenants: &TenantZones,
-) -> Option<Draft<'p>> {
-    let table = source.parse();
-    let root = source.root(&table);
+) -> Option<JobDraft<'p>> {
+    let table = document.parse();
+    let root = document.root(&table);
     let name = name_of(&root, file);
     root.required("version", |field| field.integer(1..=1));
     let dataset = root.required("dataset", |field| field.parse(dataset));
@@ -97,7 +100,7 @@ pub(super) fn read<'p>(
         options: options?,
         check: check?,
     };
-    Some(Draft {
+    Some(JobDraft {
         spec,
         file,
         dataset_at,
@@ -152,13 +155,13 @@ fn within(
     })
 }
 
-/// The tenants of the job: those listed, or all.
+/// The tenants of the job: those listed, or all tenants.
 fn tenant_names(root: &Section<'_>, tenants: &TenantZones) -> Option<Vec<String>> {
     let all = || Some(tenants.keys().cloned().collect());
     root.optional_or("tenants", |field| listed_tenants(field, tenants), all)
 }
 
-/// Reads each name; a wrong one is told at its own place, and leaves the job without tenants.
+/// Reads each name. A wrong name is reported at its own position and left out.
 fn listed_tenants(field: &Field<'_>, tenants: &TenantZones) -> Result<Vec<String>, String> {
     let items = field.items()?;
     if items.is_empty() {
@@ -195,7 +198,7 @@ fn tenant_name(
     })
 }
 
-/// The job's own zone, or the one that its tenants have in common.
+/// The job's own zone, or the zone that its tenants have in common.
 fn time_zone(
     root: &Section<'_>,
     tenants: &TenantZones,
@@ -214,12 +217,14 @@ fn common_zone(root: &Section<'_>, tenants: &TenantZones, names: &[String]) -> O
     }
     root.problem(
         "tenants",
-        "the tenants of this job are in different time zones; add `time_zone`, or write a job for each zone",
+        "the tenants of this job are in different time zones; add `time_zone`, or write a job for \
+         each zone",
     );
     None
 }
 
-/// The expression, once it is known to fire. Without a zone of its own it is tried in UTC, so that its mistakes are told all the same.
+/// The expression, checked that it fires. If the zone is wrong, the expression is checked in UTC,
+/// so that its own mistakes are still reported.
 fn cron(root: &Section<'_>, zone: Option<&TimeZone>) -> Option<String> {
     root.required("cron", |field| {
         field.parse(|text| {
@@ -233,7 +238,8 @@ fn cron(root: &Section<'_>, zone: Option<&TimeZone>) -> Option<String> {
 fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
     if let Some(dataset) = dataset.filter(|d| d.parent().is_none() && section.is_present()) {
         section.problem_here(format!(
-            "[fan_out] has no meaning for {dataset}, which has no parent dataset; remove the section"
+            "[fan_out] has no meaning for {dataset}, which has no parent dataset; remove the \
+             section"
         ));
         return FanOut::default();
     }
@@ -257,7 +263,8 @@ fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
     fan_out
 }
 
-/// How much may be missing of what was counted elsewhere; each key belongs to one dataset.
+/// How many rows may be missing, compared with a count from elsewhere. Each key belongs to one
+/// dataset.
 fn check(section: Section<'_>, dataset: Option<Dataset>) -> Option<Check> {
     const OWNERS: [(&str, Dataset); 2] = [
         ("meetings", Dataset::MeetingList),
@@ -283,7 +290,7 @@ fn check(section: Section<'_>, dataset: Option<Dataset>) -> Option<Check> {
     Some(check)
 }
 
-/// The options of the dataset's endpoint; an option of another one is refused by name.
+/// The options of the dataset's endpoint. An option of another endpoint is refused by name.
 fn request_options(section: Section<'_>, dataset: Option<Dataset>) -> Option<RequestOptions> {
     let user_id_type = section.optional("user_id_type", |field| field.parse(user_id_type));
     let limit = section.optional("limit", |field| field.integer(1..=100));
@@ -344,9 +351,9 @@ fn duration_unit(text: &str) -> Result<DurationUnit, String> {
     text::word(text, &words)
 }
 
-/// What is wrong between jobs that are each right by themselves. Where one of the `files` is not, a missing parent is not told: it may be
-/// the one that could not be read.
-pub(super) fn check_together(drafts: &[Draft<'_>], files: usize) -> Vec<Problem> {
+/// Problems between jobs that are each right by themselves. If one of the `files` could not be
+/// read, a missing parent is not reported: it may be in that file.
+pub(super) fn check_together(drafts: &[JobDraft<'_>], files: usize) -> Vec<Problem> {
     let all_read = drafts.len() == files;
     let mut problems = Vec::new();
     for (index, draft) in drafts.iter().enumerate() {
@@ -359,8 +366,9 @@ pub(super) fn check_together(drafts: &[Draft<'_>], files: usize) -> Vec<Problem>
     problems
 }
 
-/// Windows longer than a day are counted from `start`; without it they would be cut differently by whoever begins later.
-fn check_start(draft: &Draft<'_>) -> Option<Problem> {
+/// Windows longer than a day are counted from `start`. Without it, a later first run would cut
+/// different windows.
+fn check_start(draft: &JobDraft<'_>) -> Option<Problem> {
     let spec = &draft.spec;
     (spec.window_days > 1 && spec.start.is_none()).then(|| {
         let message = "windows longer than a day are counted from `start`; add it";
@@ -368,19 +376,20 @@ fn check_start(draft: &Draft<'_>) -> Option<Problem> {
     })
 }
 
-fn check_only(draft: &Draft<'_>, earlier: &[Draft<'_>], tenant: &str) -> Option<Problem> {
+fn check_only(draft: &JobDraft<'_>, earlier: &[JobDraft<'_>], tenant: &str) -> Option<Problem> {
     let dataset = draft.spec.dataset;
     let other = job_of(earlier, dataset, tenant)?;
     let message = format!(
-        "{dataset} of tenant `{tenant}` is already exported by the job `{}`; one partition has one job",
+        "{dataset} of tenant `{tenant}` is already exported by the job `{}`; one partition has \
+         one job",
         other.spec.name
     );
     Some(Problem::new(draft.file, draft.dataset_at, message))
 }
 
 fn check_parent(
-    draft: &Draft<'_>,
-    drafts: &[Draft<'_>],
+    draft: &JobDraft<'_>,
+    drafts: &[JobDraft<'_>],
     tenant: &str,
     all_read: bool,
 ) -> Option<Problem> {
@@ -388,15 +397,21 @@ fn check_parent(
     let parent_dataset = dataset.parent()?;
     let Some(parent) = job_of(drafts, parent_dataset, tenant) else {
         let message = format!(
-            "{dataset} is asked for row by row of {parent_dataset}, and no job exports that for tenant `{tenant}`; add one"
+            "{dataset} is exported for each row of {parent_dataset}, and no job exports that for \
+             tenant `{tenant}`; add one"
         );
         return all_read.then(|| Problem::new(draft.file, draft.dataset_at, message));
     };
     check_same_windows(draft, parent, tenant)
 }
 
-/// A child's window is due when the parent's window is published, so both must cut the same ones.
-fn check_same_windows(draft: &Draft<'_>, parent: &Draft<'_>, tenant: &str) -> Option<Problem> {
+/// A child's window is due when the parent's window is published, so both jobs must cut the same
+/// windows.
+fn check_same_windows(
+    draft: &JobDraft<'_>,
+    parent: &JobDraft<'_>,
+    tenant: &str,
+) -> Option<Problem> {
     let (child, parent) = (&draft.spec, &parent.spec);
     let (at, key) = if child.time_zone != parent.time_zone {
         (draft.time_zone_at, "time_zone")
@@ -408,17 +423,18 @@ fn check_same_windows(draft: &Draft<'_>, parent: &Draft<'_>, tenant: &str) -> Op
         return None;
     };
     let message = format!(
-        "`{key}` differs from the job `{}`, which exports the parent rows of tenant `{tenant}`; both must cut the same windows",
+        "`{key}` differs from the job `{}`, which exports the parent rows of tenant `{tenant}`; \
+         both must cut the same windows",
         parent.name
     );
     Some(Problem::new(draft.file, at, message))
 }
 
 fn job_of<'d, 'p>(
-    drafts: &'d [Draft<'p>],
+    drafts: &'d [JobDraft<'p>],
     dataset: Dataset,
     tenant: &str,
-) -> Option<&'d Draft<'p>> {
+) -> Option<&'d JobDraft<'p>> {
     drafts.iter().find(|draft| {
         draft.spec.dataset == dataset && draft.spec.tenants.iter().any(|name| name == tenant)
     })

@@ -1,14 +1,15 @@
-//! What is wrong in a file, where, and all of it at once.
+//! What is wrong in a file, and where.
 //!
-//! A problem names its file, line and column and says what to do. It never carries the value of a variable or of a secret file: texts are
-//! quoted as they stand in the file, before `${…}` is replaced.
+//! A problem names its file, line and column and says what to do. It never holds the value of a
+//! variable or of a secret file: texts are quoted as they stand in the file, before `${…}` is
+//! replaced.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// A place in a file; both counted from 1, columns in characters.
+/// A position in a file. Lines and columns count from 1; columns are in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Position {
     /// Line, from 1.
@@ -21,7 +22,7 @@ impl Position {
     /// The first character of a file.
     pub const START: Self = Self { line: 1, column: 1 };
 
-    /// The place of a byte of `text`.
+    /// The position of a byte of `text`.
     #[must_use]
     pub fn of_byte(text: &str, byte: usize) -> Self {
         let mut end = byte.min(text.len());
@@ -37,10 +38,10 @@ impl Position {
     }
 }
 
-/// One thing that is wrong, or deserves a warning.
+/// One thing that is wrong, or that deserves a warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
-    /// The file, as it was named to us.
+    /// The file, as the caller named it.
     pub file: PathBuf,
     /// Where in the file.
     #[serde(flatten)]
@@ -50,7 +51,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of `file` at a place.
+    /// A problem in `file` at a position.
     #[must_use]
     pub fn new(file: &Path, at: Position, message: impl Into<String>) -> Self {
         Self {
@@ -69,13 +70,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a configuration and its job files, sorted by file and place; at least one.
+/// All problems of a configuration and its job files, sorted by file and position; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// The problems in the order of their places, each once.
+    /// The problems in the order of their positions, each once.
     #[must_use]
     pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort();

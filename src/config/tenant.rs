@@ -1,6 +1,7 @@
-//! A tenant of the configuration: where its Feishu is, and how we prove who we are.
+//! A tenant of the configuration: the address of its Feishu or Lark, and our credentials there.
 //!
-//! The secret comes from the environment or from a file; in the configuration itself only where the tenant's own entry allows it.
+//! The secret comes from the environment or from a file. It may stand in the configuration only if
+//! the tenant's entry allows that.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,7 +15,7 @@ use url::{Host, Url};
 use super::document::{Field, Section};
 use super::text;
 
-/// A secret is a line; a larger file is not one.
+/// A secret is one line. A larger file is not a secret.
 const LONGEST_SECRET_BYTES: u64 = 4096;
 
 /// One tenant: an organisation in Feishu or Lark, seen by one app.
@@ -28,9 +29,10 @@ pub struct TenantConfig {
     pub app_id: String,
     /// Secret of the app.
     pub app_secret: SecretString,
-    /// File with the refresh token of a user, rewritten at each refresh; without one, the app's own token is used.
+    /// File with the refresh token of a user, rewritten at each refresh. Without one, the app's own
+    /// token is used.
     pub refresh_token_file: Option<PathBuf>,
-    /// The zone in which the tenant's days are cut.
+    /// The zone in which the tenant's days begin and end.
     pub time_zone: TimeZone,
     /// Where the data of a multi-geo tenant resides: 0 mainland China, 1 US, 2 Singapore, 3 Japan.
     pub unit: Option<i32>,
@@ -48,8 +50,8 @@ impl fmt::Debug for TenantConfig {
     }
 }
 
-/// Reads `[tenants.NAME]`; `folder` is the configuration's, to which file names are relative. The zone is returned by itself as well, for
-/// the jobs of a tenant whose entry is wrong elsewhere.
+/// Reads `[tenants.NAME]`. File names are relative to `folder`, the folder of the configuration.
+/// The zone is also returned by itself, for the jobs of a tenant whose entry has other mistakes.
 pub(super) fn read(
     name: &str,
     section: Section<'_>,
@@ -84,8 +86,8 @@ pub(super) fn read(
     (tenant(), time_zone)
 }
 
-/// `feishu`, `lark`, or an address: the simulator's on this machine, or a gateway's over TLS. The app secret is sent there, so no other
-/// address is accepted over plain HTTP.
+/// `feishu`, `lark`, or an address: that of a simulator on this machine, or of a gateway over TLS.
+/// The app secret is sent there, so plain HTTP is accepted for this machine only.
 fn base_url(text: &str) -> Result<Url, String> {
     const MESSAGE: &str =
         "is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator";
@@ -117,8 +119,9 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The tenant's zone. Feishu serves mainland China, which has one, and so does the simulator's company, the only one behind plain HTTP; a Lark
-/// tenant can be anywhere.
+/// The tenant's zone. Feishu serves mainland China, which has one zone. The simulated company, the
+/// only one behind plain HTTP, is there too. A Lark tenant can be anywhere, so it must name its
+/// zone.
 fn time_zone(section: &Section<'_>) -> Option<TimeZone> {
     let read = |field: &Field<'_>| field.parse(text::time_zone);
     section.optional_or("time_zone", read, || {
@@ -155,7 +158,12 @@ fn app_secret(section: &Section<'_>, folder: &Path) -> Option<SecretString> {
 
 fn inline_secret(field: &Field<'_>, is_allowed: bool) -> Result<SecretString, String> {
     if !is_allowed && !field.raw()?.contains("${") {
-        return Err("stands in the file itself; write app_secret = \"${NAME}\" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true permits it".to_owned());
+        return Err(
+            "stands in the file itself; write app_secret = \"${NAME}\" and set that \
+                    variable, or use app_secret_file; for a simulator, allow_inline_secret = true \
+                    permits it"
+                .to_owned(),
+        );
     }
     field.text().map(SecretString::from)
 }
@@ -179,8 +187,8 @@ fn read_secret(path: &Path) -> Result<SecretString, String> {
     Ok(SecretString::from(secret))
 }
 
-/// Warns of a secret that others may read or more than its owner may write. Group reading is left alone: it is how Kubernetes hands a
-/// mounted secret (0440) to a process that is not root.
+/// Warns of a secret file that others may read, or that not only its owner may write. The group may
+/// read it: Kubernetes mounts secrets with mode 0440 for a process that is not root.
 #[cfg(unix)]
 fn warn_of_mode(section: &Section<'_>, key: &str, path: &Path) {
     use std::os::unix::fs::PermissionsExt;

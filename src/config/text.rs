@@ -1,6 +1,7 @@
 //! Texts of the configuration as values: durations, sizes, names, zones, folders.
 //!
-//! Pure. Errors are fragments that continue "`text` …" and never repeat the text, which may have come from the environment.
+//! Pure functions. Their errors are fragments that continue "`text` …" and never repeat the text,
+//! which may come from the environment.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) fn duration_within(
         return Ok(found);
     }
     let (least, most) = (show_duration(least), show_duration(most));
-    Err(format!("is outside of what is possible, {least} to {most}"))
+    Err(format!("must be from {least} to {most}"))
 }
 
 /// A number of whole days from `least` to `most`.
@@ -82,7 +83,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// A duration in its largest whole unit, as the configuration has it: `90m`, `6h`, `1d`.
+/// A duration in its largest whole unit, as written in the configuration: `90m`, `6h`, `1d`.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -107,7 +108,8 @@ pub(super) fn time_zone(text: &str) -> Result<TimeZone, String> {
     })
 }
 
-/// The name of a tenant or a job: it becomes part of object paths, so only lower-case letters, digits, `-` and `_`, and at most 64.
+/// Checks the name of a tenant or a job. It becomes part of object paths, so it may have only
+/// lower-case letters, digits, `-` and `_`, and at most 64 characters.
 pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -115,26 +117,31 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         return Ok(());
     }
     Err(
-        "must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have at most 64 characters",
+        "must be lower-case letters, digits, `-` and `_`, start with a letter or digit, and have \
+         at most 64 characters",
     )
 }
 
-/// A folder below the lake: segments separated by `/`, none of which a reader of the lake would skip or misread.
+/// A folder below the lake. Readers of the lake must not skip or misread any segment of it.
 pub(super) fn destination(text: &str) -> Result<String, String> {
     let folder = text.trim_end_matches('/');
     if folder.is_empty() && text.is_empty() {
         return Ok(String::new());
     }
-    match folder.split('/').find(|segment| check_name(segment).is_err()) {
+    match folder
+        .split('/')
+        .find(|segment| check_name(segment).is_err())
+    {
         None => Ok(folder.to_owned()),
         Some(_) => Err(
-            "is not a folder below the lake; each part must be lower-case letters, digits, `-` and `_`, and start with a letter or digit"
+            "is not a folder below the lake; each part must be lower-case letters, digits, `-` \
+             and `_`, and start with a letter or digit"
                 .to_owned(),
         ),
     }
 }
 
-/// A word that `T` knows; its error continues "`text` …".
+/// The value of one of `words`. The error continues "`text` …".
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
@@ -145,7 +152,7 @@ pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String
     Err(format!("is not one of {}{hint}", known.join(", ")))
 }
 
-/// What `T` parses from text, with a fragment of its own as the error.
+/// A text parsed as `T`. `otherwise` is the error.
 pub(super) fn parsed<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
     text.parse().map_err(|_| otherwise.to_owned())
 }

@@ -49,6 +49,7 @@ pub struct Fallback(Arc<FallbackPlace>);
 
 #[derive(Debug)]
 enum FallbackPlace {
+    #[cfg(any(test, feature = "testing"))]
     ThisProcess,
     Children {
         program: PathBuf,
@@ -79,12 +80,14 @@ impl Fallback {
     }
 
     /// Reads in this process. A hostile workbook can end it, so this is for tests.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn in_this_process() -> Self {
         Self(Arc::new(FallbackPlace::ThisProcess))
     }
 
     /// Process ids of the children that are idle.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn idle(&self) -> Vec<u32> {
         match &*self.0 {
@@ -104,6 +107,7 @@ impl Fallback {
         sink: &mut dyn RowSink,
     ) -> Result<DecodeSummary, Error> {
         let (program, idle) = match &*self.0 {
+            #[cfg(any(test, feature = "testing"))]
             FallbackPlace::ThisProcess => return read_here(bytes, contract, limits, sink),
             FallbackPlace::Children { program, idle } => (program, idle),
         };
@@ -197,6 +201,7 @@ impl ReaderProcess {
         })
     }
 
+    #[cfg(any(test, feature = "testing"))]
     fn id(&self) -> u32 {
         lock(&self.process).id()
     }

@@ -64,7 +64,8 @@ impl Drop for Lock {
     }
 }
 
-/// ` on <name>`, where the system says what the machine is called: two containers can have the same process ids.
+/// ` on <name>`, where the system says what the machine is called: two containers can have the same
+/// process ids.
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {

@@ -2,84 +2,25 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
-use sqlx::{Any, Row, Transaction};
+use sqlx::AssertSqlSafe;
 
-use super::{Error, Ledger, commit, dataset, date, from_json, instant, micros, sql, to_json};
+use super::stored::{StoredRow, integer, micros, to_json};
+use super::{Error, Ledger, Statement, Transaction, commit, sql};
 use crate::dataset::Dataset;
+use crate::record::{Input, Intent, PartitionRow, PublishedPartition};
 use crate::task::TaskKey;
 
-/// What a publish is about to put into the lake; recorded before the first byte goes there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// The revision being made.
-    pub revision: u64,
-    /// Hash of its data columns.
-    pub content_hash: String,
-    /// SHA-256 of the object's bytes.
-    pub object_sha256: String,
-    /// Length of the object.
-    pub size_bytes: u64,
-    /// Its rows.
-    pub rows: u64,
-}
+const COLUMNS: &str = "tenant, dataset, dt, revision, state, content_hash, manifest_sha256, \
+     rows_out, size_bytes, published_at, checked_at, intent";
 
-/// A partition as recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionRow {
-    /// Whose data.
-    pub tenant: String,
-    /// Which data.
-    pub dataset: Dataset,
-    /// The civil date.
-    pub dt: Date,
-    /// 0 if it was never published.
-    pub revision: u64,
-    /// Whether every known task of the day is in it.
-    pub complete: bool,
-    /// Hash of its data columns.
-    pub content_hash: Option<String>,
-    /// SHA-256 of its manifest.
-    pub manifest_sha256: Option<String>,
-    /// Its rows.
-    pub rows: u64,
-    /// Its length.
-    pub size_bytes: u64,
-    /// When this revision was completed.
-    pub published_at: Option<Timestamp>,
-    /// When a later export last gave the same content.
-    pub checked_at: Option<Timestamp>,
-    /// A publish that may be under way.
-    pub intent: Option<Intent>,
-}
-
-/// A completed publish.
-#[derive(Clone, Debug)]
-pub struct PublishedPartition {
-    /// The revision.
-    pub revision: u64,
-    /// Whether every known task of the day is in it.
-    pub complete: bool,
-    /// Hash of its data columns.
-    pub content_hash: String,
-    /// SHA-256 of its manifest.
-    pub manifest_sha256: String,
-    /// Its rows.
-    pub rows: u64,
-    /// Its length.
-    pub size_bytes: u64,
-    /// All its inputs: key, generation, the manifest's entry as JSON. Replaces the list of the revision before.
-    pub inputs: Vec<(TaskKey, u32, String)>,
-}
-
-const COLUMNS: &str = "tenant, dataset, dt, revision, state, content_hash, manifest_sha256, rows_out, size_bytes, published_at, checked_at, intent";
+/// Inputs in one statement: 3 values each, and SQLite takes 32,766.
+const INPUTS_IN_ONE: usize = 1_000;
 
 impl Ledger {
     /// One partition, if it was ever published or is being published.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn partition(
         &self,
         tenant: &str,
@@ -89,94 +30,87 @@ impl Ledger {
         let statement = format!(
             "SELECT {COLUMNS} FROM partition WHERE tenant = $1 AND dataset = $2 AND dt = $3"
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(tenant)
-            .bind(of.as_str())
-            .bind(dt.to_string())
+        let row = bind_partition(sqlx::query(AssertSqlSafe(statement)), tenant, of, dt)
             .fetch_optional(&self.read)
             .await
             .map_err(sql("read a partition"))?;
-        row.as_ref().map(partition_row).transpose()
+        row.as_ref()
+            .map(|row| partition_row(&StoredRow::partition(row)))
+            .transpose()
     }
 
     /// All partitions of a tenant, or of all tenants, by dataset and date.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn partitions(&self, tenant: Option<&str>) -> Result<Vec<PartitionRow>, Error> {
         let statement = format!(
-            "SELECT {COLUMNS} FROM partition WHERE $1 = '' OR tenant = $1 ORDER BY tenant, dataset, dt"
+            "SELECT {COLUMNS} FROM partition WHERE $1 = '' OR tenant = $1 \
+             ORDER BY tenant, dataset, dt"
         );
-        sqlx::query(sqlx::AssertSqlSafe(statement))
+        sqlx::query(AssertSqlSafe(statement))
             .bind(tenant.unwrap_or(""))
             .fetch_all(&self.read)
             .await
             .map_err(sql("list partitions"))?
             .iter()
-            .map(partition_row)
+            .map(|row| partition_row(&StoredRow::partition(row)))
             .collect()
     }
 
-    /// The inputs of a partition: key, generation and the manifest's entry as JSON, by key.
+    /// The inputs of a partition, by task key.
     ///
     /// # Errors
-    /// When the database refuses.
-    pub async fn inputs(
-        &self,
-        tenant: &str,
-        of: Dataset,
-        dt: Date,
-    ) -> Result<Vec<(TaskKey, u32, String)>, Error> {
-        let rows = sqlx::query("SELECT task_key, generation, entry FROM input WHERE tenant = $1 AND dataset = $2 AND dt = $3 ORDER BY task_key")
-            .bind(tenant)
-            .bind(of.as_str())
-            .bind(dt.to_string())
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn inputs(&self, tenant: &str, of: Dataset, dt: Date) -> Result<Vec<Input>, Error> {
+        let query = sqlx::query(
+            "SELECT tenant, dataset, dt, task_key, entry FROM input \
+             WHERE tenant = $1 AND dataset = $2 AND dt = $3 ORDER BY task_key",
+        );
+        self.input_list(bind_partition(query, tenant, of, dt)).await
+    }
+
+    /// All inputs of all partitions, by tenant, dataset, date and task key.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn all_inputs(&self) -> Result<Vec<Input>, Error> {
+        let query = sqlx::query(
+            "SELECT tenant, dataset, dt, task_key, entry FROM input \
+             ORDER BY tenant, dataset, dt, task_key",
+        );
+        self.input_list(query).await
+    }
+
+    async fn input_list(&self, query: Statement<'_>) -> Result<Vec<Input>, Error> {
+        query
             .fetch_all(&self.read)
             .await
-            .map_err(sql("list a partition's inputs"))?;
-        Ok(rows
+            .map_err(sql("list inputs"))?
             .iter()
-            .map(|row| {
-                (
-                    TaskKey::from_stored(row.get::<String, _>(0)),
-                    u32::try_from(row.get::<i64, _>(1)).unwrap_or(1),
-                    row.get(2),
-                )
-            })
-            .collect())
+            .map(|row| StoredRow::input(row).json("entry"))
+            .collect()
     }
 
-    /// The manifest's entries of all inputs of all partitions, as JSON.
+    /// The dates whose partitions hold rows of a task.
     ///
     /// # Errors
-    /// When the database refuses.
-    pub async fn all_inputs(&self) -> Result<Vec<String>, Error> {
-        let rows = sqlx::query("SELECT entry FROM input")
-            .fetch_all(&self.read)
-            .await
-            .map_err(sql("list inputs"))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
-
-    /// The partitions that hold rows of a task.
-    ///
-    /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn partitions_with(&self, key: &TaskKey) -> Result<Vec<Date>, Error> {
-        sqlx::query("SELECT dt FROM input WHERE task_key = $1")
-            .bind(key.as_str().to_owned())
+        sqlx::query("SELECT task_key, dt FROM input WHERE task_key = $1")
+            .bind(key.as_str())
             .fetch_all(&self.read)
             .await
             .map_err(sql("find a task's partitions"))?
             .iter()
-            .map(|row| date(&row.get::<String, _>(0)))
+            .map(|row| StoredRow::input(row).date("dt"))
             .collect()
     }
 
     /// Withdrawn tasks that a partition still holds rows of: dataset, date and key.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn withdrawn_inputs(
         &self,
         tenant: &str,
@@ -190,13 +124,8 @@ impl Ledger {
         .await
         .map_err(sql("find withdrawn inputs"))?
         .iter()
-        .map(|row| {
-            Ok((
-                dataset(&row.get::<String, _>(0))?,
-                date(&row.get::<String, _>(1))?,
-                TaskKey::from_stored(row.get::<String, _>(2)),
-            ))
-        })
+        .map(StoredRow::input)
+        .map(|row| Ok((row.dataset()?, row.date("dt")?, row.task_key("task_key")?)))
         .collect()
     }
 
@@ -212,21 +141,21 @@ impl Ledger {
         intent: &Intent,
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO partition (tenant, dataset, dt, revision, state, rows_out, size_bytes, intent) VALUES ($1, $2, $3, 0, 'partial', 0, 0, $4) \
+        let query = sqlx::query(
+            "INSERT INTO partition (tenant, dataset, dt, revision, state, rows_out, size_bytes, \
+             intent) VALUES ($1, $2, $3, 0, 'partial', 0, 0, $4) \
              ON CONFLICT (tenant, dataset, dt) DO UPDATE SET intent = excluded.intent",
-        )
-        .bind(tenant)
-        .bind(of.as_str())
-        .bind(dt.to_string())
-        .bind(to_json(intent))
-        .execute(&mut *transaction)
-        .await
-        .map_err(sql("record an intent"))?;
+        );
+        bind_partition(query, tenant, of, dt)
+            .bind(to_json(intent))
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("record an intent"))?;
         commit(transaction).await
     }
 
-    /// Records a completed publish: the partition, its inputs, and the end of the intent, in one transaction.
+    /// Records a completed publish: the partition, its inputs, and the end of the intent, in one
+    /// transaction.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
@@ -239,29 +168,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO partition (tenant, dataset, dt, revision, state, content_hash, manifest_sha256, rows_out, size_bytes, published_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (tenant, dataset, dt) DO UPDATE SET revision = excluded.revision, \
-             state = excluded.state, content_hash = excluded.content_hash, manifest_sha256 = excluded.manifest_sha256, \
-             rows_out = excluded.rows_out, size_bytes = excluded.size_bytes, published_at = excluded.published_at, checked_at = NULL, intent = NULL",
-        )
-        .bind(tenant)
-        .bind(of.as_str())
-        .bind(dt.to_string())
-        .bind(i64::try_from(done.revision).unwrap_or(i64::MAX))
-        .bind(if done.complete { "complete" } else { "partial" })
-        .bind(done.content_hash.as_str())
-        .bind(done.manifest_sha256.as_str())
-        .bind(i64::try_from(done.rows).unwrap_or(i64::MAX))
-        .bind(i64::try_from(done.size_bytes).unwrap_or(i64::MAX))
-        .bind(micros(now))
-        .execute(&mut *transaction)
-        .await
-        .map_err(sql("record a partition"))?;
-        sqlx::query("DELETE FROM input WHERE tenant = $1 AND dataset = $2 AND dt = $3")
-            .bind(tenant)
-            .bind(of.as_str())
-            .bind(dt.to_string())
+        insert_partition(&mut transaction, tenant, of, dt, done, now, IN_PLACE).await?;
+        let query = sqlx::query("DELETE FROM input WHERE tenant = $1 AND dataset = $2 AND dt = $3");
+        bind_partition(query, tenant, of, dt)
             .execute(&mut *transaction)
             .await
             .map_err(sql("replace a partition's inputs"))?;
@@ -269,7 +178,8 @@ impl Ledger {
         commit(transaction).await
     }
 
-    /// Records that a later export gave the same content: the object and its lineage stay. Inputs that were not known are added.
+    /// Records that a later export gave the same content: the object and its lineage stay. Inputs
+    /// that were not known are added.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
@@ -279,80 +189,87 @@ impl Ledger {
         of: Dataset,
         dt: Date,
         complete: bool,
-        new_inputs: &[(TaskKey, u32, String)],
+        new_inputs: &[Input],
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE partition SET checked_at = $1, state = $2, intent = NULL WHERE tenant = $3 AND dataset = $4 AND dt = $5")
+        let query = sqlx::query(
+            "UPDATE partition SET checked_at = $4, state = $5, intent = NULL \
+             WHERE tenant = $1 AND dataset = $2 AND dt = $3",
+        );
+        bind_partition(query, tenant, of, dt)
             .bind(micros(now))
-            .bind(if complete { "complete" } else { "partial" })
-            .bind(tenant)
-            .bind(of.as_str())
-            .bind(dt.to_string())
+            .bind(state_word(complete))
             .execute(&mut *transaction)
             .await
             .map_err(sql("record a check"))?;
         insert_inputs(&mut transaction, tenant, of, dt, new_inputs).await?;
         commit(transaction).await
     }
-
-    /// Records that the rows of these tasks are in the lake, each with the generation that is.
-    ///
-    /// # Errors
-    /// When the database refuses, or another process has taken over.
-    pub async fn tasks_published(
-        &self,
-        tasks: &[(TaskKey, u32)],
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        for (key, generation) in tasks {
-            sqlx::query("UPDATE task SET phase = 'published', updated_at = $1 WHERE key = $2 AND generation = $3 AND phase = 'spooled'")
-                .bind(micros(now))
-                .bind(key.as_str().to_owned())
-                .bind(i64::from(*generation))
-                .execute(&mut *transaction)
-                .await
-                .map_err(sql("record published tasks"))?;
-        }
-        commit(transaction).await
-    }
 }
 
-pub(super) async fn insert_inputs(
-    transaction: &mut Transaction<'static, Any>,
+/// What a publish does with a partition that is recorded already.
+const IN_PLACE: &str = "ON CONFLICT (tenant, dataset, dt) DO UPDATE SET \
+     revision = excluded.revision, state = excluded.state, content_hash = excluded.content_hash, \
+     manifest_sha256 = excluded.manifest_sha256, rows_out = excluded.rows_out, \
+     size_bytes = excluded.size_bytes, published_at = excluded.published_at, checked_at = NULL, \
+     intent = NULL";
+
+/// Records a published partition without its inputs. One that is recorded already is an error,
+/// unless `on_conflict` says what becomes of it.
+pub(super) async fn insert_partition(
+    transaction: &mut Transaction,
     tenant: &str,
     of: Dataset,
     dt: Date,
-    inputs: &[(TaskKey, u32, String)],
+    done: &PublishedPartition,
+    published_at: Timestamp,
+    on_conflict: &'static str,
 ) -> Result<(), Error> {
-    for chunk in inputs.chunks(1000) {
-        use std::fmt::Write as _;
-        let mut statement = String::from(
-            "INSERT INTO input (tenant, dataset, dt, task_key, generation, entry) VALUES ",
+    let statement = format!(
+        "INSERT INTO partition (tenant, dataset, dt, revision, state, content_hash, \
+         manifest_sha256, rows_out, size_bytes, published_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) {on_conflict}"
+    );
+    bind_partition(sqlx::query(AssertSqlSafe(statement)), tenant, of, dt)
+        .bind(integer(done.revision))
+        .bind(state_word(done.complete))
+        .bind(&done.content_hash)
+        .bind(&done.manifest_sha256)
+        .bind(integer(done.rows))
+        .bind(integer(done.size_bytes))
+        .bind(micros(published_at))
+        .execute(&mut **transaction)
+        .await
+        .map_err(sql("record a partition"))?;
+    Ok(())
+}
+
+/// Adds the inputs that are not there yet.
+pub(super) async fn insert_inputs(
+    transaction: &mut Transaction,
+    tenant: &str,
+    of: Dataset,
+    dt: Date,
+    inputs: &[Input],
+) -> Result<(), Error> {
+    for some in inputs.chunks(INPUTS_IN_ONE) {
+        // $1 to $3 are the same for all inputs, and each has 3 of its own.
+        let values: Vec<String> = (0..some.len())
+            .map(|index| 4 + index * 3)
+            .map(|own| format!("($1, $2, $3, ${own}, ${}, ${})", own + 1, own + 2))
+            .collect();
+        let statement = format!(
+            "INSERT INTO input (tenant, dataset, dt, task_key, generation, entry) VALUES {} \
+             ON CONFLICT (tenant, dataset, dt, task_key) DO NOTHING",
+            values.join(", ")
         );
-        for index in 0..chunk.len() {
-            let p = 4 + index * 3;
-            let comma = if index == 0 { "" } else { "," };
-            write!(
-                statement,
-                "{comma}($1, $2, $3, ${}, ${}, ${})",
-                p,
-                p + 1,
-                p + 2
-            )
-            .expect("writing to a string");
-        }
-        statement.push_str(" ON CONFLICT (tenant, dataset, dt, task_key) DO NOTHING");
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(tenant.to_owned())
-            .bind(of.as_str())
-            .bind(dt.to_string());
-        for (key, generation, entry) in chunk {
+        let mut query = bind_partition(sqlx::query(AssertSqlSafe(statement)), tenant, of, dt);
+        for input in some {
             query = query
-                .bind(key.as_str().to_owned())
-                .bind(i64::from(*generation))
-                .bind(entry.clone());
+                .bind(input.task_key.as_str())
+                .bind(i64::from(input.generation))
+                .bind(to_json(input));
         }
         query
             .execute(&mut **transaction)
@@ -362,23 +279,38 @@ pub(super) async fn insert_inputs(
     Ok(())
 }
 
-fn partition_row(row: &AnyRow) -> Result<PartitionRow, Error> {
-    let count = |index: usize| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
+/// Binds which partition it is: tenant, dataset and date, in this order.
+fn bind_partition<'q>(
+    query: Statement<'q>,
+    tenant: &'q str,
+    of: Dataset,
+    dt: Date,
+) -> Statement<'q> {
+    query.bind(tenant).bind(of.as_str()).bind(dt.to_string())
+}
+
+const fn state_word(complete: bool) -> &'static str {
+    if complete { "complete" } else { "partial" }
+}
+
+fn partition_row(row: &StoredRow<'_>) -> Result<PartitionRow, Error> {
+    let is_complete = |word: &str| {
+        [true, false]
+            .into_iter()
+            .find(|complete| state_word(*complete) == word)
+    };
     Ok(PartitionRow {
-        tenant: row.get(0),
-        dataset: dataset(&row.get::<String, _>(1))?,
-        dt: date(&row.get::<String, _>(2))?,
-        revision: count(3),
-        complete: row.get::<String, _>(4) == "complete",
-        content_hash: row.get(5),
-        manifest_sha256: row.get(6),
-        rows: count(7),
-        size_bytes: count(8),
-        published_at: row.get::<Option<i64>, _>(9).map(instant).transpose()?,
-        checked_at: row.get::<Option<i64>, _>(10).map(instant).transpose()?,
-        intent: row
-            .get::<Option<String>, _>(11)
-            .map(|text| from_json("intent", &text))
-            .transpose()?,
+        tenant: row.get("tenant")?,
+        dataset: row.dataset()?,
+        dt: row.date("dt")?,
+        revision: row.count("revision")?,
+        complete: row.word("state", is_complete)?,
+        content_hash: row.get("content_hash")?,
+        manifest_sha256: row.get("manifest_sha256")?,
+        rows: row.count("rows_out")?,
+        size_bytes: row.count("size_bytes")?,
+        published_at: row.optional_instant("published_at")?,
+        checked_at: row.optional_instant("checked_at")?,
+        intent: row.optional_json("intent")?,
     })
 }

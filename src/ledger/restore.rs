@@ -1,20 +1,23 @@
-//! An empty ledger takes over published state: everything in one transaction, so that a rebuild that dies leaves the ledger empty.
+//! An empty ledger takes over published state: everything in one transaction, so that a rebuild
+//! that dies leaves the ledger empty.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use sqlx::{Any, Row, Transaction};
+use sqlx::Row as _;
 
-use super::partitions::insert_inputs;
-use super::writer::insert_parent;
-use super::{Error, Ledger, commit, micros, sql, to_json};
+use super::parents::{insert_parent, keep_reported_day};
+use super::partitions::{insert_inputs, insert_partition};
+use super::stored::{integer, micros, to_json};
+use super::{Error, Ledger, Transaction, bind_window, commit, sql};
+use crate::cause::Failure;
 use crate::dataset::Dataset;
+use crate::findings::Findings;
+use crate::record::{Parent, Phase, PublishedPartition, ReportedDay, ScheduleState, WindowRow};
 use crate::task::TaskSpec;
 use crate::task::machine::State;
 use crate::window::Window;
-
-use super::partitions::PublishedPartition;
-use super::tasks::{Parent, Phase};
-use super::windows::{ScheduleState, WindowRow};
 
 /// Everything that a rebuild found.
 #[derive(Clone, Debug, Default)]
@@ -57,18 +60,20 @@ pub struct RestoredTask {
     pub machine: State,
     /// Rows of this generation.
     pub rows: Option<u64>,
-    /// JSON list of the partitions its rows fall into.
-    pub dts: Option<String>,
+    /// The partitions its rows fall into.
+    pub dts: BTreeSet<Date>,
     /// Pack that holds its original.
     pub pack: Option<String>,
-    /// JSON of what normalising found.
-    pub result: Option<String>,
-    /// Kind and text of the last error.
-    pub error: Option<(String, String)>,
+    /// What normalising found, once it did.
+    pub findings: Option<Findings>,
+    /// The last failure of this generation.
+    pub failure: Option<Failure>,
     /// When it was last heard of.
     pub updated_at: Timestamp,
     /// What its children need of its rows.
     pub parents: Vec<Parent>,
+    /// What it says of single days, if it is a daily report.
+    pub reported: Vec<ReportedDay>,
 }
 
 /// A partition as its newest manifest describes it.
@@ -93,8 +98,9 @@ impl Ledger {
     /// When the database refuses.
     pub async fn is_blank(&self) -> Result<bool, Error> {
         let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM schedule) + (SELECT COUNT(*) FROM job_window) + (SELECT COUNT(*) FROM task) \
-             + (SELECT COUNT(*) FROM partition) + (SELECT COUNT(*) FROM input)",
+            "SELECT (SELECT COUNT(*) FROM schedule) + (SELECT COUNT(*) FROM job_window) \
+             + (SELECT COUNT(*) FROM task) + (SELECT COUNT(*) FROM partition) \
+             + (SELECT COUNT(*) FROM input)",
         )
         .fetch_one(&self.read)
         .await
@@ -102,128 +108,103 @@ impl Ledger {
         Ok(row.get::<i64, _>(0) == 0)
     }
 
-    /// Records published state in an empty ledger, all of it or nothing.
+    /// Records published state in an empty ledger, all of it or nothing. Where two tasks report the
+    /// same day, the later one in the list stays.
     ///
     /// # Errors
     /// When the database refuses, the ledger is not empty, or another process has taken over.
     pub async fn restore(&self, restored: &Restored) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         for schedule in &restored.schedules {
-            sqlx::query("INSERT INTO schedule (job, tenant, watermark, last_firing) VALUES ($1, $2, $3, $4)")
-                .bind(schedule.job.as_str())
-                .bind(schedule.tenant.as_str())
-                .bind(micros(schedule.state.watermark))
-                .bind(micros(schedule.state.last_firing))
-                .execute(&mut *transaction)
-                .await
-                .map_err(sql("restore a schedule"))?;
+            sqlx::query(
+                "INSERT INTO schedule (job, tenant, watermark, last_firing) \
+                 VALUES ($1, $2, $3, $4)",
+            )
+            .bind(&schedule.job)
+            .bind(&schedule.tenant)
+            .bind(micros(schedule.state.watermark))
+            .bind(micros(schedule.state.last_firing))
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("restore a schedule"))?;
         }
         for window in &restored.windows {
-            insert_window(&mut transaction, window).await?;
+            restore_window(&mut transaction, window).await?;
         }
         for task in &restored.tasks {
-            insert_task(&mut transaction, task).await?;
-            for parent in &task.parents {
-                let spec = &task.spec;
-                insert_parent(
-                    &mut transaction,
-                    &spec.key,
-                    &spec.tenant,
-                    spec.dataset(),
-                    parent,
-                )
-                .await?;
-            }
+            restore_task(&mut transaction, task).await?;
         }
-        for partition in &restored.partitions {
-            insert_partition(&mut transaction, partition).await?;
+        for row in &restored.partitions {
+            restore_partition(&mut transaction, row).await?;
         }
         commit(transaction).await
     }
 }
 
-async fn insert_window(
-    transaction: &mut Transaction<'static, Any>,
-    row: &WindowRow,
-) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO job_window (tenant, dataset, start_at, end_at, job, due_at, state, generation, covered_at, parents, coverage) \
+async fn restore_window(transaction: &mut Transaction, row: &WindowRow) -> Result<(), Error> {
+    let query = sqlx::query(
+        "INSERT INTO job_window (tenant, dataset, start_at, end_at, job, due_at, state, \
+         generation, covered_at, parents, coverage) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    )
-    .bind(row.tenant.as_str())
-    .bind(row.dataset.as_str())
-    .bind(micros(row.window.start()))
-    .bind(micros(row.window.end()))
-    .bind(row.job.as_str())
-    .bind(micros(row.due_at))
-    .bind(row.state.as_str())
-    .bind(i64::from(row.generation))
-    .bind(micros(row.covered_at))
-    .bind(row.parents.as_deref())
-    .bind(row.coverage.as_deref())
-    .execute(&mut **transaction)
-    .await
-    .map_err(sql("restore a window"))?;
+    );
+    bind_window(query, &row.tenant, row.dataset, row.window)
+        .bind(&row.job)
+        .bind(micros(row.due_at))
+        .bind(row.state.as_str())
+        .bind(i64::from(row.generation))
+        .bind(micros(row.covered_at))
+        .bind(row.parents.as_deref())
+        .bind(row.coverage.as_ref().map(to_json))
+        .execute(&mut **transaction)
+        .await
+        .map_err(sql("restore a window"))?;
     Ok(())
 }
 
-async fn insert_task(
-    transaction: &mut Transaction<'static, Any>,
-    task: &RestoredTask,
-) -> Result<(), Error> {
-    let (kind, error) = task.error.clone().unzip();
-    sqlx::query(
-        "INSERT INTO task (key, tenant, dataset, job_start, job_end, window_start, window_end, request, lineage, priority, generation, \
-         phase, machine, attempts, submits, polls, run_at, rows_out, dts, pack, result, error_kind, error, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $15, $16, $17, $18, $19, $20, $14)",
-    )
-    .bind(task.spec.key.as_str().to_owned())
-    .bind(task.spec.tenant.as_str())
-    .bind(task.spec.dataset().as_str())
-    .bind(micros(task.job_window.start()))
-    .bind(micros(task.job_window.end()))
-    .bind(micros(task.spec.window.start()))
-    .bind(micros(task.spec.window.end()))
-    .bind(to_json(&task.spec.request))
-    .bind(to_json(&task.spec.lineage))
-    .bind(task.priority)
-    .bind(i64::from(task.generation))
-    .bind(task.phase.as_str())
-    .bind(to_json(&task.machine))
-    .bind(micros(task.updated_at))
-    .bind(task.rows.map(|rows| i64::try_from(rows).unwrap_or(i64::MAX)))
-    .bind(task.dts.as_deref())
-    .bind(task.pack.as_deref())
-    .bind(task.result.as_deref())
-    .bind(kind)
-    .bind(error)
-    .execute(&mut **transaction)
-    .await
-    .map_err(sql("restore a task"))?;
+async fn restore_task(transaction: &mut Transaction, task: &RestoredTask) -> Result<(), Error> {
+    let spec = &task.spec;
+    let failure = task.failure.as_ref();
+    let query = sqlx::query(
+        "INSERT INTO task (tenant, dataset, job_start, job_end, key, window_start, window_end, \
+         request, lineage, priority, generation, phase, machine, attempts, submits, polls, run_at, \
+         updated_at, rows_out, dts, pack, result, error_kind, error) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, $14, $14, $15, \
+         $16, $17, $18, $19, $20)",
+    );
+    bind_window(query, &spec.tenant, spec.dataset(), task.job_window)
+        .bind(spec.key.as_str())
+        .bind(micros(spec.window.start()))
+        .bind(micros(spec.window.end()))
+        .bind(to_json(&spec.request))
+        .bind(to_json(&spec.lineage))
+        .bind(task.priority)
+        .bind(i64::from(task.generation))
+        .bind(task.phase.as_str())
+        .bind(to_json(&task.machine))
+        .bind(micros(task.updated_at))
+        .bind(task.rows.map(integer))
+        .bind(to_json(&task.dts))
+        .bind(task.pack.as_deref())
+        .bind(task.findings.as_ref().map(to_json))
+        .bind(failure.map(|failure| failure.cause.as_str()))
+        .bind(failure.map(|failure| failure.message.as_str()))
+        .execute(&mut **transaction)
+        .await
+        .map_err(sql("restore a task"))?;
+    for parent in &task.parents {
+        insert_parent(transaction, &spec.key, &spec.tenant, spec.dataset(), parent).await?;
+    }
+    for day in &task.reported {
+        keep_reported_day(transaction, &spec.tenant, day).await?;
+    }
     Ok(())
 }
 
-async fn insert_partition(
-    transaction: &mut Transaction<'static, Any>,
+async fn restore_partition(
+    transaction: &mut Transaction,
     row: &RestoredPartition,
 ) -> Result<(), Error> {
-    let done = &row.published;
-    sqlx::query(
-        "INSERT INTO partition (tenant, dataset, dt, revision, state, content_hash, manifest_sha256, rows_out, size_bytes, published_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(row.tenant.as_str())
-    .bind(row.dataset.as_str())
-    .bind(row.dt.to_string())
-    .bind(i64::try_from(done.revision).unwrap_or(i64::MAX))
-    .bind(if done.complete { "complete" } else { "partial" })
-    .bind(done.content_hash.as_str())
-    .bind(done.manifest_sha256.as_str())
-    .bind(i64::try_from(done.rows).unwrap_or(i64::MAX))
-    .bind(i64::try_from(done.size_bytes).unwrap_or(i64::MAX))
-    .bind(micros(row.published_at))
-    .execute(&mut **transaction)
-    .await
-    .map_err(sql("restore a partition"))?;
-    insert_inputs(transaction, &row.tenant, row.dataset, row.dt, &done.inputs).await
+    let (tenant, of, dt, done) = (&row.tenant, row.dataset, row.dt, &row.published);
+    insert_partition(transaction, tenant, of, dt, done, row.published_at, "").await?;
+    insert_inputs(transaction, tenant, of, dt, &done.inputs).await
 }

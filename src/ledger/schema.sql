@@ -1,13 +1,15 @@
--- The ledger: what is known, due and done. Losing it loses no data: published state can be rebuilt from the manifests in the lake.
--- Written so that SQLite and PostgreSQL read it alike: TEXT and BIGINT only, instants as microseconds since 1970-01-01T00:00:00Z,
--- structures as JSON text, `$n` parameters, ON CONFLICT.
+-- The ledger: what is known, due and done. Losing it loses no data: published state can be rebuilt
+-- from the manifests in the lake. Written so that SQLite and PostgreSQL read it alike: TEXT and
+-- BIGINT only, instants as microseconds since 1970-01-01T00:00:00Z, structures as JSON text, `$n`
+-- parameters, ON CONFLICT.
 
 CREATE TABLE IF NOT EXISTS meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
 
--- How far a job's schedule has been looked at for one tenant. The watermark moves in the transaction that inserts the windows.
+-- How far a job's schedule has been looked at for one tenant. The watermark moves in the
+-- transaction that inserts the windows.
 CREATE TABLE IF NOT EXISTS schedule (
     job          TEXT   NOT NULL,
     tenant       TEXT   NOT NULL,
@@ -34,35 +36,38 @@ CREATE TABLE IF NOT EXISTS job_window (
 
 -- A unit of work under its deterministic key.
 CREATE TABLE IF NOT EXISTS task (
-    key          TEXT   PRIMARY KEY,
-    tenant       TEXT   NOT NULL,
-    dataset      TEXT   NOT NULL,
-    job_start    BIGINT NOT NULL,  -- the job's window it was planned for
-    job_end      BIGINT NOT NULL,
-    window_start BIGINT NOT NULL,  -- its own range, no longer than the dataset's span
-    window_end   BIGINT NOT NULL,
-    request      TEXT   NOT NULL,  -- JSON, the wire parameters
-    lineage      TEXT   NOT NULL,  -- JSON, what its rows get from it
-    priority     BIGINT NOT NULL,  -- smaller first
-    generation   BIGINT NOT NULL,
-    phase        TEXT   NOT NULL,  -- open | spooled | published | quarantined | failed | withdrawn
-    machine      TEXT   NOT NULL,  -- JSON, where the export stands
-    attempts     BIGINT NOT NULL,  -- given up so far in this generation
-    submits      BIGINT NOT NULL,  -- submits sent in all generations
-    polls        BIGINT NOT NULL,  -- polls sent in all generations
-    run_at       BIGINT NOT NULL,  -- not before this instant
-    rows_out     BIGINT,           -- rows of this generation
-    dts          TEXT,             -- JSON list of the partitions its rows fall into
-    pack         TEXT,             -- where its original is archived
-    result       TEXT,             -- JSON: rejects, unknown columns, and so on
-    error_kind   TEXT,
-    error        TEXT,
-    updated_at   BIGINT NOT NULL
+    key            TEXT   PRIMARY KEY,
+    tenant         TEXT   NOT NULL,
+    dataset        TEXT   NOT NULL,
+    job_start      BIGINT NOT NULL, -- the job's window it was planned for
+    job_end        BIGINT NOT NULL,
+    window_start   BIGINT NOT NULL, -- its own range, no longer than the dataset's span
+    window_end     BIGINT NOT NULL,
+    request        TEXT   NOT NULL, -- JSON, the wire parameters
+    lineage        TEXT   NOT NULL, -- JSON, what its rows get from it
+    priority       BIGINT NOT NULL, -- smaller first
+    generation     BIGINT NOT NULL,
+    phase          TEXT   NOT NULL, -- open | spooled | published | quarantined | failed | withdrawn
+    machine        TEXT   NOT NULL, -- JSON, where the export stands
+    attempts       BIGINT NOT NULL, -- given up so far in this generation
+    submits        BIGINT NOT NULL, -- submits sent in all generations
+    polls          BIGINT NOT NULL, -- polls sent in all generations
+    run_at         BIGINT NOT NULL, -- not before this instant
+    rows_out       BIGINT,          -- rows of this generation
+    dts            TEXT,            -- JSON list of the partitions its rows fall into
+    pack           TEXT,            -- where its original is archived
+    result         TEXT,            -- JSON of what normalising found
+    error_kind     TEXT,            -- the last failure of this generation: its cause,
+    error          TEXT,            -- and its message
+    updated_at     BIGINT NOT NULL,
+    damaged_sha256 TEXT,            -- bytes that could not be read
+    damaged_times  BIGINT           -- how many times in a row
 );
 CREATE INDEX IF NOT EXISTS task_by_phase ON task (phase, run_at);
 CREATE INDEX IF NOT EXISTS task_by_window ON task (tenant, dataset, job_start, job_end, phase);
 
--- What children need of a parent's rows, before any privacy policy: kept here because the lake may hold less.
+-- What children need of a parent's rows, before any privacy policy: kept here because the lake may
+-- hold less.
 CREATE TABLE IF NOT EXISTS parent (
     task_key          TEXT   NOT NULL,
     source_row        BIGINT NOT NULL,
@@ -87,6 +92,15 @@ CREATE TABLE IF NOT EXISTS room (
     room_level_id TEXT   NOT NULL,
     seen_at       BIGINT NOT NULL,
     PRIMARY KEY (tenant, room_id)
+);
+
+-- What a tenant's daily report last counted. It outlives the report's task.
+CREATE TABLE IF NOT EXISTS reported_day (
+    tenant   TEXT   NOT NULL,
+    date     TEXT   NOT NULL,
+    start_at BIGINT NOT NULL,  -- first instant of the report's day
+    meetings BIGINT NOT NULL,
+    PRIMARY KEY (tenant, date)
 );
 
 -- One object of the lake, and a publish of it that may be under way.

@@ -1,18 +1,21 @@
 //! Read models for `status`, the status page and the end of a run.
 
 use jiff::Timestamp;
-use sqlx::Row;
 
-use super::{Error, Ledger, commit, dataset, instant, micros, sql};
+use super::stored::{StoredRow, micros};
+use super::tasks::failure;
+use super::{Error, Ledger, commit, sql};
+use crate::cause::{Cause, Failure};
 use crate::dataset::Dataset;
+use crate::record::{Phase, PhaseCounts, WindowState};
 
 /// One dataset of one tenant, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatasetStatus {
-    /// Windows by state: word and number.
-    pub windows: Vec<(String, u64)>,
-    /// Tasks by phase: word and number.
-    pub tasks: Vec<(String, u64)>,
+    /// Windows by state, in the order of the states' words.
+    pub windows: Vec<(WindowState, u64)>,
+    /// Tasks by phase.
+    pub tasks: PhaseCounts,
     /// Submits sent.
     pub submits: u64,
     /// Polls sent.
@@ -32,11 +35,11 @@ pub struct PartitionStatus {
     pub partial: u64,
     /// Their rows.
     pub rows: u64,
-    /// Their length.
+    /// Their length, bytes.
     pub size_bytes: u64,
     /// First date, `YYYY-MM-DD`.
     pub first_dt: String,
-    /// Last date.
+    /// Last date, `YYYY-MM-DD`.
     pub last_dt: String,
 }
 
@@ -51,14 +54,12 @@ pub struct Attention {
     pub dataset: Dataset,
     /// The first instant of its window.
     pub window_start: Timestamp,
-    /// quarantined, failed, or open with an error.
-    pub phase: String,
+    /// Quarantined, failed, or open with a failure.
+    pub phase: Phase,
     /// Attempts given up.
     pub attempts: u64,
-    /// Kind of the last error.
-    pub error_kind: String,
-    /// The last error.
-    pub error: String,
+    /// Its last failure; [`Cause::Other`] without a message if none is recorded.
+    pub failure: Failure,
 }
 
 /// One execution of a verb that writes.
@@ -80,74 +81,87 @@ impl Ledger {
     /// Windows and tasks of a dataset, counted.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn dataset_status(&self, tenant: &str, of: Dataset) -> Result<DatasetStatus, Error> {
-        let counted = async |statement: &'static str| -> Result<Vec<(String, u64)>, Error> {
-            let rows = sqlx::query(statement)
-                .bind(tenant)
-                .bind(of.as_str())
-                .fetch_all(&self.read)
-                .await
-                .map_err(sql("count"))?;
-            Ok(rows
-                .iter()
-                .map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0)))
-                .collect())
-        };
-        let windows = counted("SELECT state, COUNT(*) FROM job_window WHERE tenant = $1 AND dataset = $2 GROUP BY state ORDER BY state").await?;
-        let tasks = counted("SELECT phase, COUNT(*) FROM task WHERE tenant = $1 AND dataset = $2 GROUP BY phase ORDER BY phase").await?;
-        let row = sqlx::query("SELECT COALESCE(SUM(submits), 0), COALESCE(SUM(polls), 0) FROM task WHERE tenant = $1 AND dataset = $2")
-            .bind(tenant)
-            .bind(of.as_str())
-            .fetch_one(&self.read)
-            .await
-            .map_err(sql("count calls"))?;
-        let sum = |index: usize| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
+        let windows = sqlx::query(
+            "SELECT state, COUNT(*) AS windows FROM job_window \
+             WHERE tenant = $1 AND dataset = $2 GROUP BY state ORDER BY state",
+        )
+        .bind(tenant)
+        .bind(of.as_str())
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("count windows"))?;
+        let windows = windows.iter().map(StoredRow::window).map(|row| {
+            let state = row.word("state", WindowState::from_stored)?;
+            Ok((state, row.count("windows")?))
+        });
+        let phases = sqlx::query(
+            "SELECT phase, COUNT(*) AS tasks FROM task \
+             WHERE tenant = $1 AND dataset = $2 GROUP BY phase ORDER BY phase",
+        )
+        .bind(tenant)
+        .bind(of.as_str());
+        let calls = sqlx::query(
+            "SELECT COALESCE(SUM(submits), 0) AS submits, COALESCE(SUM(polls), 0) AS polls \
+             FROM task WHERE tenant = $1 AND dataset = $2",
+        )
+        .bind(tenant)
+        .bind(of.as_str())
+        .fetch_one(&self.read)
+        .await
+        .map_err(sql("count calls"))?;
+        let calls = StoredRow::task(&calls);
         Ok(DatasetStatus {
-            windows,
-            tasks,
-            submits: sum(0),
-            polls: sum(1),
+            windows: windows.collect::<Result<_, Error>>()?,
+            tasks: self.phase_counts(phases).await?,
+            submits: calls.count("submits")?,
+            polls: calls.count("polls")?,
         })
     }
 
     /// The published partitions, one line a tenant and dataset.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn partition_status(&self) -> Result<Vec<PartitionStatus>, Error> {
         sqlx::query(
-            "SELECT tenant, dataset, COUNT(*), SUM(CASE WHEN state = 'partial' THEN 1 ELSE 0 END), SUM(rows_out), SUM(size_bytes), MIN(dt), MAX(dt) \
-             FROM partition WHERE revision > 0 GROUP BY tenant, dataset ORDER BY tenant, dataset",
+            "SELECT tenant, dataset, COUNT(*) AS partitions, \
+             SUM(CASE WHEN state = 'partial' THEN 1 ELSE 0 END) AS partial, \
+             SUM(rows_out) AS rows_out, SUM(size_bytes) AS size_bytes, \
+             MIN(dt) AS first_dt, MAX(dt) AS last_dt \
+             FROM partition WHERE revision > 0 \
+             GROUP BY tenant, dataset ORDER BY tenant, dataset",
         )
         .fetch_all(&self.read)
         .await
         .map_err(sql("count partitions"))?
         .iter()
+        .map(StoredRow::partition)
         .map(|row| {
-            let count = |index: usize| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
             Ok(PartitionStatus {
-                tenant: row.get(0),
-                dataset: dataset(&row.get::<String, _>(1))?,
-                partitions: count(2),
-                partial: count(3),
-                rows: count(4),
-                size_bytes: count(5),
-                first_dt: row.get(6),
-                last_dt: row.get(7),
+                tenant: row.get("tenant")?,
+                dataset: row.dataset()?,
+                partitions: row.count("partitions")?,
+                partial: row.count("partial")?,
+                rows: row.count("rows_out")?,
+                size_bytes: row.count("size_bytes")?,
+                first_dt: row.get("first_dt")?,
+                last_dt: row.get("last_dt")?,
             })
         })
         .collect()
     }
 
-    /// Tasks that are quarantined, failed, or waiting after an error; the newest windows first.
+    /// Tasks that are quarantined, failed, or waiting after a failure; the newest windows first.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn attention(&self, limit: u32) -> Result<Vec<Attention>, Error> {
         sqlx::query(
-            "SELECT key, tenant, dataset, window_start, phase, attempts, COALESCE(error_kind, ''), COALESCE(error, '') FROM task \
-             WHERE phase IN ('quarantined', 'failed') OR (phase = 'open' AND error IS NOT NULL) \
+            "SELECT key, tenant, dataset, window_start, phase, attempts, error_kind, error \
+             FROM task WHERE phase IN ('quarantined', 'failed') \
+             OR (phase = 'open' AND error IS NOT NULL) \
              ORDER BY window_start DESC, key LIMIT $1",
         )
         .bind(i64::from(limit))
@@ -155,25 +169,25 @@ impl Ledger {
         .await
         .map_err(sql("list tasks that need attention"))?
         .iter()
+        .map(StoredRow::task)
         .map(|row| {
             Ok(Attention {
-                key: row.get(0),
-                tenant: row.get(1),
-                dataset: dataset(&row.get::<String, _>(2))?,
-                window_start: instant(row.get(3))?,
-                phase: row.get(4),
-                attempts: u64::try_from(row.get::<i64, _>(5)).unwrap_or(0),
-                error_kind: row.get(6),
-                error: row.get(7),
+                key: row.get("key")?,
+                tenant: row.get("tenant")?,
+                dataset: row.dataset()?,
+                window_start: row.instant("window_start")?,
+                phase: row.word("phase", Phase::from_stored)?,
+                attempts: row.count("attempts")?,
+                failure: failure(&row)?.unwrap_or_else(|| Failure::new(Cause::Other, "")),
             })
         })
         .collect()
     }
 
-    /// The newest runs.
+    /// The newest runs, `limit` of them at most.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>, Error> {
         sqlx::query(
             "SELECT id, verb, ended_at, exit_code, summary FROM run ORDER BY id DESC LIMIT $1",
@@ -183,13 +197,14 @@ impl Ledger {
         .await
         .map_err(sql("list runs"))?
         .iter()
+        .map(StoredRow::run)
         .map(|row| {
             Ok(RunRecord {
-                started_at: instant(row.get(0))?,
-                verb: row.get(1),
-                ended_at: row.get::<Option<i64>, _>(2).map(instant).transpose()?,
-                exit_code: row.get(3),
-                summary: row.get(4),
+                started_at: row.instant("id")?,
+                verb: row.get("verb")?,
+                ended_at: row.optional_instant("ended_at")?,
+                exit_code: row.get("exit_code")?,
+                summary: row.get("summary")?,
             })
         })
         .collect()
@@ -233,18 +248,21 @@ impl Ledger {
         commit(transaction).await
     }
 
-    /// The newest instant anywhere in the ledger: nothing was done after it.
+    /// The newest instant anywhere in the ledger: nothing was done after it. `None` if nothing was
+    /// done at all.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses, or a stored value cannot be read.
     pub async fn last_active(&self) -> Result<Option<Timestamp>, Error> {
         let row = sqlx::query(
-            "SELECT MAX(at) FROM (SELECT MAX(updated_at) AS at FROM task UNION ALL SELECT MAX(COALESCE(ended_at, id)) AS at FROM run \
-             UNION ALL SELECT MAX(COALESCE(checked_at, published_at)) AS at FROM partition) AS newest",
+            "SELECT MAX(at) AS last_entry FROM (SELECT MAX(updated_at) AS at FROM task \
+             UNION ALL SELECT MAX(COALESCE(ended_at, id)) AS at FROM run \
+             UNION ALL SELECT MAX(COALESCE(checked_at, published_at)) AS at FROM partition) \
+             AS newest",
         )
         .fetch_one(&self.read)
         .await
         .map_err(sql("find its last entry"))?;
-        row.get::<Option<i64>, _>(0).map(instant).transpose()
+        StoredRow::task(&row).optional_instant("last_entry")
     }
 }

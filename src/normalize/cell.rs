@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::contract::{EnumValue, fold};
+use crate::findings::Fault;
 use crate::table::Cell;
 
 /// Largest integer that a spreadsheet's number holds exactly: 2^53.
@@ -24,54 +24,6 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) const KBPS: &[(&str, i32)] = &[("kbps", 0), ("mbps", 3), ("gbps", 6), ("bps", -3)];
 pub(super) const MILLISECONDS: &[(&str, i32)] = &[("ms", 0), ("s", 3)];
 pub(super) const PERCENT: &[(&str, i32)] = &[("%", 0), ("％", 0)];
-
-/// Why a cell or its row does not fit the contract. Never holds the cell's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// The text is not a known form of a date-time.
-    #[error("is no date-time")]
-    NotATime,
-    /// A number without a date format, which could mean anything.
-    #[error("is a plain number where a date-time is due")]
-    PlainNumberAsTime,
-    /// A date, offset or duration that does not exist or that no meeting has.
-    #[error("is out of range")]
-    OutOfRange,
-    /// The text is not `HH:MM:SS`.
-    #[error("is no duration like 01:02:03")]
-    NotADuration,
-    /// Not a whole number.
-    #[error("is no whole number")]
-    NotAnInteger,
-    /// A count below zero.
-    #[error("is below zero")]
-    Negative,
-    /// The cell means neither yes nor no.
-    #[error("is neither yes nor no")]
-    NotABool,
-    /// The text is not a number with a unit.
-    #[error("is no measurement")]
-    NotAMeasurement,
-    /// A number without its unit.
-    #[error("is a number without its unit")]
-    NoUnit,
-    /// A number that cannot be an id, or has lost digits.
-    #[error("is a number that cannot be an exact id")]
-    InexactId,
-    /// A boolean, date or duration cell, which is never an id.
-    #[error("is no id")]
-    NotAnId,
-    /// NaN or infinite.
-    #[error("is not finite")]
-    NotFinite,
-    /// The cell holds a formula's error such as `#N/A`.
-    #[error("holds a formula's error")]
-    FormulaError,
-    /// The row has no value in a column of its key.
-    #[error("is empty, and no row can be without it")]
-    MissingKey,
-}
 
 type CellResult<T> = Result<Option<T>, Fault>;
 
@@ -132,15 +84,6 @@ pub fn id<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
 /// An instant: `2022.07.21 11:01:40 (GMT+08:00)`, the same with `-` or `/`, ISO 8601, or a date
 /// cell. A text without an offset is a civil time in `zone`. A time that a daylight-saving change
 /// skips is moved forward by the gap. Of a time that it repeats, the earlier one is taken.
-///
-/// ```
-/// use jiff::tz::TimeZone;
-/// use meetlake::{normalize::cell, table::Cell};
-///
-/// let text = Cell::Text("2022.07.21 11:01:40 (GMT+08:00)".into());
-/// let time = cell::time(&text, &TimeZone::UTC).unwrap().unwrap();
-/// assert_eq!(time.to_string(), "2022-07-21T03:01:40Z");
-/// ```
 ///
 /// # Errors
 /// Anything else, dates that do not exist (Excel's 1900-02-29 too), a date without a time, and

@@ -266,7 +266,7 @@ mod tests {
 
     fn agrees<T: PartialEq + std::fmt::Debug>(
         quick: Option<T>,
-        general: Result<Option<T>, cell::Fault>,
+        general: Result<Option<T>, crate::findings::Fault>,
         text: &str,
     ) {
         if let Some(value) = quick {

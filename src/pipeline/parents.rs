@@ -1,14 +1,18 @@
-//! What children need of a parent's rows, read from the normalised batch before anything else happens to it.
+//! What is kept of a normalized batch beside its rows, read before any policy: what children need
+//! of their parents, and what a daily report says of single days.
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::contract::{fold, lineage};
 use crate::dataset::Dataset;
-use crate::ledger::Parent;
+use crate::record::{Parent, ReportedDay};
+use crate::window::bucket_date;
 
-/// Headers under which a participant sheet may name a room's id; the documented sheet does not, its JSON sibling does.
+/// Headers under which a participant sheet may name a room's id; the documented sheet does not, its
+/// JSON sibling does.
 const ROOM_ID_HEADERS: [&str; 4] = ["会议室id", "meetingroomid", "roomid", "meeting_room_id"];
 /// How every room id begins.
 const ROOM_ID_PREFIX: &str = "omm_";
@@ -16,7 +20,7 @@ const ROOM_ID_PREFIX: &str = "omm_";
 /// The parent rows of a batch; empty for datasets that nothing fans out from.
 #[must_use]
 pub(super) fn of_batch(dataset: Dataset, batch: &RecordBatch) -> Vec<Parent> {
-    let columns = Columns { batch };
+    let columns = BatchColumns { batch };
     (0..batch.num_rows())
         .filter_map(|row| match dataset {
             Dataset::MeetingList => meeting(&columns, row),
@@ -26,12 +30,30 @@ pub(super) fn of_batch(dataset: Dataset, batch: &RecordBatch) -> Vec<Parent> {
         .collect()
 }
 
+/// The meetings that a daily report counted, by day; empty for any other dataset. `zone` is the
+/// tenant's.
+#[must_use]
+pub(super) fn reported_days(zone: &TimeZone, batch: &RecordBatch) -> Vec<ReportedDay> {
+    let columns = BatchColumns { batch };
+    (0..batch.num_rows())
+        .filter_map(|row| {
+            let second = columns.integer("date_unix", row)?;
+            let meetings = columns.integer("meeting_count", row)?;
+            Some(ReportedDay {
+                date: bucket_date(zone, second)?,
+                start: Timestamp::from_second(second).ok()?,
+                meetings: u64::try_from(meetings).unwrap_or(0),
+            })
+        })
+        .collect()
+}
+
 /// A row's place among the rows of its workbook, whose sheets each count theirs from 1.
 fn position(row: usize) -> Option<i64> {
     i64::try_from(row).ok()
 }
 
-fn meeting(columns: &Columns<'_>, row: usize) -> Option<Parent> {
+fn meeting(columns: &BatchColumns<'_>, row: usize) -> Option<Parent> {
     Some(Parent {
         source_row: position(row)?,
         meeting_no: columns.text("meeting_no", row)?,
@@ -45,7 +67,7 @@ fn meeting(columns: &Columns<'_>, row: usize) -> Option<Parent> {
     })
 }
 
-fn participant(columns: &Columns<'_>, row: usize) -> Option<Parent> {
+fn participant(columns: &BatchColumns<'_>, row: usize) -> Option<Parent> {
     Some(Parent {
         source_row: position(row)?,
         meeting_no: columns.text("meeting_no", row)?,
@@ -62,11 +84,11 @@ fn participant(columns: &Columns<'_>, row: usize) -> Option<Parent> {
 }
 
 /// Cells of a batch by column name and row.
-struct Columns<'b> {
+struct BatchColumns<'b> {
     batch: &'b RecordBatch,
 }
 
-impl Columns<'_> {
+impl BatchColumns<'_> {
     fn text(&self, name: &str, row: usize) -> Option<String> {
         let column = self.batch.column_by_name(name)?.as_string_opt::<i32>()?;
         column.is_valid(row).then(|| column.value(row).to_owned())

@@ -1,17 +1,18 @@
-//! One partition made again from the archived originals of its newest manifest: after a contract or a decoder was mended, or an object was lost.
-//! Feishu is not asked for anything.
+//! One partition made again from the archived originals of its newest manifest: after a contract or
+//! a decoder was mended, or an object was lost. Feishu is not asked for anything.
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::inputs::rank;
-use super::partition::{commit, object_of, put_object, sum_of};
-use super::{Tenant, reread};
+use super::commit::{commit, object_of, put_object};
+use super::partition::ranks;
+use super::{Reread, Tenant, reread};
+use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
-use crate::normalize::Findings;
-use crate::publish::manifest::{self, Found, Input, Outcome, Revision};
-use crate::publish::{self, PartitionPlan, SpooledTask, Staged, location};
+use crate::publish::manifest::{self, Found, Revision};
+use crate::publish::{self, PartitionPlan, Staged, location};
+use crate::record::{Input, InputOutcome, SpooledTask};
 use crate::task::TaskKey;
 
 /// What became of a partition that was made again.
@@ -38,7 +39,8 @@ pub enum Replayed {
 /// Makes the partition of a newest manifest again, and publishes it if it is not what is there.
 ///
 /// # Errors
-/// When the lake, the disk or the ledger refuses. What cannot be read of the originals is in [`Replayed::Left`].
+/// When the lake, the disk or the ledger refuses. What cannot be read of the originals is in
+/// [`Replayed::Left`].
 pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> Result<Replayed> {
     let manifest = &found.manifest;
     let mut inputs = match manifest::inputs(&tenant.lake, manifest).await {
@@ -50,25 +52,26 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
     if let Some(reason) = is_ahead(tenant, found, &mut inputs).await? {
         return Ok(left(reason));
     }
-    let mut again = Again::default();
-    let with_workbook = inputs
-        .iter()
-        .filter(|input| matches!(input.outcome, Outcome::Published | Outcome::Empty));
+    let mut originals = OriginalRows::default();
+    let with_workbook = inputs.iter().filter(|input| input.is_answered());
     let read = reread(tenant, job, with_workbook, |input, read| {
-        again.take(tenant, manifest, input, read)
+        originals.take(tenant, manifest, input, read)
     });
     let result = match read.await {
-        Ok(()) if again.unread.is_empty() => publish_again(tenant, found, inputs, &again).await,
-        Ok(()) => Ok(left(again.unread.join("; "))),
+        Ok(()) if originals.unread.is_empty() => {
+            publish_again(tenant, found, inputs, &originals).await
+        }
+        Ok(()) => Ok(left(originals.unread.join("; "))),
         Err(error) => Err(error),
     };
-    for task in &again.spooled {
+    for task in &originals.spooled {
         tenant.spool.remove(&task.key, task.generation)?;
     }
     result
 }
 
-/// Why a partition cannot be made again now: the ledger has something newer or other than the lake. Adds what only the ledger lists.
+/// Why a partition cannot be made again now: the ledger has something newer or other than the lake.
+/// Adds what only the ledger lists.
 async fn is_ahead(
     tenant: &Tenant,
     found: &Found,
@@ -79,17 +82,15 @@ async fn is_ahead(
     let recorded = known.and_then(|row| row.manifest_sha256);
     if recorded.as_ref() != Some(&found.sha256) {
         return Ok(Some(
-            "the ledger knows another revision than the lake; `meetlake run` goes on with a publish that was cut off, \
-             `meetlake verify` says what differs"
+            "the ledger knows another revision than the lake; `meetlake run` goes on with a \
+             publish that was cut off, `meetlake verify` says what differs"
                 .to_owned(),
         ));
     }
     let mut keys: HashSet<TaskKey> = inputs.iter().map(|input| input.task_key.clone()).collect();
-    for (key, _, entry) in ledger.inputs(&tenant.name, id.dataset, id.dt).await? {
-        if keys.insert(key) {
-            inputs.push(
-                serde_json::from_str(&entry).context("the ledger holds an unreadable input")?,
-            );
+    for input in ledger.inputs(&tenant.name, id.dataset, id.dt).await? {
+        if keys.insert(input.task_key.clone()) {
+            inputs.push(input);
         }
     }
     let waiting = ledger.spooled(&tenant.name, Some(id.dataset)).await?;
@@ -104,7 +105,7 @@ async fn is_ahead(
 
 /// What the originals of a partition give.
 #[derive(Default)]
-struct Again {
+struct OriginalRows {
     /// Tasks whose rows are in the spool until the partition is published.
     spooled: Vec<SpooledTask>,
     /// Those with rows of the partition.
@@ -113,13 +114,13 @@ struct Again {
     unread: Vec<String>,
 }
 
-impl Again {
+impl OriginalRows {
     fn take(
         &mut self,
         tenant: &Tenant,
         manifest: &manifest::Manifest,
         input: &Input,
-        read: Result<super::Reread>,
+        read: Result<Reread>,
     ) -> Result<()> {
         let (key, generation) = (input.task_key.clone(), input.generation);
         let read = match read {
@@ -150,19 +151,16 @@ async fn publish_again(
     tenant: &Tenant,
     found: &Found,
     mut inputs: Vec<Input>,
-    again: &Again,
+    originals: &OriginalRows,
 ) -> Result<Replayed> {
     let manifest = &found.manifest;
     let plan = PartitionPlan {
         id: manifest.id(),
         destination: manifest.destination.clone(),
         previous_content_hash: Some(manifest.content_hash.clone()),
-        add: again.add.clone(),
+        add: originals.add.clone(),
         drop: HashSet::new(),
-        ranks: inputs
-            .iter()
-            .map(|input| (input.task_key.clone(), rank(input)))
-            .collect(),
+        ranks: ranks(&inputs),
         from_scratch: true,
         known_objects: Vec::new(),
     };
@@ -177,16 +175,16 @@ async fn publish_again(
         }
     }
     for input in &mut inputs {
-        if let Some(findings) = again.findings.get(&input.task_key) {
+        if let Some(findings) = originals.findings.get(&input.task_key) {
             input.rows = findings.rows_out;
             input.outcome = match findings.rows_out {
-                0 => Outcome::Empty,
-                _ => Outcome::Published,
+                0 => InputOutcome::Empty,
+                _ => InputOutcome::Published,
             };
             input.overridden_rows = staged.overridden.get(&input.task_key).copied().unwrap_or(0);
         }
     }
-    let revision = revision_of(found, inputs, again, &staged);
+    let revision = revision_of(found, inputs, originals, &staged);
     let (is_same_content, number) = (
         staged.written.content_hash == manifest.content_hash,
         revision.number,
@@ -211,9 +209,14 @@ async fn is_standing(tenant: &Tenant, manifest: &manifest::Manifest) -> Result<b
     Ok(object.is_some_and(|object| object.sha256 == manifest.object.sha256))
 }
 
-fn revision_of(found: &Found, inputs: Vec<Input>, again: &Again, staged: &Staged) -> Revision {
+fn revision_of(
+    found: &Found,
+    inputs: Vec<Input>,
+    originals: &OriginalRows,
+    staged: &Staged,
+) -> Revision {
     let (manifest, written) = (&found.manifest, &staged.written);
-    let (rejects, blank_columns, unknown_columns) = sum_of(again.findings.values());
+    let summary = FindingsSummary::of(originals.findings.values());
     Revision {
         id: manifest.id(),
         destination: manifest.destination.clone(),
@@ -224,9 +227,9 @@ fn revision_of(found: &Found, inputs: Vec<Input>, again: &Again, staged: &Staged
         content_hash: written.content_hash.clone(),
         previous_sha256: Some(found.sha256.clone()),
         inputs,
-        rejects,
-        blank_columns,
-        unknown_columns,
+        rejects: summary.rejects,
+        blank_columns: summary.blank_columns,
+        unknown_columns: summary.unknown_columns,
         coverage: manifest.coverage.clone(),
     }
 }

@@ -1,7 +1,6 @@
 //! What a plan costs: calls per endpoint, and the time they take at the quota.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -36,16 +35,9 @@ pub struct Estimate {
     pub endpoints: Vec<EndpointLoad>,
     /// All calls.
     pub calls: u64,
-    /// Time of the busiest endpoint, seconds: endpoints are limited separately and used side by side.
+    /// Time of the busiest endpoint, seconds: endpoints are limited separately and used side by
+    /// side.
     pub at_quota_s: u64,
-}
-
-impl Estimate {
-    /// Time of the busiest endpoint.
-    #[must_use]
-    pub const fn at_quota(&self) -> Duration {
-        Duration::from_secs(self.at_quota_s)
-    }
 }
 
 /// Cost of so many tasks of each dataset.
@@ -118,9 +110,6 @@ mod tests {
             .find(|load| load.endpoint == "GET exports/:task_id")
             .expect("polls");
         assert_eq!((poll.calls, poll.at_quota_s), (301, 180));
-        assert_eq!(
-            (estimate.calls, estimate.at_quota()),
-            (301 * 3 + 7, Duration::from_secs(180))
-        );
+        assert_eq!((estimate.calls, estimate.at_quota_s), (301 * 3 + 7, 180));
     }
 }

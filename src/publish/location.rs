@@ -1,41 +1,25 @@
-//! Where every object of the lake lies; the only file that forms object paths.
+//! The path of every object of the lake. Only this file forms object paths.
 //!
-//! Takes names (destination, dataset, tenant, date, revision, content hash) and gives paths below the lake's root. Tenant names are written
-//! as Hive writes partition values: whatever is not an ASCII letter, a digit or one of `-_.` becomes `%XX` of its UTF-8 bytes, so that no
-//! name can leave its folder, hide (`_`, `.` in front) or collide with another. It does not know which store the paths are used in.
+//! Takes names (destination, dataset, tenant, date, revision, content hash) and gives paths below
+//! the lake's root. Tenant names are written as Hive writes partition values: whatever is not an
+//! ASCII letter, a digit or one of `-_.` becomes `%XX` of its UTF-8 bytes. So no name can leave its
+//! folder, hide (`_` or `.` in front) or collide with another. This module does not know which
+//! store the paths are used in.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use object_store::path::Path;
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
+use crate::record::PartitionId;
 
-/// Hive's name for a null partition value; a tenant of that name would be read back as null.
+/// Hive's name for a null partition value. A tenant with that name would be read back as null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Name of a partition's one object.
 const OBJECT: &str = "part-0.parquet";
 /// The longest folder name that every file system takes, bytes.
 const MAX_SEGMENT_BYTES: usize = 255;
-
-/// One (dataset, tenant, dt) of the lake.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PartitionId {
-    /// Whose columns.
-    pub dataset: Dataset,
-    /// Whose data, as the configuration names it.
-    pub tenant: String,
-    /// The civil date of the events.
-    pub dt: Date,
-}
-
-impl std::fmt::Display for PartitionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.dataset, self.tenant, self.dt)
-    }
-}
 
 /// A name that cannot become part of an object path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +30,8 @@ pub struct Error {
     why: &'static str,
 }
 
-/// The one object of a partition: `<destination>/<dataset>/tenant=<t>/dt=<d>/part-0.parquet`; `destination` may be empty.
+/// The one object of a partition: `<destination>/<dataset>/tenant=<t>/dt=<d>/part-0.parquet`;
+/// `destination` may be empty.
 ///
 /// # Errors
 /// If the destination or the tenant's name cannot be part of a path.
@@ -103,7 +88,8 @@ pub fn coverage(id: &PartitionId, revision: u32) -> Result<Path, Error> {
     ))
 }
 
-/// A chunk of a manifest's input list, named by its content: `inputs/<sha256>.json` beside the manifests.
+/// A chunk of a manifest's input list, named by its content: `inputs/<sha256>.json` beside the
+/// manifests.
 ///
 /// # Errors
 /// If the tenant's name cannot be part of a path.
@@ -125,7 +111,8 @@ pub fn pack(tenant: &str, sha256: &str) -> Result<Path, Error> {
     ))
 }
 
-/// A quarantined original, or with extension `json` the reason: `_quarantine/<dataset>/tenant=<t>/<sha256>.<extension>`.
+/// A quarantined original, or the reason if the extension is `json`:
+/// `_quarantine/<dataset>/tenant=<t>/<sha256>.<extension>`.
 ///
 /// # Errors
 /// If the tenant's name cannot be part of a path.
@@ -141,7 +128,7 @@ pub fn quarantine(
     ))
 }
 
-/// What an object of the lake is, by its path.
+/// What an object of the lake is, read from its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The object of a partition, below a destination, or another file in its folder.
@@ -170,7 +157,7 @@ pub enum Place {
         /// `json` is the record, anything else the workbook.
         extension: String,
     },
-    /// What `doctor` writes to try the store.
+    /// An object that `doctor` writes to test the store.
     Probe,
     /// Not ours.
     Other,
@@ -246,26 +233,10 @@ fn tenant_of(folder: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A throw-away object for `doctor`; `at` keeps it apart from that of another probe.
+/// A throw-away object for `doctor`. `at` keeps it apart from the object of another probe.
 #[must_use]
 pub fn probe(at: Timestamp) -> Path {
     path("_doctor", &format!("probe-{}", at.as_nanosecond()))
-}
-
-/// Whether `name` can be a tenant's folder; for validating configuration before anything is sent.
-///
-/// # Errors
-/// If it cannot, with the reason.
-pub fn check_tenant(name: &str) -> Result<(), Error> {
-    tenant_folder(name).map(drop)
-}
-
-/// Whether `destination` can be the folder that holds a job's datasets; for validating job files.
-///
-/// # Errors
-/// If it cannot, with the reason.
-pub fn check_destination(destination: &str) -> Result<(), Error> {
-    destination_folders(destination).map(drop)
 }
 
 fn partition(id: &PartitionId) -> Result<String, Error> {
@@ -414,11 +385,11 @@ mod tests {
         for tenant in ["", "..", ".", "a\nb", "a\0", HIVE_NULL] {
             assert!(object("", &id(tenant)).is_err(), "{tenant:?}");
         }
-        assert!(check_tenant(&"x".repeat(300)).is_err());
+        assert!(tenant_folder(&"x".repeat(300)).is_err());
         for destination in ["../x", "a/../b", "_raw", ".git", "tenant=x", "a b", "a\n"] {
-            assert!(check_destination(destination).is_err(), "{destination:?}");
+            assert!(destination_folders(destination).is_err(), "{destination:?}");
         }
-        assert!(check_destination("/a//b/").is_ok());
+        assert!(destination_folders("/a//b/").is_ok());
     }
 
     #[test]

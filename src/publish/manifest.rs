@@ -1,7 +1,9 @@
-//! The record of one published revision of a partition: what is in it, where it came from, what is missing, and which record it follows.
+//! The record of one published revision of a partition: what is in it, where it came from, what is
+//! missing, and which record it follows.
 //!
-//! Records are numbered, created only if absent, and each holds the SHA-256 of the one before, so that a list of them is a history nobody
-//! rewrites. Long lists of inputs lie beside the record in content-named chunks. What is here is enough to rebuild the ledger.
+//! Records are numbered, created only if absent, and each holds the SHA-256 of the one before, so
+//! that a list of them is a history nobody rewrites. Long lists of inputs lie beside the record in
+//! content-named chunks. What is here is enough to rebuild the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::location::{self, PartitionId, Place};
+use super::location::{self, Place};
 use crate::contract;
 use crate::dataset::Dataset;
 use crate::job::{FanOut, FanOutOrder};
+use crate::record::{Coverage, Input, InputOutcome, PartitionId, Reason, reason_format_1};
 use crate::store::{Lake, Version};
-use crate::task::{ExportId, Lineage, Request, TaskKey, hex};
-use crate::window::Window;
+use crate::task::hex;
 
 /// Version of the record's layout.
 const FORMAT: u32 = 1;
@@ -43,9 +45,10 @@ pub struct Manifest {
     /// Counts from 1.
     pub revision: u32,
     /// Whether everything that was planned is in.
-    pub state: State,
-    /// Why the partition is partial; empty if it is complete.
-    pub reasons: Vec<String>,
+    pub state: Completeness,
+    /// Why the partition is partial; empty if it is complete. Sentences in format 1.
+    #[serde(with = "reason_format_1")]
+    pub reasons: Vec<Reason>,
     /// Rows of the object.
     pub rows: u64,
     /// The partition's object.
@@ -57,13 +60,13 @@ pub struct Manifest {
     /// SHA-256 of the record of the revision before; `None` for the first.
     pub previous_sha256: Option<String>,
     /// Counts over the inputs.
-    pub summary: Summary,
+    pub summary: InputSummary,
     /// Chunks of the input list, in order.
     pub inputs: Vec<Chunk>,
     /// SHA-256 of the packs that hold the inputs' originals, sorted.
     pub packs: Vec<String>,
     /// What a fan-out left out; `None` for a dataset without parents.
-    pub coverage: Option<Coverage>,
+    pub coverage: Option<CoverageRecord>,
     /// When this record was made.
     pub created_at: Timestamp,
 }
@@ -71,7 +74,7 @@ pub struct Manifest {
 /// Whether everything that was planned is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum Completeness {
     /// Every planned task brought its answer, and the answers are plausible.
     Complete,
     /// Something is missing or implausible; the reasons say what.
@@ -96,7 +99,7 @@ pub struct Object {
 /// Counts over the inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Summary {
+pub struct InputSummary {
     /// Planned tasks.
     pub tasks: u64,
     /// Rows that the tasks brought to this partition.
@@ -129,86 +132,10 @@ pub struct Chunk {
     pub inputs: u64,
 }
 
-/// One task of a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// The task.
-    pub task_key: TaskKey,
-    /// Which of its generations.
-    pub generation: u32,
-    /// What was asked for.
-    pub request: Request,
-    /// What the rows got from the task.
-    pub lineage: Lineage,
-    /// First instant of the task's window.
-    pub window_start: Timestamp,
-    /// First instant after it.
-    pub window_end: Timestamp,
-    /// The job's window that the task was planned for, where it is a longer one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job_window: Option<(Timestamp, Timestamp)>,
-    /// Feishu's id of the export task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub export_id: Option<ExportId>,
-    /// When the export was submitted; decides which task wins a natural key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub submitted_at: Option<Timestamp>,
-    /// When the bytes were received.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extracted_at: Option<Timestamp>,
-    /// SHA-256 of the original.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_sha256: Option<String>,
-    /// SHA-256 of the pack that holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pack: Option<String>,
-    /// Rows that the task brought to this partition.
-    pub rows: u64,
-    /// Rows among them that a later task's rows replaced. When that task comes again or is withdrawn, this one must be merged again too.
-    #[serde(default)]
-    pub overridden_rows: u64,
-    /// How the task ended.
-    pub outcome: Outcome,
-}
-
-impl Input {
-    /// The range of data that the task stands for.
-    #[must_use]
-    pub fn window(&self) -> Option<Window> {
-        Window::new(self.window_start, self.window_end)
-    }
-
-    /// The job's window that the task was planned for.
-    #[must_use]
-    pub fn planned_for(&self) -> Option<Window> {
-        match self.job_window {
-            Some((start, end)) => Window::new(start, end),
-            None => self.window(),
-        }
-    }
-}
-
-/// How a task ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Its rows are in.
-    Published,
-    /// A workbook with a header and no rows.
-    Empty,
-    /// A workbook that broke its contract.
-    Quarantined,
-    /// No workbook, for good.
-    Failed,
-    /// No answer yet.
-    Missing,
-}
-
-/// What a fan-out over parent rows asked for and what it left out.
+/// What a fan-out over parent rows asked for and what it left out, as format 1 spells it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Coverage {
+pub struct CoverageRecord {
     /// Parent rows of the day.
     pub parents: u64,
     /// Parents for which a task was planned.
@@ -217,6 +144,25 @@ pub struct Coverage {
     pub left_out: LeftOut,
     /// The bounds in force.
     pub bounds: Bounds,
+}
+
+impl CoverageRecord {
+    /// The record of these counts, with the bounds in force.
+    #[must_use]
+    pub fn new(counts: &Coverage, fan_out: &FanOut) -> Self {
+        Self {
+            parents: counts.parents,
+            planned: counts.planned,
+            left_out: LeftOut {
+                not_ended: counts.not_ended,
+                min_participants: counts.below_min_participants,
+                sampled: counts.not_sampled,
+                max_tasks: counts.over_max_tasks,
+                no_id: counts.no_id,
+            },
+            bounds: fan_out.into(),
+        }
+    }
 }
 
 /// Parents without a task, by reason.
@@ -274,7 +220,7 @@ pub struct Revision {
     /// Counts from 1.
     pub number: u32,
     /// Why the partition is partial; empty makes it complete.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
     /// Rows of the object.
     pub rows: u64,
     /// The partition's object.
@@ -292,7 +238,7 @@ pub struct Revision {
     /// Headers that no contract knows.
     pub unknown_columns: BTreeSet<String>,
     /// What a fan-out left out.
-    pub coverage: Option<Coverage>,
+    pub coverage: Option<CoverageRecord>,
 }
 
 /// A record as it was found.
@@ -306,20 +252,22 @@ pub struct Found {
 
 /// The coverage record beside a manifest.
 #[derive(Serialize)]
-struct CoverageRecord<'a> {
+struct CoverageFile<'a> {
     dataset: Dataset,
     tenant: &'a str,
     dt: Date,
     revision: u32,
     #[serde(flatten)]
-    coverage: &'a Coverage,
+    coverage: &'a CoverageRecord,
 }
 
-/// Puts a revision's record into the lake: input chunks, then coverage, then the manifest, which alone makes the others count. Run twice,
-/// or again after a crash at any point, it finds or completes its own record.
+/// Puts a revision's record into the lake: input chunks, then coverage, then the manifest, which
+/// alone makes the others count. Run twice, or again after a crash at any point, it finds or
+/// completes its own record.
 ///
 /// # Errors
-/// [`crate::store::Kind::Conflict`] if the number is taken by another revision; otherwise if the lake cannot be written.
+/// [`crate::store::StoreErrorKind::Conflict`] if the number is taken by another revision; otherwise
+/// if the lake cannot be written.
 pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<Found, Error> {
     revision.inputs.sort_by(|a, b| a.task_key.cmp(&b.task_key));
     let path = location::manifest(&revision.id, revision.number)?;
@@ -331,7 +279,8 @@ pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<
         {
             return Ok(found);
         }
-        // The number is taken, which the store says below; the coverage beside it is not ours to touch.
+        // The number is taken, which the store says below; the coverage beside it is not ours to
+        // touch.
         Some(_) => {}
         None => put_coverage(lake, &revision).await?,
     }
@@ -343,7 +292,8 @@ pub async fn put(lake: &Lake, mut revision: Revision, now: Timestamp) -> Result<
     Ok(Found { manifest, sha256 })
 }
 
-/// The records of a partition that follow revision `number`, read by their keys one after the other, because a list may lack the newest.
+/// The records of a partition that follow revision `number`, read by their keys one after the
+/// other, because a list may lack the newest.
 ///
 /// # Errors
 /// If the lake cannot be read or a record is damaged.
@@ -443,7 +393,7 @@ async fn put_coverage(lake: &Lake, revision: &Revision) -> Result<(), Error> {
     let Some(coverage) = &revision.coverage else {
         return Ok(());
     };
-    let record = CoverageRecord {
+    let record = CoverageFile {
         dataset: revision.id.dataset,
         tenant: &revision.id.tenant,
         dt: revision.id.dt,
@@ -451,7 +401,8 @@ async fn put_coverage(lake: &Lake, revision: &Revision) -> Result<(), Error> {
         coverage,
     };
     let path = location::coverage(&revision.id, revision.number)?;
-    // An attempt that died before its manifest may have left another count; without a manifest it never counted.
+    // An attempt that died before its manifest may have left another count; without a manifest it
+    // never counted.
     lake.put_overwrite(&path, to_json(&record).into()).await?;
     Ok(())
 }
@@ -471,9 +422,9 @@ fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
         destination: revision.destination.clone(),
         revision: revision.number,
         state: if is_complete {
-            State::Complete
+            Completeness::Complete
         } else {
-            State::Partial
+            Completeness::Partial
         },
         reasons: revision.reasons.clone(),
         rows: revision.rows,
@@ -489,7 +440,7 @@ fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
     }
 }
 
-fn summary(revision: &Revision) -> Summary {
+fn summary(revision: &Revision) -> InputSummary {
     let inputs = &revision.inputs;
     let ended = |outcome| {
         inputs
@@ -497,26 +448,28 @@ fn summary(revision: &Revision) -> Summary {
             .filter(|input| input.outcome == outcome)
             .count() as u64
     };
-    Summary {
+    InputSummary {
         tasks: inputs.len() as u64,
         rows: inputs.iter().map(|input| input.rows).sum(),
         overridden_rows: inputs.iter().map(|input| input.overridden_rows).sum(),
-        empty: ended(Outcome::Empty),
-        quarantined: ended(Outcome::Quarantined),
-        failed: ended(Outcome::Failed),
-        missing: ended(Outcome::Missing),
+        empty: ended(InputOutcome::Empty),
+        quarantined: ended(InputOutcome::Quarantined),
+        failed: ended(InputOutcome::Failed),
+        missing: ended(InputOutcome::Missing),
         rejects: revision.rejects.clone(),
         blank_columns: revision.blank_columns.clone(),
         unknown_columns: revision.unknown_columns.clone(),
     }
 }
 
-/// Whether two records say the same; when they were made, and the tag that a repeated PUT got, may differ.
+/// Whether two records say the same in the lake; when they were made, and the tag that a repeated PUT
+/// got, may differ.
 fn is_same(one: &Manifest, other: &Manifest) -> bool {
     let mut one = one.clone();
     one.created_at = other.created_at;
     one.object.version = other.object.version.clone();
-    one == *other
+    // As they lie in the lake: format 1 holds less of a reason than memory does.
+    to_json(&one) == to_json(other)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
@@ -535,7 +488,9 @@ fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Kind;
+    use crate::record::ReasonKind;
+    use crate::store::StoreErrorKind;
+    use crate::task::{ExportId, Lineage, Request, TaskKey};
     use jiff::civil::date;
 
     fn lake(name: &str) -> Lake {
@@ -567,9 +522,9 @@ mod tests {
             rows: 2,
             overridden_rows: 0,
             outcome: if n == 0 {
-                Outcome::Empty
+                InputOutcome::Empty
             } else {
-                Outcome::Published
+                InputOutcome::Published
             },
         }
     }
@@ -597,7 +552,7 @@ mod tests {
             rejects: BTreeMap::new(),
             blank_columns: BTreeSet::new(),
             unknown_columns: BTreeSet::new(),
-            coverage: Some(Coverage::default()),
+            coverage: Some(CoverageRecord::default()),
         }
     }
 
@@ -634,9 +589,24 @@ mod tests {
         let first = put(&lake, revision(1, 1), now(10)).await.expect("put");
         let again = put(&lake, revision(1, 1), now(99)).await.expect("again");
         assert_eq!(again, first);
+        // Format 1 holds the sentence of a reason, which is less than memory does.
+        let partial = || {
+            let detail = "the daily report counted 10 meetings, the list has 7".to_owned();
+            let mut partial = revision(2, 1);
+            partial.reasons = vec![
+                Reason::new(ReasonKind::NotPlanned, 2),
+                Reason::with_detail(ReasonKind::FewerMeetings, 3, detail),
+            ];
+            partial
+        };
+        let first = put(&lake, partial(), now(10)).await.expect("put");
+        let again = put(&lake, partial(), now(99))
+            .await
+            .expect("its own record");
+        assert_eq!(again.sha256, first.sha256);
         let mut other = revision(1, 1);
         other.content_hash = "11".into();
         let refused = put(&lake, other, now(10)).await.expect_err("taken");
-        assert!(matches!(refused, Error::Store(error) if error.kind() == Kind::Conflict));
+        assert!(matches!(refused, Error::Store(error) if error.kind() == StoreErrorKind::Conflict));
     }
 }

@@ -1,12 +1,14 @@
-//! Merges a partition's current rows with newly spooled batches, in the order of the file, in bounded memory.
+//! Merges a partition's current rows with newly spooled batches, in the order of the file, in
+//! bounded memory.
 //!
 //! ```text
 //! current object, less replaced and withdrawn tasks ─┐
-//! spooled batches ─► sorted runs of bounded size ────┼─► k-way merge ─► one task wins each natural key ─► batches
+//! spooled batches ─► sorted runs of bounded size ────┼─► k-way merge ─► one task a key ─► batches
 //!                    (all but the last on disk) ─────┘
 //! ```
-//! Rows are ordered by natural key (nulls first), then `_task_key`, then `_source_row`. Where different tasks bring the same natural key, the
-//! rows of the task submitted last survive; rows of one task are never merged with one another. It does not know what a tenant or a store is.
+//! Rows are ordered by natural key (nulls first), then `_task_key`, then `_source_row`. Where
+//! different tasks bring the same natural key, the rows of the task submitted last survive; rows of
+//! one task are never merged with one another. It does not know what a tenant or a store is.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -28,16 +30,18 @@ use arrow::row::{OwnedRow, RowConverter, Rows, SortField};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Error;
+use super::order::RowAddress;
 use crate::contract::{Contract, lineage};
 use crate::spool::{Spool, SpooledRows};
 use crate::task::TaskKey;
 
-/// Memory that spooled batches may hold before they are sorted and put on disk, bytes; sorting needs about twice as much again.
+/// Memory that spooled batches may take before they are sorted and put on disk, bytes. Sorting
+/// needs about twice as much again.
 const RUN_BYTES: usize = 16 * 1024 * 1024;
 /// Rows read, merged and handed on at once.
 const BATCH_ROWS: usize = 8_192;
 
-/// Rows of a run on disk that are in memory at once; a busy day has dozens of runs.
+/// Rows of each run on disk that are in memory at once. A busy day has dozens of runs.
 const SPILL_ROWS: usize = 1_024;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Error>>>;
@@ -51,13 +55,14 @@ pub struct Inputs<'a> {
     pub base: Option<&'a Path>,
     /// Tasks whose rows in the current object are replaced or withdrawn.
     pub replaced: &'a HashSet<TaskKey>,
-    /// When each task's workbook was submitted; later wins. A task that is missing here loses against all others.
+    /// When each task's workbook was submitted; the later one wins. A task that is missing here
+    /// loses against all others.
     pub ranks: &'a HashMap<TaskKey, i64>,
-    /// Where runs that do not fit into memory go.
+    /// Takes the runs that do not fit into memory.
     pub spool: &'a Spool,
 }
 
-/// Rows that another task's rows with the same natural key pushed out, by losing task.
+/// How many rows each losing task lost to another task's rows with the same natural key.
 pub type Overridden = BTreeMap<TaskKey, u64>;
 
 /// Merges the current object with `spooled` batches and hands the result to `emit`, in order.
@@ -83,7 +88,7 @@ fn merge_with(
     if let Some(base) = inputs.base {
         sources.push(base_rows(base, inputs)?);
     }
-    let mut merge = Merge::new(order, sources, inputs.ranks)?;
+    let mut merge = PartitionMerge::new(order, sources, inputs.ranks)?;
     while let Some(cursor) = merge.smallest() {
         merge.take(cursor)?;
         if merge.settled.len() >= BATCH_ROWS {
@@ -102,7 +107,7 @@ struct RowOrder {
     schema: SchemaRef,
     key: RowConverter,
     key_columns: Vec<usize>,
-    /// Task key and source row, which order rows of equal natural key.
+    /// Task key and source row, which order rows with the same natural key.
     tie: RowConverter,
     tie_columns: [usize; 2],
 }
@@ -191,7 +196,7 @@ fn spilled(run: &RecordBatch, spool: &Spool) -> Result<Batches, Error> {
     let file = File::open(temp.path()).map_err(Error::local("open", temp.path()))?;
     let reader = StreamReader::try_new(BufReader::new(file), None)?;
     Ok(Box::new(reader.map(move |batch| {
-        // The file lives as long as its reader.
+        // Keeps the file for as long as its reader lives.
         let _ = &temp;
         Ok(batch?)
     })))
@@ -217,7 +222,7 @@ fn base_rows(base: &Path, inputs: &Inputs<'_>) -> Result<Batches, Error> {
     })))
 }
 
-/// The batch with the contract's columns; one that an earlier contract did not have is null.
+/// The batch with the contract's columns. A column that an earlier contract did not have is null.
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
     for field in batch.schema().fields() {
         if schema.field_with_name(field.name()).is_err() {
@@ -238,11 +243,8 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error
     })
 }
 
-/// Where a row is: index of its batch in [`Merge::slots`], and its row there.
-type Place = (usize, usize);
-
 /// One sorted source and its current row.
-struct Cursor {
+struct SourceCursor {
     batches: Batches,
     slot: usize,
     keys: Rows,
@@ -250,33 +252,33 @@ struct Cursor {
     row: usize,
 }
 
-impl Cursor {
+impl SourceCursor {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.keys.row(self.row), self.ties.row(self.row))
             .cmp(&(other.keys.row(other.row), other.ties.row(other.row)))
     }
 }
 
-/// Rows of the natural key that is being read: those of the best task so far.
+/// The rows of the natural key that is being read; only those of the best task so far.
 struct Group {
     key: OwnedRow,
     task: TaskKey,
-    rows: Vec<Place>,
+    rows: Vec<RowAddress>,
 }
 
-struct Merge<'a> {
+struct PartitionMerge<'a> {
     order: RowOrder,
-    cursors: Vec<Cursor>,
+    cursors: Vec<SourceCursor>,
     ranks: &'a HashMap<TaskKey, i64>,
     /// Batches that a cursor, the group or a settled row still refers to.
     slots: Vec<RecordBatch>,
     group: Option<Group>,
-    /// Rows that are in the result and not handed on yet.
-    settled: Vec<Place>,
+    /// Rows of the result that were not handed on yet.
+    settled: Vec<RowAddress>,
     overridden: Overridden,
 }
 
-impl<'a> Merge<'a> {
+impl<'a> PartitionMerge<'a> {
     fn new(
         order: RowOrder,
         sources: Vec<Batches>,
@@ -298,8 +300,8 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
-    /// A cursor on the first row of the source's next batch; `None` at its end.
-    fn next_batch(&mut self, mut batches: Batches) -> Result<Option<Cursor>, Error> {
+    /// A cursor on the first row of the source's next batch; `None` at the source's end.
+    fn next_batch(&mut self, mut batches: Batches) -> Result<Option<SourceCursor>, Error> {
         for batch in batches.by_ref() {
             let batch = batch?;
             if batch.num_rows() == 0 {
@@ -307,7 +309,7 @@ impl<'a> Merge<'a> {
             }
             let (keys, ties) = self.order.rows(&batch)?;
             self.slots.push(batch);
-            return Ok(Some(Cursor {
+            return Ok(Some(SourceCursor {
                 batches,
                 slot: self.slots.len() - 1,
                 keys,
@@ -318,15 +320,16 @@ impl<'a> Merge<'a> {
         Ok(None)
     }
 
-    /// The cursor with the smallest row. Sources are few (one for each 16 MB of spooled rows), so looking at all is enough.
+    /// The cursor with the smallest row. Sources are few (one for each 16 MB of spooled rows), so
+    /// looking at all is enough.
     fn smallest(&self) -> Option<usize> {
         (0..self.cursors.len()).min_by(|&a, &b| self.cursors[a].cmp(&self.cursors[b]))
     }
 
-    /// Takes the cursor's row into the result, or lets it lose, and moves on.
+    /// Takes the cursor's row into the group or lets it lose, then moves the cursor on.
     fn take(&mut self, index: usize) -> Result<(), Error> {
         let cursor = &self.cursors[index];
-        let place = (cursor.slot, cursor.row);
+        let address = (cursor.slot, cursor.row);
         let key = cursor.keys.row(cursor.row);
         if self
             .group
@@ -335,30 +338,31 @@ impl<'a> Merge<'a> {
         {
             let key = key.owned();
             self.settle_group();
-            let task = TaskKey::from_stored(self.task_at(place));
-            let rows = vec![place];
+            let task = TaskKey::from_stored(self.task_at(address));
+            let rows = vec![address];
             self.group = Some(Group { key, task, rows });
         } else {
-            self.compete(place);
+            self.join_or_compete(address);
         }
         self.advance(index)
     }
 
-    /// Rows of the group's task join it; rows of another task replace them or lose.
-    fn compete(&mut self, place: Place) {
+    /// A row of the group's task joins the group. A row of another task replaces the group's rows
+    /// or loses.
+    fn join_or_compete(&mut self, address: RowAddress) {
         let Some(mut group) = self.group.take() else {
             return;
         };
-        let task = self.task_at(place);
+        let task = self.task_at(address);
         if group.task.as_str() == task {
-            group.rows.push(place);
+            group.rows.push(address);
         } else {
             let task = TaskKey::from_stored(task);
             if self.rank(&task) > self.rank(&group.task) {
                 let lost = group.rows.len() as u64;
                 *self.overridden.entry(group.task).or_default() += lost;
                 group.task = task;
-                group.rows = vec![place];
+                group.rows = vec![address];
             } else {
                 *self.overridden.entry(task).or_default() += 1;
             }
@@ -366,12 +370,13 @@ impl<'a> Merge<'a> {
         self.group = Some(group);
     }
 
-    /// Later submitted wins; of two submitted at the same time, the greater key, so that it is always the same one.
+    /// The task submitted later wins. Of two submitted at the same time, the greater key wins, so
+    /// that the result is always the same.
     fn rank<'k>(&self, task: &'k TaskKey) -> (i64, &'k TaskKey) {
         (self.ranks.get(task).copied().unwrap_or(i64::MIN), task)
     }
 
-    fn task_at(&self, (slot, row): Place) -> &str {
+    fn task_at(&self, (slot, row): RowAddress) -> &str {
         let tasks = self.slots[slot]
             .column(self.order.tie_columns[0])
             .as_string::<i32>();
@@ -390,7 +395,7 @@ impl<'a> Merge<'a> {
                 cursor.keys.row(cursor.row + 1),
                 cursor.ties.row(cursor.row + 1),
             );
-            in_order(last <= next)?;
+            check_order(last <= next)?;
             cursor.row += 1;
             return Ok(());
         }
@@ -398,7 +403,7 @@ impl<'a> Merge<'a> {
         let batches = std::mem::replace(&mut cursor.batches, Box::new(std::iter::empty()));
         match self.next_batch(batches)? {
             Some(next) => {
-                in_order((last.0.row(), last.1.row()) <= (next.keys.row(0), next.ties.row(0)))?;
+                check_order((last.0.row(), last.1.row()) <= (next.keys.row(0), next.ties.row(0)))?;
                 self.cursors[index] = next;
             }
             None => drop(self.cursors.swap_remove(index)),
@@ -412,16 +417,16 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The settled rows as a batch; batches that nothing refers to any more are let go.
+    /// The settled rows as a batch. Batches that nothing refers to any more are dropped.
     fn flush(&mut self) -> Result<RecordBatch, Error> {
         let slots: Vec<&RecordBatch> = self.slots.iter().collect();
         let batch = interleave_record_batch(&slots, &self.settled)?;
         self.settled.clear();
-        self.forget_slots();
+        self.drop_unused_slots();
         Ok(batch)
     }
 
-    fn forget_slots(&mut self) {
+    fn drop_unused_slots(&mut self) {
         let mut moved: HashMap<usize, usize> = HashMap::new();
         let mut kept = Vec::new();
         let slots = &self.slots;
@@ -441,7 +446,7 @@ impl<'a> Merge<'a> {
     }
 }
 
-fn in_order(is_in_order: bool) -> Result<(), Error> {
+fn check_order(is_in_order: bool) -> Result<(), Error> {
     if is_in_order {
         return Ok(());
     }
@@ -454,11 +459,11 @@ mod tests {
     use super::*;
     use crate::dataset::Dataset;
     use crate::publish::parquet::{FileWriter, Written, write_file};
-    use crate::publish::rows::{Row, batch, row};
+    use crate::publish::rows::{TopUserRow, batch, row};
     use proptest::prelude::*;
 
-    /// What the merge must give, without streams: every winning row, sorted.
-    fn oracle(rows: &[Row], ranks: &HashMap<TaskKey, i64>) -> Vec<Row> {
+    /// What the merge must give, computed without streams: every winning row, sorted.
+    fn oracle(rows: &[TopUserRow], ranks: &HashMap<TaskKey, i64>) -> Vec<TopUserRow> {
         let rank = |task: &str| {
             let key = TaskKey::from_stored(task);
             (
@@ -472,7 +477,7 @@ mod tests {
             let best = winners.entry(key).or_insert_with(|| rank(&row.task));
             *best = best.clone().max(rank(&row.task));
         }
-        let mut kept: Vec<Row> = rows
+        let mut kept: Vec<TopUserRow> = rows
             .iter()
             .filter(|row| winners[&(row.order_by.clone(), row.rank)].1 == row.task)
             .cloned()
@@ -488,13 +493,13 @@ mod tests {
         kept
     }
 
-    struct Fixture {
+    struct MergeFixture {
         folder: tempfile::TempDir,
         spool: Spool,
         contract: &'static Contract,
     }
 
-    impl Fixture {
+    impl MergeFixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a folder");
             let spool = Spool::open(folder.path()).expect("a spool");
@@ -506,7 +511,7 @@ mod tests {
             }
         }
 
-        fn write(&self, name: &str, rows: &[Row]) -> (Written, Vec<u8>) {
+        fn write(&self, name: &str, rows: &[TopUserRow]) -> (Written, Vec<u8>) {
             let path = self.folder.path().join(name);
             let written = write_file(&path, self.contract, [batch(rows)]).expect("written");
             (written, std::fs::read(path).expect("read"))
@@ -531,7 +536,8 @@ mod tests {
             };
             let path = self.folder.path().join("merged");
             let mut out = FileWriter::create(&path, self.contract)?;
-            // A spooled batch counts 100 bytes, so that `run_bytes` decides how many runs there are.
+            // A spooled batch counts 100 bytes, so that `run_bytes` decides how many runs there
+            // are.
             let spooled = spooled.into_iter().map(|batch| {
                 Ok(SpooledRows {
                     batch,
@@ -555,7 +561,7 @@ mod tests {
 
     #[test]
     fn the_workbook_submitted_last_wins_a_natural_key_and_losers_are_counted() {
-        let fixture = Fixture::new();
+        let fixture = MergeFixture::new();
         let rows = [
             row("a", 1, "early", 1),
             row("a", 1, "early", 2),
@@ -575,7 +581,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_task_are_never_merged_and_rows_it_lost_vanish() {
-        let fixture = Fixture::new();
+        let fixture = MergeFixture::new();
         let twice = [
             row("a", 1, "t", 1),
             row("a", 1, "t", 2),
@@ -591,18 +597,18 @@ mod tests {
 
     #[test]
     fn an_object_in_another_order_is_refused() {
-        let fixture = Fixture::new();
+        let fixture = MergeFixture::new();
         fixture.write("base", &[row("b", 1, "t", 1), row("a", 1, "t", 2)]);
         let merged = fixture.merge(Some("base"), &[], &HashMap::new(), vec![], RUN_BYTES);
         assert!(matches!(merged, Err(Error::Object { .. })));
     }
 
-    fn any_row() -> impl Strategy<Value = Row> {
+    fn any_row() -> impl Strategy<Value = TopUserRow> {
         let order_by = prop::option::of(prop::sample::select(vec!["a", "b", "meeting_count"]));
         let extra = prop::collection::vec((".{0,3}", prop::option::of(".{0,3}")), 0..3);
         let name = prop::option::of(".{0,4}");
         (order_by, 0i32..4, name, 0usize..6, extra).prop_map(
-            |(order_by, rank, user_name, task, extra)| Row {
+            |(order_by, rank, user_name, task, extra)| TopUserRow {
                 order_by: order_by.map(str::to_owned),
                 rank,
                 user_name,
@@ -624,22 +630,30 @@ mod tests {
             chunk in 1usize..9,
             run_bytes in prop::sample::select(vec![100usize, 300, 1_000_000]),
         ) {
-            let fixture = Fixture::new();
+            let fixture = MergeFixture::new();
             for (n, row) in rows.iter_mut().enumerate() {
                 row.source_row = n as i64;
             }
             let ranks: HashMap<_, _> = order.iter().enumerate()
                 .map(|(n, &rank)| (TaskKey::from_stored(format!("task{n}")), rank)).collect();
-            let lies_in_base = |row: &Row| in_base[row.task[4..].parse::<usize>().expect("a number")];
+            let lies_in_base =
+                |row: &TopUserRow| in_base[row.task[4..].parse::<usize>().expect("a number")];
             // The base holds the tasks that stay, and an older generation of those that come again.
-            let (stay, come): (Vec<_>, Vec<_>) = rows.iter().cloned().partition(|row| lies_in_base(row));
-            let mut base: Vec<_> = stay.iter().cloned().chain(stale.into_iter().filter(|row| !lies_in_base(row))).collect();
-            base.sort_by_key(|row| (row.order_by.clone(), row.rank, row.task.clone(), row.source_row));
+            let (stay, come): (Vec<_>, Vec<_>) =
+                rows.iter().cloned().partition(|row| lies_in_base(row));
+            let replaced_rows = stale.into_iter().filter(|row| !lies_in_base(row));
+            let mut base: Vec<_> = stay.iter().cloned().chain(replaced_rows).collect();
+            base.sort_by_key(|row| {
+                (row.order_by.clone(), row.rank, row.task.clone(), row.source_row)
+            });
             fixture.write("base", &base);
-            let replaced: Vec<String> = (0..6).filter(|&n| !in_base[n]).map(|n| format!("task{n}")).collect();
+            let replaced: Vec<String> =
+                (0..6).filter(|&n| !in_base[n]).map(|n| format!("task{n}")).collect();
             let replaced: Vec<&str> = replaced.iter().map(String::as_str).collect();
             let spooled = come.chunks(chunk).map(batch).collect();
-            let merged = fixture.merge(Some("base"), &replaced, &ranks, spooled, run_bytes).expect("merged");
+            let merged = fixture
+                .merge(Some("base"), &replaced, &ranks, spooled, run_bytes)
+                .expect("merged");
 
             let (written, bytes) = fixture.write("expected", &oracle(&rows, &ranks));
             prop_assert_eq!(&merged.0, &written);

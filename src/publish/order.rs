@@ -1,12 +1,13 @@
-//! Brings rows that come in any order into that of the natural key, without holding them all.
+//! Sorts rows by natural key without holding all of them in memory.
 //!
 //! ```text
 //! rows nearly in order ─► one batch waits for the next ─────────► handed on as they come
 //! rows out of order ─► sorted runs, all but the last on disk ─► merged, handed on at the end
 //! ```
-//! Rows of equal keys keep the order they came in. As long as no row belongs further back than into the batch before its own, rows only wait
-//! for one batch; with the first that does, what was handed on is the caller's to give back as the first run. Runs are files without a name as far as the system allows, so that a killed
-//! process leaves none.
+//! Rows with equal keys keep the order they came in. As long as no row belongs further back than
+//! the batch before its own, rows wait for one batch only. When a row does, the caller must give
+//! back the rows that were handed on; they become the first run. Where the system allows, run files
+//! have no name, so that a killed process leaves none.
 
 use std::cmp::Ordering;
 use std::fs::{self, File};
@@ -21,46 +22,47 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::row::{OwnedRow, Row, RowConverter, Rows, SortField};
 
-/// Rows of a run: those of a row group, which the file's writer holds too.
+/// Rows of a run: as many as a row group, which the file's writer holds too.
 pub const RUN_ROWS: usize = 131_072;
-/// Rows handed on at once: a chunk of the file's writer.
+/// Rows handed on at once: as many as a chunk of the file's writer.
 const BATCH_ROWS: usize = 8_192;
-/// Rows of a run that are in memory at once while merging.
+/// Rows of each run that are in memory while merging.
 const SPILL_ROWS: usize = 4_096;
 
 /// Batches of one run, in order.
-pub type Run = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+pub type SortedRun = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
-/// Whether rows can still be handed on as they come.
+/// What became of pushed rows.
 #[derive(Debug, PartialEq)]
 pub enum Pushed {
-    /// These rows are behind all others so far, and no others are near them: hand them on.
+    /// These rows come after all rows handed on before: hand them on too.
     InOrder(RecordBatch),
-    /// It waits for the next batch, or for the end.
+    /// The batch waits for the next one, or for the end.
     Waiting,
-    /// It is kept until the end. If rows were handed on before, they are to be [given back](Sorter::give_back) before the end.
+    /// The batch is kept until the end. If rows were handed on before,
+    /// [give them back](Sorter::give_back) before the end.
     Kept,
 }
 
-/// A batch and its keys, row by row.
-type Keyed = (RecordBatch, Rows);
+/// A batch and the key of each of its rows.
+type KeyedBatch = (RecordBatch, Rows);
 
 /// Sorts the rows of one table.
 pub struct Sorter {
     schema: SchemaRef,
     keys: RowConverter,
     key_columns: Vec<usize>,
-    /// Where runs go: beside this file.
+    /// Runs are written beside this file.
     beside: PathBuf,
     run_rows: usize,
-    /// The greatest key that was handed on, while everything was in order.
+    /// The greatest key that was handed on, as long as everything was in order.
     last: Option<OwnedRow>,
-    /// The batch that the next one may reach into.
-    waiting: Option<Keyed>,
+    /// The newest batch. Rows of the next one may belong into it.
+    waiting: Option<KeyedBatch>,
     is_in_order: bool,
-    held: Vec<Keyed>,
-    held_rows: usize,
-    runs: Vec<Run>,
+    buffered: Vec<KeyedBatch>,
+    buffered_rows: usize,
+    runs: Vec<SortedRun>,
 }
 
 impl std::fmt::Debug for Sorter {
@@ -68,13 +70,14 @@ impl std::fmt::Debug for Sorter {
         let mut shown = f.debug_struct("Sorter");
         shown.field("runs", &self.runs.len());
         shown
-            .field("held_rows", &self.held_rows)
+            .field("buffered_rows", &self.buffered_rows)
             .finish_non_exhaustive()
     }
 }
 
 impl Sorter {
-    /// A sorter of batches with `schema`, ascending by `key` (nulls first), which puts runs of about `run_rows` beside the file `beside`.
+    /// A sorter of batches with `schema`, ascending by `key`, nulls first. It writes runs of about
+    /// `run_rows` beside the file `beside`.
     ///
     /// # Errors
     /// If a column cannot be sorted by.
@@ -84,7 +87,7 @@ impl Sorter {
         beside: &Path,
         run_rows: usize,
     ) -> Result<Self, ArrowError> {
-        // Key columns that are not in the batches are the same in every row.
+        // Key columns that the batches lack are the same in every row.
         let key_columns: Vec<usize> = key.filter_map(|name| schema.index_of(name).ok()).collect();
         let field = |&column: &usize| SortField::new(schema.field(column).data_type().clone());
         Ok(Self {
@@ -96,8 +99,8 @@ impl Sorter {
             last: None,
             waiting: None,
             is_in_order: true,
-            held: Vec::new(),
-            held_rows: 0,
+            buffered: Vec::new(),
+            buffered_rows: 0,
             runs: Vec::new(),
         })
     }
@@ -114,16 +117,16 @@ impl Sorter {
         if self.is_in_order {
             return self.push_nearly_in_order((batch, keys));
         }
-        self.hold((batch, keys))?;
+        self.buffer((batch, keys))?;
         Ok(Pushed::Kept)
     }
 
-    fn push_nearly_in_order(&mut self, batch: Keyed) -> Result<Pushed, ArrowError> {
+    fn push_nearly_in_order(&mut self, batch: KeyedBatch) -> Result<Pushed, ArrowError> {
         let next = if batch.1.iter().is_sorted() {
             batch
         } else {
             let rows = batch.0.num_rows();
-            self.arranged(&[batch], 0, rows)?
+            self.rows_in_order(&[batch], 0, rows)?
         };
         let Some(waiting) = self.waiting.take() else {
             self.waiting = Some(next);
@@ -136,8 +139,8 @@ impl Sorter {
             let both = [waiting, next];
             let all = both[0].0.num_rows() + both[1].0.num_rows();
             (
-                self.arranged(&both, 0, rows)?,
-                self.arranged(&both, rows, all)?,
+                self.rows_in_order(&both, 0, rows)?,
+                self.rows_in_order(&both, rows, all)?,
             )
         };
         let is_behind = |last: &OwnedRow| last.row() <= first.1.row(0);
@@ -147,24 +150,29 @@ impl Sorter {
             return Ok(Pushed::InOrder(first.0));
         }
         self.is_in_order = false;
-        self.hold(first)?;
-        self.hold(second)?;
+        self.buffer(first)?;
+        self.buffer(second)?;
         Ok(Pushed::Kept)
     }
 
-    /// The rows from `start` to `end` of what the batches hold, in order.
-    fn arranged(&self, batches: &[Keyed], start: usize, end: usize) -> Result<Keyed, ArrowError> {
-        let places = order_of(batches);
+    /// The rows of the batches in order, from position `start` to `end`.
+    fn rows_in_order(
+        &self,
+        batches: &[KeyedBatch],
+        start: usize,
+        end: usize,
+    ) -> Result<KeyedBatch, ArrowError> {
+        let addresses = sorted_addresses(batches);
         let batches: Vec<RecordBatch> = batches.iter().map(|(batch, _)| batch.clone()).collect();
-        let batch = pick(&self.schema, &batches, &places[start..end])?;
+        let batch = gather(&self.schema, &batches, &addresses[start..end])?;
         let keys = self.keys_of(&batch)?;
         Ok((batch, keys))
     }
 
-    fn hold(&mut self, batch: Keyed) -> Result<(), ArrowError> {
-        self.held_rows += batch.0.num_rows();
-        self.held.push(batch);
-        if self.held_rows >= self.run_rows {
+    fn buffer(&mut self, batch: KeyedBatch) -> Result<(), ArrowError> {
+        self.buffered_rows += batch.0.num_rows();
+        self.buffered.push(batch);
+        if self.buffered_rows >= self.run_rows {
             let run = self.sorted(SPILL_ROWS);
             let spilled = self.spill(run)?;
             self.runs.push(spilled);
@@ -172,8 +180,8 @@ impl Sorter {
         Ok(())
     }
 
-    /// Takes rows back that were handed on, as the run that came before all others.
-    pub fn give_back(&mut self, run: Run) {
+    /// Takes back the rows that were handed on, as the run before all others.
+    pub fn give_back(&mut self, run: SortedRun) {
         self.runs.insert(0, run);
     }
 
@@ -194,7 +202,7 @@ impl Sorter {
         }
         let mut runs = std::mem::take(&mut self.runs);
         runs.push(Box::new(last));
-        Merge::new(&self, runs)?.run(emit)
+        RunMerge::new(&self, runs)?.run(emit)
     }
 
     fn keys_of(&self, batch: &RecordBatch) -> Result<Rows, ArrowError> {
@@ -209,26 +217,26 @@ impl Sorter {
         self.keys.convert_columns(&columns)
     }
 
-    /// The rows held, sorted, `rows` at a time.
+    /// The buffered rows, sorted, `rows` at a time.
     fn sorted(
         &mut self,
         rows: usize,
     ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + use<> {
-        let held = std::mem::take(&mut self.held);
-        self.held_rows = 0;
-        let places = order_of(&held);
-        let batches: Vec<RecordBatch> = held.into_iter().map(|(batch, _)| batch).collect();
+        let buffered = std::mem::take(&mut self.buffered);
+        self.buffered_rows = 0;
+        let addresses = sorted_addresses(&buffered);
+        let batches: Vec<RecordBatch> = buffered.into_iter().map(|(batch, _)| batch).collect();
         let schema = SchemaRef::clone(&self.schema);
-        (0..places.len()).step_by(rows).map(move |start| {
-            let end = places.len().min(start + rows);
-            pick(&schema, &batches, &places[start..end])
+        (0..addresses.len()).step_by(rows).map(move |start| {
+            let end = addresses.len().min(start + rows);
+            gather(&schema, &batches, &addresses[start..end])
         })
     }
 
     fn spill(
         &self,
         run: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
-    ) -> Result<Run, ArrowError> {
+    ) -> Result<SortedRun, ArrowError> {
         let mut name = self.beside.file_name().unwrap_or_default().to_owned();
         name.push(format!(".run{}", self.runs.len()));
         let path = self.beside.with_file_name(name);
@@ -238,20 +246,22 @@ impl Sorter {
             .create(true)
             .truncate(true)
             .open(&path);
-        let file = opened.map_err(|error| named(error, &path))?;
-        // Where a file that is open cannot lose its name, it keeps it until the reader is gone.
-        let rest = fs::remove_file(&path).err().map(|_| Named(path.clone()));
+        let file = opened.map_err(|error| io_error(error, &path))?;
+        // Where the system keeps the name of an open file, the file is removed with its reader.
+        let rest = fs::remove_file(&path)
+            .err()
+            .map(|_| TempRunFile(path.clone()));
         let mut writer = StreamWriter::try_new(BufWriter::new(file), &self.schema)?;
         for batch in run {
             writer.write(&batch?)?;
         }
         writer.finish()?;
         let mut buffer = writer.into_inner()?;
-        buffer.flush().map_err(|error| named(error, &path))?;
+        buffer.flush().map_err(|error| io_error(error, &path))?;
         let mut file = buffer
             .into_inner()
-            .map_err(|error| named(error.into_error(), &path))?;
-        file.rewind().map_err(|error| named(error, &path))?;
+            .map_err(|error| io_error(error.into_error(), &path))?;
+        file.rewind().map_err(|error| io_error(error, &path))?;
         let reader = StreamReader::try_new(BufReader::new(file), None)?;
         Ok(Box::new(reader.inspect(move |_| {
             let _ = &rest;
@@ -259,25 +269,25 @@ impl Sorter {
     }
 }
 
-/// A file that is removed when nobody needs it any more.
-struct Named(PathBuf);
+/// A run file that could not be unlinked while open. It is removed when dropped.
+struct TempRunFile(PathBuf);
 
-impl Drop for Named {
+impl Drop for TempRunFile {
     fn drop(&mut self) {
-        // What is left is named after the output, for whoever looks.
+        // A leftover is named after the output, so that people can tell what it is.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-fn named(error: io::Error, path: &Path) -> ArrowError {
+fn io_error(error: io::Error, path: &Path) -> ArrowError {
     ArrowError::IoError(format!("{}: {error}", path.display()), error)
 }
 
-/// Where a row is: its batch, and its row there.
-type Place = (usize, usize);
+/// Where a row is: the index of its batch, and the index of the row in that batch.
+pub(super) type RowAddress = (usize, usize);
 
-/// The places of all rows in the order of their keys.
-fn order_of(batches: &[Keyed]) -> Vec<Place> {
+/// The addresses of all rows in the order of their keys.
+fn sorted_addresses(batches: &[KeyedBatch]) -> Vec<RowAddress> {
     let rows = batches.iter().map(|(_, keys)| keys.num_rows()).sum();
     let mut order: Vec<(u128, u32, u32)> = Vec::with_capacity(rows);
     for (slot, (_, keys)) in (0u32..).zip(batches) {
@@ -285,7 +295,7 @@ fn order_of(batches: &[Keyed]) -> Vec<Place> {
         order.extend(rows.map(|(row, key)| (prefix(&key), slot, row)));
     }
     let key = |&(_, slot, row): &(u128, u32, u32)| batches[slot as usize].1.row(row as usize);
-    // Place breaks ties, so that rows of equal keys keep their order.
+    // The address breaks ties, so that rows with equal keys keep their order.
     order.sort_unstable_by(|a, b| {
         let by_prefix = a.0.cmp(&b.0);
         let by_key = by_prefix.then_with(|| key(a).cmp(&key(b)));
@@ -297,7 +307,7 @@ fn order_of(batches: &[Keyed]) -> Vec<Place> {
         .collect()
 }
 
-/// The first sixteen bytes of a key: whatever they order, the keys are ordered by.
+/// The first sixteen bytes of a key. If they differ, the keys compare the same way.
 fn prefix(key: &Row<'_>) -> u128 {
     let bytes = key.data();
     let mut first = [0; 16];
@@ -306,58 +316,58 @@ fn prefix(key: &Row<'_>) -> u128 {
     u128::from_be_bytes(first)
 }
 
-/// The rows at `places`; a column without values is not gathered.
-fn pick(
+/// The rows at `addresses`. A column without values is not gathered.
+fn gather(
     schema: &SchemaRef,
     batches: &[RecordBatch],
-    places: &[Place],
+    addresses: &[RowAddress],
 ) -> Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().enumerate().map(|(index, field)| {
         let column = |batch: &RecordBatch| ArrayRef::clone(batch.column(index));
         let arrays: Vec<ArrayRef> = batches.iter().map(column).collect();
         if arrays.iter().all(|array| array.null_count() == array.len()) {
-            return Ok(new_null_array(field.data_type(), places.len()));
+            return Ok(new_null_array(field.data_type(), addresses.len()));
         }
         let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
-        interleave(&arrays, places)
+        interleave(&arrays, addresses)
     });
     let columns = columns.collect::<Result<_, _>>()?;
-    let rows = RecordBatchOptions::new().with_row_count(Some(places.len()));
+    let rows = RecordBatchOptions::new().with_row_count(Some(addresses.len()));
     RecordBatch::try_new_with_options(SchemaRef::clone(schema), columns, &rows)
 }
 
 /// One run and its current row.
-struct Cursor {
-    run: Run,
-    /// In [`Merge::batches`].
+struct RunCursor {
+    run: SortedRun,
+    /// Index of the current batch in [`RunMerge::batches`].
     slot: usize,
     keys: Rows,
     row: usize,
     prefix: u128,
 }
 
-impl Cursor {
+impl RunCursor {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_prefix = self.prefix.cmp(&other.prefix);
         by_prefix.then_with(|| self.keys.row(self.row).cmp(&other.keys.row(other.row)))
     }
 }
 
-struct Merge<'s> {
+struct RunMerge<'s> {
     sorter: &'s Sorter,
     /// In the order the runs came.
-    cursors: Vec<Cursor>,
+    cursors: Vec<RunCursor>,
     batches: Vec<RecordBatch>,
-    places: Vec<Place>,
+    addresses: Vec<RowAddress>,
 }
 
-impl<'s> Merge<'s> {
-    fn new(sorter: &'s Sorter, runs: Vec<Run>) -> Result<Self, ArrowError> {
+impl<'s> RunMerge<'s> {
+    fn new(sorter: &'s Sorter, runs: Vec<SortedRun>) -> Result<Self, ArrowError> {
         let mut merge = Self {
             sorter,
             cursors: Vec::with_capacity(runs.len()),
             batches: Vec::new(),
-            places: Vec::with_capacity(BATCH_ROWS),
+            addresses: Vec::with_capacity(BATCH_ROWS),
         };
         for run in runs {
             let cursor = merge.open(run)?;
@@ -366,8 +376,8 @@ impl<'s> Merge<'s> {
         Ok(merge)
     }
 
-    /// A cursor on the first row of the run's next batch; `None` at its end.
-    fn open(&mut self, mut run: Run) -> Result<Option<Cursor>, ArrowError> {
+    /// A cursor on the first row of the run's next batch; `None` at the run's end.
+    fn open(&mut self, mut run: SortedRun) -> Result<Option<RunCursor>, ArrowError> {
         for batch in run.by_ref() {
             let batch = batch?;
             if batch.num_rows() == 0 {
@@ -375,7 +385,7 @@ impl<'s> Merge<'s> {
             }
             let keys = self.sorter.keys_of(&batch)?;
             self.batches.push(batch);
-            return Ok(Some(Cursor {
+            return Ok(Some(RunCursor {
                 run,
                 slot: self.batches.len() - 1,
                 prefix: prefix(&keys.row(0)),
@@ -390,23 +400,24 @@ impl<'s> Merge<'s> {
         mut self,
         mut emit: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
-        // Of equal keys the first run's row goes first: `min_by` takes the first of equals.
+        // Of equal keys the row of the first run goes first, because `min_by` takes the first of
+        // equals.
         while let Some(index) =
             (0..self.cursors.len()).min_by(|&a, &b| self.cursors[a].cmp(&self.cursors[b]))
         {
             let cursor = &mut self.cursors[index];
-            self.places.push((cursor.slot, cursor.row));
+            self.addresses.push((cursor.slot, cursor.row));
             cursor.row += 1;
             if cursor.row < cursor.keys.num_rows() {
                 cursor.prefix = prefix(&cursor.keys.row(cursor.row));
             } else {
                 self.next_batch(index)?;
             }
-            if self.places.len() == BATCH_ROWS {
+            if self.addresses.len() == BATCH_ROWS {
                 emit(self.flush()?)?;
             }
         }
-        if !self.places.is_empty() {
+        if !self.addresses.is_empty() {
             emit(self.flush()?)?;
         }
         Ok(())
@@ -421,10 +432,10 @@ impl<'s> Merge<'s> {
         Ok(())
     }
 
-    /// The rows taken so far; batches that no cursor is in are let go.
+    /// The rows taken so far. Batches that no cursor is in are dropped.
     fn flush(&mut self) -> Result<RecordBatch, ArrowError> {
-        let batch = pick(&self.sorter.schema, &self.batches, &self.places)?;
-        self.places.clear();
+        let batch = gather(&self.sorter.schema, &self.batches, &self.addresses)?;
+        self.addresses.clear();
         let kept = self.cursors.iter();
         let kept: Vec<RecordBatch> = kept
             .map(|cursor| self.batches[cursor.slot].clone())
@@ -454,7 +465,7 @@ mod tests {
         ]))
     }
 
-    /// Batches of the given sizes; each row knows its place.
+    /// Batches of the given size. Each row holds its place.
     fn batches(keys: &[Option<String>], size: usize) -> Vec<RecordBatch> {
         let places: Vec<i64> = (0..).take(keys.len()).collect();
         let chunks = keys.chunks(size).zip(places.chunks(size));
@@ -484,7 +495,7 @@ mod tests {
         }
         let as_they_came = through.len();
         let mut out = std::mem::take(&mut through);
-        if sorter.held_rows + sorter.runs.len() > 0 {
+        if sorter.buffered_rows + sorter.runs.len() > 0 {
             sorter.give_back(Box::new(
                 out.drain(..).map(Ok).collect::<Vec<_>>().into_iter(),
             ));
@@ -526,7 +537,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_gives_what_a_stable_sort_gives(
-            keys in prop::collection::vec(prop::option::of("[ab]{0,2}|same long beginning [a-d]"), 0..200),
+            keys in prop::collection::vec(
+                prop::option::of("[ab]{0,2}|same long beginning [a-d]"),
+                0..200,
+            ),
             is_sorted_until in 0usize..200,
             size in 1usize..40,
             run_rows in 1usize..90,
@@ -537,7 +551,8 @@ mod tests {
             let mut expected: Vec<usize> = (0..keys.len()).collect();
             expected.sort_by_key(|&place| &keys[place]);
             let (places, _) = sorted(batches(&keys, size), run_rows);
-            prop_assert_eq!(places, expected.into_iter().map(|place| place as i64).collect::<Vec<_>>());
+            let expected: Vec<_> = expected.into_iter().map(|place| place as i64).collect();
+            prop_assert_eq!(places, expected);
         }
     }
 }

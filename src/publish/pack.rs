@@ -1,7 +1,8 @@
 //! Packs originals into stored zips named by their content, and reads them back.
 //!
-//! Workbooks are compressed already and often tiny, so a round's originals go into few large objects. A pack is a pure function of the
-//! originals in it: entries sorted by hash, a fixed time, no compression. Whoever packs the same originals again finds its own object.
+//! Workbooks are compressed already and often tiny, so the originals of a round go into a few large
+//! objects. A pack is a pure function of its originals: entries sorted by hash, a fixed time, no
+//! compression. Packing the same originals again gives the same object.
 
 use std::io::{Cursor, Read, Write};
 
@@ -13,7 +14,8 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use super::Error;
 use crate::task::hex;
 
-/// Size at which a pack is closed, bytes: few objects, and each still fits into memory and one PUT.
+/// Size at which a pack is closed, bytes. There are few objects, and each still fits into memory
+/// and one PUT.
 pub(super) const PACK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A pack read back.
@@ -27,7 +29,7 @@ impl Pack {
     /// Opens the bytes of the pack whose name is `sha256`.
     ///
     /// # Errors
-    /// If they are other bytes, or no zip.
+    /// If the bytes have another hash, or are not a zip.
     pub fn open(sha256: &str, bytes: Bytes) -> Result<Self, Error> {
         let name = format!("pack {sha256}");
         if hex(&Sha256::digest(&bytes)) != sha256 {
@@ -39,7 +41,7 @@ impl Pack {
     }
 
     /// SHA-256 of the originals inside, sorted.
-    #[must_use]
+    #[cfg(test)]
     pub fn originals(&self) -> Vec<String> {
         let names = self.archive.file_names();
         let mut hashes: Vec<String> = names
@@ -52,7 +54,7 @@ impl Pack {
     /// The untouched bytes of an original.
     ///
     /// # Errors
-    /// If it is not inside, or its bytes are not the ones that were packed.
+    /// If the pack does not hold it, or its bytes have another hash.
     pub fn original(&mut self, sha256: &str) -> Result<Bytes, Error> {
         let found = ["xlsx", "json"].into_iter().find_map(|extension| {
             self.archive
@@ -85,7 +87,8 @@ pub(super) fn extension(original: &[u8]) -> &'static str {
     }
 }
 
-/// Cuts originals (hash and size in bytes) into groups of at most about `limit` bytes; the same originals give the same groups.
+/// Cuts originals (hash and size in bytes) into groups of about `limit` bytes at most. The same
+/// originals give the same groups.
 pub(super) fn groups(mut originals: Vec<(String, u64)>, limit: u64) -> Vec<Vec<String>> {
     originals.sort();
     originals.dedup();
@@ -106,7 +109,8 @@ pub(super) fn groups(mut originals: Vec<(String, u64)>, limit: u64) -> Vec<Vec<S
     groups
 }
 
-/// The pack of these originals (hash and bytes, sorted by hash) and its name, the SHA-256 of its bytes.
+/// The pack of these originals (hash and bytes, sorted by hash) and its name, the SHA-256 of its
+/// bytes.
 pub(super) fn build(originals: &[(String, Bytes)]) -> Result<(String, Bytes), Error> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)

@@ -1,9 +1,11 @@
-//! Writes one Parquet file of a dataset, and knows its hash when it is done.
+//! Writes one Parquet file of a dataset and computes its hashes on the way.
 //!
-//! Takes record batches in their final order and gives the file, its SHA-256 and its **content hash**. The file is a pure function of the
-//! rows: rows are cut into fixed chunks whatever the batches were, and nothing says when or by which build it was written. The content
-//! hash covers the data columns and `_extra`, value by value in row order; not the other lineage columns, which differ with every export,
-//! nor how values were encoded. Columns are encoded side by side once there is more than one chunk. It does not know where the file goes.
+//! Takes record batches in their final order and gives the file, its SHA-256 and its **content
+//! hash**. The file is a pure function of the rows: they are cut into fixed chunks whatever the
+//! batches were, and nothing in it says when or by which build it was written. The content hash
+//! covers the data columns and `_extra`, value by value in row order. It does not cover the other
+//! lineage columns, which differ with every export, nor how values are encoded. Columns are encoded
+//! in parallel once there is more than one chunk. This module does not know where the file goes.
 
 mod columns;
 
@@ -33,22 +35,25 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
-use self::columns::Columns;
+use self::columns::ColumnEncoders;
 use crate::contract::{self, ColumnKind, ColumnSource, Contract, Key, lineage};
 use crate::task::hex;
 
-/// Rows handed to the encoder at once. Page boundaries depend on it, so it is part of the format: never change it without need.
+/// Rows handed to the encoder at once. Page boundaries depend on it, so it is part of the format:
+/// never change it without need.
 const CHUNK_ROWS: usize = 8_192;
-/// Rows of a row group: bounds the memory of writer and reader (some 30 MB for the widest dataset); a multiple of [`CHUNK_ROWS`].
+/// Rows of a row group, a multiple of [`CHUNK_ROWS`]. It bounds the memory of writer and reader
+/// (some 30 MB for the widest dataset).
 const ROW_GROUP_ROWS: usize = 131_072;
-/// Names no build and no time, so that the same rows give the same bytes; the form is the one readers parse.
+/// Names no build and no time, so that the same rows give the same bytes. Readers parse this form.
 const CREATED_BY: &str = "meetlake version 1";
 
 /// Footer key: the dataset's name.
 const DATASET: &str = "meetlake.dataset";
 /// Footer key: the contract's version.
 const CONTRACT_VERSION: &str = "meetlake.contract_version";
-/// Footer key: SHA-256 of the sorted lines `<task key> <source sha256>` of the rows. The hashes themselves, up to 100,000, are in the manifest.
+/// Footer key: SHA-256 of the sorted lines `<task key> <source sha256>` of the rows. The hashes
+/// themselves, up to 100,000, are in the manifest.
 const SOURCES_SHA256: &str = "meetlake.sources_sha256";
 /// Footer key: the content hash.
 const CONTENT_HASH: &str = "meetlake.content_hash";
@@ -70,6 +75,7 @@ pub struct Written {
 ///
 /// # Errors
 /// If a batch does not fit the contract or the file cannot be written.
+#[cfg(test)]
 pub fn write_file(
     path: &Path,
     contract: &'static Contract,
@@ -90,7 +96,7 @@ pub struct FileWriter {
     /// Rows that do not fill a chunk yet.
     pending: Vec<RecordBatch>,
     pending_rows: usize,
-    columns: Columns,
+    columns: ColumnEncoders,
     /// Rows in `columns` since the last row group.
     group_rows: usize,
     rows: u64,
@@ -105,7 +111,7 @@ impl fmt::Debug for FileWriter {
 }
 
 impl FileWriter {
-    /// Begins a file; one that ends without rows is valid too.
+    /// Begins a file. A file without rows is valid too.
     ///
     /// # Errors
     /// If the file cannot be made.
@@ -113,7 +119,7 @@ impl FileWriter {
         let file = HashingWriter::new(File::create(path)?);
         let writer = ArrowWriter::try_new(file, contract.schema(), Some(properties(contract)))?;
         let (writer, row_groups) = writer.into_serialized_writer()?;
-        let columns = Columns::new(contract, &row_groups)?;
+        let columns = ColumnEncoders::new(contract, &row_groups)?;
         Ok(Self {
             contract,
             writer,
@@ -132,9 +138,9 @@ impl FileWriter {
     /// # Errors
     /// If the batch does not fit the contract or the file cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        // Stamps the contract's own schema on the batch, or fails if it is another one.
+        // Gives the batch the contract's own schema, or fails if its columns differ.
         let batch = RecordBatch::try_new(self.contract.schema(), batch.columns().to_vec())?;
-        note_sources(&batch, &mut self.sources);
+        collect_sources(&batch, &mut self.sources);
         self.rows += batch.num_rows() as u64;
         self.pending_rows += batch.num_rows();
         self.pending.push(batch);
@@ -155,7 +161,7 @@ impl FileWriter {
         if self.group_rows > 0 {
             self.end_row_group()?;
         }
-        self.append_ended(true)?;
+        self.append_encoded(true)?;
         let content_hash = content_hash(self.rows, self.columns.finish()?);
         for (key, value) in [
             (SOURCES_SHA256, digest_of(&self.sources)),
@@ -178,7 +184,7 @@ impl FileWriter {
             [one] => one.clone(),
             many => concat_batches(&self.contract.schema(), many)?,
         };
-        self.append_ended(false)?;
+        self.append_encoded(false)?;
         self.columns.write(all.slice(0, rows))?;
         self.group_rows += rows;
         self.pending_rows = all.num_rows() - rows;
@@ -193,16 +199,17 @@ impl FileWriter {
     }
 
     fn end_row_group(&mut self) -> Result<(), ParquetError> {
-        self.append_ended(true)?;
+        self.append_encoded(true)?;
         let next = self.writer.flushed_row_groups().len() + 1;
         self.columns.end_row_group(&self.row_groups, next)?;
         self.group_rows = 0;
         Ok(())
     }
 
-    /// Puts the row group that has ended into the file; rows of the next one come meanwhile.
-    fn append_ended(&mut self, wait: bool) -> Result<(), ParquetError> {
-        let Some(chunks) = self.columns.take_ended(wait)? else {
+    /// Appends the ended row group to the file once it is encoded. Meanwhile the next row group may
+    /// grow.
+    fn append_encoded(&mut self, wait: bool) -> Result<(), ParquetError> {
+        let Some(chunks) = self.columns.take_encoded(wait)? else {
             return Ok(());
         };
         let mut row_group = self.writer.next_row_group()?;
@@ -214,11 +221,14 @@ impl FileWriter {
     }
 }
 
-/// The content hash that a file of ours carries, and whose rows it holds; `None` for another file.
+/// The content hash in the footer of a file of this dataset; `None` for any other file.
 ///
 /// # Errors
 /// If the file is not readable as Parquet.
-pub fn content_hash_of(path: &Path, contract: &Contract) -> Result<Option<String>, ParquetError> {
+pub fn recorded_content_hash(
+    path: &Path,
+    contract: &Contract,
+) -> Result<Option<String>, ParquetError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
     let footer = reader.metadata().file_metadata().key_value_metadata();
     let value = |key: &str| {
@@ -229,11 +239,12 @@ pub fn content_hash_of(path: &Path, contract: &Contract) -> Result<Option<String
     Ok(value(CONTENT_HASH).filter(|_| is_ours))
 }
 
-/// The content hash of the rows that a file holds, whatever its footer says, and their number.
+/// The content hash computed from the rows of a file, whatever its footer says, and the number of
+/// rows.
 ///
 /// # Errors
 /// If the file is not readable as Parquet, or its columns are not those of the contract.
-pub fn content_hash_again(
+pub fn hash_content_of_file(
     path: &Path,
     contract: &'static Contract,
 ) -> Result<(String, u64), ParquetError> {
@@ -256,22 +267,23 @@ pub fn content_hash_again(
     Ok((content_hash(rows, columns), rows))
 }
 
-/// zstd 3; timestamps and other sorted or unique values packed by difference and without a dictionary (measured: a tenth smaller, and
-/// faster); statistics of every page in the index, but none of text that rows are not sorted by: the least and the greatest name of a page
-/// exclude nothing, cost two comparisons a row, and would be somebody's name in the footer.
+/// Compression is zstd 3. Timestamps and other sorted or unique values are delta-encoded without a
+/// dictionary (measured: a tenth smaller, and faster). The index holds statistics of every page,
+/// but none of text columns that rows are not sorted by. There the least and the greatest value
+/// exclude nothing, cost two comparisons a row, and would put somebody's name into the footer.
 fn properties(contract: &Contract) -> WriterProperties {
     let level = ZstdLevel::try_new(3).expect("3 is a level of zstd");
-    let fact = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
-    let facts = vec![
-        fact(DATASET, contract.dataset.to_string()),
-        fact(CONTRACT_VERSION, contract::VERSION.to_string()),
+    let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+    let entries = vec![
+        entry(DATASET, contract.dataset.to_string()),
+        entry(CONTRACT_VERSION, contract::VERSION.to_string()),
     ];
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_key_value_metadata(Some(facts));
+        .set_key_value_metadata(Some(entries));
     for column in &contract.columns {
         let is_text = matches!(column.kind, ColumnKind::Id | ColumnKind::Text);
         let is_unique_text = is_text
@@ -282,9 +294,9 @@ fn properties(contract: &Contract) -> WriterProperties {
             builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
         }
         if column.kind == ColumnKind::Time {
-            builder = plain(builder, &column.name, Encoding::DELTA_BINARY_PACKED);
+            builder = without_dictionary(builder, &column.name, Encoding::DELTA_BINARY_PACKED);
         } else if is_unique_text {
-            builder = plain(builder, &column.name, Encoding::DELTA_LENGTH_BYTE_ARRAY);
+            builder = without_dictionary(builder, &column.name, Encoding::DELTA_LENGTH_BYTE_ARRAY);
         }
     }
     for name in [
@@ -293,12 +305,12 @@ fn properties(contract: &Contract) -> WriterProperties {
         lineage::WINDOW_END,
         lineage::EXTRACTED_AT,
     ] {
-        builder = plain(builder, name, Encoding::DELTA_BINARY_PACKED);
+        builder = without_dictionary(builder, name, Encoding::DELTA_BINARY_PACKED);
     }
     builder.build()
 }
 
-fn plain(
+fn without_dictionary(
     builder: WriterPropertiesBuilder,
     column: &str,
     encoding: Encoding,
@@ -309,7 +321,7 @@ fn plain(
         .set_column_encoding(column, encoding)
 }
 
-fn note_sources(batch: &RecordBatch, sources: &mut BTreeSet<(String, String)>) {
+fn collect_sources(batch: &RecordBatch, sources: &mut BTreeSet<(String, String)>) {
     let text = |name| {
         let column = batch.column_by_name(name).map(AsArray::as_string::<i32>);
         column.expect("every contract has the lineage columns as text")
@@ -334,7 +346,8 @@ fn digest_of(sources: &BTreeSet<(String, String)>) -> String {
     hex(&hash.finalize())
 }
 
-/// The hash of all columns; each has a hash of its own, so that neither batches nor row groups matter.
+/// The hash of all columns. Each column has a hash of its own, so that neither batches nor row
+/// groups matter.
 fn content_hash(rows: u64, columns: Vec<(String, Sha256)>) -> String {
     let mut hash = Sha256::new();
     hash.update(b"meetlake content 1\0");
@@ -347,8 +360,8 @@ fn content_hash(rows: u64, columns: Vec<(String, Sha256)>) -> String {
     hex(&hash.finalize())
 }
 
-/// Appends each value as 0 for null, or 1 and the value: numbers little-endian, text and maps with their length in front, a map's entries
-/// ordered by key.
+/// Appends each value: 0 for null, or 1 and the value. Numbers are little-endian, text and maps
+/// have their length in front, and the entries of a map are ordered by key.
 fn write_canonical(array: &ArrayRef, out: &mut Vec<u8>) -> Result<(), ArrowError> {
     match array.data_type() {
         DataType::Utf8 => {
@@ -442,7 +455,7 @@ fn unknown_type(data_type: &DataType) -> ArrowError {
     ArrowError::NotYetImplemented(format!("content hash of {data_type}"))
 }
 
-/// Writes to a file, counts and hashes on the way.
+/// Writes to a file, and counts and hashes the bytes on the way.
 #[derive(Debug)]
 struct HashingWriter {
     file: BufWriter<File>,
@@ -501,10 +514,10 @@ mod tests {
         let batch = rows::batch(&[rows::row("a", 1, "t1", 0)]);
         let written = write_file(&path, contract, [batch.clone()]).expect("written");
         assert_eq!(written.rows, 1);
-        let footer = content_hash_of(&path, contract).expect("a footer");
+        let footer = recorded_content_hash(&path, contract).expect("a footer");
         assert_eq!(footer, Some(written.content_hash));
         let other = Contract::of(Dataset::MeetingList);
-        assert_eq!(content_hash_of(&path, other).expect("a footer"), None);
+        assert_eq!(recorded_content_hash(&path, other).expect("a footer"), None);
         let file = File::open(&path).expect("open");
         let mut reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(ParquetRecordBatchReaderBuilder::build)
@@ -537,7 +550,7 @@ mod tests {
 
     #[test]
     fn the_content_hash_never_changes() {
-        // Pinned: another hash for the same rows would publish every partition again.
+        // Pinned, because another hash for the same rows would publish every partition again.
         let written = write("a", vec![rows::batch(&[rows::row("a", 1, "t1", 0)])]).0;
         assert_eq!(
             written.content_hash,

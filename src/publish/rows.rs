@@ -1,4 +1,5 @@
-//! Rows of `top_user` for the tests of this module: a dictionary in the key, a map, text and numbers.
+//! Rows of `top_user` for the tests of this module: a dictionary in the key, a map, text and
+//! numbers.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::dataset::Dataset;
 
 /// One row; the natural key is `order_by` and `rank`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct TopUserRow {
     pub(crate) order_by: Option<String>,
     pub(crate) rank: i32,
     pub(crate) user_name: Option<String>,
@@ -22,8 +23,8 @@ pub(crate) struct Row {
     pub(crate) extra: Vec<(String, Option<String>)>,
 }
 
-pub(crate) fn row(order_by: &str, rank: i32, task: &str, source_row: i64) -> Row {
-    Row {
+pub(crate) fn row(order_by: &str, rank: i32, task: &str, source_row: i64) -> TopUserRow {
+    TopUserRow {
         order_by: Some(order_by.into()),
         rank,
         user_name: None,
@@ -33,8 +34,8 @@ pub(crate) fn row(order_by: &str, rank: i32, task: &str, source_row: i64) -> Row
     }
 }
 
-/// The rows in their order as a batch of the contract.
-pub(crate) fn batch(rows: &[Row]) -> RecordBatch {
+/// The rows, in their order, as a batch that follows the contract.
+pub(crate) fn batch(rows: &[TopUserRow]) -> RecordBatch {
     let schema = Contract::of(Dataset::TopUser).schema();
     let columns = schema
         .fields()
@@ -68,7 +69,7 @@ fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn extra(rows: &[Row]) -> ArrayRef {
+fn extra(rows: &[TopUserRow]) -> ArrayRef {
     let names = MapFieldNames {
         entry: "entries".into(),
         key: "key".into(),

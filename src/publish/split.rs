@@ -13,11 +13,12 @@ use jiff::{Timestamp, ToSpan};
 use crate::contract::Contract;
 use crate::window::date_of;
 
-/// The rows of each date, in the order they had: the date of the contract's partition column in `zone`, or `fallback` for a dataset without
-/// one and for a row whose value is missing. A batch without rows gives an empty map.
+/// The rows of each date, in their order. The date is that of the contract's partition column in
+/// `zone`. A row without a value, and a dataset without such a column, take `fallback`. A batch
+/// without rows gives an empty map.
 ///
 /// # Errors
-/// If the batch is not one of the contract.
+/// If the batch does not follow the contract.
 pub fn split_by_dt(
     batch: &RecordBatch,
     contract: &Contract,

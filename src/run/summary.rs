@@ -5,41 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::cause::{Cause, CauseClass, Failure, Reach};
 use crate::dataset::Dataset;
 use crate::exit::Code;
-use crate::ledger::{Phase, TaskRow, WindowRow, WindowState};
-use crate::pipeline::{Ended, Published};
-use crate::plan::fanout::Coverage;
+use crate::pipeline::{PublishedDay, TaskEnd};
+use crate::record::{Coverage, Phase, TaskRow, WindowRow};
 use crate::window::Window;
-
-/// Why something could not be done, as far as the exit code tells causes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CauseKind {
-    /// App id, secret or token; a missing scope; a missing administrator's role.
-    Access,
-    /// The quota, or the time that was given.
-    Quota,
-    /// Feishu could not do the export.
-    Export,
-    /// The data broke its contract.
-    Data,
-    /// The lake, the spool or the disk.
-    Storage,
-    /// None of these.
-    Other,
-}
-
-/// Why something could not be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Cause {
-    /// For the exit code.
-    pub kind: CauseKind,
-    /// One word more: `credentials`, `scope`, `role`, …
-    pub word: String,
-    /// For people: what was done, what was wrong, what to do.
-    pub message: String,
-}
 
 /// One dataset's share of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -76,7 +47,7 @@ pub struct DatasetSummary {
 
 /// A window that should be in the lake and is not, or not whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Unsettled {
+pub struct UnsettledWindow {
     /// Which dataset.
     pub dataset: Dataset,
     /// First instant.
@@ -91,10 +62,10 @@ pub struct Unsettled {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     #[serde(skip)]
-    cause: Option<CauseKind>,
+    class: Option<CauseClass>,
 }
 
-impl Unsettled {
+impl UnsettledWindow {
     pub(super) fn new(row: &WindowRow, tasks: &[TaskRow]) -> Self {
         let mut counted = BTreeMap::new();
         for task in tasks {
@@ -102,30 +73,23 @@ impl Unsettled {
         }
         let failed = tasks
             .iter()
-            .find(|task| task.error.is_some() && task.phase != Phase::Published);
+            .filter(|task| task.phase != Phase::Published)
+            .find_map(|task| task.failure.as_ref());
         Self {
             dataset: row.dataset,
             start: row.window.start(),
             end: row.window.end(),
             state: row.state.as_str(),
             tasks: counted,
-            error: failed.and_then(|task| task.error.clone()),
-            cause: failed
-                .and_then(|task| task.error_kind.as_deref())
-                .map(cause_kind),
+            error: failed.map(|failure| failure.message.clone()),
+            class: failed.map(|failure| failure.cause.class()),
         }
-    }
-
-    /// Whether all its tasks ended, some of them badly.
-    #[must_use]
-    pub fn is_stuck(&self) -> bool {
-        self.state == WindowState::Stuck.as_str()
     }
 }
 
 /// A day of which every task ended well, and whose result cannot be all there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Implausible {
+pub struct ImplausibleDay {
     /// Which dataset.
     pub dataset: Dataset,
     /// Which day.
@@ -136,26 +100,13 @@ pub struct Implausible {
 
 /// A range that was not exported while Feishu still had it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Lost {
+pub struct LostWindow {
     /// Which dataset.
     pub dataset: Dataset,
     /// First instant.
     pub start: jiff::Timestamp,
     /// First instant after.
     pub end: jiff::Timestamp,
-}
-
-/// The cause behind an error kind as the ledger stores it.
-#[must_use]
-pub fn cause_kind(word: &str) -> CauseKind {
-    match word {
-        "credentials" | "scope" | "role" => CauseKind::Access,
-        "quota exhausted" | "wait" => CauseKind::Quota,
-        "export" => CauseKind::Export,
-        "data" => CauseKind::Data,
-        "storage" | "local" => CauseKind::Storage,
-        _ => CauseKind::Other,
-    }
 }
 
 /// What a run of one tenant did.
@@ -166,28 +117,29 @@ pub struct Summary {
     /// By dataset.
     pub datasets: BTreeMap<Dataset, DatasetSummary>,
     /// What is due and not settled.
-    pub unsettled: Vec<Unsettled>,
+    pub unsettled: Vec<UnsettledWindow>,
     /// Days that are published and cannot be all there is.
-    pub implausible: Vec<Implausible>,
+    pub implausible: Vec<ImplausibleDay>,
     /// What this run found to be lost; later runs do not say it again.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<LostWindow>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// Datasets that could not be asked for, and why.
-    pub blocked: BTreeMap<Dataset, Cause>,
+    pub blocked: BTreeMap<Dataset, Failure>,
     /// What ended the run before its time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_cause: Option<Cause>,
+    pub stop_cause: Option<Failure>,
     /// What kept partitions from being written.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage_error: Option<Cause>,
+    pub storage_error: Option<Failure>,
     /// Whether somebody asked the run to stop.
     pub stopped: bool,
     /// Whether the time given to the run was over.
     pub out_of_time: bool,
-    /// What the last call was answered with when that time was over, if it failed: why so little was done in it.
+    /// What the last call was answered with when that time was over, if it failed: why so little
+    /// was done in it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<Cause>,
+    pub trouble: Option<Failure>,
 }
 
 impl Summary {
@@ -209,7 +161,7 @@ impl Summary {
     }
 
     /// Everything that stood in the way of more than one task.
-    pub fn causes(&self) -> impl Iterator<Item = &Cause> {
+    pub fn causes(&self) -> impl Iterator<Item = &Failure> {
         let blocked = self.blocked.values();
         let blocked = blocked.filter(|cause| self.stop_cause.as_ref() != Some(cause));
         self.stop_cause
@@ -219,41 +171,47 @@ impl Summary {
             .chain(&self.trouble)
     }
 
-    pub(super) fn count(&mut self, dataset: Dataset, ended: &Ended) {
+    pub(super) fn count_task(&mut self, dataset: Dataset, ended: &TaskEnd) {
         let counts = self.datasets.entry(dataset).or_default();
         match ended {
-            Ended::Spooled { rows, rejects } => {
+            TaskEnd::Spooled { rows, rejects } => {
                 counts.finished += 1;
                 counts.empty += u64::from(*rows == 0);
                 counts.rows += rows;
                 counts.rejects += rejects;
             }
-            Ended::Deferred { .. } => counts.deferred += 1,
-            Ended::Stopped => {}
-            Ended::Quarantined { .. } => counts.quarantined += 1,
-            Ended::Failed { .. } => counts.failed += 1,
-            Ended::Refused { cause } => self.refuse(dataset, cause.clone()),
+            TaskEnd::Deferred { .. } => counts.deferred += 1,
+            TaskEnd::Stopped => {}
+            TaskEnd::Quarantined { .. } => counts.quarantined += 1,
+            TaskEnd::Failed { .. } => counts.failed += 1,
+            TaskEnd::Refused { failure } => self.refuse(dataset, failure.clone()),
         }
     }
 
-    /// A refusal of one endpoint blocks its dataset; one that concerns the app, the quota or this machine ends the run.
-    fn refuse(&mut self, dataset: Dataset, cause: Cause) {
-        match cause.word.as_str() {
-            "scope" | "role" => self.block(dataset, cause),
-            _ => {
-                self.stop_cause.get_or_insert(cause);
+    /// A refusal of one endpoint blocks its dataset; one that concerns the app, the quota or this
+    /// machine ends the run.
+    fn refuse(&mut self, dataset: Dataset, failure: Failure) {
+        match failure.cause.reach() {
+            Reach::Dataset => self.block(dataset, failure),
+            Reach::Run | Reach::Task => {
+                self.stop_cause.get_or_insert(failure);
             }
         }
     }
 
-    pub(super) fn block(&mut self, dataset: Dataset, cause: Cause) {
-        if cause.kind == CauseKind::Access && cause.word == "credentials" {
-            self.stop_cause.get_or_insert(cause.clone());
-        }
-        self.blocked.entry(dataset).or_insert(cause);
+    /// Whether nothing new of a dataset is begun any more.
+    pub(super) fn is_refused(&self, dataset: Dataset) -> bool {
+        self.stop_cause.is_some() || self.blocked.contains_key(&dataset)
     }
 
-    pub(super) fn count_published(&mut self, dataset: Dataset, published: &[Published]) {
+    pub(super) fn block(&mut self, dataset: Dataset, failure: Failure) {
+        if failure.cause == Cause::Credentials {
+            self.stop_cause.get_or_insert(failure.clone());
+        }
+        self.blocked.entry(dataset).or_insert(failure);
+    }
+
+    pub(super) fn count_published(&mut self, dataset: Dataset, published: &[PublishedDay]) {
         let counts = self.datasets.entry(dataset).or_default();
         for partition in published {
             if partition.unchanged {
@@ -271,9 +229,8 @@ impl Summary {
     }
 
     pub(super) fn lose(&mut self, dataset: Dataset, window: &Window) {
-        tracing::warn!(%dataset, %window, "lost: Feishu no longer answers for it, and it was never exported");
         self.datasets.entry(dataset).or_default().lost += 1;
-        self.lost.push(Lost {
+        self.lost.push(LostWindow {
             dataset,
             start: window.start(),
             end: window.end(),
@@ -299,17 +256,19 @@ impl Summary {
             && self.storage_error.is_none()
     }
 
-    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run, and 3 when anything was achieved beside it
-    /// or somebody stopped it; but always 4 or 8 when it is access or storage.
+    /// The exit code: 0 when all is settled; the cause's own when one cause stopped the whole run,
+    /// and 3 when anything was achieved beside it or somebody stopped it; but always 4 or 8 when it
+    /// is access or storage.
     #[must_use]
     pub fn exit(&self) -> Code {
         if self.is_settled() {
             return Code::Done;
         }
-        // Whatever else was achieved: somebody must grant or free something before the rest can come.
+        // Whatever else was achieved: somebody must grant or free something before the rest can
+        // come.
         match self.sole_cause() {
-            Some(CauseKind::Access) => return Code::Credentials,
-            Some(CauseKind::Storage) => return Code::Storage,
+            Some(CauseClass::Access) => return Code::Credentials,
+            Some(CauseClass::Storage) => return Code::Storage,
             _ => {}
         }
         let achieved = self
@@ -321,27 +280,27 @@ impl Summary {
             return Code::NotSettled;
         }
         match self.sole_cause() {
-            Some(CauseKind::Quota) => Code::Quota,
-            Some(CauseKind::Export) => Code::Upstream,
-            Some(CauseKind::Data) => Code::Contract,
+            Some(CauseClass::Quota) => Code::Quota,
+            Some(CauseClass::Export) => Code::Upstream,
+            Some(CauseClass::Data) => Code::Contract,
             _ => Code::NotSettled,
         }
     }
 
     /// The one kind of cause behind everything that is missing, if there is just one.
-    fn sole_cause(&self) -> Option<CauseKind> {
+    fn sole_cause(&self) -> Option<CauseClass> {
         if let Some(cause) = self.storage_error.as_ref().or(self.stop_cause.as_ref()) {
-            return Some(cause.kind);
+            return Some(cause.cause.class());
         }
         if self.out_of_time {
-            let trouble = self.trouble.as_ref().map(|cause| cause.kind);
-            return Some(trouble.unwrap_or(CauseKind::Quota));
+            let trouble = self.trouble.as_ref().map(|failure| failure.cause.class());
+            return Some(trouble.unwrap_or(CauseClass::Quota));
         }
-        let mut kinds: Vec<CauseKind> = self
+        let mut kinds: Vec<CauseClass> = self
             .blocked
             .values()
-            .map(|cause| cause.kind)
-            .chain(self.unsettled.iter().filter_map(|window| window.cause))
+            .map(|failure| failure.cause.class())
+            .chain(self.unsettled.iter().filter_map(|window| window.class))
             .collect();
         kinds.sort_unstable();
         kinds.dedup();

@@ -1,31 +1,36 @@
-//! What went wrong with the lake: on which object, why, and what to do; never with a secret in it.
+//! What went wrong with the lake: on which object, why, and what to do. It never holds a secret.
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// What stores answer to credentials that were good once; with 400 or 403, so that the status does not tell.
+/// Codes that stores answer for expired credentials. The status, 400 or 403, does not tell them
+/// apart.
 const EXPIRED: [&str; 3] = ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"];
-/// The longest part of a store's own words that is shown, characters; some answer with a page of XML.
+/// How much of a store's own message is shown, characters. Some answer with a page of XML.
 const MAX_CAUSE_CHARS: usize = 400;
 
 /// A failed operation on the lake.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("could not {action} {place}: {cause}; {fix}", place = place(path, url), fix = self.kind.fix())]
+#[error(
+    "could not {action} {place}: {cause}; {fix}",
+    place = place(path, url),
+    fix = self.kind.fix()
+)]
 pub struct Error {
-    kind: Kind,
+    kind: StoreErrorKind,
     action: &'static str,
     path: String,
     url: String,
     cause: String,
 }
 
-/// What a caller does about a failed operation.
+/// What kind of failure it is, which tells a caller what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum StoreErrorKind {
     /// URL or options are wrong, or the bucket does not exist.
     Misconfigured,
-    /// The store knows us and says no, or does not know us.
+    /// The store refused us, or does not know us.
     Refused,
-    /// The credentials were good once.
+    /// The credentials have expired.
     Expired,
     /// No space left.
     Full,
@@ -37,12 +42,13 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl StoreErrorKind {
     const fn fix(self) -> &'static str {
         match self {
             Self::Misconfigured => "check the lake's url and options",
             Self::Refused => {
-                "check the credentials and that they may read, write, list and delete below the lake's url"
+                "check the credentials and that they may read, write, list and delete below the \
+                 lake's url"
             }
             Self::Expired => "get new credentials for the lake, then run again",
             Self::Full => "free some space there, then run again",
@@ -55,7 +61,7 @@ impl Kind {
 
 impl Error {
     pub(super) fn new(
-        kind: Kind,
+        kind: StoreErrorKind,
         action: &'static str,
         path: &str,
         url: &str,
@@ -77,16 +83,22 @@ impl Error {
         error: &object_store::Error,
         secrets: &[SecretString],
     ) -> Self {
-        Self::new(kind_of(error), action, path, url, cause(error, secrets))
+        Self::new(
+            kind_of(error),
+            action,
+            path,
+            url,
+            shown_cause(error, secrets),
+        )
     }
 
-    /// What a caller does about it.
+    /// What a caller should do about it.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// The same with something behind its cause.
+    /// The same error with `more` appended to its cause.
     pub(super) fn with(mut self, more: &str) -> Self {
         self.cause.push_str(more);
         self
@@ -98,25 +110,28 @@ impl Error {
 
     /// Whether the write may have happened although it was reported as failed.
     pub(super) const fn may_hide_success(&self) -> bool {
-        matches!(self.kind, Kind::Conflict | Kind::Unreachable | Kind::Other)
+        matches!(
+            self.kind,
+            StoreErrorKind::Conflict | StoreErrorKind::Unreachable | StoreErrorKind::Other
+        )
     }
 }
 
-fn kind_of(error: &object_store::Error) -> Kind {
+fn kind_of(error: &object_store::Error) -> StoreErrorKind {
     use object_store::Error as E;
     let text = error.to_string();
     if EXPIRED
         .iter()
         .any(|code| text.contains(&format!("<Code>{code}</Code>")))
     {
-        return Kind::Expired;
+        return StoreErrorKind::Expired;
     }
     match error {
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => Kind::Refused,
-        E::AlreadyExists { .. } | E::Precondition { .. } => Kind::Conflict,
-        // Reading a missing object is no error here, so what is missing is the bucket.
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreErrorKind::Refused,
+        E::AlreadyExists { .. } | E::Precondition { .. } => StoreErrorKind::Conflict,
+        // Reading a missing object is not an error here, so the bucket itself is missing.
         E::NotFound { .. } | E::InvalidPath { .. } | E::UnknownConfigurationKey { .. } => {
-            Kind::Misconfigured
+            StoreErrorKind::Misconfigured
         }
         other => kind_of_cause(other),
     }
@@ -131,42 +146,44 @@ fn place(path: &str, url: &str) -> String {
     }
 }
 
-fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Kind {
+fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> StoreErrorKind {
     use std::io::ErrorKind as Io;
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             match io.kind() {
-                Io::StorageFull | Io::QuotaExceeded => return Kind::Full,
-                Io::PermissionDenied | Io::ReadOnlyFilesystem => return Kind::Refused,
-                Io::AlreadyExists | Io::NotADirectory => return Kind::Misconfigured,
+                Io::StorageFull | Io::QuotaExceeded => return StoreErrorKind::Full,
+                Io::PermissionDenied | Io::ReadOnlyFilesystem => return StoreErrorKind::Refused,
+                Io::AlreadyExists | Io::NotADirectory => return StoreErrorKind::Misconfigured,
                 _ => {}
             }
         }
         if cause.is::<object_store::client::HttpError>() {
-            // Without any credentials a cloud's metadata service is asked, which answers only inside that cloud.
+            // Without credentials the client asks a cloud's metadata service, which answers only
+            // inside that cloud.
             let asks_for_credentials = error.to_string().contains("169.254.169.254");
             return if asks_for_credentials {
-                Kind::Refused
+                StoreErrorKind::Refused
             } else {
-                Kind::Unreachable
+                StoreErrorKind::Unreachable
             };
         }
         next = cause.source();
     }
-    // The retrying client gives a status only in its text.
+    // The retrying client gives the status only in its text.
     let text = error.to_string();
     if ["5", "429", "408"]
         .iter()
         .any(|status| text.contains(&format!("non-2xx status code: {status}")))
     {
-        return Kind::Unreachable;
+        return StoreErrorKind::Unreachable;
     }
-    Kind::Other
+    StoreErrorKind::Other
 }
 
-/// What the store said, down to the innermost cause, without query strings (they may carry a signature) and without `secrets`.
-fn cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
+/// The store's message with its innermost cause, without query strings (they may carry a signature)
+/// and without `secrets`.
+fn shown_cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
     let mut text = error.to_string();
     let innermost = innermost(error).to_string();
     if !text.contains(&innermost) {
@@ -224,14 +241,15 @@ mod tests {
     #[test]
     fn a_full_disk_is_named() {
         let error = generic(std::io::Error::from_raw_os_error(28));
-        assert_eq!(kind_of(&error), Kind::Full);
+        assert_eq!(kind_of(&error), StoreErrorKind::Full);
         let error = generic(std::io::Error::from_raw_os_error(13));
-        assert_eq!(kind_of(&error), Kind::Refused);
+        assert_eq!(kind_of(&error), StoreErrorKind::Refused);
     }
 
     #[test]
     fn expired_credentials_are_named_whatever_the_status() {
-        let answer = "Server returned non-2xx status code: 400 Bad Request: <Error><Code>ExpiredToken</Code></Error>";
+        let answer = "Server returned non-2xx status code: 400 Bad Request: \
+                      <Error><Code>ExpiredToken</Code></Error>";
         let expired = [
             generic(answer),
             object_store::Error::PermissionDenied {
@@ -241,7 +259,7 @@ mod tests {
         ];
         for error in expired {
             let error = Error::from_store("write", "k", "s3://b", &error, &[]);
-            assert_eq!(error.kind(), Kind::Expired);
+            assert_eq!(error.kind(), StoreErrorKind::Expired);
             assert!(
                 error
                     .to_string()
@@ -251,7 +269,7 @@ mod tests {
         let other = generic(
             "Server returned non-2xx status code: 400 Bad Request: <Code>InvalidDigest</Code>",
         );
-        assert_eq!(kind_of(&other), Kind::Other);
+        assert_eq!(kind_of(&other), StoreErrorKind::Other);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A URL and options become a lake: which store, with which credentials, checksums and deadlines.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path as FilePath, PathBuf};
+#[cfg(any(test, feature = "testing"))]
+use std::path::Path as FilePath;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -16,19 +18,22 @@ use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Error, Kind, Lake};
+use super::{Error, Lake, StoreErrorKind};
 
-/// Time for one request, as the store's options write it: a pack of 64 MB passes at 2 Mbit/s.
+/// Time for one request, in the format of the store's options. A pack of 64 MB fits at 2 Mbit/s.
 const REQUEST_TIMEOUT: &str = "300 seconds";
-/// Option values shorter than this are not looked for in error texts: hiding "1" would hide every one.
+/// Shorter option values are not hidden in error texts: hiding "1" would hide every digit 1.
 const MIN_SECRET_CHARS: usize = 8;
 
 impl Lake {
-    /// Opens the lake at `url`. `options` are the store's own keys (`endpoint`, `region`, `access_key_id`, …); what they leave open is read from
-    /// the environment as the cloud's own tools name it. A local folder is made if it is missing; nothing else is written or asked here.
+    /// Opens the lake at `url`. `options` are the store's own keys (`endpoint`, `region`,
+    /// `access_key_id`, …). What they leave open is read from the environment variables of the
+    /// cloud's own tools. A missing local folder is made; nothing else is written, and no request
+    /// is sent.
     ///
     /// # Errors
-    /// [`Kind::Misconfigured`] for an unknown scheme or option, credentials in the URL, or plain HTTP to another machine.
+    /// [`StoreErrorKind::Misconfigured`] for an unknown scheme or option, credentials in the URL,
+    /// or plain HTTP to another machine.
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
         let parsed = parse(url)?;
         install_crypto();
@@ -48,10 +53,12 @@ impl Lake {
     }
 }
 
-/// The `file://` URL of a folder, which need not exist; a relative path counts from the working directory.
+/// The `file://` URL of a folder, which need not exist; a relative path counts from the working
+/// directory.
 ///
 /// # Errors
-/// [`Kind::Misconfigured`] if the path has no URL.
+/// [`StoreErrorKind::Misconfigured`] if the path has no URL.
+#[cfg(any(test, feature = "testing"))]
 pub fn file_url(folder: &FilePath) -> Result<String, Error> {
     let shown = folder.display().to_string();
     let absolute =
@@ -61,9 +68,9 @@ pub fn file_url(folder: &FilePath) -> Result<String, Error> {
         .map_err(|()| misconfigured(&shown, "it has no file:// url".to_owned()))
 }
 
-type Built = (Arc<dyn ObjectStore>, Vec<SecretString>, Option<PathBuf>);
+type OpenedStore = (Arc<dyn ObjectStore>, Vec<SecretString>, Option<PathBuf>);
 
-fn build(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+fn build(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     match url.scheme() {
         "file" => local(url, options),
         "memory" => memory(url, options),
@@ -78,7 +85,7 @@ fn build(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> 
 }
 
 fn parse(url: &str) -> Result<Url, Error> {
-    // What does not parse, or has a secret in it, is not repeated.
+    // A URL that does not parse or may hold a secret is not repeated.
     let parsed =
         Url::parse(url).map_err(|error| misconfigured("the lake's url", error.to_string()))?;
     let has_user = !parsed.username().is_empty() || parsed.password().is_some();
@@ -89,21 +96,21 @@ fn parse(url: &str) -> Result<Url, Error> {
     Ok(parsed)
 }
 
-fn local(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+fn local(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     no_options(url, options)?;
     let folder = url
         .to_file_path()
         .map_err(|()| misconfigured(url.as_str(), "it is not an absolute path".to_owned()))?;
     let failed = |error| Error::from_store("open", "", url.as_str(), &error, &[]);
-    std::fs::create_dir_all(&folder).map_err(|error| failed(super::generic(error)))?;
+    std::fs::create_dir_all(&folder).map_err(|error| failed(super::store_error(error)))?;
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(failed)?;
-    // With the last object of a folder the folder goes too, as it does in a bucket.
+    // When the last object of a folder is deleted, the folder goes too, as in a bucket.
     let store = store.with_fsync(true).with_automatic_cleanup(true);
     Ok((Arc::new(store), Vec::new(), Some(folder)))
 }
 
-/// One store a process and URL, so that whoever opens it twice sees the same objects.
-fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+/// One store for each URL in a process, so that two opens see the same objects.
+fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     static STORES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
     no_options(url, options)?;
     let mut stores = STORES.lock().expect("nothing panics while holding the map");
@@ -111,7 +118,7 @@ fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error>
     Ok((store, Vec::new(), None))
 }
 
-fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     use AmazonS3ConfigKey as Key;
     let mut builder = AmazonS3Builder::from_env()
         .with_retry(retry())
@@ -125,18 +132,19 @@ fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
         .map(|key| builder.get_config_value(&key));
     let store = builder
         .with_bucket_name(bucket(url)?)
-        // Buckets with object lock refuse a PUT without a checksum; the tests look at every PUT.
+        // Buckets with object lock refuse a PUT without a checksum. The tests check every PUT.
         .with_checksum_algorithm(Checksum::SHA256)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_allow_http(allow_http)
         .build()
-        .map_err(|error| unusable(url, &error, options))?;
-    Ok((Arc::new(store), hidden(secrets, options), None))
+        .map_err(|error| build_error(url, &error, options))?;
+    Ok((Arc::new(store), secrets_to_hide(secrets, options), None))
 }
 
-/// Google and Azure get no checksum with a PUT: the client can send none, and their retention policies do not ask for one. What a
-/// connection damages, TLS notices; what is read, the manifests' hashes check.
-fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+/// Google and Azure get no checksum with a PUT: the client cannot send one, and their retention
+/// policies need none. TLS notices damage on the connection, and the manifests' hashes check what
+/// is read.
+fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     use GoogleConfigKey as Key;
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_retry(retry())
@@ -154,11 +162,11 @@ fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
             allow_http.to_string(),
         )
         .build()
-        .map_err(|error| unusable(url, &error, options))?;
-    Ok((Arc::new(store), hidden(secrets, options), None))
+        .map_err(|error| build_error(url, &error, options))?;
+    Ok((Arc::new(store), secrets_to_hide(secrets, options), None))
 }
 
-fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> {
+fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     use AzureConfigKey as Key;
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_retry(retry())
@@ -173,8 +181,8 @@ fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Built, Error> 
         .with_container_name(bucket(url)?)
         .with_allow_http(allow_http)
         .build()
-        .map_err(|error| unusable(url, &error, options))?;
-    Ok((Arc::new(store), hidden(secrets, options), None))
+        .map_err(|error| build_error(url, &error, options))?;
+    Ok((Arc::new(store), secrets_to_hide(secrets, options), None))
 }
 
 fn bucket(url: &Url) -> Result<&str, Error> {
@@ -183,7 +191,7 @@ fn bucket(url: &Url) -> Result<&str, Error> {
         .ok_or_else(|| misconfigured(url.as_str(), "it names no bucket".to_owned()))
 }
 
-/// Parses an option's key, because the builders ignore or misread what they do not know.
+/// Parses an option's key. The builders would ignore or misread an unknown key.
 fn option_key<K: FromStr>(url: &Url, key: &str) -> Result<K, Error> {
     let cause = || format!("`{key}` is not an option of `{}://`", url.scheme());
     key.parse()
@@ -200,7 +208,7 @@ fn no_options(url: &Url, options: &BTreeMap<String, String>) -> Result<(), Error
     }
 }
 
-/// Whether requests may go over plain HTTP: to this machine only, where no one listens in between.
+/// Whether requests may go over plain HTTP: only to this machine, where nobody listens in between.
 fn allow_http(url: &Url, endpoints: &[Option<String>]) -> Result<bool, Error> {
     let mut allowed = false;
     for endpoint in endpoints.iter().flatten() {
@@ -227,7 +235,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Retries of one request, in seconds; minutes are the ledger's.
+/// Retries of one request within seconds. Retries within minutes belong to the ledger.
 fn retry() -> RetryConfig {
     RetryConfig {
         max_retries: 5,
@@ -236,14 +244,15 @@ fn retry() -> RetryConfig {
     }
 }
 
-/// The process-wide TLS provider; the HTTP client is built without one of its own, so that only `ring` is compiled.
+/// The process-wide TLS provider; the HTTP client is built without one of its own, so that only
+/// `ring` is compiled.
 fn install_crypto() {
-    // An error says that one is installed already, which is what we want.
+    // An error means that one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Values that must not show: known credentials, and whatever option sounds like one.
-fn hidden<const N: usize>(
+/// Values that must never show: known credentials, and every option whose name sounds like one.
+fn secrets_to_hide<const N: usize>(
     known: [Option<String>; N],
     options: &BTreeMap<String, String>,
 ) -> Vec<SecretString> {
@@ -257,7 +266,7 @@ fn hidden<const N: usize>(
         .filter(|(key, _)| sounds_secret(key))
         .map(|(_, value)| value.clone());
     let whole: Vec<String> = known.into_iter().flatten().chain(named).collect();
-    // A signature that is a query: what comes back may be a part of it.
+    // A value may be a query string with a signature. An error may repeat only a part of it.
     let parts = whole.iter().filter(|value| value.contains('='));
     let parts = parts.flat_map(|value| {
         let pairs = value.trim_start_matches('?').split('&');
@@ -274,7 +283,11 @@ fn hidden<const N: usize>(
         .collect()
 }
 
-fn unusable(url: &Url, error: &object_store::Error, options: &BTreeMap<String, String>) -> Error {
+fn build_error(
+    url: &Url,
+    error: &object_store::Error,
+    options: &BTreeMap<String, String>,
+) -> Error {
     let secrets: Vec<_> = options
         .values()
         .filter(|value| value.len() >= MIN_SECRET_CHARS)
@@ -285,7 +298,13 @@ fn unusable(url: &Url, error: &object_store::Error, options: &BTreeMap<String, S
 }
 
 fn misconfigured(url: &str, cause: String) -> Error {
-    Error::new(Kind::Misconfigured, "open", "the lake", url, cause)
+    Error::new(
+        StoreErrorKind::Misconfigured,
+        "open",
+        "the lake",
+        url,
+        cause,
+    )
 }
 
 #[cfg(test)]
@@ -298,7 +317,7 @@ mod tests {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let error = Lake::open(url, &options).expect_err("refused");
-        assert_eq!(error.kind(), Kind::Misconfigured, "{error}");
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
         error.to_string()
     }
 
@@ -332,7 +351,7 @@ mod tests {
         let lake = Lake::open("s3://bucket/a/b/", &options(&keys)).expect("s3");
         assert_eq!(lake.url(), "s3://bucket/a/b");
         assert_eq!(format!("{lake:?}"), "Lake(s3://bucket/a/b)");
-        assert_eq!(lake.at(&Path::from("x/y")).as_ref(), "a/b/x/y");
+        assert_eq!(lake.full_path(&Path::from("x/y")).as_ref(), "a/b/x/y");
         let azure = [("account_name", "acme"), ("access_key", "aHVudGVyMjI=")];
         Lake::open("az://container/x", &options(&azure)).expect("azure");
     }

@@ -1,7 +1,8 @@
-//! The replacement of one object, in two steps: what can be done before, and the one that makes it count.
+//! The replacement of one object in two steps: a preparation, and the step that makes it visible.
 //!
-//! A bucket refuses the second step by itself if somebody else replaced the object. A folder cannot: there the bytes are written beside the
-//! object first, so that whoever replaces it can make sure once more that nobody else may, with nothing but a rename left to do.
+//! A bucket itself refuses the second step if somebody else replaced the object. A folder cannot.
+//! There the first step writes the bytes beside the object, and only a rename is left. Just before
+//! it, the caller can check once more that nobody else may write.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,25 +12,26 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{PutMode, UpdateVersion};
 
-use super::{Error, Kind, Lake, Version, generic};
+use super::{Error, Lake, StoreErrorKind, Version, store_error};
 
-/// A replacement that nobody sees yet; dropped, it never was.
+/// A replacement that no reader sees yet. Dropping it leaves no trace.
 #[derive(Debug)]
 pub struct Replacement {
     lake: Lake,
     path: Path,
-    next: Next,
+    final_step: FinalStep,
 }
 
 #[derive(Debug)]
-enum Next {
+enum FinalStep {
     Put(Bytes, PutMode),
-    Rename(Beside),
+    Rename(StagedFile),
 }
 
-/// A file beside an object, under a name that lists of objects do not show; removed unless it becomes the object.
+/// A file beside an object, under a name that lists of objects do not show. It is removed unless it
+/// becomes the object.
 #[derive(Debug)]
-struct Beside {
+struct StagedFile {
     file: PathBuf,
     object: PathBuf,
 }
@@ -38,13 +40,15 @@ impl Lake {
     /// Begins to write an object that must not exist yet.
     #[must_use]
     pub fn creation(&self, path: &Path, bytes: Bytes) -> Replacement {
-        self.of(path, Next::Put(bytes, PutMode::Create))
+        self.pending(path, FinalStep::Put(bytes, PutMode::Create))
     }
 
-    /// Begins to replace the object that was read in state `seen`; in a folder the state is compared now.
+    /// Begins to replace the object that was read in state `seen`. In a folder the state is
+    /// compared now.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if the object is in another state and has other bytes; otherwise if a file beside it cannot be written.
+    /// [`StoreErrorKind::Conflict`] if the object is in another state and has other bytes;
+    /// otherwise if a file beside it cannot be written.
     pub async fn replacement(
         &self,
         path: &Path,
@@ -56,59 +60,65 @@ impl Lake {
                 e_tag: seen.etag.clone(),
                 version: seen.version.clone(),
             };
-            return Ok(self.of(path, Next::Put(bytes, PutMode::Update(update))));
+            return Ok(self.pending(path, FinalStep::Put(bytes, PutMode::Update(update))));
         };
         let Some(stored) = self.get_with_version(path).await? else {
             let gone = "the object is gone".to_owned();
-            return Err(self.refuse(Kind::Conflict, "replace", path, gone));
+            return Err(self.refusal(StoreErrorKind::Conflict, "replace", path, gone));
         };
         if stored.version != *seen && stored.bytes != bytes {
             let changed = "another process replaced it".to_owned();
-            return Err(self.refuse(Kind::Conflict, "replace", path, changed));
+            return Err(self.refusal(StoreErrorKind::Conflict, "replace", path, changed));
         }
         let object = folder.join(path.as_ref());
-        let beside = blocking(move || Beside::write(object, &bytes)).await;
-        let beside = beside.map_err(|error| self.error("replace", path, generic(error)))?;
-        Ok(self.of(path, Next::Rename(beside)))
+        let staged = blocking(move || StagedFile::write(object, &bytes)).await;
+        let staged = staged.map_err(|error| self.error("replace", path, store_error(error)))?;
+        Ok(self.pending(path, FinalStep::Rename(staged)))
     }
 
-    fn of(&self, path: &Path, next: Next) -> Replacement {
+    fn pending(&self, path: &Path, final_step: FinalStep) -> Replacement {
         Replacement {
             lake: self.clone(),
             path: path.clone(),
-            next,
+            final_step,
         }
     }
 }
 
 impl Replacement {
-    /// Makes it the object. Run twice with the same bytes, it succeeds twice.
+    /// Makes the new bytes the object. Writing the same bytes twice succeeds twice.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if there is another object than was expected; otherwise if the store cannot be written.
+    /// [`StoreErrorKind::Conflict`] if there is another object than was expected; otherwise if the
+    /// store cannot be written.
     pub async fn finish(self) -> Result<Version, Error> {
         let (lake, path) = (self.lake, self.path);
-        let beside = match self.next {
-            Next::Put(bytes, mode) => return lake.put(&path, bytes, mode).await,
-            Next::Rename(beside) => beside,
+        let staged = match self.final_step {
+            FinalStep::Put(bytes, mode) => return lake.put(&path, bytes, mode).await,
+            FinalStep::Rename(staged) => staged,
         };
-        let renamed = blocking(move || beside.rename()).await;
-        renamed.map_err(|error| lake.error("replace", &path, generic(error)))?;
+        let renamed = blocking(move || staged.rename()).await;
+        renamed.map_err(|error| lake.error("replace", &path, store_error(error)))?;
         lake.sync_folders(&path)?;
         match lake.head(&path).await? {
             Some((version, _)) => Ok(version),
-            None => Err(lake.refuse(Kind::Conflict, "replace", &path, "it is gone".to_owned())),
+            None => Err(lake.refusal(
+                StoreErrorKind::Conflict,
+                "replace",
+                &path,
+                "it is gone".to_owned(),
+            )),
         }
     }
 }
 
-impl Beside {
+impl StagedFile {
     fn write(object: PathBuf, bytes: &[u8]) -> io::Result<Self> {
         let (file, mut out) = create_beside(&object)?;
-        let beside = Self { file, object };
+        let staged = Self { file, object };
         out.write_all(bytes)?;
         out.sync_all()?;
-        Ok(beside)
+        Ok(staged)
     }
 
     fn rename(self) -> io::Result<()> {
@@ -116,14 +126,14 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for StagedFile {
     fn drop(&mut self) {
-        // Gone if it became the object.
+        // The file is gone if it became the object.
         let _ = fs::remove_file(&self.file);
     }
 }
 
-/// A new file with the name that the store's client would give it, so that the same sweep finds it.
+/// A new file, named as the store's client would name it, so that the same sweep finds it.
 fn create_beside(object: &FilePath) -> io::Result<(PathBuf, File)> {
     let mut number: u64 = 1;
     loop {

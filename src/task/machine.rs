@@ -7,10 +7,11 @@
 //!    └── retry ───┴── forgotten ─┴── gone ────┘
 //! ```
 //!
-//! A driver asks [`Machine::step`] what to do, records the state it gets, does the effect, and comes back with the event. Because the state
-//! is recorded *before* its effect, a driver that dies resumes with [`Event::Resumed`] and repeats at most the effect that was under way:
-//! a submit whose answer was lost is sent again (the API has no idempotency key; one of the two workbooks is never published), everything
-//! later carries the export's id and is only asked again.
+//! A driver asks [`Machine::step`] what to do, records the state it gets, does the effect, and
+//! comes back with the event. Because the state is recorded *before* its effect, a driver that dies
+//! resumes with [`ExportEvent::Resumed`] and repeats at most the effect that was under way: a
+//! submit whose answer was lost is sent again (the API has no idempotency key; one of the two
+//! workbooks is never published), everything later carries the export's id and is only asked again.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ExportId;
 
-/// What a finished export is downloaded with; as good as a password for the file, so it is never printed and never stored: whoever goes on
-/// with a task asks for a new one.
+/// What a finished export is downloaded with; as good as a password for the file, so it is never
+/// printed and never stored: whoever goes on with a task asks for a new one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct FileToken(pub String);
 
@@ -90,6 +91,15 @@ impl State {
         }
     }
 
+    /// SHA-256 of the bytes, once fetched.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        match self {
+            Self::Fetched { sha256, .. } => Some(sha256),
+            _ => None,
+        }
+    }
+
     /// Feishu's id of the export, where one is recorded.
     #[must_use]
     pub const fn export_id(&self) -> Option<&ExportId> {
@@ -103,7 +113,7 @@ impl State {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ExportEvent {
     /// A driver picks the task up, for the first time or after a stop.
     Resumed,
     /// The submit was answered with an id.
@@ -121,14 +131,13 @@ pub enum Event {
         /// Their number.
         size_bytes: u64,
     },
-    /// Feishu no longer knows what was asked for: the export's id while polling, the file while downloading.
+    /// Feishu no longer knows what was asked for: the export's id while polling, the file while
+    /// downloading.
     Gone,
     /// What came is no workbook, or not all of it.
     BadDownload,
     /// The call failed in a way that may pass.
     CallFailed,
-    /// The spool lost the bytes.
-    OriginalLost,
 }
 
 /// What to do next.
@@ -161,8 +170,6 @@ pub enum GaveUp {
     FileGone,
     /// What was downloaded cannot be read.
     Damaged,
-    /// The spool lost the bytes.
-    OriginalLost,
 }
 
 /// A state to record, an effect to perform, and when.
@@ -193,7 +200,8 @@ pub struct Machine {
     pub deadline: Duration,
 }
 
-/// A poll that came too early is repeated after a share of the time waited so far, at least this long, …
+/// A poll that came too early is repeated after a share of the time waited so far, at least this
+/// long, …
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 /// … and at most this long.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
@@ -206,7 +214,7 @@ impl Machine {
     pub fn step(
         &self,
         state: State,
-        event: Event,
+        event: ExportEvent,
         now: Timestamp,
     ) -> Result<Step, IllegalTransition> {
         use State::{Fetched, Planned, Ready, Submitted, Submitting};
@@ -219,8 +227,8 @@ impl Machine {
         };
         let give_up = |state, why| step(state, Effect::GiveUp(why), now);
         match (state, event) {
-            (Planned | Submitting, Event::Resumed) => step(Submitting, Effect::Submit, now),
-            (Submitting, Event::Submitted(export_id)) => {
+            (Planned | Submitting, ExportEvent::Resumed) => step(Submitting, Effect::Submit, now),
+            (Submitting, ExportEvent::Submitted(export_id)) => {
                 let first_poll = later(now, self.first_poll);
                 let effect = Effect::Poll(export_id.clone());
                 let (submitted_at, polls, relinked) = (now, 0, false);
@@ -235,9 +243,9 @@ impl Machine {
                     first_poll,
                 )
             }
-            (Submitting, Event::CallFailed) => give_up(Planned, GaveUp::CallFailed),
+            (Submitting, ExportEvent::CallFailed) => give_up(Planned, GaveUp::CallFailed),
 
-            (state @ Submitted { .. }, Event::Resumed) => {
+            (state @ Submitted { .. }, ExportEvent::Resumed) => {
                 let Submitted {
                     export_id,
                     submitted_at,
@@ -262,7 +270,7 @@ impl Machine {
                     polls,
                     relinked,
                 },
-                Event::StillProcessing,
+                ExportEvent::StillProcessing,
             ) => {
                 if now >= later(submitted_at, self.deadline) {
                     return give_up(Planned, GaveUp::DeadlinePassed);
@@ -290,7 +298,7 @@ impl Machine {
                     relinked,
                     ..
                 },
-                Event::FileReady(file_token),
+                ExportEvent::FileReady(file_token),
             ) => {
                 let effect = Effect::Download(file_token.clone());
                 step(
@@ -304,9 +312,11 @@ impl Machine {
                     now,
                 )
             }
-            (Submitted { .. }, Event::ExportFailed) => give_up(Planned, GaveUp::ExportFailed),
-            (Submitted { .. }, Event::Gone) => give_up(Planned, GaveUp::Forgotten),
-            (state @ Submitted { .. }, Event::CallFailed) => give_up(state, GaveUp::CallFailed),
+            (Submitted { .. }, ExportEvent::ExportFailed) => give_up(Planned, GaveUp::ExportFailed),
+            (Submitted { .. }, ExportEvent::Gone) => give_up(Planned, GaveUp::Forgotten),
+            (state @ Submitted { .. }, ExportEvent::CallFailed) => {
+                give_up(state, GaveUp::CallFailed)
+            }
 
             (
                 Ready {
@@ -315,7 +325,7 @@ impl Machine {
                     relinked,
                     ..
                 },
-                Event::Resumed,
+                ExportEvent::Resumed,
             ) => {
                 let effect = Effect::Poll(export_id.clone());
                 step(
@@ -335,7 +345,7 @@ impl Machine {
                     submitted_at,
                     ..
                 },
-                Event::Downloaded { sha256, size_bytes },
+                ExportEvent::Downloaded { sha256, size_bytes },
             ) => {
                 let export_id = Some(export_id);
                 step(
@@ -357,7 +367,7 @@ impl Machine {
                     relinked: false,
                     ..
                 },
-                Event::Gone | Event::BadDownload,
+                ExportEvent::Gone | ExportEvent::BadDownload,
             ) => {
                 let effect = Effect::Poll(export_id.clone());
                 step(
@@ -371,20 +381,21 @@ impl Machine {
                     now,
                 )
             }
-            (Ready { relinked: true, .. }, Event::Gone | Event::BadDownload) => {
+            (Ready { relinked: true, .. }, ExportEvent::Gone | ExportEvent::BadDownload) => {
                 give_up(Planned, GaveUp::FileGone)
             }
-            (state @ Ready { .. }, Event::CallFailed) => give_up(state, GaveUp::CallFailed),
+            (state @ Ready { .. }, ExportEvent::CallFailed) => give_up(state, GaveUp::CallFailed),
 
-            (state @ Fetched { .. }, Event::Resumed) => step(state, Effect::Decode, now),
-            // What was downloaded cannot be read: perhaps it was cut short, so it is fetched once more before anybody blames the data.
+            (state @ Fetched { .. }, ExportEvent::Resumed) => step(state, Effect::Decode, now),
+            // What was downloaded cannot be read: perhaps it was cut short, so it is fetched once
+            // more before anybody blames the data.
             (
                 Fetched {
                     export_id: Some(export_id),
                     submitted_at,
                     ..
                 },
-                Event::BadDownload,
+                ExportEvent::BadDownload,
             ) => {
                 let (polls, relinked) = (1, true);
                 give_up(
@@ -397,9 +408,7 @@ impl Machine {
                     GaveUp::Damaged,
                 )
             }
-            (Fetched { .. }, Event::OriginalLost | Event::BadDownload) => {
-                give_up(Planned, GaveUp::OriginalLost)
-            }
+            (Fetched { .. }, ExportEvent::BadDownload) => give_up(Planned, GaveUp::Damaged),
 
             (state, event) => Err(IllegalTransition {
                 state: state.name(),
@@ -435,14 +444,14 @@ mod tests {
     #[test]
     fn the_straight_way_records_each_state_before_its_effect() {
         let step = MACHINE
-            .step(State::Planned, Event::Resumed, at(0))
+            .step(State::Planned, ExportEvent::Resumed, at(0))
             .expect("legal");
         assert_eq!(
             (step.state.name(), &step.effect),
             ("submitting", &Effect::Submit)
         );
         let step = MACHINE
-            .step(step.state, Event::Submitted(id()), at(1))
+            .step(step.state, ExportEvent::Submitted(id()), at(1))
             .expect("legal");
         assert_eq!(
             (step.state.name(), &step.effect, step.wake_at),
@@ -451,7 +460,7 @@ mod tests {
         let step = MACHINE
             .step(
                 step.state,
-                Event::FileReady(FileToken("token".into())),
+                ExportEvent::FileReady(FileToken("token".into())),
                 at(9),
             )
             .expect("legal");
@@ -459,7 +468,7 @@ mod tests {
             (step.state.name(), &step.effect),
             ("ready", &Effect::Download(FileToken("token".into())))
         );
-        let event = Event::Downloaded {
+        let event = ExportEvent::Downloaded {
             sha256: "00".into(),
             size_bytes: 4,
         };
@@ -494,7 +503,7 @@ mod tests {
             },
         ] {
             let step = MACHINE
-                .step(state.clone(), Event::Resumed, at(1000))
+                .step(state.clone(), ExportEvent::Resumed, at(1000))
                 .expect("legal");
             assert_eq!(step.state.export_id(), state.export_id());
             assert_ne!(step.effect, Effect::Submit);
@@ -515,7 +524,7 @@ mod tests {
         let stored = json.replacen('{', "{\"file_token\":\"old\",", 1);
         let stored: State = serde_json::from_str(&stored).expect("a state");
         let step = MACHINE
-            .step(stored, Event::Resumed, at(1000))
+            .step(stored, ExportEvent::Resumed, at(1000))
             .expect("legal");
         assert_eq!(step.effect, Effect::Poll(id()));
         assert!(matches!(
@@ -532,13 +541,19 @@ mod tests {
             file_token: FileToken("t".into()),
             relinked: false,
         };
-        let step = MACHINE.step(ready, Event::Gone, at(20)).expect("legal");
+        let step = MACHINE
+            .step(ready, ExportEvent::Gone, at(20))
+            .expect("legal");
         assert_eq!(step.effect, Effect::Poll(id()));
         let step = MACHINE
-            .step(step.state, Event::FileReady(FileToken("u".into())), at(21))
+            .step(
+                step.state,
+                ExportEvent::FileReady(FileToken("u".into())),
+                at(21),
+            )
             .expect("legal");
         let step = MACHINE
-            .step(step.state, Event::BadDownload, at(22))
+            .step(step.state, ExportEvent::BadDownload, at(22))
             .expect("legal");
         assert_eq!(
             (step.state, step.effect),
@@ -555,7 +570,7 @@ mod tests {
             relinked: false,
         };
         let step = MACHINE
-            .step(submitted.clone(), Event::CallFailed, at(5))
+            .step(submitted.clone(), ExportEvent::CallFailed, at(5))
             .expect("legal");
         assert_eq!(
             (step.state, step.effect),
@@ -566,7 +581,7 @@ mod tests {
     #[test]
     fn an_event_out_of_place_is_an_error_and_not_a_panic() {
         let error = MACHINE
-            .step(State::Planned, Event::StillProcessing, at(0))
+            .step(State::Planned, ExportEvent::StillProcessing, at(0))
             .expect_err("illegal");
         assert_eq!(
             error.to_string(),
@@ -577,10 +592,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_stuck_export_ends_at_its_deadline(delays in prop::collection::vec(0u32..30, 0..400)) {
-            let mut step = MACHINE.step(State::Submitting, Event::Submitted(id()), at(0)).expect("legal");
+            let mut step = MACHINE.step(State::Submitting, ExportEvent::Submitted(id()), at(0)).expect("legal");
             for late in delays {
                 let now = later(step.wake_at, Duration::from_secs(late.into()));
-                step = MACHINE.step(step.state, Event::StillProcessing, now).expect("legal");
+                step = MACHINE.step(step.state, ExportEvent::StillProcessing, now).expect("legal");
                 if now >= at(600) {
                     prop_assert_eq!(&step.effect, &Effect::GiveUp(GaveUp::DeadlinePassed));
                     return Ok(());

@@ -4,12 +4,12 @@
 use std::io::{Cursor, Write};
 
 use jiff::tz::TimeZone;
-use meetlake::config;
-use meetlake::contract::Contract;
-use meetlake::dataset::Dataset;
-use meetlake::decode::{self, DecodeSummary, Fallback, WorkbookLimits, WorkbookReader};
-use meetlake::normalize::cell;
-use meetlake::table::{Cell, Header, RowSink};
+use meetlake::testing::config;
+use meetlake::testing::contract::Contract;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::{self, DecodeSummary, Fallback, WorkbookLimits, WorkbookReader};
+use meetlake::testing::normalize::cell;
+use meetlake::testing::table::{Cell, Header, RowSink};
 
 struct Nothing;
 

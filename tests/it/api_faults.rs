@@ -11,13 +11,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use meetlake::cli::run::text_of;
-use meetlake::client::{CallLimits, Client, Settings, Timeouts};
-use meetlake::clock::Clock;
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
-use meetlake::pipeline::Tenant;
-use meetlake::run::{Scope, Summary};
+use meetlake::testing::cli::text_of;
+use meetlake::testing::client::{CallLimits, Client, Settings, Timeouts};
+use meetlake::testing::clock::Clock;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
+use meetlake::testing::pipeline::Tenant;
+use meetlake::testing::run::{Scope, Summary};
 use serde_json::json;
 
 use crate::app::{Output, SECRET, Setup, TestApp};
@@ -257,7 +257,7 @@ fn table() -> Vec<Case> {
         case("download: 410 without a code", Download, VictimFirst(2), Instead(|_, _| answer(Answer::new(410, "text/plain", "gone"))),
             Deferred, &[], 8),
         case("download: always 404", Download, Victim, Instead(|_, _| answer(Answer::new(404, "text/plain", "gone"))),
-            Failed("export"), &["HTTP 404", "an export is asked for again"], 12),
+            Failed("export"), &["HTTP 404", "an export is requested again"], 12),
         case("download: another day's file", Download, Victim, Instead(|_, w| if w.other_file.is_empty() { answer(Answer::new(503, "text/html", "<h1>503</h1>")) } else { answer(Answer::new(200, "application/octet-stream", w.other_file.clone())) }),
             Quarantined, &["another export's file"], 60),
         case("download: another kind's file", Download, Victim, Instead(|_, _| answer(Answer::new(200, "application/octet-stream", include_bytes!("../fixtures/observed_participant_list.xlsx").to_vec()))),
@@ -356,8 +356,8 @@ fn impatient(gate: &Gate, app_id: &str, tenant: &mut Tenant, clock: &Clock) {
         retry_patience: Duration::from_secs(60),
         ..Settings::new(url, app_id, SECRET.into())
     };
-    tenant.exporter.client = Client::new(settings, clock.clone()).expect("a client");
-    tenant.exporter.max_workbook_bytes = LARGEST_WORKBOOK;
+    tenant.fetcher.client = Client::new(settings, clock.clone()).expect("a client");
+    tenant.fetcher.max_workbook_bytes = LARGEST_WORKBOOK;
 }
 
 fn reconcile(app: &TestApp, gate: &Gate, scope: &Scope) -> Summary {
@@ -425,7 +425,7 @@ fn check(case: &Case) -> String {
         .unwrap_or_default();
     let kinds: Vec<&str> = attention
         .iter()
-        .map(|task| task.error_kind.as_str())
+        .map(|task| task.failure.cause.as_str())
         .collect();
     match case.outcome {
         Recovered => {
@@ -462,7 +462,7 @@ fn check(case: &Case) -> String {
         }
         Refused(code, word) => {
             assert_eq!(summary.exit(), code, "{text}");
-            let words: Vec<&str> = summary.causes().map(|cause| cause.word.as_str()).collect();
+            let words: Vec<&str> = summary.causes().map(|cause| cause.cause.as_str()).collect();
             assert_eq!(words, [word], "{text}");
             assert!(text.starts_with("error: "), "the cause comes first: {text}");
         }
@@ -790,7 +790,7 @@ fn a_certificate_that_nobody_trusts_is_named_and_nothing_is_sent() {
     assert!(
         output
             .stdout
-            .contains("this machine's store of trusted ones"),
+            .contains("the trusted certificates of this machine"),
         "{output:?}"
     );
     assert_eq!(

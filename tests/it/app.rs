@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use meetlake::cli::open::App;
-use meetlake::clock::Clock;
-use meetlake::config;
-use meetlake::dataset::Dataset;
-use meetlake::decode::Fallback;
-use meetlake::ledger::Ledger;
-use meetlake::pipeline::Tenant;
-use meetlake::run::{self, Scope, Summary};
+use meetlake::testing::cli::App;
+use meetlake::testing::clock::Clock;
+use meetlake::testing::config;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::Fallback;
+use meetlake::testing::ledger::Ledger;
+use meetlake::testing::pipeline::Tenant;
+use meetlake::testing::run::{self, Scope, Summary};
 use meetlake_simulator::{Fault, Knobs, Options, Report, Server, SimClock};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -308,14 +308,12 @@ impl TestApp {
             let [tenant] = app.tenants.as_slice() else {
                 panic!("there is one tenant");
             };
-            let (progress, _) = tokio::sync::mpsc::unbounded_channel();
             run::reconcile(
                 std::sync::Arc::clone(tenant),
                 &app.config.jobs,
                 scope,
                 &app.limits(),
                 CancellationToken::new(),
-                progress,
             )
             .await
             .expect("this machine is not at fault")

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::lake;

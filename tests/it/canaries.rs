@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
-use meetlake::cli::open::App;
-use meetlake::client::{Client, Error, ExportStatus, Settings, UserTokenSettings};
-use meetlake::clock::Clock;
-use meetlake::config;
-use meetlake::dataset::Dataset;
-use meetlake::store::Lake;
-use meetlake::task::ExportId;
-use meetlake::task::machine::{FileToken, State};
+use meetlake::testing::cli::App;
+use meetlake::testing::client::{Client, Error, ExportStatus, Settings, UserTokenSettings};
+use meetlake::testing::clock::Clock;
+use meetlake::testing::config;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::store::Lake;
+use meetlake::testing::task::ExportId;
+use meetlake::testing::task::{FileToken, State};
 use rust_xlsxwriter::Workbook;
 use serde_json::json;
 

@@ -11,11 +11,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use meetlake::dataset::Dataset;
-use meetlake::ledger::{PartitionRow, Phase};
-use meetlake::store::Lake;
-use meetlake::task::machine::State;
-use meetlake::task::{ExportId, TaskKey};
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::record::{PartitionRow, Phase};
+use meetlake::testing::store::Lake;
+use meetlake::testing::task::State;
+use meetlake::testing::task::{ExportId, TaskKey};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 

@@ -97,7 +97,7 @@ fn no_configuration_says_how_to_write_one() {
 #[test]
 fn nothing_that_is_printed_or_kept_holds_the_secret_or_a_token() {
     let app = Setup::real()
-        .only(&[meetlake::dataset::Dataset::DailyReport])
+        .only(&[meetlake::testing::dataset::Dataset::DailyReport])
         .start();
     let mut texts = Vec::new();
     for args in [

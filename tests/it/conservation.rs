@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow::compute::concat_batches;
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 use parquet::arrow::ArrowWriter;
 
 use crate::app::{Setup, TestApp, snapshot};

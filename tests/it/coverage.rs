@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use meetlake::dataset::Dataset;
-use meetlake::run::Summary;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::run::Summary;
 use serde_json::Value;
 
 use crate::app::{Setup, TENANT, TestApp};
@@ -52,7 +52,6 @@ fn sum(records: &[Value], pointer: &str) -> u64 {
 fn assert_bounded(app: &TestApp, summary: &Summary, left_out: u64, reason: &str) {
     let coverage = summary.datasets[&Dataset::ParticipantList]
         .coverage
-        .clone()
         .expect("coverage");
     assert_eq!(coverage.parents, 10);
     assert_eq!(coverage.planned, 10 - left_out);

@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use meetlake::dataset::Dataset;
-use meetlake::store::{self, Lake};
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::store::{self, Lake};
 use meetlake_simulator::Options;
 
 use crate::api_faults::behind_a_gate;
@@ -585,7 +585,10 @@ async fn race(lake: &Lake, can_replace: bool) {
         let replaced = futures::future::join_all((0..16).map(write)).await;
         only_winner(lake, &path, replaced, "replaces").await;
         let late = lake.put_if_unchanged(&path, "late".into(), &seen).await;
-        assert_eq!(late.expect_err("stale").kind(), store::Kind::Conflict);
+        assert_eq!(
+            late.expect_err("stale").kind(),
+            store::StoreErrorKind::Conflict
+        );
     }
 }
 
@@ -607,7 +610,7 @@ async fn only_winner(
     for outcome in outcomes {
         match outcome {
             Ok(won) => version = Some(won),
-            Err(error) => assert_eq!(error.kind(), store::Kind::Conflict, "{error}"),
+            Err(error) => assert_eq!(error.kind(), store::StoreErrorKind::Conflict, "{error}"),
         }
     }
     version.expect("there is a winner")

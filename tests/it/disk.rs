@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 use sqlx::Connection as _;
 
 use crate::app::{Output, Setup, TestApp, finish, signal, wait};

@@ -5,9 +5,9 @@ use std::fs;
 use std::process::Command;
 
 use arrow::datatypes::DataType;
-use meetlake::contract::{ColumnKind, ColumnSource, Contract, Key};
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
+use meetlake::testing::contract::{ColumnKind, ColumnSource, Contract, Key};
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
 use meetlake_simulator::{Options, Server, SimClock};
 use tokio::net::TcpListener;
 

@@ -1,8 +1,8 @@
 //! Whatever Feishu does wrong, the lake ends up right, or the run says what is missing and why.
 
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
-use meetlake::run::Summary;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
+use meetlake::testing::run::Summary;
 
 use crate::app::{SECRET, Setup, TestApp};
 

@@ -12,12 +12,13 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use meetlake::contract::Contract;
-use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, WorkbookLimits};
-use meetlake::job::DurationUnit;
-use meetlake::normalize::{Context, Fault, Normalized, Normalizer, Stamp};
-use meetlake::task::Lineage;
+use meetlake::testing::contract::Contract;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::{self, Fallback, WorkbookLimits};
+use meetlake::testing::findings::Fault;
+use meetlake::testing::job::DurationUnit;
+use meetlake::testing::normalize::{Context, Normalized, Normalizer, Stamp};
+use meetlake::testing::task::Lineage;
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
 use zip::write::SimpleFileOptions;
 
@@ -226,7 +227,7 @@ type Read = fn(
     &Contract,
     &WorkbookLimits,
     &Fallback,
-    &mut dyn meetlake::table::RowSink,
+    &mut dyn meetlake::testing::table::RowSink,
 ) -> Result<decode::DecodeSummary, decode::Error>;
 
 fn read(bytes: &[u8]) -> Result<Normalized, String> {
@@ -574,7 +575,7 @@ fn an_id_of_19_digits_reaches_parquet_as_it_is_or_not_at_all() {
         folder.path().join("out.parquet"),
     );
     std::fs::write(&input, Parts::new(&numbers.collect::<String>()).deflated()).expect("written");
-    let conversion = meetlake::convert::Conversion {
+    let conversion = meetlake::testing::convert::Conversion {
         dataset: Dataset::MeetingList,
         time_zone: TimeZone::UTC,
         lineage: Lineage::default(),
@@ -582,7 +583,7 @@ fn an_id_of_19_digits_reaches_parquet_as_it_is_or_not_at_all() {
         output: output.clone(),
         fallback: crate::app::fallback(),
     };
-    let report = meetlake::convert::file(&conversion).expect("one row of 78 is left out");
+    let report = meetlake::testing::convert::file(&conversion).expect("one row of 78 is left out");
     assert_eq!(report.findings.rows_quarantined, 1);
     let file = std::fs::File::open(&output).expect("an output");
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);

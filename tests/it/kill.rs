@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
-use meetlake::dataset::Dataset;
-use meetlake::ledger::{Intent, Ledger};
-use meetlake::task::machine::State;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::ledger::Ledger;
+use meetlake::testing::record::Intent;
+use meetlake::testing::task::State;
 
 use crate::app::{SPEED, Setup, TENANT, TestApp, signal, snapshot, wait};
 use crate::checker::{Checker, Reader};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
 use meetlake_simulator::{
     DayBucket, ExtraSheets, Knobs, Language, Layout, Selection, UnknownTarget,
 };

@@ -10,7 +10,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use jiff::ToSpan;
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};

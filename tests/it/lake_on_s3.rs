@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 
 use crate::app::{Output, Setup, TestApp};
 use crate::stores::{Server, free_port};

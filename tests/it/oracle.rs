@@ -7,11 +7,14 @@ mod cases;
 mod written;
 
 use arrow::array::RecordBatch;
-use meetlake::contract::{Column, ColumnKind, Contract};
-use meetlake::dataset::Dataset;
-use meetlake::decode::{self, DecodeSummary, Error, Fallback, WorkbookLimits, WorkbookReader};
-use meetlake::normalize::{Findings, Normalizer, Quarantine};
-use meetlake::table::{Cell, Header, RowSink, column_name};
+use meetlake::testing::contract::{Column, ColumnKind, Contract};
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::{
+    self, DecodeSummary, Error, Fallback, WorkbookLimits, WorkbookReader,
+};
+use meetlake::testing::findings::Findings;
+use meetlake::testing::normalize::{Normalizer, Quarantine};
+use meetlake::testing::table::{Cell, Header, RowSink, column_name};
 
 use cases::{Case, Random};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use meetlake::store::{self, Kind, Lake, Version};
+use meetlake::testing::store::{self, Lake, StoreErrorKind, Version};
 use object_store::path::Path;
 
 use crate::store_faults::{self, Store};
@@ -45,7 +45,7 @@ async fn race(lake: &Lake, path: &Path, seen: Option<&Version>, round: usize) ->
                 assert!(winner.is_none(), "{writer} won too");
                 winner = Some((writer, version));
             }
-            Err(error) => assert_eq!(error.kind(), Kind::Conflict, "{error}"),
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Conflict, "{error}"),
         }
     }
     let (winner, version) = winner.expect("somebody wins");

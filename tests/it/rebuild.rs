@@ -1,4 +1,5 @@
-//! The ledger is expendable, and the lake can be proven and made again: `ledger rebuild`, `verify`, `replay`, `orphans`, and who may own a ledger.
+//! The ledger is expendable, and the lake can be proven and made again: `ledger rebuild`, `verify`,
+//! `replay`, `orphans`, and who may own a ledger.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -6,21 +7,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use meetlake::dataset::Dataset;
-use meetlake::ledger::Ledger;
-use meetlake::orphans;
-use meetlake::publish::manifest::{self, Input, Object, Outcome, Revision};
-use meetlake::publish::{PartitionId, Publisher};
-use meetlake::spool::Spool;
-use meetlake::store::{Lake, Version, file_url};
-use meetlake::task::{ExportId, Lineage, Request, TaskKey, UserIdType};
-use meetlake::window::Window;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::ledger::Ledger;
+use meetlake::testing::orphans;
+use meetlake::testing::publish::Publisher;
+use meetlake::testing::publish::manifest::{self, Object, Revision};
+use meetlake::testing::record::{Input, InputOutcome, PartitionId};
+use meetlake::testing::spool::Spool;
+use meetlake::testing::store::{Lake, Version, file_url};
+use meetlake::testing::task::{ExportId, Lineage, Request, TaskKey, UserIdType};
+use meetlake::testing::window::Window;
 use serde_json::{Value, json};
 
 use crate::app::{Output, Setup, TENANT, TestApp, signal, snapshot, wait, zone};
 use crate::lake::{self, sha256};
 
-// --- a lost ledger ------------------------------------------------------------------------------------------------
+// --- a lost ledger -------------------------------------------------------------------------------
 
 impl TestApp {
     /// What a lost machine takes with it.
@@ -42,8 +44,9 @@ impl TestApp {
         output.json()
     }
 
-    /// The status, without what only the ledger that is lost could know: calls, runs, when something was checked, and whether anybody
-    /// ever ran the schedules (a rebuilt ledger takes that for granted, and waits for the days since).
+    /// The status, without what only the lost ledger could know: calls, runs, when something was
+    /// checked, and whether anybody ever ran the schedules. A rebuilt ledger takes that for
+    /// granted, and waits for the days since.
     fn published_state(&self) -> Value {
         let mut status = self.status();
         for dataset in status["datasets"].as_array_mut().expect("datasets") {
@@ -128,7 +131,8 @@ fn a_rebuilt_ledger_exports_nothing_again_and_late_data_still_comes() {
     fs::remove_file(app.path("meetlake.db")).expect("removed");
     app.rebuild();
 
-    // The meetings of one day vanish upstream, and come back: the rebuilt ledger withdraws their children, and asks for them again.
+    // The meetings of one day vanish upstream, and come back: the rebuilt ledger withdraws their
+    // children, and asks for them again.
     app.set_faults(&["empty@meeting_list:x1"]);
     app.again();
     assert_ne!(app.content_hashes(), hashes);
@@ -378,7 +382,7 @@ fn participants(n: u64, day: Window, sha256: &str, pack: &str) -> Input {
         pack: Some(pack.to_owned()),
         rows: 1,
         overridden_rows: 0,
-        outcome: Outcome::Published,
+        outcome: InputOutcome::Published,
     }
 }
 
@@ -409,9 +413,10 @@ fn revision(dt: jiff::civil::Date, inputs: Vec<Input>) -> Revision {
     }
 }
 
-// --- proof --------------------------------------------------------------------------------------------------------
+// --- proof ---------------------------------------------------------------------------------------
 
-/// Two days of meetings and participants with several revisions, and a way back to them after each damage.
+/// Two days of meetings and participants with several revisions, and a way back to them after each
+/// damage.
 struct Proven {
     app: TestApp,
     files: BTreeMap<PathBuf, (Vec<u8>, SystemTime)>,
@@ -623,7 +628,7 @@ fn a_lake_that_cannot_be_read_is_no_damage() {
     assert_eq!(output.code, 8, "{output:?}");
 }
 
-// --- partitions made again ----------------------------------------------------------------------------------------
+// --- partitions made again -----------------------------------------------------------------------
 
 fn replay(app: &TestApp, more: &[&str]) -> (Output, Value) {
     let output = app.meetlake(&[&["replay", "--json"], more].concat());
@@ -685,7 +690,8 @@ fn what_the_originals_give_now_is_published_and_what_they_cannot_is_left() {
     let app = Setup::fast().only(&[Dataset::MeetingList]).start();
     assert!(app.reconcile().is_settled());
     let hashes = app.content_hashes();
-    // As an older decoder would have left it: another content under a manifest that the ledger knows.
+    // As an older decoder would have left it: another content under a manifest that the ledger
+    // knows.
     let manifest = app.newest_manifest(Dataset::MeetingList);
     change_json(&manifest, |record| record["content_hash"] = json!("00"));
     app.lose_ledger();
@@ -711,7 +717,7 @@ fn what_the_originals_give_now_is_published_and_what_they_cannot_is_left() {
     );
 }
 
-// --- leftovers ----------------------------------------------------------------------------------------------------
+// --- leftovers -----------------------------------------------------------------------------------
 
 /// What cut-off publishes leave, all of it two days old.
 fn litter(app: &TestApp) -> Vec<PathBuf> {
@@ -827,7 +833,8 @@ fn a_pack_that_a_publish_begins_to_name_is_not_collected() {
     assert!(!litter[1].exists());
 }
 
-/// Runs the binary with a failpoint switched on, and gives its code; `None` if it ended itself there.
+/// Runs the binary with a failpoint switched on, and gives its code; `None` if it ended itself
+/// there.
 #[cfg(feature = "failpoints")]
 fn with_failpoint(app: &TestApp, args: &[&str], failpoint: &str) -> Option<i32> {
     let output = app.command(args).env("FAILPOINTS", failpoint).output();
@@ -853,7 +860,8 @@ fn a_collection_that_is_cut_off_is_finished_by_the_next() {
     assert!(clean == snapshot(&app.lake()));
 }
 
-/// Between the intent and the deletion a publish begins to name the pack; whether the pack is there after that.
+/// Between the intent and the deletion a publish begins to name the pack. Says whether the pack is
+/// there after that.
 #[cfg(feature = "failpoints")]
 fn pack_survives(planted: &str) -> bool {
     let app = Setup::fast().only(&[Dataset::MeetingList]).start();
@@ -920,7 +928,7 @@ fn without_a_ledger_nobody_knows_what_is_an_orphan() {
     assert!(orphans.iter().all(|path| path.exists()));
 }
 
-// --- who may own a ledger -----------------------------------------------------------------------------------------
+// --- who may own a ledger ------------------------------------------------------------------------
 
 #[test]
 fn a_second_owner_is_told_who_the_first_is() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 
 use crate::app::Setup;
 

@@ -3,7 +3,7 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 use serde_json::Value;
 
 use crate::app::{Setup, TestApp, signal, wait};

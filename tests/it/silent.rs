@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 
 use jiff::ToSpan;
 use jiff::civil::Date;
-use meetlake::clock::Clock;
-use meetlake::config;
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
-use meetlake::ledger::{Ledger, NewWindow, WindowBatch, WindowState};
-use meetlake::run::{Scope, Summary};
-use meetlake::server::{self, Pages};
-use meetlake::window::Window;
+use meetlake::testing::clock::Clock;
+use meetlake::testing::config;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
+use meetlake::testing::ledger::Ledger;
+use meetlake::testing::record::{NewWindow, WindowBatch, WindowState};
+use meetlake::testing::run::{Scope, Summary};
+use meetlake::testing::server::{self, Pages};
+use meetlake::testing::window::Window;
 use meetlake_simulator::DayBucket;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -199,7 +200,7 @@ struct Scenario {
     make: fn() -> (TestApp, Summary),
 }
 
-fn of(summary: &Summary, count: impl Fn(&meetlake::run::DatasetSummary) -> u64) -> u64 {
+fn of(summary: &Summary, count: impl Fn(&meetlake::testing::run::DatasetSummary) -> u64) -> u64 {
     summary.datasets.values().map(count).sum()
 }
 

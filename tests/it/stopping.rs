@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 
 use crate::app::{Setup, finish, signal, wait};
 use crate::lake;

@@ -10,21 +10,23 @@ use std::path::Path;
 
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use meetlake::cli::open::App;
-use meetlake::clock::Clock;
-use meetlake::config;
-use meetlake::dataset::Dataset;
-use meetlake::ledger::{Intent, NewWindow, OpenTask, SpooledResult, WindowBatch, WindowState};
-use meetlake::normalize::Findings;
-use meetlake::orphans;
-use meetlake::pipeline::{self, Tenant};
-use meetlake::publish::PartitionId;
-use meetlake::publish::manifest::{self, Revision};
-use meetlake::rebuild;
-use meetlake::store::{self, Lake};
-use meetlake::task::machine::State;
-use meetlake::task::{ExportId, Lineage, Request, TaskSpec, UserIdType};
-use meetlake::window::Window;
+use meetlake::testing::cli::App;
+use meetlake::testing::clock::Clock;
+use meetlake::testing::config;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::findings::Findings;
+use meetlake::testing::orphans;
+use meetlake::testing::pipeline::{self, Tenant};
+use meetlake::testing::publish::manifest::{self, Revision};
+use meetlake::testing::rebuild;
+use meetlake::testing::record::{
+    Intent, NewWindow, OpenTask, PartitionId, PassedRows, Reason, ReasonKind, SpooledResult,
+    WindowBatch, WindowState,
+};
+use meetlake::testing::store::{self, Lake};
+use meetlake::testing::task::State;
+use meetlake::testing::task::{ExportId, Lineage, Request, TaskSpec, UserIdType};
+use meetlake::testing::window::Window;
 use serde_json::Value;
 
 use crate::app::{Output, Setup, TENANT, TestApp, finish};
@@ -377,15 +379,19 @@ impl Bench {
             extracted_at: now,
         };
         let batch = meetings(spec.key.as_str(), numbers);
+        let passed = PassedRows::passed_by_policy(batch);
         tenant
             .spool
-            .put_rows(&spec.key, 1, &BTreeMap::from([(DAY, batch)]))
+            .put_rows(&spec.key, 1, &BTreeMap::from([(DAY, passed)]))
             .expect("kept");
         let result = SpooledResult {
-            rows: numbers.len() as u64,
-            dts: serde_json::to_string(&[DAY]).expect("JSON"),
-            result: serde_json::to_string(&Findings::default()).expect("JSON"),
+            dts: BTreeSet::from([DAY]),
+            findings: Findings {
+                rows_out: numbers.len() as u64,
+                ..Findings::default()
+            },
             parents: vec![],
+            reported: vec![],
         };
         ledger
             .spool(task, &fetched, result, now)
@@ -396,7 +402,7 @@ impl Bench {
 
     async fn publish(&self, window: Window) -> anyhow::Result<()> {
         let job = &self.app.config.jobs[0];
-        let published = pipeline::publish_windows(self.tenant(), job, &[window], &|_| {}).await;
+        let published = pipeline::publish_windows(self.tenant(), job, &[window]).await;
         published.map(drop)
     }
 
@@ -521,7 +527,7 @@ async fn run(store: &Store, index: usize, case: Case) -> (Ends, Vec<String>) {
         Ok(()) => false,
         Err(error) => {
             ends = Ends::InError;
-            if pipeline::storage_cause(&error).is_none() {
+            if pipeline::storage_failure(&error).is_none() {
                 wrong.push(format!("not an error of the store: {error:#}"));
             }
             true
@@ -738,7 +744,7 @@ async fn a_state_that_flips_back_after_a_publish_died_brings_ledger_and_lake_tog
         id: id.clone(),
         destination: record.destination,
         number: 2,
-        reasons: vec!["one task is missing".into()],
+        reasons: vec![Reason::new(ReasonKind::NotExported, 1)],
         rows: record.rows,
         object: record.object,
         content_hash: record.content_hash,
@@ -756,7 +762,7 @@ async fn a_state_that_flips_back_after_a_publish_died_brings_ledger_and_lake_tog
     assert_eq!((now.revision, now.complete, now.intent), (3, true, None));
     assert_eq!(
         (newest.revision, newest.state),
-        (3, manifest::State::Complete)
+        (3, manifest::Completeness::Complete)
     );
     assert_eq!(newest.previous_sha256, Some(put.sha256));
 }

@@ -14,13 +14,14 @@ use arrow::array::{
 };
 use jiff::Timestamp;
 use jiff::civil::{Date, date};
-use meetlake::contract::{Contract, lineage};
-use meetlake::dataset::Dataset;
-use meetlake::publish::manifest::{self, Revision};
-use meetlake::publish::{Error, PartitionId, PartitionPlan, Publisher, SpooledTask, location};
-use meetlake::spool::Spool;
-use meetlake::store::{self, Kind, Lake};
-use meetlake::task::TaskKey;
+use meetlake::testing::contract::{Contract, lineage};
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::publish::manifest::{self, Revision};
+use meetlake::testing::publish::{Error, PartitionPlan, Publisher, location};
+use meetlake::testing::record::{PartitionId, PassedRows, SpooledTask};
+use meetlake::testing::spool::Spool;
+use meetlake::testing::store::{self, Lake, StoreErrorKind};
+use meetlake::testing::task::TaskKey;
 
 pub(crate) const DAY: Date = date(2026, 11, 19);
 /// Azurite's documented account, the same everywhere.
@@ -171,7 +172,7 @@ fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> Partiti
 
 fn spooled(spool: &Spool, task: &str, numbers: &[&str]) -> SpooledTask {
     let key = TaskKey::from_stored(task);
-    let rows = BTreeMap::from([(DAY, meetings(task, numbers))]);
+    let rows = BTreeMap::from([(DAY, PassedRows::passed_by_policy(meetings(task, numbers)))]);
     spool.put_rows(&key, 1, &rows).expect("spooled");
     SpooledTask { key, generation: 1 }
 }
@@ -225,7 +226,7 @@ async fn publishes(lake: Lake) {
         .put_object("eu", &id, &third)
         .await
         .expect_err("stale");
-    assert!(matches!(refused, Error::Store(error) if error.kind() == Kind::Conflict));
+    assert!(matches!(refused, Error::Store(error) if error.kind() == StoreErrorKind::Conflict));
 
     let revision = Revision {
         id: id.clone(),
@@ -240,7 +241,7 @@ async fn publishes(lake: Lake) {
         rejects: BTreeMap::new(),
         blank_columns: BTreeSet::new(),
         unknown_columns: BTreeSet::new(),
-        coverage: Some(manifest::Coverage::default()),
+        coverage: Some(manifest::CoverageRecord::default()),
     };
     let put = manifest::put(&lake, revision, Timestamp::now())
         .await
@@ -288,7 +289,7 @@ async fn an_s3_server() {
         .put_create(&location::probe(Timestamp::now()), "1".into())
         .await;
     let missing = missing.expect_err("no bucket");
-    assert_eq!(missing.kind(), Kind::Misconfigured, "{missing}");
+    assert_eq!(missing.kind(), StoreErrorKind::Misconfigured, "{missing}");
     let lake = Lake::open("s3://meetlake/some/lake", &options).expect("a lake");
     publishes(lake).await;
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use jiff::civil::{Date, date};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use meetlake::dataset::Dataset;
-use meetlake::job::{FanOut, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions};
-use meetlake::ledger::{Ledger, NewWindow, ScheduleState, WindowBatch, WindowState};
-use meetlake::plan;
-use meetlake::run::due;
-use meetlake::schedule::Schedule;
-use meetlake::window::{Window, closed_windows, date_of};
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::job::{FanOut, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions};
+use meetlake::testing::ledger::Ledger;
+use meetlake::testing::plan::{self as due, Due};
+use meetlake::testing::record::{NewWindow, ScheduleState, WindowBatch, WindowState};
+use meetlake::testing::schedule::Schedule;
+use meetlake::testing::window::{Window, closed_windows, date_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -372,23 +372,29 @@ fn job(zone: &TimeZone, missed: MissedPolicy, window_days: u16) -> JobSpec {
         destination: String::new(),
         fan_out: FanOut::default(),
         options: RequestOptions::for_dataset(Dataset::MeetingList),
-        check: meetlake::job::Check::for_dataset(Dataset::MeetingList),
+        check: meetlake::testing::job::Check::for_dataset(Dataset::MeetingList),
     }
+}
+
+/// What the schedule asks for at `now`, as a run asks it.
+async fn ask(ledger: &Ledger, job: &JobSpec, now: Timestamp) -> Due {
+    let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).expect("a cron");
+    let state = ledger.schedule(&job.name, "acme").await.expect("read");
+    let known = ledger.windows("acme", job.dataset, None);
+    due::due(job, &schedule, now, state, &known.await.expect("listed"))
 }
 
 /// Looks at the schedule at `now` as a run does, and records what it asks for; generations of each window afterwards are in the ledger.
 async fn tick(ledger: &Ledger, job: &JobSpec, now: Timestamp) {
-    let asked = due::ask(Some(ledger), "acme", job, now)
-        .await
-        .expect("asked");
+    let asked = ask(ledger, job, now).await;
     let batch = WindowBatch {
         job: &job.name,
         tenant: "acme",
         dataset: job.dataset,
-        new: &asked.due.new,
-        again: &asked.due.again,
+        new: &asked.new,
+        again: &asked.again,
         firing: asked.firing,
-        schedule: asked.due.schedule,
+        schedule: asked.schedule,
     };
     ledger.insert_windows(&batch).await.expect("inserted");
     for row in ledger
@@ -500,7 +506,7 @@ fn downtime_jumping_clocks_and_repeated_ticks_give_the_windows_of_an_undisturbed
             let (rows, latest) = windows;
             let expected: Vec<Window> = closed_windows(&zone, date(2026, 3, 1), days, latest)
                 .into_iter()
-                .filter(|window| plan::due_at(&job, window) <= latest)
+                .filter(|window| due::due_at(&job, window) <= latest)
                 .collect();
             let found: Vec<Window> = rows.iter().map(|row| row.window).collect();
             prop_assert_eq!(found, expected);
@@ -541,14 +547,9 @@ fn a_day_that_a_clock_called_over_too_early_is_exported_again_when_it_is_over() 
         );
         // The clock is right again.
         let now = now + HOUR;
-        let asked = due::ask(Some(&ledger), "acme", &job, now)
-            .await
-            .expect("asked");
-        assert_eq!(
-            (asked.due.new, &asked.due.again),
-            (vec![], &vec![early.window])
-        );
-        let schedule = asked.due.schedule.expect("a schedule");
+        let asked = ask(&ledger, &job, now).await;
+        assert_eq!((asked.new, &asked.again), (vec![], &vec![early.window]));
+        let schedule = asked.schedule.expect("a schedule");
         assert_eq!(
             schedule.last_firing, asked.firing,
             "the next firing is not the wrong clock's"
@@ -558,18 +559,16 @@ fn a_day_that_a_clock_called_over_too_early_is_exported_again_when_it_is_over() 
             tenant: "acme",
             dataset: job.dataset,
             new: &[],
-            again: &asked.due.again,
+            again: &asked.again,
             firing: asked.firing,
-            schedule: asked.due.schedule,
+            schedule: asked.schedule,
         };
         ledger.insert_windows(&batch).await.expect("inserted");
         let row = newest(&ledger).await;
         assert_eq!((row.state, row.generation), (WindowState::Due, 2));
         assert!(row.due_at > now, "no run plans it before: {row:?}");
-        let asked = due::ask(Some(&ledger), "acme", &job, now)
-            .await
-            .expect("asked");
-        assert_eq!(asked.due.again, [], "once");
+        let asked = ask(&ledger, &job, now).await;
+        assert_eq!(asked.again, [], "once");
     });
 }
 
@@ -596,21 +595,19 @@ fn the_policies_for_missed_windows_mean_what_they_say() {
             .saturating_add(days_down.days())
             .at(12, 0, 0, 0);
         let now = noon.to_zoned(zone.clone()).expect("noon").timestamp();
-        for (policy, due) in [
+        for (policy, expected) in [
             (MissedPolicy::All, days_down),
             (MissedPolicy::Latest, 1),
             (MissedPolicy::None, 1),
         ] {
             let job = job(&zone, policy, 1);
             let schedule = Schedule::parse(&job.cron, zone.clone()).expect("a cron");
-            let firing = schedule.previous_at_or_before(now).expect("a firing");
-            let next = |at| schedule.next_at_or_after(at);
-            let new: Vec<NewWindow> = plan::due(&job, now, firing, next, Some(before), &[]).new;
+            let new: Vec<NewWindow> = due::due(&job, &schedule, now, Some(before), &[]).new;
             let count = |state| new.iter().filter(|new| new.state == state).count() as i64;
             // Every window is there, exported or named as skipped.
             prop_assert_eq!(new.len() as i64, days_down);
-            prop_assert_eq!(count(WindowState::Due), due, "{:?} {:?}", policy, new);
-            prop_assert_eq!(count(WindowState::Skipped), days_down - due);
+            prop_assert_eq!(count(WindowState::Due), expected, "{:?} {:?}", policy, new);
+            prop_assert_eq!(count(WindowState::Skipped), days_down - expected);
             prop_assert_eq!(new.last().map(|new| new.state), Some(WindowState::Due));
         }
         Ok(())

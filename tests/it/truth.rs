@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::{Timestamp, ToSpan};
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::Company;
 use meetlake_simulator::company::{Meeting, Participant, ReservationStatus};
 use serde_json::{Value, json};

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 
-use meetlake::dataset::Dataset;
-use meetlake::decode::Fallback;
-use meetlake::exit::Code;
-use meetlake::run::Summary;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::Fallback;
+use meetlake::testing::exit::Code;
+use meetlake::testing::run::Summary;
 
 use crate::app::{Setup, TestApp};
 use crate::gate::{Act, Answer, Does, Gate, Place, When, Wrong};
@@ -91,7 +91,7 @@ fn where_no_reader_starts_a_workbook_waits_and_the_others_are_published() {
         let says = "could not start a process to read the workbook in";
         assert!(error.contains(says), "{program}: {error}");
         let kinds = app.with_ledger(async |ledger| ledger.attention(9).await.expect("rows"));
-        assert_eq!(kinds[0].error_kind, "local", "{kinds:?}");
+        assert_eq!(kinds[0].failure.cause.as_str(), "local", "{kinds:?}");
         // What failed is not kept in the spool: the next run asks for it once more.
         let summary = reconcile(&app, crate::app::fallback());
         assert_eq!(summary.exit(), Code::Done, "{summary:#?}");

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead as _, BufReader};
 use std::process::Stdio;
 
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
 use serde_json::Value;
 
 use crate::app::{SECRET, Setup, binary, finish, signal};

@@ -8,9 +8,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, body::Bytes};
-use meetlake::dataset::Dataset;
-use meetlake::exit::Code;
-use meetlake::run::Summary;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::exit::Code;
+use meetlake::testing::run::Summary;
 use rust_xlsxwriter::Workbook;
 use serde_json::{Value, json};
 

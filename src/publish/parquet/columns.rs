@@ -1,7 +1,9 @@
-//! The columns of a file while they are encoded and hashed: in one place as long as there is one chunk, then side by side in lanes.
+//! Encodes and hashes the columns of a file. A single chunk is encoded in the calling thread. From
+//! the second chunk on, lanes encode in parallel: each lane is a thread with some of the columns.
 //!
-//! A column's pages and its hash depend on the chunks only, so a file is the same byte for byte however many lanes there are. Lanes hold
-//! what their columns hold, at most one row group, and the few chunks that wait for them; a row group that has ended is there once more, encoded.
+//! A column's pages and its hash depend only on the chunks, so a file is the same byte for byte
+//! however many lanes there are. Lanes hold at most one row group of their columns and the few
+//! chunks that wait for them. The row group before it may be in memory too, encoded.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -17,40 +19,41 @@ use sha2::{Digest, Sha256};
 use super::write_canonical;
 use crate::contract::{Contract, lineage};
 
-/// More lanes than this wait for the longest column.
-const MOST_LANES: usize = 4;
+/// The most lanes. More would only wait for the most expensive column.
+const MAX_LANES: usize = 4;
 /// Chunks that may wait for a lane.
-const AHEAD: usize = 2;
-/// How much a lane stands back behind whoever makes the rows (`nice`), and behind other processes. Encoding can wait for a core and be done side by side, making rows is one
-/// thread's work: on two cores a million rows took an eighth less time (measured).
-const STANDS_BACK: i32 = 10;
+const QUEUED_CHUNKS: usize = 2;
+/// The `nice` increment of a lane: it yields the core to the thread that makes the rows, and to
+/// other processes. Encoding can wait and runs in parallel, but one thread makes the rows. On two
+/// cores a million rows took an eighth less time (measured).
+const NICE_INCREMENT: i32 = 10;
 
-/// The leaves of one column: one, or two for a map.
-type Writers = Vec<ArrowColumnWriter>;
-/// Encoded columns, by column of the schema.
-type Ended = Vec<(usize, Vec<ArrowColumnChunk>)>;
+/// The writers of one column's leaves: one, or two for a map.
+type LeafWriters = Vec<ArrowColumnWriter>;
+/// Encoded columns, each with its index in the schema.
+type EncodedColumns = Vec<(usize, Vec<ArrowColumnChunk>)>;
 
 /// The columns of one file.
-pub(super) struct Columns {
+pub(super) struct ColumnEncoders {
     schema: SchemaRef,
     chunks: usize,
-    place: Place,
-    /// The row group that has ended and was not taken.
-    ending: Option<Ending>,
+    layout: LaneLayout,
+    /// The row group that has ended and was not taken yet.
+    pending: Option<PendingRowGroup>,
 }
 
-/// A row group whose columns come when their lanes have encoded them.
-struct Ending {
-    columns: Receiver<Ended>,
-    ended: Ended,
+/// A row group that has ended. Its columns arrive as the lanes finish encoding them.
+struct PendingRowGroup {
+    columns: Receiver<EncodedColumns>,
+    encoded: EncodedColumns,
 }
 
-enum Place {
-    Here(Lane),
-    Lanes(Vec<Worker>),
+enum LaneLayout {
+    Inline(Lane),
+    Threads(Vec<LaneThread>),
 }
 
-impl Columns {
+impl ColumnEncoders {
     pub(super) fn new(
         contract: &Contract,
         row_groups: &ArrowRowGroupWriterFactory,
@@ -62,21 +65,21 @@ impl Columns {
             let name = schema.field(index).name();
             let is_content = index < data || name == lineage::EXTRA;
             let hash = is_content.then(Sha256::new);
-            Column {
+            ColumnEncoder {
                 index,
                 writers,
                 hash,
             }
         });
         Ok(Self {
-            place: Place::Here(Lane {
+            layout: LaneLayout::Inline(Lane {
                 schema: SchemaRef::clone(&schema),
                 columns: columns.collect(),
                 canonical: Vec::new(),
             }),
             schema,
             chunks: 0,
-            ending: None,
+            pending: None,
         })
     }
 
@@ -84,79 +87,80 @@ impl Columns {
     pub(super) fn write(&mut self, chunk: RecordBatch) -> Result<(), ParquetError> {
         self.chunks += 1;
         if self.chunks == 2 {
-            self.spread();
+            self.start_threads();
         }
-        match &mut self.place {
-            Place::Here(lane) => lane.write(&chunk),
-            Place::Lanes(workers) => workers
+        match &mut self.layout {
+            LaneLayout::Inline(lane) => lane.write(&chunk),
+            LaneLayout::Threads(workers) => workers
                 .iter_mut()
-                .try_for_each(|worker| worker.send(Order::Write(chunk.clone()))),
+                .try_for_each(|worker| worker.send(LaneCommand::Write(chunk.clone()))),
         }
     }
 
-    /// Ends the row group; the columns go on with row group `next`. The one before must have been [taken](Self::take_ended).
+    /// Ends the row group; the columns continue with row group `next`. The row group before must
+    /// have been [taken](Self::take_encoded).
     pub(super) fn end_row_group(
         &mut self,
         row_groups: &ArrowRowGroupWriterFactory,
         next: usize,
     ) -> Result<(), ParquetError> {
         let mut writers = writers(&self.schema, row_groups, next)?;
-        let (done, columns) = channel();
-        match &mut self.place {
-            // The receiver is there, and room for it.
-            Place::Here(lane) => drop(done.send(lane.end_row_group(writers)?)),
-            Place::Lanes(workers) => {
+        let (results, columns) = channel();
+        match &mut self.layout {
+            // The receiver exists and the channel is unbounded, so sending cannot fail.
+            LaneLayout::Inline(lane) => drop(results.send(lane.end_row_group(writers)?)),
+            LaneLayout::Threads(workers) => {
                 for worker in workers.iter_mut() {
                     let own = worker.columns.iter();
                     let own = own.map(|&index| std::mem::take(&mut writers[index]));
-                    let order = Order::EndRowGroup(own.collect(), Sender::clone(&done));
-                    worker.send(order)?;
+                    let command = LaneCommand::EndRowGroup(own.collect(), Sender::clone(&results));
+                    worker.send(command)?;
                 }
             }
         }
-        let ended = Vec::new();
-        self.ending = Some(Ending { columns, ended });
+        let encoded = Vec::new();
+        self.pending = Some(PendingRowGroup { columns, encoded });
         Ok(())
     }
 
-    /// The encoded columns of the row group that has ended, in the order of the schema; `None` without one, and while a lane still works on
-    /// it, unless that is waited for.
-    pub(super) fn take_ended(
+    /// The encoded columns of the row group that has ended, in the order of the schema. `None` if
+    /// no row group has ended. While a lane still works on it: waits if `wait`, else `None`.
+    pub(super) fn take_encoded(
         &mut self,
         wait: bool,
     ) -> Result<Option<Vec<ArrowColumnChunk>>, ParquetError> {
-        let Some(ending) = &mut self.ending else {
+        let Some(pending) = &mut self.pending else {
             return Ok(None);
         };
-        while ending.ended.len() < self.schema.fields().len() {
+        while pending.encoded.len() < self.schema.fields().len() {
             let next = if wait {
-                ending
+                pending
                     .columns
                     .recv()
                     .map_err(|_| TryRecvError::Disconnected)
             } else {
-                ending.columns.try_recv()
+                pending.columns.try_recv()
             };
-            match (next, &mut self.place) {
-                (Ok(ended), _) => ending.ended.extend(ended),
+            match (next, &mut self.layout) {
+                (Ok(encoded), _) => pending.encoded.extend(encoded),
                 (Err(TryRecvError::Empty), _) => return Ok(None),
-                (Err(_), Place::Lanes(workers)) => return Err(first_error(workers)),
-                (Err(_), Place::Here(_)) => return Err(gone()),
+                (Err(_), LaneLayout::Threads(workers)) => return Err(first_error(workers)),
+                (Err(_), LaneLayout::Inline(_)) => return Err(lane_ended_early()),
             }
         }
-        let mut ended = std::mem::take(&mut ending.ended);
-        self.ending = None;
-        ended.sort_by_key(|(index, _)| *index);
+        let mut encoded = std::mem::take(&mut pending.encoded);
+        self.pending = None;
+        encoded.sort_by_key(|(index, _)| *index);
         Ok(Some(
-            ended.into_iter().flat_map(|(_, chunks)| chunks).collect(),
+            encoded.into_iter().flat_map(|(_, chunks)| chunks).collect(),
         ))
     }
 
-    /// The hashes of the columns that are content, in the order of the schema.
+    /// The hashes of the columns that the content hash covers, in the order of the schema.
     pub(super) fn finish(self) -> Result<Vec<(String, Sha256)>, ParquetError> {
-        let columns = match self.place {
-            Place::Here(lane) => lane.columns,
-            Place::Lanes(mut workers) => {
+        let columns = match self.layout {
+            LaneLayout::Inline(lane) => lane.columns,
+            LaneLayout::Threads(mut workers) => {
                 let mut columns = Vec::new();
                 for worker in &mut workers {
                     columns.extend(worker.join()?.columns);
@@ -172,16 +176,17 @@ impl Columns {
             .collect())
     }
 
-    /// Gives each lane its share of the columns, the dearest first to the lane that has least.
-    fn spread(&mut self) {
+    /// Starts the lanes and shares the columns out: the most expensive first, each to the lane with
+    /// the least work.
+    fn start_threads(&mut self) {
         let lanes = thread::available_parallelism().map_or(1, usize::from);
-        let Place::Here(lane) = &mut self.place else {
+        let LaneLayout::Inline(lane) = &mut self.layout else {
             return;
         };
         let mut columns = std::mem::take(&mut lane.columns);
         columns.sort_by_key(|column| std::cmp::Reverse(column.cost(&self.schema)));
-        let mut shares: Vec<(u32, Vec<Column>)> = Vec::new();
-        shares.resize_with(lanes.clamp(1, MOST_LANES), Default::default);
+        let mut shares: Vec<(u32, Vec<ColumnEncoder>)> = Vec::new();
+        shares.resize_with(lanes.clamp(1, MAX_LANES), Default::default);
         for column in columns {
             let least = shares.iter_mut().min_by_key(|share| share.0);
             let share = least.expect("there is a lane");
@@ -189,22 +194,22 @@ impl Columns {
             share.1.push(column);
         }
         let lanes = shares.into_iter().map(|(_, columns)| {
-            Worker::start(Lane {
+            LaneThread::start(Lane {
                 schema: SchemaRef::clone(&self.schema),
                 columns,
                 canonical: Vec::new(),
             })
         });
-        self.place = Place::Lanes(lanes.collect());
+        self.layout = LaneLayout::Threads(lanes.collect());
     }
 }
 
-/// Writers of one row group, by column of the schema.
+/// The writers of one row group, by column of the schema.
 fn writers(
     schema: &SchemaRef,
     row_groups: &ArrowRowGroupWriterFactory,
     row_group: usize,
-) -> Result<Vec<Writers>, ParquetError> {
+) -> Result<Vec<LeafWriters>, ParquetError> {
     let mut leaves = row_groups.create_column_writers(row_group)?.into_iter();
     let fields = schema.fields().iter();
     Ok(fields
@@ -215,23 +220,23 @@ fn writers(
         .collect())
 }
 
-/// Some of the columns.
+/// Some of the columns, encoded by one thread.
 struct Lane {
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Vec<ColumnEncoder>,
     canonical: Vec<u8>,
 }
 
-struct Column {
-    /// In the schema.
+struct ColumnEncoder {
+    /// Its index in the schema.
     index: usize,
-    writers: Writers,
-    /// Only of content.
+    writers: LeafWriters,
+    /// Only for columns that the content hash covers.
     hash: Option<Sha256>,
 }
 
-impl Column {
-    /// What encoding takes, roughly and relative to the others.
+impl ColumnEncoder {
+    /// The cost of encoding, roughly and relative to other columns.
     fn cost(&self, schema: &SchemaRef) -> u32 {
         let own = match schema.field(self.index).data_type() {
             DataType::Utf8 => 6,
@@ -259,82 +264,88 @@ impl Lane {
         Ok(())
     }
 
-    /// Ends the row group and goes on with `next`, one entry for each of the lane's columns.
-    fn end_row_group(&mut self, next: Vec<Writers>) -> Result<Ended, ParquetError> {
-        let mut ended = Vec::with_capacity(self.columns.len());
+    /// Ends the row group and continues with the writers `next`, one entry for each of the lane's
+    /// columns.
+    fn end_row_group(&mut self, next: Vec<LeafWriters>) -> Result<EncodedColumns, ParquetError> {
+        let mut encoded = Vec::with_capacity(self.columns.len());
         for (column, next) in self.columns.iter_mut().zip(next) {
             let writers = std::mem::replace(&mut column.writers, next);
             let chunks = writers.into_iter().map(ArrowColumnWriter::close);
-            ended.push((column.index, chunks.collect::<Result<_, _>>()?));
+            encoded.push((column.index, chunks.collect::<Result<_, _>>()?));
         }
-        Ok(ended)
+        Ok(encoded)
     }
 }
 
-enum Order {
+enum LaneCommand {
     Write(RecordBatch),
-    /// The writers of the next row group for the lane's columns, and where the columns of this one go.
-    EndRowGroup(Vec<Writers>, Sender<Ended>),
+    /// The writers of the next row group for the lane's columns, and where to send the columns of
+    /// this one.
+    EndRowGroup(Vec<LeafWriters>, Sender<EncodedColumns>),
 }
 
 /// A lane on a thread of its own.
-struct Worker {
-    /// Columns of the schema.
+struct LaneThread {
+    /// The lane's columns, as indices in the schema.
     columns: Vec<usize>,
-    orders: Option<SyncSender<Order>>,
+    commands: Option<SyncSender<LaneCommand>>,
     thread: Option<JoinHandle<Result<Lane, ParquetError>>>,
 }
 
-impl Worker {
+impl LaneThread {
     fn start(lane: Lane) -> Self {
-        let (orders, received) = sync_channel(AHEAD);
+        let (commands, received) = sync_channel(QUEUED_CHUNKS);
         Self {
             columns: lane.columns.iter().map(|column| column.index).collect(),
-            orders: Some(orders),
-            thread: Some(thread::spawn(move || work(lane, &received))),
+            commands: Some(commands),
+            thread: Some(thread::spawn(move || run_lane(lane, &received))),
         }
     }
 
-    /// Passes the order on; a lane that is gone says why.
-    fn send(&mut self, order: Order) -> Result<(), ParquetError> {
-        let sent = self.orders.as_ref().map(|orders| orders.send(order));
+    /// Passes the command on. If the lane has ended, gives its error.
+    fn send(&mut self, command: LaneCommand) -> Result<(), ParquetError> {
+        let sent = self
+            .commands
+            .as_ref()
+            .map(|commands| commands.send(command));
         match sent {
             Some(Ok(())) => Ok(()),
-            _ => Err(self.join().err().unwrap_or_else(gone)),
+            _ => Err(self.join().err().unwrap_or_else(lane_ended_early)),
         }
     }
 
-    /// Waits for what was ordered, and ends the lane.
+    /// Waits for the commands sent so far, and ends the lane.
     fn join(&mut self) -> Result<Lane, ParquetError> {
-        self.orders = None;
-        let thread = self.thread.take().ok_or_else(gone)?;
-        thread.join().unwrap_or_else(|_| Err(gone()))
+        self.commands = None;
+        let thread = self.thread.take().ok_or_else(lane_ended_early)?;
+        thread.join().unwrap_or_else(|_| Err(lane_ended_early()))
     }
 }
 
-fn work(mut lane: Lane, orders: &Receiver<Order>) -> Result<Lane, ParquetError> {
-    // Elsewhere it would be said of the whole process. Where it is not allowed, the lane is as eager as the others.
+fn run_lane(mut lane: Lane, commands: &Receiver<LaneCommand>) -> Result<Lane, ParquetError> {
+    // Elsewhere `nice` applies to the whole process. If it is not allowed, the lane keeps its
+    // priority.
     if cfg!(target_os = "linux") {
-        let _ = rustix::process::nice(STANDS_BACK);
+        let _ = rustix::process::nice(NICE_INCREMENT);
     }
-    for order in orders {
-        match order {
-            Order::Write(chunk) => lane.write(&chunk)?,
-            Order::EndRowGroup(next, done) => {
-                let ended = lane.end_row_group(next)?;
-                // Whoever asked may be gone, after an error in another lane.
-                let _ = done.send(ended);
+    for command in commands {
+        match command {
+            LaneCommand::Write(chunk) => lane.write(&chunk)?,
+            LaneCommand::EndRowGroup(next, results) => {
+                let encoded = lane.end_row_group(next)?;
+                // The receiver may be gone after an error in another lane.
+                let _ = results.send(encoded);
             }
         }
     }
     Ok(lane)
 }
 
-fn first_error(workers: &mut [Worker]) -> ParquetError {
+fn first_error(workers: &mut [LaneThread]) -> ParquetError {
     let error = workers.iter_mut().find_map(|worker| worker.join().err());
-    error.unwrap_or_else(gone)
+    error.unwrap_or_else(lane_ended_early)
 }
 
-fn gone() -> ParquetError {
+fn lane_ended_early() -> ParquetError {
     ParquetError::General("a thread that encodes columns has ended early".to_owned())
 }

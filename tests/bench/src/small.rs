@@ -11,15 +11,17 @@ use anyhow::{Context as _, anyhow};
 use arrow::array::RecordBatch;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
-use meetlake::contract::Contract;
-use meetlake::dataset::Dataset;
-use meetlake::decode::{self, Fallback, WorkbookLimits};
-use meetlake::job::DurationUnit;
-use meetlake::normalize::{Context, Normalizer, Stamp};
-use meetlake::publish::{PartitionId, PartitionPlan, Publisher, SpooledTask, split_by_dt};
-use meetlake::spool::Spool;
-use meetlake::store::{self, Lake};
-use meetlake::task::{Lineage, TaskKey};
+use meetlake::testing::contract::Contract;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::{self, Fallback, WorkbookLimits};
+use meetlake::testing::job::DurationUnit;
+use meetlake::testing::normalize::{Context, Normalizer, Stamp};
+use meetlake::testing::policy::Policy;
+use meetlake::testing::publish::{PartitionPlan, Publisher, split_by_dt};
+use meetlake::testing::record::{PartitionId, SpooledTask};
+use meetlake::testing::spool::Spool;
+use meetlake::testing::store::{self, Lake};
+use meetlake::testing::task::{Lineage, TaskKey};
 use stats_alloc::Region;
 
 use crate::ALLOCATIONS;
@@ -117,7 +119,9 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
         let original = [bytes.as_slice(), &number.to_le_bytes()].concat();
         originals.push(spool.put_original(&original)?);
         let rows = to_batch(&bytes, &context)?;
-        let by_date = split_by_dt(&rows, context.contract, &context.tenant_zone, DAY)?;
+        let passed = Policy::Keep.apply(rows);
+        let (contract, zone) = (context.contract, &context.tenant_zone);
+        let by_date = passed.cut(|rows| split_by_dt(rows, contract, zone, DAY))?;
         let task = SpooledTask {
             key: key(number),
             generation: 1,

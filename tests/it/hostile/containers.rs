@@ -506,11 +506,14 @@ fn names() -> Vec<Case> {
         ("XL/VBAPROJECT.BIN", "macro"),
         ("XL/Workbook.xml", "apart from case"),
         ("xl\\workbook.xml", "apart from case"),
-        ("xl//workbook.xml", "nowhere"),
-        ("xl/./workbook.xml", "nowhere"),
+        ("xl//workbook.xml", "contains an empty step or a `.`"),
+        ("xl/./workbook.xml", "contains an empty step or a `.`"),
         ("xl/work\u{0}book.xml", "impossible"),
-        ("xl/\u{7}bell.xml", "a name that is none"),
-        ("", "a name that is none"),
+        (
+            "xl/\u{7}bell.xml",
+            "has an empty name, or one with a control character",
+        ),
+        ("", "has an empty name, or one with a control character"),
     ]
     .into_iter()
     .map(|(name, piece)| {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use meetlake::decode::{DecodeSummary, Error};
-use meetlake::table::{Cell, Header, RowSink};
+use meetlake::testing::decode::{DecodeSummary, Error};
+use meetlake::testing::table::{Cell, Header, RowSink};
 
 use super::{HEADER, Parts, ROW, containers, crc32, markup};
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use meetlake::contract::Contract;
-use meetlake::dataset::Dataset;
-use meetlake::decode::{self, DecodeSummary, Error, Fallback, WorkbookLimits};
-use meetlake::table::{Cell, Header, RowSink};
+use meetlake::testing::contract::Contract;
+use meetlake::testing::dataset::Dataset;
+use meetlake::testing::decode::{self, DecodeSummary, Error, Fallback, WorkbookLimits};
+use meetlake::testing::table::{Cell, Header, RowSink};
 
 use super::children::Kept;
 use super::corpus::Rows;

@@ -1,6 +1,6 @@
 //! Workbooks by dice, in the hand of another writer: shared strings, native dates, and what else a spreadsheet program leaves behind.
 
-use meetlake::dataset::Dataset;
+use meetlake::testing::dataset::Dataset;
 use rust_xlsxwriter::{
     ExcelDateTime, Format, FormatAlign, FormatBorder, Formula, Note, Table, Workbook, Worksheet,
     XlsxError,

@@ -1,7 +1,8 @@
-//! Learns how long each kind of export takes, so that one poll, late, finds it done.
+//! Learns how long each kind of export takes, so that one late poll finds it done.
 //!
-//! Polls are the scarce call: all kinds share one endpoint of 100 calls a minute, so the ceiling of 100 finished exports a minute is only
-//! reached at one poll each. Waiting longer costs nothing but a place among the tasks in flight.
+//! Polls are scarce: all kinds share one endpoint with 100 calls a minute, so 100 exports a minute
+//! finish only if each needs one poll. Waiting longer costs nothing but a place among the tasks in
+//! flight.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,23 +10,24 @@ use std::time::Duration;
 
 use crate::dataset::Dataset;
 
-/// First guess for a kind that was never exported, seconds: public clients poll every five.
+/// First guess for a kind that was never exported, seconds. Public clients poll every five.
 const FIRST_GUESS_S: f64 = 10.0;
 const SHORTEST_S: f64 = 2.0;
 const LONGEST_S: f64 = 120.0;
-/// A poll that came too early says: wait a fifth longer.
-const LONGER: f64 = 1.2;
-/// A poll that found the file says: perhaps half a hundredth less would do.
-const SHORTER: f64 = 0.995;
-/// An observation counts only if it was made with about the present waiting time: a burst of a hundred polls is one observation, not a hundred.
-const SAME: f64 = 0.99;
+/// After a poll that came too early, wait a fifth longer.
+const TOO_EARLY_FACTOR: f64 = 1.2;
+/// After a poll that found the file, wait 0.5 % less.
+const FOUND_FACTOR: f64 = 0.995;
+/// An observation counts only if its waiting time was about the present one. So a burst of a
+/// hundred polls is one observation, not a hundred.
+const SAME_WAIT: f64 = 0.99;
 
 /// The learned waiting times of one tenant; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Pace(Arc<Mutex<BTreeMap<Dataset, f64>>>);
 
 impl Pace {
-    /// How long after its submit an export of this kind is first asked for.
+    /// How long after its submit an export of this kind is first polled.
     #[must_use]
     pub fn first_poll(&self, dataset: Dataset) -> Duration {
         Duration::from_secs_f64(
@@ -37,19 +39,19 @@ impl Pace {
     }
 
     /// Learns from a first poll that was made after `waited`.
-    pub fn observed(&self, dataset: Dataset, waited: Duration, was_done: bool) {
+    pub fn record_first_poll(&self, dataset: Dataset, waited: Duration, was_done: bool) {
         let mut seconds = self.seconds();
         let present = seconds.entry(dataset).or_insert(FIRST_GUESS_S);
         let waited = waited.as_secs_f64();
-        let is_shorter = waited < *present * SAME;
-        let is_longer = waited * SAME > *present;
+        let is_shorter = waited < *present * SAME_WAIT;
+        let is_longer = waited * SAME_WAIT > *present;
         if is_shorter || was_done && is_longer {
             return;
         }
         let wanted = if was_done {
-            *present * SHORTER
+            *present * FOUND_FACTOR
         } else {
-            waited * LONGER
+            waited * TOO_EARLY_FACTOR
         };
         *present = wanted.clamp(SHORTEST_S, LONGEST_S);
     }
@@ -60,7 +62,8 @@ impl Pace {
         serde_json::to_string(&*self.seconds()).expect("names and numbers")
     }
 
-    /// Takes up what an earlier run learned; text that cannot be read is ignored, because it only costs a few polls.
+    /// Continues with what an earlier run learned. Text that cannot be read is ignored, because
+    /// that costs only a few polls.
     pub fn restore(&self, json: &str) {
         if let Ok(learned) = serde_json::from_str::<BTreeMap<Dataset, f64>>(json) {
             let sound = learned
@@ -83,7 +86,8 @@ mod tests {
 
     const KIND: Dataset = Dataset::ParticipantList;
 
-    /// Batches of exports that take between `least` and `most` seconds; returns polls per export over the last half.
+    /// Batches of exports that take between `least` and `most` seconds; returns polls per export
+    /// over the last half.
     fn polls_per_export(least: u64, most: u64) -> f64 {
         let pace = Pace::default();
         let (mut polls, mut exports) = (0u32, 0u32);
@@ -97,7 +101,7 @@ mod tests {
                 let takes = Duration::from_millis(
                     least * 1000 + (noise >> 33) % ((most - least) * 1000 + 1),
                 );
-                pace.observed(KIND, waited, takes <= waited);
+                pace.record_first_poll(KIND, waited, takes <= waited);
                 if batch >= 300 {
                     exports += 1;
                     polls += 1 + u32::from(takes > waited);
@@ -120,7 +124,7 @@ mod tests {
         let pace = Pace::default();
         let waited = pace.first_poll(KIND);
         for _ in 0..100 {
-            pace.observed(KIND, waited, false);
+            pace.record_first_poll(KIND, waited, false);
         }
         assert_eq!(pace.first_poll(KIND), Duration::from_secs(12));
     }
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn what_was_learned_survives_and_nonsense_does_not() {
         let pace = Pace::default();
-        pace.observed(KIND, Duration::from_secs(10), false);
+        pace.record_first_poll(KIND, Duration::from_secs(10), false);
         let later = Pace::default();
         later.restore(&pace.to_json());
         later.restore("{\"meeting_list\": 1e9}");

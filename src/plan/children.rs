@@ -1,103 +1,164 @@
-//! Parent rows become child tasks: meetings become participant exports, participants become quality exports.
+//! Parent rows become child tasks: meetings become participant exports, participants become quality
+//! exports.
 //!
-//! Pure: rows in, tasks and coverage out. What a bound leaves out is counted by reason and never silent.
+//! What a bound leaves out is counted by reason and never silent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::priority;
 use crate::dataset::Dataset;
 use crate::job::{FanOutOrder, JobSpec};
-use crate::ledger::{OpenTask, Parent};
+use crate::record::{
+    Coverage, OpenTask, Parent, Phase, PhaseCounts, TaskRow, WindowRow, WindowState,
+};
 use crate::task::{Lineage, ParticipantId, Request, TaskKey, TaskSpec};
 use crate::window::Window;
 
-/// How many parents there were, and what became of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    /// Distinct parent rows of the window.
-    pub parents: u64,
-    /// Of these, exported or about to be.
-    pub planned: u64,
-    /// Left out: the meeting has no end yet.
-    pub not_ended: u64,
-    /// Left out: the participant has neither a user id nor a room id (guests, rooms, PSTN), so the API cannot be asked.
-    pub no_id: u64,
-    /// Left out: fewer participants than the job wants.
-    pub below_min_participants: u64,
-    /// Left out: not in the sample.
-    pub not_sampled: u64,
-    /// Left out of this run: more than the job allows in one run.
-    pub over_max_tasks: u64,
+/// Whether the children of a window can be planned, as far as the parent's window says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentWindow {
+    /// Its rows are known: they are published, or at least some of them are and no more come now.
+    Ready,
+    /// It is not known, not exported or not published yet.
+    NotYet,
+    /// Nobody asks for it, so nobody asks for its children.
+    LeftOut(WindowState),
 }
 
-impl Coverage {
-    /// Whether a bound of the job left anything out.
+impl ParentWindow {
+    /// Where the parent's window stands; `tasks` are the phases of its tasks.
     #[must_use]
-    pub const fn is_bounded(&self) -> bool {
-        self.below_min_participants + self.not_sampled + self.over_max_tasks > 0
+    pub fn of(row: Option<&WindowRow>, tasks: &PhaseCounts) -> Self {
+        match row.map(|row| row.state) {
+            Some(WindowState::Settled) => Self::Ready,
+            Some(WindowState::Stuck) if tasks.has(Phase::Published) => Self::Ready,
+            Some(state @ (WindowState::Skipped | WindowState::Lost)) => Self::LeftOut(state),
+            Some(WindowState::Due | WindowState::Planned | WindowState::Stuck) | None => {
+                Self::NotYet
+            }
+        }
+    }
+}
+
+/// What is left of the tasks that a job may plan in one run, over all its windows. A child that was
+/// planned before costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget(Option<u64>);
+
+impl Budget {
+    /// The budget of one run of `job`.
+    #[must_use]
+    pub fn of(job: &JobSpec) -> Self {
+        Self(job.fan_out.max_tasks_per_run.map(u64::from))
     }
 
-    /// Adds another window's counts.
-    pub const fn add(&mut self, other: &Self) {
-        self.parents += other.parents;
-        self.planned += other.planned;
-        self.not_ended += other.not_ended;
-        self.no_id += other.no_id;
-        self.below_min_participants += other.below_min_participants;
-        self.not_sampled += other.not_sampled;
-        self.over_max_tasks += other.over_max_tasks;
+    /// No bound: for asking what the children are, without planning them.
+    #[must_use]
+    pub const fn unlimited() -> Self {
+        Self(None)
+    }
+
+    /// Takes one task from the budget; `false` if nothing is left.
+    const fn take(&mut self) -> bool {
+        match &mut self.0 {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
     }
 }
 
 /// What is known of a child task that was planned before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownChild {
     /// Its generation.
     pub generation: u32,
     /// Rows that it brought; `None` while it has not ended well.
     pub rows: Option<u64>,
 }
 
+/// The children of a window that were planned before, by key.
+pub type KnownChildren = HashMap<TaskKey, KnownChild>;
+
+/// The known children among a window's tasks. A withdrawn task is as good as unknown.
+#[must_use]
+pub fn known_children(tasks: &[TaskRow]) -> KnownChildren {
+    let known = |task: &TaskRow| KnownChild {
+        generation: task.generation,
+        rows: task.rows.filter(|_| task.phase == Phase::Published),
+    };
+    tasks
+        .iter()
+        .filter(|task| task.phase != Phase::Withdrawn)
+        .map(|task| (task.spec.key.clone(), known(task)))
+        .collect()
+}
+
 /// The children of a window.
 #[derive(Clone, Debug, Default)]
-pub struct FanOut {
-    /// Tasks to record; those already known keep their generation, except that an empty one is tried a second time, and an
-    /// implausibly short one at each look.
+pub struct Children {
+    /// Tasks to record. Those already known keep their generation, except that an empty one is
+    /// tried a second time, and an implausibly short one at each look.
     pub tasks: Vec<OpenTask>,
+    /// Of these, the tasks that were not known, or not in this generation.
+    pub new_tasks: u64,
     /// Keys of every child whose parent exists, planned or left out: all others are withdrawn.
     pub live: HashSet<TaskKey>,
     /// What became of each parent.
     pub coverage: Coverage,
+    /// Digest of the parent rows they were planned from.
+    pub digest: String,
 }
 
-/// The children of the meetings (or participants) that start in `window`. `budget` is what is left of the job's tasks for this run.
+impl Children {
+    /// Whether exactly these children were planned before, in whatever generation.
+    #[must_use]
+    pub fn are_those_known(&self, known: &KnownChildren) -> bool {
+        let is_known = |task: &OpenTask| known.contains_key(&task.spec.key);
+        self.tasks.iter().all(is_known) && known.keys().all(|key| self.live.contains(key))
+    }
+}
+
+/// Whether a child's window has to be planned again, because the parent rows it was planned from
+/// are not the ones of `digest`.
+#[must_use]
+pub fn must_be_planned_again(row: &WindowRow, digest: &str) -> bool {
+    row.state.has_ended() && row.parents.as_deref() != Some(digest)
+}
+
+/// The children of the meetings (or participants) that start in `window`.
 pub fn children(
     job: &JobSpec,
     tenant: &str,
     window: &Window,
     parents: &[Parent],
-    known: &HashMap<TaskKey, Known>,
-    budget: &mut u64,
-) -> FanOut {
-    let mut fan_out = FanOut::default();
+    known: &KnownChildren,
+    budget: &mut Budget,
+) -> Children {
+    let mut children = Children {
+        digest: digest(parents),
+        ..Children::default()
+    };
     let sizes = meeting_sizes(parents);
     let mut candidates = Vec::new();
     for parent in distinct(job.dataset, parents) {
-        fan_out.coverage.parents += 1;
+        children.coverage.parents += 1;
         let Some(end) = parent.end else {
-            fan_out.coverage.not_ended += 1;
+            children.coverage.not_ended += 1;
             continue;
         };
         let Some((request, lineage)) = request(job, parent, end) else {
-            fan_out.coverage.no_id += 1;
+            children.coverage.no_id += 1;
             continue;
         };
         let spec = TaskSpec::new(tenant, *window, request, lineage);
-        if !fan_out.live.insert(spec.key.clone()) {
-            fan_out.coverage.parents -= 1;
+        if !children.live.insert(spec.key.clone()) {
+            children.coverage.parents -= 1;
             continue;
         }
         let size = parent
@@ -108,13 +169,13 @@ pub fn children(
             .min_participants
             .is_some_and(|least| size < least)
         {
-            fan_out.coverage.below_min_participants += 1;
+            children.coverage.below_min_participants += 1;
         } else if job
             .fan_out
             .sample
             .is_some_and(|share| !is_sampled(&spec.key, share))
         {
-            fan_out.coverage.not_sampled += 1;
+            children.coverage.not_sampled += 1;
         } else {
             let value = match job.fan_out.order {
                 FanOutOrder::Newest => parent.join_time.unwrap_or(parent.start).as_second(),
@@ -127,25 +188,25 @@ pub fn children(
         .sort_by(|(a, left, _), (b, right, _)| b.cmp(a).then_with(|| left.key.cmp(&right.key)));
     for (value, spec, counted) in candidates {
         let known = known.get(&spec.key);
-        if known.is_none() {
-            if *budget == 0 {
-                fan_out.coverage.over_max_tasks += 1;
-                continue;
-            }
-            *budget -= 1;
+        if known.is_none() && !budget.take() {
+            children.coverage.over_max_tasks += 1;
+            continue;
         }
-        fan_out.coverage.planned += 1;
-        fan_out.tasks.push(OpenTask {
+        let generation = generation(job, known, counted);
+        children.coverage.planned += 1;
+        children.new_tasks += u64::from(known.is_none_or(|known| known.generation < generation));
+        children.tasks.push(OpenTask {
             priority: priority(job.dataset, value),
-            generation: generation(job, known, counted),
+            generation,
             spec,
         });
     }
-    fan_out
+    children
 }
 
-/// A child runs again only if its parent changed (then its key did), once if it came back empty, and each time if it has implausibly few rows.
-fn generation(job: &JobSpec, known: Option<&Known>, counted: Option<i64>) -> u32 {
+/// A child runs again only if its parent changed (then its key did), once if it came back empty,
+/// and each time if it has implausibly few rows.
+fn generation(job: &JobSpec, known: Option<&KnownChild>, counted: Option<i64>) -> u32 {
     let Some(known) = known else { return 1 };
     let counted = counted.and_then(|counted| u64::try_from(counted).ok());
     let is_short = known
@@ -159,8 +220,9 @@ fn generation(job: &JobSpec, known: Option<&Known>, counted: Option<i64>) -> u32
 fn request(job: &JobSpec, parent: &Parent, end: Timestamp) -> Option<(Request, Lineage)> {
     let span = i64::try_from(job.dataset.max_span().as_secs()).unwrap_or(i64::MAX);
     let end_s = end.as_second();
-    // The participants of a meeting longer than the span are asked for by its last day, which was seen to work; quality names one stay by
-    // exact times, so it gets the meeting's own: a refusal is loud, a stay that is not found would be an empty sheet.
+    // The participants of a meeting longer than the span are asked for by its last day, which was
+    // seen to work. Quality names one stay by exact times, so it gets the meeting's own: a refusal
+    // is loud, while a stay that is not found would be an empty sheet.
     let start_s = parent.start.as_second().max(end_s - span);
     let user_id_type = job.options.user_id_type;
     let meeting_no = parent.meeting_no.clone();
@@ -212,7 +274,8 @@ fn request(job: &JobSpec, parent: &Parent, end: Timestamp) -> Option<(Request, L
     Some((request, lineage))
 }
 
-/// The same meeting seen by two tasks (it crosses midnight) is one parent; the same meeting with another end is another.
+/// The same meeting seen by two tasks (it crosses midnight) is one parent; the same meeting with
+/// another end is another.
 fn distinct(child: Dataset, parents: &[Parent]) -> Vec<&Parent> {
     let mut seen = HashSet::new();
     parents
@@ -223,7 +286,8 @@ fn distinct(child: Dataset, parents: &[Parent]) -> Vec<&Parent> {
             }
             _ => {
                 let id = parent.user_id.as_ref().or(parent.room_id.as_ref());
-                // Participants without an id cannot be told apart by what is kept of them; each row counts.
+                // Participants without an id cannot be told apart by what is kept of them, so
+                // each row counts.
                 let row = if id.is_none() { parent.source_row } else { 0 };
                 let join = parent.join_time.map_or(0, Timestamp::as_second);
                 seen.insert((&parent.meeting_no, parent.start, parent.end, id, join, row))
@@ -247,7 +311,8 @@ fn meeting_sizes(parents: &[Parent]) -> BTreeMap<(String, Timestamp), i64> {
     sizes
 }
 
-/// Whether a task is in a sample of `share`: decided by its key, so that every run and every machine decides alike.
+/// Whether a task is in a sample of `share`: decided by its key, so that every run and every
+/// machine decides alike.
 fn is_sampled(key: &TaskKey, share: f64) -> bool {
     let head = u32::from_str_radix(key.as_str().get(..8).unwrap_or("0"), 16).unwrap_or(0);
     f64::from(head) < share * f64::from(u32::MAX)
@@ -266,8 +331,8 @@ pub fn digest(parents: &[Parent]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::job;
     use super::*;
+    use crate::plan::tests::{job, task_row, window_row};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -302,12 +367,8 @@ mod tests {
         }
     }
 
-    fn fan(
-        job: &JobSpec,
-        parents: &[Parent],
-        known: &HashMap<TaskKey, Known>,
-        mut budget: u64,
-    ) -> FanOut {
+    fn fan(job: &JobSpec, parents: &[Parent], known: &KnownChildren, budget: u64) -> Children {
+        let mut budget = Budget(Some(budget));
         children(job, "acme", &window(), parents, known, &mut budget)
     }
 
@@ -424,7 +485,7 @@ mod tests {
             .clone();
         let generation_after = |generation, rows| {
             let rows = Some(rows);
-            let known = HashMap::from([(key.clone(), Known { generation, rows })]);
+            let known = HashMap::from([(key.clone(), KnownChild { generation, rows })]);
             fan(&job, &meetings, &known, 0).tasks[0].generation
         };
         assert_eq!(
@@ -446,7 +507,7 @@ mod tests {
             .key
             .clone();
         for (rows, expected) in [(0, 8), (4, 8), (5, 7), (12, 7)] {
-            let known = Known {
+            let known = KnownChild {
                 generation: 7,
                 rows: Some(rows),
             };
@@ -454,5 +515,129 @@ mod tests {
             let task = &fan(&job, &meetings, &known, 0).tasks[0];
             assert_eq!(task.generation, expected, "{rows} rows of 10 participants");
         }
+    }
+
+    #[test]
+    fn children_wait_for_rows_of_their_parent() {
+        use ParentWindow::{LeftOut, NotYet, Ready};
+        use WindowState::*;
+        let table: [(Option<WindowState>, &[Phase], ParentWindow); 10] = [
+            (None, &[], NotYet),
+            (Some(Due), &[], NotYet),
+            (Some(Planned), &[Phase::Published, Phase::Open], NotYet),
+            (Some(Settled), &[], Ready),
+            (Some(Settled), &[Phase::Published], Ready),
+            (Some(Stuck), &[Phase::Failed], NotYet),
+            (Some(Stuck), &[Phase::Failed, Phase::Quarantined], NotYet),
+            (Some(Stuck), &[Phase::Failed, Phase::Published], Ready),
+            (Some(Skipped), &[], LeftOut(Skipped)),
+            (Some(Lost), &[Phase::Published], LeftOut(Lost)),
+        ];
+        for (state, phases, expected) in table {
+            let row = state.map(|state| window_row(Dataset::MeetingList, window(), state));
+            let counts = phases.iter().copied().collect();
+            assert_eq!(
+                ParentWindow::of(row.as_ref(), &counts),
+                expected,
+                "{state:?} {phases:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_budget_serves_all_windows_of_a_job_and_known_children_cost_nothing() {
+        let mut job = job(Dataset::ParticipantList);
+        let meetings: Vec<_> = (0..3)
+            .map(|n| a_meeting(&n.to_string(), 10, Some(20), 2))
+            .collect();
+        let all = fan(&job, &meetings, &HashMap::new(), u64::MAX);
+        let known = all.tasks.iter().take(2).map(|task| {
+            let known = KnownChild {
+                generation: 1,
+                rows: None,
+            };
+            (task.spec.key.clone(), known)
+        });
+        let known: KnownChildren = known.collect();
+        job.fan_out.max_tasks_per_run = Some(2);
+        let mut budget = Budget::of(&job);
+        let mut planned = || {
+            let found = children(&job, "acme", &window(), &meetings, &known, &mut budget);
+            (
+                found.coverage.planned,
+                found.new_tasks,
+                found.coverage.over_max_tasks,
+            )
+        };
+        assert_eq!(planned(), (3, 1, 0));
+        assert_eq!(planned(), (3, 1, 0));
+        assert_eq!(planned(), (2, 0, 1), "two windows took what there was");
+        assert_eq!(
+            Budget::of(&crate::plan::tests::job(Dataset::ParticipantList)),
+            Budget::unlimited()
+        );
+    }
+
+    #[test]
+    fn children_are_those_known_if_none_is_missing_and_none_has_lost_its_parent() {
+        let job = job(Dataset::ParticipantList);
+        let meetings = [
+            a_meeting("1", 10, Some(20), 2),
+            a_meeting("2", 10, Some(20), 2),
+        ];
+        let both = fan(&job, &meetings, &HashMap::new(), u64::MAX);
+        let known = |children: &Children| -> KnownChildren {
+            let keys = children.tasks.iter().map(|task| task.spec.key.clone());
+            let known = KnownChild {
+                generation: 3,
+                rows: Some(1),
+            };
+            keys.map(|key| (key, known)).collect()
+        };
+        let one = fan(&job, &meetings[..1], &HashMap::new(), u64::MAX);
+        assert!(both.are_those_known(&known(&both)));
+        assert!(!both.are_those_known(&known(&one)), "one is missing");
+        assert!(
+            !one.are_those_known(&known(&both)),
+            "one has lost its parent"
+        );
+    }
+
+    #[test]
+    fn an_ended_window_is_planned_again_when_its_parent_rows_changed() {
+        let digest = digest(&[a_meeting("1", 10, Some(20), 2)]);
+        assert_ne!(digest, super::digest(&[a_meeting("1", 10, Some(21), 2)]));
+        for (state, parents, expected) in [
+            (WindowState::Settled, Some(digest.as_str()), false),
+            (WindowState::Settled, Some("other"), true),
+            (WindowState::Stuck, None, true),
+            (WindowState::Planned, Some("other"), false),
+            (WindowState::Due, None, false),
+        ] {
+            let mut row = window_row(Dataset::ParticipantList, window(), state);
+            row.parents = parents.map(str::to_owned);
+            assert_eq!(must_be_planned_again(&row, &digest), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_child_is_unknown_and_rows_count_once_they_are_published() {
+        let task = |phase, rows| {
+            let mut task = task_row(Dataset::ParticipantList, window(), phase);
+            task.generation = 2;
+            task.rows = rows;
+            task
+        };
+        let known = |task: TaskRow| known_children(&[task]).into_values().next();
+        let child = |rows| {
+            Some(KnownChild {
+                generation: 2,
+                rows,
+            })
+        };
+        assert_eq!(known(task(Phase::Withdrawn, Some(1))), None);
+        assert_eq!(known(task(Phase::Spooled, Some(1))), child(None));
+        assert_eq!(known(task(Phase::Published, Some(1))), child(Some(1)));
+        assert_eq!(known(task(Phase::Open, None)), child(None));
     }
 }

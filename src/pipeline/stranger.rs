@@ -1,4 +1,5 @@
-//! Whether a workbook answers what was asked: the file of another export has the same header, and would be published without a word.
+//! Whether a workbook answers what was asked: the file of another export has the same header, and
+//! would be published without a word.
 
 use arrow::array::{Array as _, AsArray as _, PrimitiveArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -9,10 +10,10 @@ use crate::task::{Request, TaskSpec};
 /// Sheets tell minutes, requests seconds.
 const SLACK_S: i64 = 60;
 
-/// What is wrong, if most of the rows that tell a time lie outside of what the task asked for. A few may: what a window selects by is not
-/// documented to the second.
+/// What is wrong, if most of the rows that tell a time lie outside of what the task asked for. A
+/// few may: what a window selects by is not documented to the second.
 #[must_use]
-pub(super) fn stranger(spec: &TaskSpec, batch: &RecordBatch) -> Option<String> {
+pub(super) fn why_not_of_task(spec: &TaskSpec, batch: &RecordBatch) -> Option<String> {
     let (first, last, asked) = asked(spec)?;
     let first = times(batch, first)?;
     let last = times(batch, last)?;
@@ -28,11 +29,15 @@ pub(super) fn stranger(spec: &TaskSpec, batch: &RecordBatch) -> Option<String> {
         outside += u64::from(begins > asked.1 || ends < asked.0);
     }
     (outside * 2 > told).then(|| {
-        format!("{outside} of {told} rows lie outside of the time that was asked for; it is another export's file")
+        format!(
+            "{outside} of {told} rows lie outside of the time that was asked for; it is another \
+             export's file"
+        )
     })
 }
 
-/// The columns that tell when a row began and ended, and the range in which they should, microseconds.
+/// The columns that tell when a row began and ended, and the range in which they should,
+/// microseconds.
 fn asked(spec: &TaskSpec) -> Option<(&'static str, &'static str, (i64, i64))> {
     let of_meeting = |start: i64, end: i64| {
         let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
@@ -84,7 +89,8 @@ mod tests {
     use crate::task::{Lineage, UserIdType};
     use crate::window::Window;
 
-    /// What is said of meetings that began so many hours after the window's start, and took one each.
+    /// What is said of meetings that began so many hours after the window's start, and took one
+    /// each.
     fn said(hours: &[Option<i64>]) -> Option<String> {
         let start: Timestamp = "2026-10-01T00:00:00Z".parse().expect("an instant");
         let end = start + SignedDuration::from_hours(24);
@@ -103,7 +109,7 @@ mod tests {
         };
         let batch =
             RecordBatch::try_from_iter([("start_time", column(0)), ("end_time", column(1))]);
-        stranger(&spec, &batch.expect("a batch"))
+        why_not_of_task(&spec, &batch.expect("a batch"))
     }
 
     #[test]

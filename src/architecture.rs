@@ -1,0 +1,273 @@
+//! Holds the code to the layers that `lib.rs` lists, and to one meaning a name.
+//!
+//! Reads the sources as text: every `crate::…` outside of comments and test modules is a use. Each
+//! check is shown to notice a planted breach.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The stages that decide or convert: they use the ground only.
+const PURE_STAGES: [&str; 4] = ["plan", "decode", "normalize", "policy"];
+
+/// Paths below `src`, and the texts of the files.
+type Sources = BTreeMap<String, String>;
+
+/// A module uses another one, in a file.
+type Uses = BTreeMap<(String, String), String>;
+
+fn sources() -> Sources {
+    fn collect(folder: &Path, prefix: &str, found: &mut Sources) {
+        for entry in fs::read_dir(folder).expect("the sources are there") {
+            let entry = entry.expect("an entry");
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                collect(&entry.path(), &format!("{name}/"), found);
+            } else {
+                found.insert(name, fs::read_to_string(entry.path()).expect("text"));
+            }
+        }
+    }
+    let mut found = Sources::new();
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    collect(folder, "", &mut found);
+    found
+}
+
+/// The layers of `lib.rs` from top to bottom, each with its modules.
+fn layers(lib: &str) -> Vec<(String, Vec<String>)> {
+    let mut layers: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lib.lines() {
+        if let Some(title) = line.strip_prefix("// --- ") {
+            let name = title.split(':').next().unwrap_or_default();
+            layers.push((name.to_owned(), Vec::new()));
+        }
+        let module = line
+            .strip_prefix("pub(crate) mod ")
+            .and_then(|rest| rest.strip_suffix(';'));
+        if let (Some(module), Some((_, modules))) = (module, layers.last_mut()) {
+            modules.push(module.to_owned());
+        }
+    }
+    layers
+}
+
+/// The code of a file without its comments and its test module.
+fn code(text: &str) -> String {
+    let code = text.split("\n#[cfg(test)]\nmod tests").next();
+    let code = code.unwrap_or_default();
+    let code = code.split("\n#[cfg(test)]\npub(crate) mod tests").next();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let lines = code.unwrap_or_default().lines().filter(is_code);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn uses(sources: &Sources) -> Uses {
+    let mut uses = Uses::new();
+    for (path, text) in sources {
+        let module = path.split(['/', '.']).next().unwrap_or_default();
+        if path.ends_with("tests.rs") || path.contains("/tests/") {
+            continue;
+        }
+        let text = code(text);
+        let mut add = |used: &str| {
+            if used != module {
+                let edge = (module.to_owned(), used.to_owned());
+                uses.entry(edge).or_insert_with(|| path.clone());
+            }
+        };
+        for after in text.split("crate::").skip(1) {
+            match after.strip_prefix('{') {
+                Some(group) => top_level(group).iter().for_each(|name| add(name)),
+                None => add(&word(after)),
+            }
+        }
+    }
+    uses
+}
+
+/// The first word of a text.
+fn word(text: &str) -> String {
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    text.chars().take_while(is_part).collect()
+}
+
+/// The first word of each item of `a::B, c::{D, E}, f}`.
+fn top_level(group: &str) -> Vec<String> {
+    let (mut depth, mut items, mut item) = (0, Vec::new(), String::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => items.push(std::mem::take(&mut item)),
+            _ if depth == 0 => item.push(c),
+            _ => {}
+        }
+    }
+    items.push(item);
+    items.iter().map(|item| word(item.trim())).collect()
+}
+
+/// What breaks the layers.
+fn breaches(layers: &[(String, Vec<String>)], uses: &Uses) -> Vec<String> {
+    let layer_of = |module: &str| {
+        let holds = |(_, modules): &(String, Vec<String>)| modules.iter().any(|m| m == module);
+        layers.iter().position(holds)
+    };
+    let mut breaches = Vec::new();
+    for ((module, used), path) in uses {
+        // `main`, `lib`, this file and the face for tests stand beside the layers.
+        let (Some(upper), Some(lower)) = (layer_of(module), layer_of(used)) else {
+            continue;
+        };
+        let name = |layer: usize| layers.get(layer).map_or("", |(name, _)| name.as_str());
+        if lower < upper {
+            breaches.push(format!(
+                "{path}: {module} uses {used}, which stands above it"
+            ));
+        }
+        if (name(upper), name(lower)) == ("stages", "stages") {
+            breaches.push(format!("{path}: the stage {module} uses the stage {used}"));
+        }
+        if PURE_STAGES.contains(&module.as_str()) && name(lower) != "ground" {
+            breaches.push(format!("{path}: {module} uses {used}, which is not ground"));
+        }
+    }
+    breaches.extend(circle(uses).map(|circle| format!("a circle: {}", circle.join(" → "))));
+    breaches
+}
+
+/// Modules that use one another in a circle, if there are any.
+fn circle(uses: &Uses) -> Option<Vec<String>> {
+    let mut left: BTreeSet<(&str, &str)> = uses
+        .keys()
+        .map(|(module, used)| (module.as_str(), used.as_str()))
+        .collect();
+    // Modules that use nothing, or that nobody uses, are in no circle.
+    loop {
+        let users: BTreeSet<&str> = left.iter().map(|(module, _)| *module).collect();
+        let used: BTreeSet<&str> = left.iter().map(|(_, used)| *used).collect();
+        let before = left.len();
+        left.retain(|(module, to)| users.contains(to) && used.contains(module));
+        if left.len() == before {
+            break;
+        }
+    }
+    let (mut path, mut next) = (Vec::new(), left.first()?.0);
+    while !path.contains(&next) {
+        path.push(next);
+        next = left.iter().find(|(module, _)| *module == next)?.1;
+    }
+    path.push(next);
+    Some(path.into_iter().map(str::to_owned).collect())
+}
+
+/// Names of types that are declared more than once. `Args` (one a verb) and `Error` (one a module)
+/// are told apart by their modules.
+fn names_with_two_meanings(sources: &Sources) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources {
+        for line in text.lines().map(str::trim_start) {
+            let line = line.strip_prefix("pub ").unwrap_or(line);
+            let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
+            let line = line.strip_prefix("pub(super) ").unwrap_or(line);
+            let name = ["struct ", "enum ", "trait ", "type "]
+                .iter()
+                .find_map(|keyword| line.strip_prefix(keyword))
+                .map(word);
+            let is_declared = |name: &String| name.starts_with(|c: char| c.is_ascii_uppercase());
+            // An associated type of somebody else's trait has no name of ours.
+            let is_of_trait = line.starts_with("type ") && text.contains(&format!("    {line}"));
+            if let Some(name) = name.filter(is_declared).filter(|_| !is_of_trait) {
+                places.entry(name).or_default().push(path.clone());
+            }
+        }
+    }
+    let is_common = |name: &str| ["Args", "Error"].contains(&name);
+    places
+        .into_iter()
+        .filter(|(name, places)| places.len() > 1 && !is_common(name))
+        .map(|(name, places)| format!("{name} in {}", places.join(", ")))
+        .collect()
+}
+
+/// Files other than `policy.rs` that say of rows that a policy passed them.
+fn policies_beside_the_stage(sources: &Sources) -> Vec<String> {
+    let says_so = |text: &str| code(text).contains("passed_by_policy(");
+    let beside = sources.iter().filter(|(path, text)| {
+        !["policy.rs", "record/rows.rs", "architecture.rs"].contains(&path.as_str())
+            && says_so(text)
+    });
+    beside.map(|(path, _)| path.clone()).collect()
+}
+
+#[test]
+fn modules_use_their_own_layer_and_those_below_and_never_in_a_circle() {
+    let sources = sources();
+    let layers = layers(&sources["lib.rs"]);
+    let modules: usize = layers.iter().map(|(_, modules)| modules.len()).sum();
+    let uses = uses(&sources);
+    assert!(modules > 30 && uses.len() > 100, "{modules} {}", uses.len());
+    let found = breaches(&layers, &uses);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_name_has_one_meaning() {
+    let found = names_with_two_meanings(&sources());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_the_policy_says_that_it_passed_rows() {
+    assert_eq!(policies_beside_the_stage(&sources()), [""; 0]);
+}
+
+#[test]
+fn a_breach_of_each_kind_is_noticed() {
+    let lib = "// --- entry: x\npub(crate) mod cli;\n// --- stages: x\npub(crate) mod plan;\n\
+               pub(crate) mod publish;\n// --- adapters: x\npub(crate) mod store;\n\
+               // --- ground: x\npub(crate) mod job;\npub(crate) mod task;\n";
+    let planted = |path: &str, text: &str| {
+        let sources = Sources::from([(path.to_owned(), text.to_owned())]);
+        breaches(&layers(lib), &uses(&sources)).len()
+    };
+    for (path, text, expected) in [
+        ("cli.rs", "use crate::plan::X;", 0),
+        ("plan.rs", "use crate::job::X;", 0),
+        ("plan.rs", "use crate::cli::X;", 2),
+        ("plan/due.rs", "let x = crate::store::x();", 1),
+        ("publish.rs", "use crate::store::X;", 0),
+        ("publish.rs", "use crate::{job, plan::{A, B}};", 1),
+        ("publish.rs", "// use crate::plan::X;", 0),
+        ("job.rs", "use crate::publish::X;", 1),
+        (
+            "publish.rs",
+            "x\n\n#[cfg(test)]\nmod tests {\nuse crate::plan::X;",
+            0,
+        ),
+    ] {
+        assert_eq!(planted(path, text), expected, "{path}: {text}");
+    }
+    let circle = Sources::from([
+        ("job.rs".to_owned(), "use crate::task::X;".to_owned()),
+        ("task/a.rs".to_owned(), "use crate::job::X;".to_owned()),
+    ]);
+    let found = breaches(&layers(lib), &uses(&circle));
+    assert_eq!(found, ["a circle: job → task → job"]);
+
+    let twice = Sources::from([
+        (
+            "a.rs".to_owned(),
+            "pub struct Place;\nenum Error {}".to_owned(),
+        ),
+        (
+            "b.rs".to_owned(),
+            "    pub(super) enum Place {\nenum Error {}".to_owned(),
+        ),
+    ]);
+    assert_eq!(names_with_two_meanings(&twice), ["Place in a.rs, b.rs"]);
+    let passes = Sources::from([("a.rs".to_owned(), "PassedRows::passed_by_policy(x)".into())]);
+    assert_eq!(policies_beside_the_stage(&passes), ["a.rs"]);
+}

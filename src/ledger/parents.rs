@@ -1,0 +1,186 @@
+//! What rows of one dataset tell another: parents their children, the list of rooms the
+//! reservations, and the daily report the meeting list.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::stored::{StoredRow, integer, micros};
+use super::{Error, Ledger, Transaction, commit, sql};
+use crate::dataset::Dataset;
+use crate::record::{Parent, ReportedDay};
+use crate::task::TaskKey;
+use crate::window::Window;
+
+impl Ledger {
+    /// The parent rows of a dataset whose meetings start in `range`, in a fixed order. The same
+    /// meeting seen by two tasks appears twice.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn parents(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        range: Window,
+    ) -> Result<Vec<Parent>, Error> {
+        sqlx::query(
+            "SELECT task_key, source_row, meeting_no, start_at, end_at, participant_count, \
+             join_at, stay_s, user_id, room_id FROM parent \
+             WHERE tenant = $1 AND dataset = $2 AND start_at >= $3 AND start_at < $4 \
+             ORDER BY start_at, meeting_no, task_key, source_row",
+        )
+        .bind(tenant)
+        .bind(of.as_str())
+        .bind(micros(range.start()))
+        .bind(micros(range.end()))
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("read parent rows"))?
+        .iter()
+        .map(StoredRow::parent)
+        .map(|row| {
+            Ok(Parent {
+                source_row: row.get("source_row")?,
+                meeting_no: row.get("meeting_no")?,
+                start: row.instant("start_at")?,
+                end: row.optional_instant("end_at")?,
+                participant_count: row.get("participant_count")?,
+                join_time: row.optional_instant("join_at")?,
+                stay_s: row.get("stay_s")?,
+                user_id: row.get("user_id")?,
+                room_id: row.get("room_id")?,
+            })
+        })
+        .collect()
+    }
+
+    /// The rooms of a tenant as last listed: room id and the level that owns it.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn rooms(&self, tenant: &str) -> Result<Vec<(String, String)>, Error> {
+        sqlx::query(
+            "SELECT room_id, room_level_id FROM room WHERE tenant = $1 \
+             ORDER BY room_level_id, room_id",
+        )
+        .bind(tenant)
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("read the rooms"))?
+        .iter()
+        .map(StoredRow::room)
+        .map(|row| Ok((row.get("room_id")?, row.get("room_level_id")?)))
+        .collect()
+    }
+
+    /// Replaces the list of a tenant's rooms.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn set_rooms(
+        &self,
+        tenant: &str,
+        rooms: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("DELETE FROM room WHERE tenant = $1")
+            .bind(tenant)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("forget rooms"))?;
+        for (room, level) in rooms {
+            sqlx::query(
+                "INSERT INTO room (tenant, room_id, room_level_id, seen_at) \
+                 VALUES ($1, $2, $3, $4)",
+            )
+            .bind(tenant)
+            .bind(room)
+            .bind(level)
+            .bind(micros(now))
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("record a room"))?;
+        }
+        commit(transaction).await
+    }
+
+    /// What a daily report last said of a day; `None` if no report counted it.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn reported_day(
+        &self,
+        tenant: &str,
+        date: Date,
+    ) -> Result<Option<ReportedDay>, Error> {
+        let row = sqlx::query(
+            "SELECT tenant, date, start_at, meetings FROM reported_day \
+             WHERE tenant = $1 AND date = $2",
+        )
+        .bind(tenant)
+        .bind(date.to_string())
+        .fetch_optional(&self.read)
+        .await
+        .map_err(sql("read what a report counted"))?;
+        let Some(row) = row.as_ref().map(StoredRow::reported_day) else {
+            return Ok(None);
+        };
+        Ok(Some(ReportedDay {
+            date: row.date("date")?,
+            start: row.instant("start_at")?,
+            meetings: row.count("meetings")?,
+        }))
+    }
+}
+
+pub(super) async fn insert_parent(
+    transaction: &mut Transaction,
+    key: &TaskKey,
+    tenant: &str,
+    of: Dataset,
+    parent: &Parent,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, end_at, \
+         participant_count, join_at, stay_s, user_id, room_id) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(key.as_str())
+    .bind(parent.source_row)
+    .bind(tenant)
+    .bind(of.as_str())
+    .bind(&parent.meeting_no)
+    .bind(micros(parent.start))
+    .bind(parent.end.map(micros))
+    .bind(parent.participant_count)
+    .bind(parent.join_time.map(micros))
+    .bind(parent.stay_s)
+    .bind(parent.user_id.as_deref())
+    .bind(parent.room_id.as_deref())
+    .execute(&mut **transaction)
+    .await
+    .map_err(sql("record parent rows"))?;
+    Ok(())
+}
+
+/// Keeps what a report says of a day, in place of what an earlier one said.
+pub(super) async fn keep_reported_day(
+    transaction: &mut Transaction,
+    tenant: &str,
+    day: &ReportedDay,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO reported_day (tenant, date, start_at, meetings) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (tenant, date) \
+         DO UPDATE SET start_at = excluded.start_at, meetings = excluded.meetings",
+    )
+    .bind(tenant)
+    .bind(day.date.to_string())
+    .bind(micros(day.start))
+    .bind(integer(day.meetings))
+    .execute(&mut **transaction)
+    .await
+    .map_err(sql("keep what a report counted"))?;
+    Ok(())
+}

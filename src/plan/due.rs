@@ -1,0 +1,683 @@
+//! Which windows should exist by now: what a job's schedule asks for, and a backfill's range.
+//!
+//! A timer tick carries no window. After any downtime the same question gives everything that was
+//! missed at once, each window once, and each lookback once.
+
+use std::time::Duration;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+
+use super::DAY;
+use crate::dataset::Dataset;
+use crate::job::{JobSpec, MissedPolicy, OverlapPolicy};
+use crate::record::{NewWindow, ScheduleState, WindowRow, WindowState};
+use crate::schedule::Schedule;
+use crate::task::TaskKey;
+use crate::window::{Window, closed_windows, date_of, start_of_day};
+
+/// Windows this close to the edge of what Feishu still answers are warned about while they are not
+/// settled.
+const HORIZON_WARNING: Duration = Duration::from_secs(7 * 86_400);
+
+/// What a job's schedule, or a backfill, asks for at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The firing that asks.
+    pub firing: Timestamp,
+    /// Windows that should be in the ledger; those that are there already stay as they are.
+    pub new: Vec<NewWindow>,
+    /// Windows whose tasks ended, to be exported once more.
+    pub again: Vec<Window>,
+    /// Where the schedule stands afterwards; `None` for a backfill.
+    pub schedule: Option<ScheduleState>,
+}
+
+/// The windows that `job` should have by `now`, given how far its schedule came and which windows
+/// are known.
+#[must_use]
+pub fn due(
+    job: &JobSpec,
+    schedule: &Schedule,
+    now: Timestamp,
+    state: Option<ScheduleState>,
+    known: &[WindowRow],
+) -> Due {
+    let zone = &job.time_zone;
+    let firing = schedule.previous_at_or_before(now).unwrap_or(now);
+    let first = state.map_or_else(
+        || first_day(job, now),
+        |state| date_of(zone, state.watermark),
+    );
+    let closed: Vec<Window> = closed_windows(zone, first, job.window_days, now)
+        .into_iter()
+        .filter(|window| due_at(job, window) <= now)
+        .collect();
+    let newest = closed.last().copied();
+    let new = closed.iter().map(|window| {
+        let due_at = due_at(job, window);
+        let is_missed = state.is_some()
+            && schedule
+                .next_at_or_after(due_at)
+                .is_some_and(|natural| natural < firing);
+        let is_skipped = match job.missed {
+            MissedPolicy::All => false,
+            MissedPolicy::Latest => state.is_some() && Some(*window) != newest,
+            MissedPolicy::None => is_missed,
+        };
+        let state = match () {
+            () if is_lost(job.dataset, window, now) => WindowState::Lost,
+            () if is_skipped => WindowState::Skipped,
+            () => WindowState::Due,
+        };
+        NewWindow {
+            window: *window,
+            due_at,
+            state,
+        }
+    });
+    let new = new.collect();
+    let mut again = exported_in_the_future(job, now, known);
+    if state.is_none_or(|state| state.last_firing < firing) {
+        again.extend(lookback(job, now, firing, known));
+    }
+    let watermark = newest
+        .map(|window| window.end())
+        .or(state.map(|state| state.watermark));
+    let last_firing = match state {
+        // A firing that is still to come was handled by a clock that was wrong.
+        Some(state) if state.last_firing <= now => state.last_firing.max(firing),
+        _ => firing,
+    };
+    Due {
+        firing,
+        new,
+        again,
+        schedule: watermark.map(|watermark| ScheduleState {
+            watermark,
+            last_firing,
+        }),
+    }
+}
+
+/// Windows whose tasks ended and that a clock which ran ahead called over.
+///
+/// What was exported then may be half a day. Each is exported once more when it is due. A clock
+/// that was ahead by less than the settle delay did no harm.
+fn exported_in_the_future(job: &JobSpec, now: Timestamp, known: &[WindowRow]) -> Vec<Window> {
+    let settle = SignedDuration::try_from(job.settle_delay).unwrap_or(SignedDuration::MAX);
+    let latest = now.checked_add(settle).unwrap_or(Timestamp::MAX);
+    known
+        .iter()
+        .filter(|row| row.state.has_ended() && row.covered_at > latest)
+        .map(|row| row.window)
+        .collect()
+}
+
+/// Windows within the lookback whose tasks all ended and that this firing has not covered yet.
+fn lookback(job: &JobSpec, now: Timestamp, firing: Timestamp, known: &[WindowRow]) -> Vec<Window> {
+    let from = date_of(&job.time_zone, now).checked_sub(i64::from(job.lookback_days).days());
+    let from = from.map_or(Timestamp::MAX, |date| start_of_day(&job.time_zone, date));
+    known
+        .iter()
+        .filter(|row| {
+            row.state.has_ended()
+                && row.covered_at < firing
+                && row.window.start() >= from
+                && !is_lost(job.dataset, &row.window, now)
+        })
+        .map(|row| row.window)
+        .collect()
+}
+
+/// The windows that a run would work on: what is new and due, what is asked for again, what is
+/// open, and what the last run's bound of tasks left. In order, each once.
+#[must_use]
+pub fn windows_to_work_on(due: &Due, known: &[WindowRow], now: Timestamp) -> Vec<Window> {
+    let new = due.new.iter().filter(|new| new.state == WindowState::Due);
+    let is_open = |row: &&WindowRow| {
+        row.due_at <= now && matches!(row.state, WindowState::Due | WindowState::Planned)
+    };
+    let open = known
+        .iter()
+        .filter(|row| is_open(row) || is_left_over(row))
+        .map(|row| row.window);
+    let mut windows: Vec<Window> = new.map(|new| new.window).collect();
+    windows.extend(due.again.iter().copied().chain(open));
+    windows.sort_unstable();
+    windows.dedup();
+    windows
+}
+
+/// Whether a window ended with parents over the job's bound of tasks per run: the next run goes on
+/// with them.
+#[must_use]
+pub fn is_left_over(row: &WindowRow) -> bool {
+    row.state.has_ended() && row.coverage.is_some_and(|counts| counts.over_max_tasks > 0)
+}
+
+/// A backfill, cut into windows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backfill {
+    /// What can be exported.
+    pub windows: Vec<Window>,
+    /// What lies beyond Feishu's horizon.
+    pub lost: Vec<Window>,
+    /// The first window that is not over, or not settled, yet.
+    pub not_yet: Option<Window>,
+}
+
+/// The windows of `job` in the civil days `[from, to)`; and the part of the range that Feishu no
+/// longer has, if any.
+#[must_use]
+pub fn backfill(job: &JobSpec, from: Date, to: Date, now: Timestamp) -> Backfill {
+    let mut backfill = Backfill::default();
+    let days = std::iter::successors(Some(from), |date| date.tomorrow().ok())
+        .take_while(|date| *date < to);
+    for window in days.filter_map(|date| Window::day(&job.time_zone, date)) {
+        if is_lost(job.dataset, &window, now) {
+            backfill.lost.push(window);
+        } else if due_at(job, &window) > now {
+            backfill.not_yet.get_or_insert(window);
+        } else {
+            backfill.windows.push(window);
+        }
+    }
+    backfill
+}
+
+impl Backfill {
+    /// What the backfill asks for: windows that are missing, and with `again` also those whose
+    /// tasks ended.
+    #[must_use]
+    pub fn asks(&self, job: &JobSpec, known: &[WindowRow], again: bool, now: Timestamp) -> Due {
+        let new = |state| {
+            move |window: &Window| NewWindow {
+                window: *window,
+                due_at: due_at(job, window),
+                state,
+            }
+        };
+        let wanted = self.windows.iter().map(new(WindowState::Due));
+        let lost = self.lost.iter().map(new(WindowState::Lost));
+        let ended = known
+            .iter()
+            .filter(|row| again && row.state.has_ended() && self.windows.contains(&row.window));
+        Due {
+            firing: now,
+            new: wanted.chain(lost).collect(),
+            again: ended.map(|row| row.window).collect(),
+            schedule: None,
+        }
+    }
+
+    /// The windows that a run of the backfill would work on: those that are not settled.
+    #[must_use]
+    pub fn windows_to_work_on(&self, known: &[WindowRow]) -> Vec<Window> {
+        let is_settled = |window: &&Window| {
+            known
+                .iter()
+                .any(|row| row.window == **window && row.state == WindowState::Settled)
+        };
+        let open = self.windows.iter().filter(|window| !is_settled(window));
+        open.copied().collect()
+    }
+
+    /// The lost windows of which the lake has nothing. What was exported in time is there.
+    pub fn lost_for_good<'b>(
+        &'b self,
+        known: &'b [WindowRow],
+    ) -> impl Iterator<Item = &'b Window> + 'b {
+        self.lost.iter().filter(|lost| {
+            known
+                .iter()
+                .all(|row| row.window != **lost || row.state == WindowState::Lost)
+        })
+    }
+}
+
+/// What a tick of the heartbeat means to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// No firing that was not handled.
+    Nothing,
+    /// The job fired.
+    Fired(Timestamp),
+    /// It fired while its tasks still run, and its policy is to leave such a firing to the next.
+    Skipped(ScheduleState),
+}
+
+/// Looks for a firing that was not handled yet. `is_busy` says whether tasks of the job are under
+/// way.
+#[must_use]
+pub fn tick(
+    job: &JobSpec,
+    schedule: &Schedule,
+    now: Timestamp,
+    state: Option<ScheduleState>,
+    is_busy: bool,
+) -> Tick {
+    let jitter = SignedDuration::try_from(jitter(job)).unwrap_or_default();
+    let at = now.checked_sub(jitter).unwrap_or(Timestamp::MIN);
+    let Some(firing) = schedule.previous_at_or_before(at) else {
+        return Tick::Nothing;
+    };
+    // A firing that is still to come was handled by a clock that was wrong.
+    let is_handled = |last: Timestamp| last >= firing && last <= now;
+    match state {
+        Some(state) if is_handled(state.last_firing) => Tick::Nothing,
+        Some(state) if is_busy && job.overlap == OverlapPolicy::Skip => {
+            Tick::Skipped(ScheduleState {
+                last_firing: firing,
+                ..state
+            })
+        }
+        None if is_busy && job.overlap == OverlapPolicy::Skip => Tick::Nothing,
+        _ => Tick::Fired(firing),
+    }
+}
+
+/// When a window is in the lake at the latest, if all goes well: the job's first firing after it is
+/// due, with its share of the jitter and the time that an export may take.
+#[must_use]
+pub fn expected_at(job: &JobSpec, schedule: &Schedule, due_at: Timestamp) -> Timestamp {
+    let firing = schedule.next_at_or_after(due_at).unwrap_or(due_at);
+    let most = SignedDuration::try_from(jitter(job) + job.deadline).unwrap_or(SignedDuration::MAX);
+    firing.checked_add(most).unwrap_or(Timestamp::MAX)
+}
+
+/// The job's own share of its jitter: the same at every firing, different for every job.
+fn jitter(job: &JobSpec) -> Duration {
+    let name = TaskKey::digest(&job.name);
+    job.jitter.mul_f64(f64::from(name) / f64::from(u32::MAX))
+}
+
+/// The first day of a job that never ran.
+fn first_day(job: &JobSpec, now: Timestamp) -> Date {
+    job.start.unwrap_or_else(|| {
+        let days_back = i64::from(job.lookback_days.max(1)) + i64::from(job.window_days) - 1;
+        let settled = now
+            .checked_sub(SignedDuration::try_from(job.settle_delay).unwrap_or_default())
+            .unwrap_or(now);
+        date_of(&job.time_zone, settled)
+            .checked_sub(days_back.days())
+            .unwrap_or(Date::MIN)
+    })
+}
+
+/// When a window may be exported: after its end and the settle delay. A daily report's bucket may
+/// be the UTC day of the same date, which ends later than the local day in zones east of Greenwich.
+#[must_use]
+pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
+    let mut end = window.end();
+    if job.dataset == Dataset::DailyReport
+        && let Some(after_last) = window
+            .dates(&job.time_zone)
+            .last()
+            .and_then(|date| date.tomorrow().ok())
+    {
+        end = end.max(start_of_day(&TimeZone::UTC, after_last));
+    }
+    end.checked_add(SignedDuration::try_from(job.settle_delay).unwrap_or_default())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Whether Feishu no longer answers for a window. A daily report is asked for a day more on each
+/// side, so its horizon is a day nearer.
+#[must_use]
+pub fn is_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
+    horizon(dataset, now).is_some_and(|edge| window.start() < edge)
+}
+
+/// Whether a window will soon be lost.
+#[must_use]
+pub fn is_nearly_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
+    let warning = SignedDuration::try_from(HORIZON_WARNING).unwrap_or_default();
+    let start = window.start().checked_sub(warning);
+    horizon(dataset, now).is_some_and(|edge| start.unwrap_or(Timestamp::MIN) < edge)
+}
+
+/// The first instant for which Feishu still answers; `None` where it names no limit.
+fn horizon(dataset: Dataset, now: Timestamp) -> Option<Timestamp> {
+    let reach = SignedDuration::try_from(dataset.horizon()? - DAY).unwrap_or_default();
+    now.checked_sub(reach).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::tests::job;
+    use crate::record::Coverage;
+
+    /// Fires at 05:00 in Shanghai, which is 21:00 UTC.
+    fn schedule(job: &JobSpec) -> Schedule {
+        Schedule::parse(&job.cron, job.time_zone.clone()).expect("a schedule")
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("an instant")
+    }
+
+    fn due_now(
+        job: &JobSpec,
+        now: Timestamp,
+        schedule: Option<ScheduleState>,
+        known: &[WindowRow],
+    ) -> Due {
+        due(job, &self::schedule(job), now, schedule, known)
+    }
+
+    fn settled(job: &JobSpec, window: Window, covered_at: Timestamp) -> WindowRow {
+        WindowRow {
+            tenant: "acme".into(),
+            dataset: job.dataset,
+            window,
+            job: job.name.clone(),
+            due_at: window.end(),
+            state: WindowState::Settled,
+            generation: 1,
+            covered_at,
+            parents: None,
+            coverage: None,
+        }
+    }
+
+    #[test]
+    fn a_job_begins_with_its_lookback_and_then_goes_day_by_day() {
+        let job = job(Dataset::MeetingList);
+        let first = due_now(&job, at("2026-11-10T21:30:00Z"), None, &[]);
+        let days: Vec<_> = first
+            .new
+            .iter()
+            .map(|new| date_of(&job.time_zone, new.window.start()))
+            .collect();
+        assert_eq!(
+            days,
+            [date(2026, 11, 8), date(2026, 11, 9), date(2026, 11, 10)]
+        );
+        let next = due_now(&job, at("2026-11-11T21:30:00Z"), first.schedule, &[]);
+        let days: Vec<_> = next
+            .new
+            .iter()
+            .map(|new| date_of(&job.time_zone, new.window.start()))
+            .collect();
+        assert_eq!(days, [date(2026, 11, 11)]);
+    }
+
+    #[test]
+    fn a_restart_after_three_days_catches_up_once() {
+        let job = job(Dataset::MeetingList);
+        let first = due_now(&job, at("2026-11-10T21:30:00Z"), None, &[]);
+        let late = due_now(&job, at("2026-11-13T21:30:00Z"), first.schedule, &[]);
+        assert_eq!(late.new.len(), 3);
+        assert!(late.new.iter().all(|new| new.state == WindowState::Due));
+        let again = due_now(&job, at("2026-11-13T21:31:00Z"), late.schedule, &[]);
+        assert_eq!((again.new.len(), again.again.len()), (0, 0));
+    }
+
+    #[test]
+    fn missed_windows_follow_the_policy() {
+        let mut job = job(Dataset::MeetingList);
+        let schedule = due_now(&job, at("2026-11-10T21:30:00Z"), None, &[]).schedule;
+        let states = |job: &JobSpec| {
+            let due = due_now(job, at("2026-11-13T21:30:00Z"), schedule, &[]);
+            due.new.iter().map(|new| new.state).collect::<Vec<_>>()
+        };
+        use WindowState::{Due, Skipped};
+        job.missed = MissedPolicy::Latest;
+        assert_eq!(states(&job), [Skipped, Skipped, Due]);
+        job.missed = MissedPolicy::None;
+        assert_eq!(states(&job), [Skipped, Skipped, Due]);
+        job.missed = MissedPolicy::All;
+        assert_eq!(states(&job), [Due, Due, Due]);
+    }
+
+    #[test]
+    fn each_firing_looks_back_once() {
+        let job = job(Dataset::MeetingList);
+        let now = at("2026-11-10T21:30:00Z");
+        let first = due_now(&job, now, None, &[]);
+        let known: Vec<_> = first
+            .new
+            .iter()
+            .map(|new| settled(&job, new.window, first.firing))
+            .collect();
+        assert!(
+            due_now(&job, at("2026-11-11T20:00:00Z"), first.schedule, &known)
+                .again
+                .is_empty(),
+            "no new firing"
+        );
+        let next = due_now(&job, at("2026-11-11T21:30:00Z"), first.schedule, &known);
+        assert_eq!(next.again.len(), 2, "the oldest has left the lookback");
+    }
+
+    #[test]
+    fn reports_beyond_the_horizon_are_lost_and_named() {
+        let mut job = job(Dataset::DailyReport);
+        job.start = Some(date(2026, 8, 1));
+        let due = due_now(&job, at("2026-11-10T21:30:00Z"), None, &[]);
+        let lost = due
+            .new
+            .iter()
+            .filter(|new| new.state == WindowState::Lost)
+            .count();
+        assert!(lost > 0 && lost < due.new.len());
+        let backfill = backfill(
+            &job,
+            date(2026, 8, 1),
+            date(2026, 11, 1),
+            at("2026-11-10T21:30:00Z"),
+        );
+        let first = date_of(&job.time_zone, backfill.lost[0].start());
+        assert_eq!(first, date(2026, 8, 1));
+        assert_eq!(backfill.lost.len(), lost);
+        assert_eq!(backfill.windows.len() + lost, 92);
+    }
+
+    #[test]
+    fn a_daily_report_waits_for_the_end_of_its_utc_day() {
+        let job = job(Dataset::DailyReport);
+        let window = Window::day(&job.time_zone, date(2026, 11, 10)).expect("a day");
+        assert_eq!(due_at(&job, &window), at("2026-11-11T01:00:00Z"));
+    }
+
+    fn window(day: i8) -> Window {
+        let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
+        Window::day(&zone, date(2026, 11, day)).expect("a day")
+    }
+
+    fn row(day: i8, state: WindowState) -> WindowRow {
+        WindowRow {
+            state,
+            ..settled(
+                &job(Dataset::MeetingList),
+                window(day),
+                at("2026-11-01T00:00:00Z"),
+            )
+        }
+    }
+
+    #[test]
+    fn a_run_works_on_what_is_new_open_asked_for_again_or_left_over() {
+        use WindowState::{Lost, Planned, Settled, Skipped, Stuck};
+        let now = at("2026-11-20T00:00:00Z");
+        let mut left_over = row(4, Settled);
+        left_over.coverage = Some(Coverage {
+            over_max_tasks: 1,
+            ..Coverage::default()
+        });
+        let mut not_due = row(5, WindowState::Due);
+        not_due.due_at = at("2026-11-21T00:00:00Z");
+        let known = [
+            row(1, WindowState::Due),
+            row(2, Planned),
+            row(3, Settled),
+            left_over,
+            not_due,
+            row(6, Stuck),
+            row(7, Skipped),
+            row(8, Lost),
+        ];
+        let new = |day, state| NewWindow {
+            window: window(day),
+            due_at: now,
+            state,
+        };
+        let due = Due {
+            new: vec![
+                new(9, WindowState::Due),
+                new(10, Lost),
+                new(1, WindowState::Due),
+            ],
+            again: vec![window(6)],
+            ..Due::default()
+        };
+        let expected = [1, 2, 4, 6, 9].map(window);
+        assert_eq!(windows_to_work_on(&due, &known, now), expected);
+    }
+
+    #[test]
+    fn a_backfill_asks_for_what_is_missing_and_again_for_what_ended_only_if_told() {
+        use WindowState::{Lost, Planned, Settled, Stuck};
+        let job = job(Dataset::MeetingList);
+        let now = at("2026-11-06T21:30:00Z");
+        let backfill = backfill(&job, date(2026, 11, 1), date(2026, 11, 9), now);
+        assert_eq!(backfill.windows, [1, 2, 3, 4, 5, 6].map(window));
+        assert_eq!(backfill.not_yet, Some(window(7)));
+        let known = [row(1, Settled), row(2, Stuck), row(3, Planned)];
+        let missing = backfill.asks(&job, &known, false, now);
+        assert_eq!((missing.new.len(), missing.again), (6, vec![]));
+        assert_eq!((missing.firing, missing.schedule), (now, None));
+        let again = backfill.asks(&job, &known, true, now);
+        assert_eq!(again.again, [1, 2].map(window));
+        assert_eq!(
+            backfill.windows_to_work_on(&known),
+            [2, 3, 4, 5, 6].map(window)
+        );
+        let lost = Backfill {
+            lost: vec![window(1), window(2), window(3)],
+            ..Backfill::default()
+        };
+        let known = [row(1, Settled), row(2, Lost)];
+        let for_good: Vec<Window> = lost.lost_for_good(&known).copied().collect();
+        assert_eq!(for_good, [2, 3].map(window));
+        let asked = lost.asks(&job, &known, false, now).new;
+        assert!(asked.iter().all(|new| new.state == Lost));
+    }
+
+    #[test]
+    fn a_tick_fires_once_and_is_left_to_the_next_while_tasks_run() {
+        let mut job = job(Dataset::MeetingList);
+        let firing = at("2026-11-10T21:00:00Z");
+        let before = at("2026-11-09T21:00:00Z");
+        let now = at("2026-11-10T21:30:00Z");
+        let state = |last_firing| {
+            Some(ScheduleState {
+                watermark: before,
+                last_firing,
+            })
+        };
+        let ask = |job: &JobSpec, state, is_busy| tick(job, &schedule(job), now, state, is_busy);
+        let skipped = Tick::Skipped(ScheduleState {
+            watermark: before,
+            last_firing: firing,
+        });
+        let in_future = at("2026-12-01T21:00:00Z");
+        for (known, is_busy, expected) in [
+            (None, false, Tick::Fired(firing)),
+            (None, true, Tick::Nothing),
+            (state(before), false, Tick::Fired(firing)),
+            (state(before), true, skipped),
+            (state(firing), false, Tick::Nothing),
+            (state(firing), true, Tick::Nothing),
+            (state(now), false, Tick::Nothing),
+            (state(in_future), false, Tick::Fired(firing)),
+        ] {
+            assert_eq!(ask(&job, known, is_busy), expected, "{known:?} {is_busy}");
+        }
+        job.overlap = OverlapPolicy::Queue;
+        assert_eq!(ask(&job, state(before), true), Tick::Fired(firing));
+        // The jitter puts the firing off, by the same time at every firing.
+        job.jitter = Duration::from_secs(86_400);
+        let share = jitter(&job);
+        assert!(share > Duration::from_secs(1800), "{share:?}");
+        assert_eq!(ask(&job, state(before), false), Tick::Nothing);
+        let later = firing + SignedDuration::try_from(share).expect("short");
+        let fired = tick(&job, &schedule(&job), later, state(before), false);
+        assert_eq!(fired, Tick::Fired(firing));
+    }
+
+    #[test]
+    fn a_window_is_expected_after_the_next_firing_and_the_time_of_an_export() {
+        let job = job(Dataset::MeetingList);
+        let due_at = at("2026-11-10T17:00:00Z");
+        assert_eq!(
+            expected_at(&job, &schedule(&job), due_at),
+            at("2026-11-10T22:00:00Z")
+        );
+    }
+
+    #[test]
+    fn a_report_is_lost_after_89_days_and_warned_about_a_week_before() {
+        let now = at("2026-11-30T00:00:00Z");
+        let window = |days: i64| {
+            let start = now - SignedDuration::from_hours(24 * days);
+            Window::new(start, start + SignedDuration::from_hours(24)).expect("a day")
+        };
+        for (days, lost, nearly) in [
+            (81, false, false),
+            (82, false, false),
+            (83, false, true),
+            (89, false, true),
+            (90, true, true),
+        ] {
+            let found = (
+                is_lost(Dataset::TopUser, &window(days), now),
+                is_nearly_lost(Dataset::TopUser, &window(days), now),
+            );
+            assert_eq!(found, (lost, nearly), "{days} days ago");
+            assert!(!is_lost(Dataset::MeetingList, &window(days), now));
+        }
+    }
+
+    #[test]
+    fn what_a_fast_clock_called_over_is_exported_once_more() {
+        let job = job(Dataset::MeetingList);
+        let now = at("2026-11-10T21:30:00Z");
+        let first = due_now(&job, now, None, &[]);
+        let covered = |hours| now + SignedDuration::from_hours(hours);
+        for (hours, again) in [(-1, 0), (0, 0), (1, 0), (2, 1)] {
+            let known = [settled(&job, first.new[0].window, covered(hours))];
+            let due = due_now(&job, now, first.schedule, &known);
+            assert_eq!(due.again.len(), again, "{hours} hours ahead");
+        }
+    }
+
+    proptest! {
+        /// Whatever the downtime, the windows that a job ever asks for tile the time line, and none
+        /// is asked for twice.
+        #[test]
+        fn any_sequence_of_runs_gives_the_same_windows(steps in prop::collection::vec(1i64..400_000, 1..40)) {
+            let job = job(Dataset::MeetingList);
+            let begin = at("2026-01-01T00:00:00Z");
+            let (mut now, mut schedule, mut seen) = (begin, None, Vec::new());
+            for step in steps {
+                now += SignedDuration::from_secs(step);
+                let due = due_now(&job, now, schedule, &[]);
+                seen.extend(due.new.iter().map(|new| new.window));
+                schedule = due.schedule.or(schedule);
+            }
+            for pair in seen.windows(2) {
+                prop_assert_eq!(pair[0].end(), pair[1].start());
+            }
+            if let Some(last) = seen.last() {
+                prop_assert!(due_at(&job, last) <= now);
+            }
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! What a partition's next revision is made of, and what keeps it from being complete.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::findings::FindingsSummary;
+use crate::record::{
+    Coverage, Input, PartitionRow, Phase, Reason, ReasonKind, SpooledTask, TaskRow, WindowRow,
+    WindowState,
+};
+use crate::task::TaskKey;
+use crate::window::{Window, date_of};
+
+/// Everything that is known of a partition's day when it is published.
+#[derive(Clone, Debug)]
+pub struct DayFacts<'a> {
+    /// The civil date.
+    pub dt: Date,
+    /// The zone in which the tenant's days are cut.
+    pub time_zone: &'a TimeZone,
+    /// The published revision; `None` if there is none.
+    pub published: Option<&'a PartitionRow>,
+    /// The windows of the day that somebody asks for.
+    pub windows: &'a [WindowRow],
+    /// The tasks of these windows.
+    pub tasks: &'a [TaskRow],
+    /// The tasks whose rows this round publishes, those of other days too.
+    pub round: &'a [TaskRow],
+    /// The inputs of the published revision.
+    pub listed: &'a [Input],
+    /// Withdrawn tasks of which the published revision has rows.
+    pub withdrawn: &'a HashSet<TaskKey>,
+    /// Why the result cannot be all there is, as far as counts elsewhere say.
+    pub implausible: Option<Reason>,
+}
+
+/// The next revision of a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextRevision {
+    /// Its number.
+    pub number: u32,
+    /// Whether the published revision lacks nothing.
+    pub was_complete: bool,
+    /// Whether a publish died before the ledger heard of its end.
+    pub has_intent: bool,
+    /// Tasks whose spooled rows come in.
+    pub add: Vec<SpooledTask>,
+    /// Tasks whose published rows go out.
+    pub drop: HashSet<TaskKey>,
+    /// Tasks whose rows another task's pushed out. The other may have changed or gone, so these are
+    /// merged again too, from their archived originals.
+    pub restore: Vec<Input>,
+    /// Whether a task brought a workbook that the published revision does not name. It may have no
+    /// row; a lost ledger must know of it all the same.
+    pub has_new_inputs: bool,
+    /// Every task of the day, those without rows too.
+    pub inputs: Vec<Input>,
+    /// What keeps the day from being complete; empty if nothing does.
+    pub reasons: Vec<Reason>,
+    /// What normalizing found in all workbooks of the day.
+    pub findings: FindingsSummary,
+    /// What the fan-out of the day's windows left out; `None` for datasets without one.
+    pub coverage: Option<Coverage>,
+}
+
+/// The next revision of a partition; `None` if nothing is known of the day yet.
+#[must_use]
+pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
+    let mut reasons = missing_answers(facts);
+    let is_all_there = reasons.is_empty();
+    reasons.extend(facts.implausible.clone());
+    let mut add = Vec::new();
+    let mut inputs = Vec::new();
+    for task in facts.round {
+        let has_rows = task.dts.contains(&facts.dt);
+        if has_rows {
+            add.push(SpooledTask {
+                key: task.spec.key.clone(),
+                generation: task.generation,
+            });
+        }
+        if has_rows || is_home(facts, task) {
+            inputs.push(Input::of(task));
+        }
+    }
+    if facts.published.is_none() && inputs.is_empty() && !reasons.is_empty() {
+        return None;
+    }
+    let mut drop: HashSet<TaskKey> = keys(facts.round).cloned().collect();
+    // While an answer is missing, a parent row may only seem to be gone.
+    if is_all_there {
+        drop.extend(facts.withdrawn.iter().cloned());
+    }
+    let listed: HashSet<&TaskKey> = facts.listed.iter().map(|input| &input.task_key).collect();
+    let has_new_inputs = inputs.iter().any(|input| !listed.contains(&input.task_key));
+    let stays = |input: &&Input| !drop.contains(&input.task_key);
+    let kept: Vec<Input> = facts.listed.iter().filter(stays).cloned().collect();
+    let is_overridden = |input: &&Input| input.overridden_rows > 0;
+    let restore = kept.iter().filter(is_overridden).cloned().collect();
+    inputs.extend(kept);
+    add_missing(facts, &mut inputs);
+    let published = facts.published;
+    let number = published.map_or(0, |row| u32::try_from(row.revision).unwrap_or(u32::MAX - 1));
+    Some(NextRevision {
+        number: number + 1,
+        was_complete: published.is_some_and(|row| row.complete),
+        has_intent: published.is_some_and(|row| row.intent.is_some()),
+        add,
+        drop,
+        restore,
+        has_new_inputs,
+        inputs,
+        reasons,
+        findings: FindingsSummary::of(facts.tasks.iter().filter_map(|t| t.findings.as_ref())),
+        coverage: Coverage::sum(facts.windows),
+    })
+}
+
+/// What keeps the day from being complete once the tasks of this round are published, as far as its
+/// own windows and tasks say.
+fn missing_answers(facts: &DayFacts<'_>) -> Vec<Reason> {
+    let in_round: HashSet<&TaskKey> = keys(facts.round).collect();
+    let mut counts: BTreeMap<ReasonKind, u64> = BTreeMap::new();
+    for task in facts.tasks {
+        let kind = match task.phase {
+            Phase::Open => ReasonKind::NotExported,
+            Phase::Spooled if !in_round.contains(&task.spec.key) => ReasonKind::NotPublished,
+            Phase::Quarantined => ReasonKind::Quarantined,
+            Phase::Failed => ReasonKind::Failed,
+            _ if task.rows_quarantined() > 0 => ReasonKind::RowsWithoutKey,
+            Phase::Spooled | Phase::Published | Phase::Withdrawn => continue,
+        };
+        *counts.entry(kind).or_default() += 1;
+    }
+    let is_due = |row: &&WindowRow| row.state == WindowState::Due;
+    let due = facts.windows.iter().filter(is_due).count() as u64;
+    let not_planned = (due > 0).then_some((ReasonKind::NotPlanned, due));
+    let counted = not_planned.into_iter().chain(counts);
+    counted
+        .map(|(kind, count)| Reason::new(kind, count))
+        .collect()
+}
+
+/// Adds the tasks of the day that brought no workbook, so that the manifest names what is not
+/// there.
+fn add_missing(facts: &DayFacts<'_>, inputs: &mut Vec<Input>) {
+    let there: HashSet<TaskKey> = inputs.iter().map(|input| input.task_key.clone()).collect();
+    let is_missing = |task: &&TaskRow| {
+        let has_no_workbook =
+            matches!(task.phase, Phase::Open | Phase::Quarantined | Phase::Failed);
+        has_no_workbook && is_home(facts, task) && !there.contains(&task.spec.key)
+    };
+    let missing: Vec<Input> = facts
+        .tasks
+        .iter()
+        .filter(is_missing)
+        .map(Input::of)
+        .collect();
+    inputs.extend(missing);
+}
+
+/// Whether the day is the one that a task stands for: where it is listed although it brought no
+/// row.
+fn is_home(facts: &DayFacts<'_>, task: &TaskRow) -> bool {
+    date_of(facts.time_zone, task.spec.window.start()) == facts.dt
+}
+
+fn keys(tasks: &[TaskRow]) -> impl Iterator<Item = &TaskKey> {
+    tasks.iter().map(|task| &task.spec.key)
+}
+
+/// What is recorded of a staged revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// The partition is as it was; only the check is recorded.
+    Check,
+    /// A new revision: another content, another state, or another list of inputs.
+    Revision,
+}
+
+impl NextRevision {
+    /// What has to be recorded. `is_unchanged` says whether the rows are those that are published,
+    /// `is_ahead` whether the lake has a revision that the ledger does not know: only a next one
+    /// brings the two together, even if by now everything is again as the ledger has it.
+    #[must_use]
+    pub fn recording(&self, is_unchanged: bool, is_ahead: bool) -> Recording {
+        let is_complete = self.reasons.is_empty();
+        let is_same_state = self.was_complete == is_complete && !self.has_new_inputs;
+        match is_unchanged && is_same_state && !is_ahead {
+            true => Recording::Check,
+            false => Recording::Revision,
+        }
+    }
+}
+
+/// The partitions that a round may change: where rows of its tasks are or were, the days of its
+/// windows, and where withdrawn tasks still are.
+#[must_use]
+pub fn affected_days(
+    time_zone: &TimeZone,
+    windows: &[Window],
+    round: &[TaskRow],
+    rows_were_in: impl IntoIterator<Item = Date>,
+    withdrawn_from: impl IntoIterator<Item = Date>,
+) -> BTreeSet<Date> {
+    let of_windows = windows.iter().flat_map(|window| window.dates(time_zone));
+    let of_rows = round.iter().flat_map(|task| task.dts.iter().copied());
+    of_windows
+        .chain(of_rows)
+        .chain(rows_were_in)
+        .chain(withdrawn_from)
+        .collect()
+}
+
+/// The windows of a day that somebody asks for. A day without one is not known, and stays so.
+#[must_use]
+pub fn windows_asked_for(windows: Vec<WindowRow>) -> Vec<WindowRow> {
+    let is_asked_for = |row: &WindowRow| !row.state.is_left_out();
+    windows.into_iter().filter(is_asked_for).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::dataset::Dataset;
+    use crate::findings::Findings;
+    use crate::plan::tests::{task_row, window_row};
+    use crate::record::{InputOutcome, Intent};
+
+    const DT: Date = date(2026, 11, 10);
+
+    fn day(dt: Date) -> Window {
+        Window::day(&TimeZone::UTC, dt).expect("a day")
+    }
+
+    /// A task of `dt` that differs from others by `name`.
+    fn task(name: &str, dt: Date, phase: Phase) -> TaskRow {
+        let mut task = task_row(Dataset::MeetingList, day(dt), phase);
+        task.spec.key = TaskKey::from_stored(name);
+        task
+    }
+
+    fn spooled(name: &str, dts: &[Date]) -> TaskRow {
+        let mut task = task(name, DT, Phase::Spooled);
+        task.rows = Some(dts.len() as u64);
+        task.dts = dts.iter().copied().collect();
+        task
+    }
+
+    fn partition(revision: u64, complete: bool, intent: Option<Intent>) -> PartitionRow {
+        PartitionRow {
+            tenant: "acme".into(),
+            dataset: Dataset::MeetingList,
+            dt: DT,
+            revision,
+            complete,
+            content_hash: Some("hash".into()),
+            manifest_sha256: Some("manifest".into()),
+            rows: 1,
+            size_bytes: 1,
+            published_at: None,
+            checked_at: None,
+            intent,
+        }
+    }
+
+    fn intent() -> Intent {
+        Intent {
+            revision: 3,
+            content_hash: "hash".into(),
+            object_sha256: "object".into(),
+            size_bytes: 1,
+            rows: 1,
+        }
+    }
+
+    /// What is known of a day with one planned window, and nothing else.
+    #[derive(Default)]
+    struct Known {
+        published: Option<PartitionRow>,
+        windows: Vec<WindowRow>,
+        tasks: Vec<TaskRow>,
+        round: Vec<TaskRow>,
+        listed: Vec<Input>,
+        withdrawn: HashSet<TaskKey>,
+        implausible: Option<Reason>,
+    }
+
+    impl Known {
+        fn next(&self) -> Option<NextRevision> {
+            next_revision(&DayFacts {
+                dt: DT,
+                time_zone: &TimeZone::UTC,
+                published: self.published.as_ref(),
+                windows: &self.windows,
+                tasks: &self.tasks,
+                round: &self.round,
+                listed: &self.listed,
+                withdrawn: &self.withdrawn,
+                implausible: self.implausible.clone(),
+            })
+        }
+    }
+
+    fn names(inputs: &[Input]) -> Vec<(&str, InputOutcome)> {
+        let name = |input: &Input| input.outcome;
+        inputs
+            .iter()
+            .map(|input| (input.task_key.as_str(), name(input)))
+            .collect()
+    }
+
+    #[test]
+    fn what_keeps_a_day_from_being_complete_is_counted_by_kind() {
+        let without_key = |phase| {
+            let mut task = task("k", DT, phase);
+            task.findings = Some(Findings {
+                rows_quarantined: 2,
+                ..Findings::default()
+            });
+            task
+        };
+        use ReasonKind::*;
+        let table = [
+            (vec![], vec![]),
+            (vec![task("a", DT, Phase::Published)], vec![]),
+            (vec![task("a", DT, Phase::Withdrawn)], vec![]),
+            (vec![task("a", DT, Phase::Open)], vec![(NotExported, 1)]),
+            (vec![task("in the round", DT, Phase::Spooled)], vec![]),
+            (vec![task("a", DT, Phase::Spooled)], vec![(NotPublished, 1)]),
+            (
+                vec![task("a", DT, Phase::Failed), task("b", DT, Phase::Failed)],
+                vec![(Failed, 2)],
+            ),
+            (
+                vec![
+                    task("a", DT, Phase::Quarantined),
+                    task("b", DT, Phase::Open),
+                ],
+                vec![(NotExported, 1), (Quarantined, 1)],
+            ),
+            (
+                vec![without_key(Phase::Published)],
+                vec![(RowsWithoutKey, 1)],
+            ),
+            (
+                vec![without_key(Phase::Quarantined)],
+                vec![(Quarantined, 1)],
+            ),
+        ];
+        for (tasks, expected) in table {
+            let known = Known {
+                round: vec![task("in the round", DT, Phase::Spooled)],
+                tasks,
+                ..Known::default()
+            };
+            let reasons = known
+                .next()
+                .expect("a task of the round is at home")
+                .reasons;
+            let expected: Vec<Reason> = expected
+                .into_iter()
+                .map(|(kind, count)| Reason::new(kind, count))
+                .collect();
+            assert_eq!(reasons, expected, "{:?}", known.tasks);
+        }
+    }
+
+    #[test]
+    fn windows_that_are_not_planned_and_implausible_counts_are_reasons_too() {
+        let row = |state| window_row(Dataset::MeetingList, day(DT), state);
+        let implausible = Reason::with_detail(ReasonKind::FewerMeetings, 1, "few".into());
+        let known = Known {
+            windows: vec![row(WindowState::Due), row(WindowState::Planned)],
+            round: vec![spooled("a", &[DT])],
+            implausible: Some(implausible.clone()),
+            ..Known::default()
+        };
+        let reasons = known.next().expect("a revision").reasons;
+        assert_eq!(
+            reasons,
+            [Reason::new(ReasonKind::NotPlanned, 1), implausible]
+        );
+    }
+
+    #[test]
+    fn nothing_is_published_of_a_day_of_which_nothing_is_known() {
+        let open = task("a", DT, Phase::Open);
+        let mut known = Known {
+            tasks: vec![open],
+            ..Known::default()
+        };
+        assert_eq!(known.next(), None, "no answer yet");
+        known.round = vec![task("b", date(2026, 11, 9), Phase::Spooled)];
+        assert_eq!(
+            known.next(),
+            None,
+            "the round's tasks are at home elsewhere"
+        );
+        known.published = Some(partition(1, true, None));
+        assert!(
+            known.next().is_some(),
+            "what is published lacks something now"
+        );
+        let settled = Known::default().next().expect("a settled day without rows");
+        assert_eq!(
+            (settled.number, settled.reasons, settled.inputs),
+            (1, vec![], vec![])
+        );
+    }
+
+    #[test]
+    fn rows_come_from_the_round_and_inputs_name_every_task_of_the_day() {
+        let next_day = date(2026, 11, 11);
+        let known = Known {
+            round: vec![
+                spooled("across midnight", &[DT, next_day]),
+                spooled("empty", &[]),
+                {
+                    let mut elsewhere = spooled("elsewhere", &[next_day]);
+                    elsewhere.spec.window = day(next_day);
+                    elsewhere
+                },
+                {
+                    let mut from_elsewhere = spooled("from elsewhere", &[DT]);
+                    from_elsewhere.spec.window = day(next_day);
+                    from_elsewhere
+                },
+            ],
+            tasks: vec![
+                task("open", DT, Phase::Open),
+                task("failed", DT, Phase::Failed),
+                task("quarantined", DT, Phase::Quarantined),
+                task("open elsewhere", next_day, Phase::Open),
+                task("published", DT, Phase::Published),
+                task("empty", DT, Phase::Spooled),
+            ],
+            ..Known::default()
+        };
+        let next = known.next().expect("a revision");
+        let added: Vec<&str> = next.add.iter().map(|task| task.key.as_str()).collect();
+        assert_eq!(added, ["across midnight", "from elsewhere"]);
+        use InputOutcome::*;
+        assert_eq!(
+            names(&next.inputs),
+            [
+                ("across midnight", Published),
+                ("empty", Empty),
+                ("from elsewhere", Published),
+                ("open", Missing),
+                ("failed", Failed),
+                ("quarantined", Quarantined),
+            ]
+        );
+        assert!(next.has_new_inputs);
+        assert_eq!(
+            next.drop.len(),
+            4,
+            "older generations of all of them go out"
+        );
+    }
+
+    #[test]
+    fn listed_inputs_stay_unless_their_task_ran_again_or_is_withdrawn() {
+        let listed = |name: &str, overridden_rows| Input {
+            overridden_rows,
+            ..Input::of(&spooled(name, &[DT]))
+        };
+        let mut known = Known {
+            published: Some(partition(4, true, Some(intent()))),
+            round: vec![spooled("again", &[DT])],
+            listed: vec![
+                listed("again", 1),
+                listed("stays", 0),
+                listed("overridden", 2),
+                listed("gone", 1),
+            ],
+            withdrawn: HashSet::from([TaskKey::from_stored("gone")]),
+            ..Known::default()
+        };
+        let next = known.next().expect("a revision");
+        let keys = |inputs: &[Input]| -> Vec<String> {
+            let keys = inputs.iter().map(|input| input.task_key.to_string());
+            keys.collect()
+        };
+        assert_eq!(keys(&next.inputs), ["again", "stays", "overridden"]);
+        assert_eq!(keys(&next.restore), ["overridden"]);
+        assert_eq!(
+            (next.number, next.was_complete, next.has_intent),
+            (5, true, true)
+        );
+        assert!(!next.has_new_inputs);
+        assert!(next.drop.contains(&TaskKey::from_stored("gone")));
+        // An answer is missing: the parent of the withdrawn task may come back.
+        known.tasks = vec![task("open", DT, Phase::Open)];
+        let next = known.next().expect("a revision");
+        assert!(!next.drop.contains(&TaskKey::from_stored("gone")));
+        assert_eq!(keys(&next.restore), ["overridden", "gone"]);
+        assert!(!next.has_new_inputs && keys(&next.inputs).contains(&"open".to_owned()));
+        known.published = Some(partition(0, false, None));
+        let next = known.next().expect("a revision");
+        assert_eq!(
+            (next.number, next.was_complete, next.has_intent),
+            (1, false, false)
+        );
+    }
+
+    #[test]
+    fn a_check_is_enough_when_nothing_changed() {
+        let mut next = Known::default().next().expect("a revision");
+        next.was_complete = true;
+        assert_eq!(next.recording(true, false), Recording::Check);
+        assert_eq!(next.recording(false, false), Recording::Revision);
+        assert_eq!(next.recording(true, true), Recording::Revision);
+        next.has_new_inputs = true;
+        assert_eq!(next.recording(true, false), Recording::Revision);
+        next.has_new_inputs = false;
+        next.was_complete = false;
+        assert_eq!(next.recording(true, false), Recording::Revision);
+        next.reasons = vec![Reason::new(ReasonKind::Failed, 1)];
+        assert_eq!(next.recording(true, false), Recording::Check);
+    }
+
+    #[test]
+    fn a_round_affects_its_windows_days_and_those_where_rows_are_were_or_should_not_be() {
+        let dates = [9, 10, 11, 12, 13].map(|day| date(2026, 11, day));
+        let [was, dt, next, withdrawn, untouched] = dates;
+        let round = [spooled("a", &[next])];
+        let found = affected_days(&TimeZone::UTC, &[day(dt)], &round, [was], [withdrawn]);
+        assert_eq!(found, BTreeSet::from([was, dt, next, withdrawn]));
+        assert!(!found.contains(&untouched));
+    }
+
+    #[test]
+    fn only_windows_that_somebody_asks_for_make_a_day_known() {
+        let row = |state| window_row(Dataset::MeetingList, day(DT), state);
+        let asked = windows_asked_for(WindowState::ALL.map(row).to_vec());
+        let states: Vec<WindowState> = asked.iter().map(|row| row.state).collect();
+        use WindowState::*;
+        assert_eq!(states, [Due, Planned, Settled, Stuck]);
+    }
+}

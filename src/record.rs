@@ -1,0 +1,28 @@
+//! What is known and done, as plain values: the nouns that the ledger stores and decisions are
+//! taken from.
+//!
+//! ```text
+//! schedule ─► window ─► task ─► partition
+//!                        └ parent rows, from which the windows of children are planned
+//! ```
+//! The ledger reads and writes them, `plan` decides over them, `status` shows them. Nothing here
+//! does I/O, and no value is text that somebody has to parse.
+
+mod partition;
+mod reason;
+mod rows;
+mod task;
+mod window;
+
+pub use crate::task::disposition::Damage;
+pub use partition::{
+    Input, InputOutcome, Intent, PartitionId, PartitionRow, PublishedPartition, SpooledTask,
+};
+pub(crate) use reason::format_1 as reason_format_1;
+pub use reason::{Reason, ReasonKind};
+pub use rows::PassedRows;
+pub(crate) use task::keys_of;
+pub use task::{OpenTask, Parent, Phase, PhaseCounts, SpooledResult, TaskRow};
+pub use window::{
+    Coverage, NewWindow, ReportedDay, ScheduleState, WindowBatch, WindowRow, WindowState,
+};

@@ -1,0 +1,187 @@
+//! Why a partition is partial, as data. The sentence is made when it is shown.
+
+use std::fmt;
+
+/// One reason for which a partition is not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What is missing.
+    pub kind: ReasonKind,
+    /// How many tasks, meetings or windows it concerns.
+    pub count: u64,
+    /// What a person should know beyond that; holds counts, never personal data.
+    pub detail: Option<String>,
+}
+
+/// What is missing in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReasonKind {
+    /// A window of the day has no tasks yet.
+    NotPlanned,
+    /// Tasks whose attempts are used up.
+    Failed,
+    /// Tasks are still to be exported.
+    NotExported,
+    /// Tasks whose rows wait in the spool.
+    NotPublished,
+    /// Tasks whose workbook is in quarantine.
+    Quarantined,
+    /// Tasks of which some rows lack a key and are left out.
+    RowsWithoutKey,
+    /// The daily report counted more meetings than the list has.
+    FewerMeetings,
+    /// Meetings with fewer participants than they counted.
+    FewerParticipants,
+    /// A reason that this version does not know; its text is the detail.
+    Unknown,
+}
+
+impl Reason {
+    /// A reason that its count says all of.
+    #[must_use]
+    pub const fn new(kind: ReasonKind, count: u64) -> Self {
+        Self {
+            kind,
+            count,
+            detail: None,
+        }
+    }
+
+    /// A reason with more to say.
+    #[must_use]
+    pub const fn with_detail(kind: ReasonKind, count: u64, detail: String) -> Self {
+        Self {
+            kind,
+            count,
+            detail: Some(detail),
+        }
+    }
+
+    /// Whether an answer is missing that another export would bring.
+    #[must_use]
+    pub const fn lacks_an_answer(&self) -> bool {
+        match self.kind {
+            ReasonKind::NotExported
+            | ReasonKind::NotPublished
+            | ReasonKind::Quarantined
+            | ReasonKind::Failed => true,
+            ReasonKind::NotPlanned
+            | ReasonKind::RowsWithoutKey
+            | ReasonKind::FewerMeetings
+            | ReasonKind::FewerParticipants
+            | ReasonKind::Unknown => false,
+        }
+    }
+}
+
+impl ReasonKind {
+    /// The kinds that count tasks, and how their sentence ends.
+    const OF_TASKS: [(Self, &'static str); 5] = [
+        (Self::NotExported, "not exported yet"),
+        (Self::NotPublished, "not published yet"),
+        (Self::Quarantined, "quarantined"),
+        (Self::Failed, "failed"),
+        (Self::RowsWithoutKey, "with rows that lack a key"),
+    ];
+}
+
+const NOT_PLANNED: &str = "a window of the day is not planned yet";
+
+/// The sentence for people, which is also what a manifest of format 1 holds.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(detail) = &self.detail {
+            return f.write_str(detail);
+        }
+        let of_tasks = ReasonKind::OF_TASKS
+            .iter()
+            .find(|(kind, _)| *kind == self.kind);
+        match of_tasks {
+            Some((_, end)) => write!(f, "{} tasks {end}", self.count),
+            None => f.write_str(NOT_PLANNED),
+        }
+    }
+}
+
+/// A manifest of format 1 holds sentences; format 2 will hold the reasons themselves. Until then
+/// this is the one place that reads such a sentence, and every sentence of ours comes back as the
+/// reason it was made of, but for the details of an implausible count.
+pub(crate) mod format_1 {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{NOT_PLANNED, Reason, ReasonKind};
+
+    pub(crate) fn serialize<S: Serializer>(
+        reasons: &[Reason],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(reasons.iter().map(ToString::to_string))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Reason>, D::Error> {
+        let sentences = Vec::<String>::deserialize(deserializer)?;
+        Ok(sentences.into_iter().map(read).collect())
+    }
+
+    fn read(sentence: String) -> Reason {
+        if sentence == NOT_PLANNED {
+            return Reason::new(ReasonKind::NotPlanned, 1);
+        }
+        for (kind, end) in ReasonKind::OF_TASKS {
+            let count = sentence
+                .strip_suffix(end)
+                .and_then(|start| start.strip_suffix(" tasks "))
+                .and_then(|count| count.parse().ok());
+            if let Some(count) = count {
+                return Reason::new(kind, count);
+            }
+        }
+        Reason::with_detail(ReasonKind::Unknown, 1, sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Record {
+        #[serde(with = "format_1")]
+        reasons: Vec<Reason>,
+    }
+
+    #[test]
+    fn a_manifest_of_format_1_holds_the_sentences_and_gives_the_reasons_back() {
+        let reasons = vec![
+            Reason::new(ReasonKind::NotPlanned, 1),
+            Reason::new(ReasonKind::NotExported, 2),
+            Reason::new(ReasonKind::NotPublished, 3),
+            Reason::new(ReasonKind::Quarantined, 4),
+            Reason::new(ReasonKind::Failed, 5),
+            Reason::new(ReasonKind::RowsWithoutKey, 6),
+        ];
+        let record = Record { reasons };
+        let json = serde_json::to_string(&record).expect("JSON");
+        assert_eq!(
+            json,
+            r#"{"reasons":["a window of the day is not planned yet","2 tasks not exported yet","3 tasks not published yet","4 tasks quarantined","5 tasks failed","6 tasks with rows that lack a key"]}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&json).expect("JSON"), record);
+    }
+
+    #[test]
+    fn a_sentence_that_counts_something_else_keeps_its_words() {
+        let short = Reason::with_detail(ReasonKind::FewerMeetings, 3, "3 tasks are few".into());
+        let json = serde_json::to_string(&Record {
+            reasons: vec![short],
+        });
+        let read: Record = serde_json::from_str(&json.expect("JSON")).expect("JSON");
+        assert_eq!(read.reasons[0].kind, ReasonKind::Unknown);
+        assert_eq!(read.reasons[0].to_string(), "3 tasks are few");
+        assert!(!read.reasons[0].lacks_an_answer());
+    }
+}

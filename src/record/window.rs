@@ -1,0 +1,205 @@
+//! Windows and schedules: what should exist by now.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Dataset;
+use crate::window::Window;
+
+/// How far a job's schedule has been looked at for one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScheduleState {
+    /// End of the newest window that the schedule ever inserted.
+    pub watermark: Timestamp,
+    /// Newest firing that was handled.
+    pub last_firing: Timestamp,
+}
+
+/// Where a window stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WindowState {
+    /// Its current generation has no tasks yet.
+    Due,
+    /// Its tasks are known and not all of them ended.
+    Planned,
+    /// All its tasks ended well, and their partitions were published.
+    Settled,
+    /// All its tasks ended, some of them badly; what there is was published.
+    Stuck,
+    /// Left out by the job's policy for missed firings.
+    Skipped,
+    /// Feishu no longer has the data.
+    Lost,
+}
+
+impl WindowState {
+    /// All states.
+    pub const ALL: [Self; 6] = [
+        Self::Due,
+        Self::Planned,
+        Self::Settled,
+        Self::Stuck,
+        Self::Skipped,
+        Self::Lost,
+    ];
+
+    /// The word in the ledger and in `status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Planned => "planned",
+            Self::Settled => "settled",
+            Self::Stuck => "stuck",
+            Self::Skipped => "skipped",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The state behind a word of the ledger.
+    #[must_use]
+    pub fn from_stored(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether all its tasks ended, well or badly.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Settled | Self::Stuck)
+    }
+
+    /// Whether nobody asks for it: the policy left it out, or Feishu no longer has it.
+    #[must_use]
+    pub const fn is_left_out(self) -> bool {
+        matches!(self, Self::Skipped | Self::Lost)
+    }
+}
+
+/// A window to be inserted if it is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewWindow {
+    /// The range.
+    pub window: Window,
+    /// Not exported before this instant.
+    pub due_at: Timestamp,
+    /// Due, skipped or lost.
+    pub state: WindowState,
+}
+
+/// What a job's schedule, or a backfill, asks for at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowBatch<'a> {
+    /// The job.
+    pub job: &'a str,
+    /// Whose data.
+    pub tenant: &'a str,
+    /// Which data.
+    pub dataset: Dataset,
+    /// Windows that should exist.
+    pub new: &'a [NewWindow],
+    /// Windows to be exported once more.
+    pub again: &'a [Window],
+    /// The firing that asks.
+    pub firing: Timestamp,
+    /// Where the schedule stands afterwards; `None` for a backfill.
+    pub schedule: Option<ScheduleState>,
+}
+
+/// A window as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowRow {
+    /// Whose data.
+    pub tenant: String,
+    /// Which data.
+    pub dataset: Dataset,
+    /// The range.
+    pub window: Window,
+    /// The job that asked for it.
+    pub job: String,
+    /// Not exported before this instant.
+    pub due_at: Timestamp,
+    /// Where it stands.
+    pub state: WindowState,
+    /// 1, and one more with each lookback.
+    pub generation: u32,
+    /// The firing that asked for this generation.
+    pub covered_at: Timestamp,
+    /// Digest of the parent rows from which its tasks were planned.
+    pub parents: Option<String>,
+    /// What the fan-out left out; `None` for a dataset without parents.
+    pub coverage: Option<Coverage>,
+}
+
+impl WindowRow {
+    /// Whether it should be in the lake by `now` and is not, or not whole.
+    #[must_use]
+    pub fn is_unsettled(&self, now: Timestamp) -> bool {
+        let is_open = matches!(
+            self.state,
+            WindowState::Due | WindowState::Planned | WindowState::Stuck
+        );
+        self.due_at <= now && is_open
+    }
+}
+
+/// How many parents a fan-out met, and what became of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Distinct parent rows of the window.
+    pub parents: u64,
+    /// Of these, exported or about to be.
+    pub planned: u64,
+    /// Left out: the meeting has no end yet.
+    pub not_ended: u64,
+    /// Left out: the participant has neither a user id nor a room id (guests, rooms, PSTN), so the
+    /// API cannot be asked.
+    pub no_id: u64,
+    /// Left out: fewer participants than the job wants.
+    pub below_min_participants: u64,
+    /// Left out: not in the sample.
+    pub not_sampled: u64,
+    /// Left out of this run: more than the job allows in one run.
+    pub over_max_tasks: u64,
+}
+
+impl Coverage {
+    /// Whether a bound of the job left anything out.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.below_min_participants + self.not_sampled + self.over_max_tasks > 0
+    }
+
+    /// Adds another window's counts.
+    pub const fn add(&mut self, other: &Self) {
+        self.parents += other.parents;
+        self.planned += other.planned;
+        self.not_ended += other.not_ended;
+        self.no_id += other.no_id;
+        self.below_min_participants += other.below_min_participants;
+        self.not_sampled += other.not_sampled;
+        self.over_max_tasks += other.over_max_tasks;
+    }
+
+    /// The counts of several windows together; `None` if none of them fans out.
+    #[must_use]
+    pub fn sum<'c>(all: impl IntoIterator<Item = &'c WindowRow>) -> Option<Self> {
+        let mut sum: Option<Self> = None;
+        for coverage in all.into_iter().filter_map(|row| row.coverage.as_ref()) {
+            sum.get_or_insert_with(Self::default).add(coverage);
+        }
+        sum
+    }
+}
+
+/// What a daily report says of one day. It outlives the report's task, so that a report that is
+/// being asked for again, or refused, does not silence the comparison with the meeting list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportedDay {
+    /// The date of the bucket, as `window::bucket_date` reads it.
+    pub date: Date,
+    /// First instant of the bucket.
+    pub start: Timestamp,
+    /// Meetings that the report counted.
+    pub meetings: u64,
+}

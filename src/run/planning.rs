@@ -1,0 +1,165 @@
+//! From windows to tasks: roots from their windows, children from their parents' rows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::Run;
+use crate::dataset::Dataset;
+use crate::events::EventKind;
+use crate::job::JobSpec;
+use crate::pipeline;
+use crate::plan;
+use crate::plan::children::{Budget, ParentWindow, children, known_children};
+use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
+use crate::task::TaskKey;
+
+impl Run {
+    /// Plans the windows that became due, and publishes those whose last task ended when a run was
+    /// stopped.
+    pub(super) async fn plan_what_is_ready(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.look_again) {
+            return Ok(());
+        }
+        let tenant = Arc::clone(&self.tenant);
+        let (name, ledger) = (&tenant.name, &tenant.ledger);
+        for job in self.jobs.clone() {
+            if self.summary.blocked.contains_key(&job.dataset) {
+                continue;
+            }
+            let now = tenant.clock.now();
+            for row in ledger.windows(name, job.dataset, None).await? {
+                match row.state {
+                    WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
+                    WindowState::Planned if planted!("planted-reconcile-skipped") => {}
+                    WindowState::Planned
+                        if !ledger.has_open(name, row.dataset, row.window).await? =>
+                    {
+                        self.to_publish.insert((row.dataset, row.window));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn plan_window(&mut self, job: &JobSpec, row: &WindowRow) -> Result<()> {
+        let planned = match job.dataset.parent() {
+            None => self.plan_roots(job, row).await?,
+            Some(parent) => self.plan_children(job, row, parent).await?,
+        };
+        let Some(tasks) = planned else { return Ok(()) };
+        self.refill = true;
+        if tasks == 0 {
+            self.to_publish.insert((job.dataset, row.window));
+        }
+        let planned = EventKind::TasksPlanned { tasks };
+        self.tenant.events.emit(row, planned);
+        Ok(())
+    }
+
+    /// Plans the tasks of a window without a parent, and says how many; `None` if they are not
+    /// known.
+    async fn plan_roots(&mut self, job: &JobSpec, row: &WindowRow) -> Result<Option<u64>> {
+        if job.dataset == Dataset::ResourceReservationList && !self.list_rooms().await? {
+            return Ok(None);
+        }
+        let rooms = self.rooms.as_deref().unwrap_or_default();
+        let specs = plan::tasks(job, &row.tenant, self.tenant.unit, &row.window, rooms);
+        let tasks: Vec<OpenTask> = specs
+            .into_iter()
+            .map(|spec| OpenTask {
+                priority: plan::priority(job.dataset, spec.window.start().as_second()),
+                generation: row.generation,
+                spec,
+            })
+            .collect();
+        let live: HashSet<TaskKey> = tasks.iter().map(|task| task.spec.key.clone()).collect();
+        let now = self.tenant.clock.now();
+        self.tenant
+            .ledger
+            .plan_tasks(row, &tasks, Some(&live), None, None, now)
+            .await?;
+        Ok(Some(tasks.len() as u64))
+    }
+
+    /// Plans the children of a window, and says how many are new; `None` if their parents are not
+    /// known.
+    async fn plan_children(
+        &mut self,
+        job: &JobSpec,
+        row: &WindowRow,
+        parent: Dataset,
+    ) -> Result<Option<u64>> {
+        let tenant = Arc::clone(&self.tenant);
+        let (name, ledger) = (&tenant.name, &tenant.ledger);
+        let parent_windows = ledger.windows(name, parent, Some(row.window)).await?;
+        let parent_row = parent_windows
+            .into_iter()
+            .find(|parent| parent.window == row.window);
+        let parent_tasks: PhaseCounts = ledger.phases_of(name, parent, row.window).await?;
+        match ParentWindow::of(parent_row.as_ref(), &parent_tasks) {
+            ParentWindow::Ready => {}
+            ParentWindow::NotYet => return Ok(None),
+            ParentWindow::LeftOut(state) => {
+                ledger.set_window_state(row, state).await?;
+                return Ok(None);
+            }
+        }
+        let parents = ledger.parents(name, parent, row.window).await?;
+        let known = known_children(&ledger.tasks_of(name, job.dataset, row.window).await?);
+        let budget = self.budgets.entry(job.name.clone());
+        let budget = budget.or_insert_with(|| Budget::of(job));
+        let planned = children(job, name, &row.window, &parents, &known, budget);
+        self.summary.cover(job.dataset, &planned.coverage);
+        ledger
+            .plan_tasks(
+                row,
+                &planned.tasks,
+                Some(&planned.live),
+                Some(&planned.digest),
+                Some(&planned.coverage),
+                tenant.clock.now(),
+            )
+            .await?;
+        Ok(Some(planned.new_tasks))
+    }
+
+    /// Asks for the tenant's rooms once a run; says whether they are known.
+    async fn list_rooms(&mut self) -> Result<bool> {
+        // Refused once is enough: every window would ask anew.
+        let dataset = Dataset::ResourceReservationList;
+        let is_refused = self.summary.blocked.contains_key(&dataset);
+        if self.rooms.is_some() || is_refused {
+            return Ok(self.rooms.is_some());
+        }
+        let tenant = Arc::clone(&self.tenant);
+        let deadline = self.stopping.deadline();
+        let latest = deadline.unwrap_or(Timestamp::MAX);
+        let listed = tokio::select! {
+            listed = pipeline::list_rooms(&tenant) => listed?,
+            () = self.stopping.requested() => {
+                self.begin_to_stop();
+                return Ok(false);
+            }
+            () = tenant.clock.sleep_until(latest), if deadline.is_some() => {
+                self.end_of_time();
+                return Ok(false);
+            }
+        };
+        match listed {
+            Ok(rooms) => self.rooms = Some(rooms),
+            Err(failure) => {
+                let told = EventKind::WorkRefused {
+                    failure: failure.clone(),
+                };
+                tenant.events.emit(dataset, told);
+                self.summary.block(dataset, failure);
+            }
+        }
+        Ok(self.rooms.is_some())
+    }
+}

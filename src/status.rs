@@ -1,0 +1,37 @@
+//! What is there, what is missing and what would come next: read models for people and machines.
+//!
+//! ```text
+//! ledger, jobs, now ─► plausible ─► days ─► overview ─► page, `status`, the end of a run
+//!                 └──► forecast ─► `plan`
+//! ```
+//! Reads the ledger and asks `plan`, which takes the same decisions for a run. Changes nothing, and
+//! knows neither the command line nor HTTP.
+
+mod days;
+pub mod forecast;
+mod job_record;
+pub mod overview;
+pub mod page;
+mod plausible;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use days::{DayOutcome, DayStatus, all_days};
+pub use plausible::implausible;
+
+use crate::dataset::Dataset;
+use crate::job::JobSpec;
+
+/// The jobs of a tenant, in the order of their datasets: parents before children.
+pub fn jobs_of<'j>(jobs: &'j [JobSpec], tenant: &str) -> impl Iterator<Item = &'j JobSpec> {
+    let of_tenant: Vec<&JobSpec> = jobs
+        .iter()
+        .filter(|job| job.tenants.iter().any(|name| name == tenant))
+        .collect();
+    Dataset::ALL.into_iter().flat_map(move |dataset| {
+        let of_dataset = of_tenant.iter().filter(|job| job.dataset == dataset);
+        of_dataset.copied().collect::<Vec<_>>()
+    })
+}

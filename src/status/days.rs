@@ -1,0 +1,563 @@
+//! What became of each day of a dataset, and which days are late.
+//!
+//! A day is late by its own expected time, so that one that nobody asked for any more is named even
+//! though every other day of the dataset is fresh.
+
+use std::collections::{BTreeMap, HashSet};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::job_record::JobRecord;
+use super::{implausible, jobs_of};
+use crate::dataset::Dataset;
+use crate::job::JobSpec;
+use crate::ledger::Ledger;
+use crate::plan::due::{Due, expected_at};
+use crate::record::{PartitionRow, Phase, Reason, TaskRow, WindowState};
+use crate::window::Window;
+
+/// What became of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DayOutcome {
+    /// It is in the lake.
+    Published,
+    /// It is in the lake, and a later export gave the same.
+    Unchanged,
+    /// It is in the lake and has no row.
+    Empty,
+    /// It is in the lake and lacks something.
+    Partial,
+    /// A workbook of it broke its contract.
+    Quarantined,
+    /// A task of it used up its attempts.
+    Failed,
+    /// Feishu no longer answers for it, and it was never exported.
+    Lost,
+    /// The job's policy for missed windows leaves it out.
+    Skipped,
+    /// It is not there yet.
+    Waiting,
+}
+
+impl DayOutcome {
+    /// All outcomes, the good ones first.
+    pub const ALL: [Self; 9] = [
+        Self::Published,
+        Self::Unchanged,
+        Self::Empty,
+        Self::Partial,
+        Self::Quarantined,
+        Self::Failed,
+        Self::Lost,
+        Self::Skipped,
+        Self::Waiting,
+    ];
+
+    /// The word in `status`, on the status page and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Unchanged => "unchanged",
+            Self::Empty => "empty",
+            Self::Partial => "partial",
+            Self::Quarantined => "quarantined",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Skipped => "skipped",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    /// Whether nothing more is expected of the day.
+    const fn is_final(self) -> bool {
+        match self {
+            Self::Published | Self::Unchanged | Self::Empty | Self::Lost | Self::Skipped => true,
+            Self::Partial | Self::Quarantined | Self::Failed | Self::Waiting => false,
+        }
+    }
+}
+
+/// A day of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DayStatus {
+    /// Whose data.
+    pub tenant: String,
+    /// Which data.
+    pub dataset: Dataset,
+    /// The civil date.
+    pub dt: Date,
+    /// What became of it.
+    pub outcome: DayOutcome,
+    /// Rows in the lake.
+    pub rows: u64,
+    /// When it should be in the lake, whole.
+    pub expected_at: Timestamp,
+    /// Seconds since then, if it is not.
+    pub late_s: Option<u64>,
+    /// What is missing and why, for people; `None` if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Every due day at `now`, of one tenant or of all: by tenant, dataset, job and date. Each tenant
+/// comes with the zone in which its days are cut.
+///
+/// # Errors
+/// When the ledger cannot be read, or a job's schedule.
+pub async fn all_days(
+    ledger: &Ledger,
+    tenants: &[(&str, &TimeZone)],
+    jobs: &[JobSpec],
+    only_tenant: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<DayStatus>> {
+    let mut all = Vec::new();
+    let wanted = tenants
+        .iter()
+        .filter(|(tenant, _)| only_tenant.is_none_or(|only| only == *tenant));
+    for (tenant, zone) in wanted {
+        let partitions = ledger.partitions(Some(tenant)).await?;
+        let records = TenantRecords {
+            ledger,
+            tenant,
+            zone,
+            partitions: &partitions,
+        };
+        for job in jobs_of(jobs, tenant) {
+            all.extend(records.days(job, now).await?);
+        }
+    }
+    Ok(all)
+}
+
+// --- what is gathered ---------------------------------------------------------------------------
+
+/// A window that should be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ExpectedWindow {
+    window: Window,
+    due_at: Timestamp,
+    state: WindowState,
+    /// Whether the ledger knows it. If not, no run has looked since it was due.
+    is_known: bool,
+}
+
+/// The windows that the ledger has, and those that it would have if a run had looked. A job whose
+/// schedule nobody ever ran has none of the latter.
+fn expected_windows(record: &JobRecord, due: &Due) -> Vec<ExpectedWindow> {
+    let there: HashSet<Window> = record.windows.iter().map(|row| row.window).collect();
+    let known = record.windows.iter().map(|row| ExpectedWindow {
+        window: row.window,
+        due_at: row.due_at,
+        state: row.state,
+        is_known: true,
+    });
+    let has_run = record.state.is_some();
+    let new = due
+        .new
+        .iter()
+        .filter(|new| has_run && !there.contains(&new.window));
+    let new = new.map(|new| ExpectedWindow {
+        window: new.window,
+        due_at: new.due_at,
+        state: new.state,
+        is_known: false,
+    });
+    known.chain(new).collect()
+}
+
+/// Where the days of a tenant are looked up.
+struct TenantRecords<'a> {
+    ledger: &'a Ledger,
+    tenant: &'a str,
+    zone: &'a TimeZone,
+    partitions: &'a [PartitionRow],
+}
+
+impl TenantRecords<'_> {
+    /// The days of a job whose windows are due at `now`, in order.
+    async fn days(&self, job: &JobSpec, now: Timestamp) -> Result<Vec<DayStatus>> {
+        let record = JobRecord::read(Some(self.ledger), self.tenant, job).await?;
+        let mut by_day: BTreeMap<Date, Vec<ExpectedWindow>> = BTreeMap::new();
+        for expected in expected_windows(&record, &record.due(job, now)) {
+            for dt in expected.window.dates(self.zone) {
+                by_day.entry(dt).or_default().push(expected);
+            }
+        }
+        let partitions: BTreeMap<Date, &PartitionRow> = self
+            .partitions
+            .iter()
+            .filter(|row| row.dataset == job.dataset && row.revision > 0)
+            .map(|row| (row.dt, row))
+            .collect();
+        let mut days = Vec::new();
+        for (dt, windows) in by_day {
+            let partition = partitions.get(&dt).copied();
+            let (outcome, why) = self.outcome(job, dt, &windows, partition).await?;
+            let due_at = windows.iter().map(|window| window.due_at).max();
+            let expected_at = expected_at(job, &record.schedule, due_at.unwrap_or(now));
+            days.push(DayStatus {
+                tenant: self.tenant.to_owned(),
+                dataset: job.dataset,
+                dt,
+                outcome,
+                rows: partition.map_or(0, |row| row.rows),
+                expected_at,
+                late_s: late_s(outcome, expected_at, now),
+                why,
+            });
+        }
+        Ok(days)
+    }
+
+    async fn outcome(
+        &self,
+        job: &JobSpec,
+        dt: Date,
+        windows: &[ExpectedWindow],
+        partition: Option<&PartitionRow>,
+    ) -> Result<(DayOutcome, Option<String>)> {
+        let mut day = DayRecord {
+            windows,
+            partition,
+            tasks: Vec::new(),
+            implausible: None,
+        };
+        // There are many complete days, and nobody asks for their tasks.
+        if partition.is_none_or(|row| !row.complete) {
+            for window in windows.iter().filter(|window| window.is_known) {
+                let (ledger, window) = (self.ledger, window.window);
+                day.tasks
+                    .extend(ledger.tasks_of(self.tenant, job.dataset, window).await?);
+            }
+            day.implausible = implausible(self.ledger, self.tenant, self.zone, job, dt).await?;
+        }
+        Ok(outcome(job, &day))
+    }
+}
+
+// --- what is decided ----------------------------------------------------------------------------
+
+/// What is known of a day.
+#[derive(Clone, Debug)]
+struct DayRecord<'a> {
+    /// The windows that overlap it.
+    windows: &'a [ExpectedWindow],
+    /// What is in the lake of it.
+    partition: Option<&'a PartitionRow>,
+    /// The tasks of its windows, unless it is complete.
+    tasks: Vec<TaskRow>,
+    /// Why it cannot be all there is.
+    implausible: Option<Reason>,
+}
+
+/// What became of a day, and what is missing of it.
+fn outcome(job: &JobSpec, day: &DayRecord<'_>) -> (DayOutcome, Option<String>) {
+    if let Some(row) = day.partition.filter(|row| row.complete) {
+        let outcome = match (row.rows, row.checked_at) {
+            (0, _) => DayOutcome::Empty,
+            (_, Some(_)) => DayOutcome::Unchanged,
+            (_, None) => DayOutcome::Published,
+        };
+        return (outcome, None);
+    }
+    let all = |state| day.windows.iter().all(|window| window.state == state);
+    if day.partition.is_none() && all(WindowState::Lost) {
+        let why = "it was not exported while Feishu still had it".to_owned();
+        return (DayOutcome::Lost, Some(why));
+    }
+    if day.partition.is_none() && all(WindowState::Skipped) {
+        let why = format!("missed = \"{}\"", job.missed.as_str());
+        return (DayOutcome::Skipped, Some(why));
+    }
+    for (phase, outcome) in [
+        (Phase::Quarantined, DayOutcome::Quarantined),
+        (Phase::Failed, DayOutcome::Failed),
+    ] {
+        if let Some(why) = ended_badly(&day.tasks, phase) {
+            return (outcome, Some(why));
+        }
+    }
+    let outcome = match day.partition {
+        Some(_) => DayOutcome::Partial,
+        None => DayOutcome::Waiting,
+    };
+    (outcome, Some(waits_for(job, day)))
+}
+
+/// What an unfinished day waits for.
+fn waits_for(job: &JobSpec, day: &DayRecord<'_>) -> String {
+    if day.windows.iter().any(|window| !window.is_known) {
+        return "no run has looked at it since it was due".to_owned();
+    }
+    let open = of_phase(&day.tasks, Phase::Open);
+    if !open.is_empty() {
+        let message = first_message(&open);
+        let message = message.map_or_else(String::new, |message| format!(": {message}"));
+        let (open, all) = (open.len(), day.tasks.len());
+        return format!("{open} of {all} tasks are not exported yet{message}");
+    }
+    let is_due = |window: &ExpectedWindow| window.state == WindowState::Due;
+    if day.windows.iter().any(is_due) {
+        return match job.dataset.parent() {
+            Some(parent) => format!("it waits for {parent}, or for a run"),
+            None => "it waits for a run".to_owned(),
+        };
+    }
+    match &day.implausible {
+        Some(reason) => reason.to_string(),
+        None => "it waits to be published".to_owned(),
+    }
+}
+
+fn ended_badly(tasks: &[TaskRow], phase: Phase) -> Option<String> {
+    let ended = of_phase(tasks, phase);
+    if ended.is_empty() {
+        return None;
+    }
+    Some(match (ended.len(), first_message(&ended)) {
+        (1, Some(message)) => message.to_owned(),
+        (tasks, Some(message)) => format!("{tasks} tasks, the first: {message}"),
+        (tasks, None) => format!("{tasks} tasks {}", phase.as_str()),
+    })
+}
+
+fn of_phase(tasks: &[TaskRow], phase: Phase) -> Vec<&TaskRow> {
+    tasks.iter().filter(|task| task.phase == phase).collect()
+}
+
+fn first_message<'t>(tasks: &[&'t TaskRow]) -> Option<&'t str> {
+    let mut failures = tasks.iter().filter_map(|task| task.failure.as_ref());
+    failures.next().map(|failure| failure.message.as_str())
+}
+
+/// Seconds since a day should have been there, if something more is expected of it.
+fn late_s(outcome: DayOutcome, expected_at: Timestamp, now: Timestamp) -> Option<u64> {
+    let late = u64::try_from(now.duration_since(expected_at).as_secs()).ok()?;
+    (late > 0 && !outcome.is_final()).then_some(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::{Cause, Failure};
+    use crate::job::MissedPolicy;
+    use crate::plan::tests::{job, task_row};
+    use crate::record::ReasonKind;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(hour * 3600).expect("in range")
+    }
+
+    fn day() -> Window {
+        Window::new(at(0), at(24)).expect("a day")
+    }
+
+    fn expected(state: WindowState, is_known: bool) -> ExpectedWindow {
+        ExpectedWindow {
+            window: day(),
+            due_at: at(25),
+            state,
+            is_known,
+        }
+    }
+
+    fn partition(complete: bool, rows: u64, checked_at: Option<Timestamp>) -> PartitionRow {
+        PartitionRow {
+            tenant: "acme".into(),
+            dataset: Dataset::MeetingList,
+            dt: Date::constant(1970, 1, 1),
+            revision: 1,
+            complete,
+            content_hash: None,
+            manifest_sha256: None,
+            rows,
+            size_bytes: 0,
+            published_at: None,
+            checked_at,
+            intent: None,
+        }
+    }
+
+    fn task(phase: Phase, message: Option<&str>) -> TaskRow {
+        TaskRow {
+            failure: message.map(|message| Failure::new(Cause::Other, message)),
+            ..task_row(Dataset::MeetingList, day(), phase)
+        }
+    }
+
+    #[test]
+    fn what_became_of_a_day_follows_from_its_records() {
+        use DayOutcome as Day;
+        use Phase::{Failed, Open, Published, Quarantined, Spooled};
+        use WindowState::{Due, Lost, Planned, Settled, Skipped, Stuck};
+        let whole = |rows, checked_at| Some(partition(true, rows, checked_at));
+        let part = || Some(partition(false, 3, Some(at(9))));
+        let known = |state| vec![expected(state, true)];
+        let not_there = "it waits to be published";
+        let table = [
+            (known(Settled), whole(3, None), vec![], Day::Published, ""),
+            (
+                known(Settled),
+                whole(3, Some(at(9))),
+                vec![],
+                Day::Unchanged,
+                "",
+            ),
+            (
+                known(Settled),
+                whole(0, Some(at(9))),
+                vec![],
+                Day::Empty,
+                "",
+            ),
+            // A day stays as it is in the lake while it is asked for again.
+            (known(Due), whole(3, None), vec![], Day::Published, ""),
+            (
+                known(Lost),
+                None,
+                vec![],
+                Day::Lost,
+                "it was not exported while Feishu still had it",
+            ),
+            (known(Lost), part(), vec![], Day::Partial, not_there),
+            (
+                known(Skipped),
+                None,
+                vec![],
+                Day::Skipped,
+                "missed = \"latest\"",
+            ),
+            (
+                vec![expected(Skipped, true), expected(Lost, true)],
+                None,
+                vec![],
+                Day::Waiting,
+                not_there,
+            ),
+            (
+                known(Stuck),
+                None,
+                vec![
+                    task(Quarantined, Some("no such column")),
+                    task(Failed, None),
+                ],
+                Day::Quarantined,
+                "no such column",
+            ),
+            (
+                known(Stuck),
+                None,
+                vec![task(Failed, None)],
+                Day::Failed,
+                "1 tasks failed",
+            ),
+            (
+                known(Stuck),
+                part(),
+                vec![
+                    task(Failed, None),
+                    task(Published, None),
+                    task(Failed, Some("gone")),
+                ],
+                Day::Failed,
+                "2 tasks, the first: gone",
+            ),
+            (
+                known(Planned),
+                None,
+                vec![
+                    task(Open, None),
+                    task(Spooled, None),
+                    task(Open, Some("cut off")),
+                ],
+                Day::Waiting,
+                "2 of 3 tasks are not exported yet: cut off",
+            ),
+            (
+                known(Planned),
+                part(),
+                vec![task(Open, None)],
+                Day::Partial,
+                "1 of 1 tasks are not exported yet",
+            ),
+            (
+                vec![expected(Planned, true), expected(Due, false)],
+                None,
+                vec![task(Open, None)],
+                Day::Waiting,
+                "no run has looked at it since it was due",
+            ),
+            (known(Due), None, vec![], Day::Waiting, "it waits for a run"),
+            (
+                known(Planned),
+                None,
+                vec![task(Spooled, None)],
+                Day::Waiting,
+                not_there,
+            ),
+        ];
+        let mut job = job(Dataset::MeetingList);
+        job.missed = MissedPolicy::Latest;
+        for (windows, partition, tasks, expected, why) in table {
+            let record = DayRecord {
+                windows: &windows,
+                partition: partition.as_ref(),
+                tasks,
+                implausible: None,
+            };
+            let why = Some(why.to_owned()).filter(|why| !why.is_empty());
+            assert_eq!(outcome(&job, &record), (expected, why), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_day_waits_for_its_parent_and_a_settled_one_says_what_speaks_against_it() {
+        let windows = [expected(WindowState::Due, true)];
+        let mut record = DayRecord {
+            windows: &windows,
+            partition: None,
+            tasks: vec![],
+            implausible: Some(Reason::with_detail(
+                ReasonKind::FewerMeetings,
+                1,
+                "one is missing".into(),
+            )),
+        };
+        let job = job(Dataset::ParticipantList);
+        let why = |record: &DayRecord<'_>| outcome(&job, record).1;
+        let parent = "it waits for meeting_list, or for a run".to_owned();
+        assert_eq!(why(&record), Some(parent));
+        let settled = [expected(WindowState::Settled, true)];
+        let part = partition(false, 3, None);
+        (record.windows, record.partition) = (&settled, Some(&part));
+        assert_eq!(outcome(&job, &record).0, DayOutcome::Partial);
+        assert_eq!(why(&record), Some("one is missing".to_owned()));
+    }
+
+    #[test]
+    fn only_a_day_of_which_more_is_expected_is_late() {
+        for outcome in DayOutcome::ALL {
+            let is_open = matches!(
+                outcome,
+                DayOutcome::Partial
+                    | DayOutcome::Quarantined
+                    | DayOutcome::Failed
+                    | DayOutcome::Waiting
+            );
+            let late = late_s(outcome, at(1), at(3));
+            assert_eq!(late, is_open.then_some(7200), "{outcome:?}");
+            for expected_at in [at(3), at(4)] {
+                assert_eq!(late_s(outcome, expected_at, at(3)), None);
+            }
+            let json = serde_json::to_string(&outcome).expect("JSON");
+            assert_eq!(json, format!("\"{}\"", outcome.as_str()));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a run would export, without calling anybody and without writing anything.
+//!
+//! It takes the decisions of a run: the same windows, the same children, and one budget for all
+//! windows of a job.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::job_record::JobRecord;
+use super::jobs_of;
+use crate::dataset::Dataset;
+use crate::job::JobSpec;
+use crate::ledger::Ledger;
+use crate::plan::children::{Budget, Children, ParentWindow, children, known_children};
+use crate::plan::due::{Backfill, Due, backfill, is_left_over, windows_to_work_on};
+use crate::plan::estimate::{Estimate, Quota, estimate};
+use crate::plan::tasks;
+use crate::record::{Coverage, NewWindow, Phase, PhaseCounts, WindowRow, WindowState};
+use crate::window::Window;
+
+/// What one job would do for one tenant.
+#[derive(Clone, Debug)]
+pub struct JobForecast<'j> {
+    /// The job.
+    pub job: &'j JobSpec,
+    /// The windows that a run would work on, in order.
+    pub windows: Vec<Window>,
+    /// Of these, those in which the last run's bound of tasks left parents out.
+    pub left_over: u64,
+    /// Tasks that are certain.
+    pub tasks: u64,
+    /// Windows whose tasks are only known when their parents are exported, or the rooms listed.
+    pub unknown: u64,
+    /// Tasks that such windows will have if they are as those before; `None` without a history.
+    pub expected: Option<u64>,
+    /// What became of each known parent; `None` if no parent is known.
+    pub coverage: Option<Coverage>,
+    /// What a person should know beyond that.
+    pub notes: Vec<ForecastNote>,
+}
+
+/// Why a forecast does not cover all that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForecastNote {
+    /// This part of a backfill is older than Feishu answers for.
+    BeyondHorizon(Window),
+    /// This window of a backfill, and those after it, are not over or not settled.
+    NotYet(Window),
+    /// So many due windows are older than Feishu answers for.
+    WindowsLost(u64),
+}
+
+impl fmt::Display for ForecastNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeyondHorizon(range) => write!(
+                f,
+                "[{}, {}) lies beyond the 90 days that Feishu answers for and is left out",
+                range.start(),
+                range.end()
+            ),
+            Self::NotYet(window) => write!(
+                f,
+                "windows from {} on are not over and settled yet",
+                window.start()
+            ),
+            Self::WindowsLost(windows) => write!(
+                f,
+                "{windows} windows lie beyond what Feishu still answers for"
+            ),
+        }
+    }
+}
+
+/// What the jobs' tasks cost together, with those that are only expected.
+#[must_use]
+pub fn cost(forecasts: &[JobForecast<'_>], quota: Quota) -> Estimate {
+    let mut tasks: BTreeMap<Dataset, u64> = BTreeMap::new();
+    for forecast in forecasts {
+        let expected = forecast.expected.unwrap_or(0);
+        *tasks.entry(forecast.job.dataset).or_default() += forecast.tasks + expected;
+    }
+    estimate(&tasks, quota)
+}
+
+/// For whom and when a run would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Forecaster<'a> {
+    /// What is known and done; without one, nothing ever ran.
+    pub ledger: Option<&'a Ledger>,
+    /// Whose data.
+    pub tenant: &'a str,
+    /// The tenant's data residency.
+    pub unit: Option<i32>,
+    /// The civil days `[from, to)` of a backfill, in place of what is due.
+    pub range: Option<(Date, Date)>,
+    /// When the run would begin.
+    pub now: Timestamp,
+}
+
+/// What a run would do with one window.
+#[derive(Debug)]
+enum WindowForecast {
+    /// So many tasks.
+    Tasks(u64),
+    /// It depends on what is exported first.
+    Unknown,
+    /// The children of known parents.
+    Children(Children),
+    /// Nothing: nobody asks for its parent.
+    Nothing,
+}
+
+impl Forecaster<'_> {
+    /// What each of the tenant's jobs would do, parents before children.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a job's schedule.
+    pub async fn all<'j>(&self, jobs: &'j [JobSpec]) -> Result<Vec<JobForecast<'j>>> {
+        let mut forecasts = Vec::new();
+        for job in jobs_of(jobs, self.tenant) {
+            forecasts.push(self.job(job).await?);
+        }
+        Ok(forecasts)
+    }
+
+    /// What a job would do.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or the job's schedule.
+    pub async fn job<'j>(&self, job: &'j JobSpec) -> Result<JobForecast<'j>> {
+        let record = JobRecord::read(self.ledger, self.tenant, job).await?;
+        let mut forecast = self.windows_of(job, &record);
+        let mut budget = Budget::of(job);
+        for window in forecast.windows.clone() {
+            let row = record.windows.iter().find(|row| row.window == window);
+            let of_window = self.window(job, window, row, &mut budget).await?;
+            forecast.add(&of_window);
+        }
+        let average = self.average_tasks(job, &record.windows).await?;
+        forecast.expected = average.map(|average| average * forecast.unknown);
+        Ok(forecast)
+    }
+
+    /// The windows of a job, without their tasks.
+    fn windows_of<'j>(&self, job: &'j JobSpec, record: &JobRecord) -> JobForecast<'j> {
+        let known = &record.windows;
+        let (windows, left_over, notes) = match self.range {
+            Some((from, to)) => {
+                let backfill = backfill(job, from, to, self.now);
+                let windows = backfill.windows_to_work_on(known);
+                (windows, 0, notes_of_backfill(&backfill))
+            }
+            None => {
+                let due = record.due(job, self.now);
+                let windows = windows_to_work_on(&due, known, self.now);
+                let left_over = known.iter().filter(|row| is_left_over(row)).count() as u64;
+                (windows, left_over, notes_of_due(&due))
+            }
+        };
+        JobForecast {
+            job,
+            windows,
+            left_over,
+            tasks: 0,
+            unknown: 0,
+            expected: None,
+            coverage: None,
+            notes,
+        }
+    }
+
+    async fn window(
+        &self,
+        job: &JobSpec,
+        window: Window,
+        row: Option<&WindowRow>,
+        budget: &mut Budget,
+    ) -> Result<WindowForecast> {
+        if row.is_some_and(|row| row.state == WindowState::Planned) {
+            let phases = self.phases_of(job.dataset, window).await?;
+            return Ok(WindowForecast::Tasks(phases.of(Phase::Open)));
+        }
+        match job.dataset.parent() {
+            None => self.roots(job, window).await,
+            Some(parent) => self.children(job, parent, window, budget).await,
+        }
+    }
+
+    async fn roots(&self, job: &JobSpec, window: Window) -> Result<WindowForecast> {
+        let needs_rooms = job.dataset == Dataset::ResourceReservationList;
+        let rooms = match self.ledger.filter(|_| needs_rooms) {
+            Some(ledger) => ledger.rooms(self.tenant).await?,
+            None => Vec::new(),
+        };
+        if needs_rooms && rooms.is_empty() {
+            return Ok(WindowForecast::Unknown);
+        }
+        let tasks = tasks(job, self.tenant, self.unit, &window, &rooms);
+        Ok(WindowForecast::Tasks(tasks.len() as u64))
+    }
+
+    async fn children(
+        &self,
+        job: &JobSpec,
+        parent: Dataset,
+        window: Window,
+        budget: &mut Budget,
+    ) -> Result<WindowForecast> {
+        let Some(ledger) = self.ledger else {
+            return Ok(WindowForecast::Unknown);
+        };
+        let rows = ledger.windows(self.tenant, parent, Some(window)).await?;
+        let row = rows.iter().find(|row| row.window == window);
+        match ParentWindow::of(row, &self.phases_of(parent, window).await?) {
+            ParentWindow::NotYet => Ok(WindowForecast::Unknown),
+            ParentWindow::LeftOut(_) => Ok(WindowForecast::Nothing),
+            ParentWindow::Ready => {
+                let parents = ledger.parents(self.tenant, parent, window).await?;
+                let tasks = ledger.tasks_of(self.tenant, job.dataset, window).await?;
+                let known = known_children(&tasks);
+                let children = children(job, self.tenant, &window, &parents, &known, budget);
+                Ok(WindowForecast::Children(children))
+            }
+        }
+    }
+
+    async fn phases_of(&self, dataset: Dataset, window: Window) -> Result<PhaseCounts> {
+        match self.ledger {
+            Some(ledger) => Ok(ledger.phases_of(self.tenant, dataset, window).await?),
+            None => Ok(PhaseCounts::default()),
+        }
+    }
+
+    /// Tasks that a settled window of this job had on average; `None` without such a window.
+    async fn average_tasks(&self, job: &JobSpec, known: &[WindowRow]) -> Result<Option<u64>> {
+        let is_settled = |row: &&WindowRow| row.state == WindowState::Settled;
+        let settled = known.iter().filter(is_settled).count() as u64;
+        let Some(ledger) = self.ledger.filter(|_| settled > 0) else {
+            return Ok(None);
+        };
+        let counts = ledger.dataset_status(self.tenant, job.dataset).await?;
+        Ok(Some(counts.tasks.total() / settled))
+    }
+}
+
+impl JobForecast<'_> {
+    fn add(&mut self, window: &WindowForecast) {
+        match window {
+            WindowForecast::Tasks(tasks) => self.tasks += tasks,
+            WindowForecast::Unknown => self.unknown += 1,
+            WindowForecast::Children(children) => {
+                self.tasks += children.new_tasks;
+                let coverage = self.coverage.get_or_insert_with(Coverage::default);
+                coverage.add(&children.coverage);
+            }
+            WindowForecast::Nothing => {}
+        }
+    }
+}
+
+fn notes_of_backfill(backfill: &Backfill) -> Vec<ForecastNote> {
+    let lost = backfill.lost.first().zip(backfill.lost.last());
+    let lost = lost.and_then(|(first, last)| Window::new(first.start(), last.end()));
+    let beyond = lost.map(ForecastNote::BeyondHorizon);
+    let not_yet = backfill.not_yet.map(ForecastNote::NotYet);
+    beyond.into_iter().chain(not_yet).collect()
+}
+
+fn notes_of_due(due: &Due) -> Vec<ForecastNote> {
+    let is_lost = |new: &&NewWindow| new.state == WindowState::Lost;
+    let lost = due.new.iter().filter(is_lost).count() as u64;
+    let note = (lost > 0).then_some(ForecastNote::WindowsLost(lost));
+    note.into_iter().collect()
+}

@@ -1,0 +1,133 @@
+//! What is in the lake, what is under way and what needs attention: all that `status` shows.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{DayStatus, all_days};
+use crate::dataset::Dataset;
+use crate::job::JobSpec;
+use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
+use crate::record::{PartitionRow, Phase, WindowRow};
+
+/// Most tasks that need attention that are listed.
+const ATTENTION: u32 = 1_000;
+/// Most runs that are listed.
+const RUNS: u32 = 20;
+
+/// What is in the lake, and what became of each due day.
+#[derive(Clone, Debug)]
+pub struct LakeOverview {
+    /// The published partitions, counted by tenant and dataset.
+    pub published: Vec<PartitionStatus>,
+    /// Every due day, by tenant, dataset, job and date.
+    pub days: Vec<DayStatus>,
+}
+
+impl LakeOverview {
+    /// Reads what the ledger has; each tenant comes with the zone in which its days are cut.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a job's schedule.
+    pub async fn read(
+        ledger: &Ledger,
+        tenants: &[(&str, &TimeZone)],
+        jobs: &[JobSpec],
+        now: Timestamp,
+    ) -> Result<Self> {
+        Ok(Self {
+            days: all_days(ledger, tenants, jobs, None, now).await?,
+            published: ledger.partition_status().await?,
+        })
+    }
+
+    /// What is published of a dataset.
+    #[must_use]
+    pub fn published_of(&self, tenant: &str, dataset: Dataset) -> Option<&PartitionStatus> {
+        let is_wanted = |row: &&PartitionStatus| row.tenant == tenant && row.dataset == dataset;
+        self.published.iter().find(is_wanted)
+    }
+
+    /// The due days of a dataset.
+    pub fn days_of<'o>(
+        &'o self,
+        tenant: &'o str,
+        dataset: Dataset,
+    ) -> impl Iterator<Item = &'o DayStatus> + Clone {
+        let is_wanted = move |day: &&DayStatus| day.tenant == tenant && day.dataset == dataset;
+        self.days.iter().filter(is_wanted)
+    }
+
+    /// The days that should be in the lake, whole, and are not; with the seconds since then.
+    pub fn late_days(&self) -> impl Iterator<Item = (&DayStatus, u64)> + Clone {
+        self.days.iter().filter_map(|day| Some((day, day.late_s?)))
+    }
+}
+
+/// All that `status` shows.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// What is in the lake, and what became of each due day.
+    pub lake: LakeOverview,
+    /// Every dataset of every tenant, known or not.
+    pub datasets: Vec<DatasetOverview>,
+    /// Every partition, published or about to be.
+    pub partitions: Vec<PartitionRow>,
+    /// The first thousand tasks that somebody should look at, of the newest windows.
+    pub attention: Vec<Attention>,
+    /// The last twenty runs, the newest first.
+    pub runs: Vec<RunRecord>,
+}
+
+impl Overview {
+    /// Reads what the ledger has; each tenant comes with the zone in which its days are cut.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or a job's schedule.
+    pub async fn read(
+        ledger: &Ledger,
+        tenants: &[(&str, &TimeZone)],
+        jobs: &[JobSpec],
+        now: Timestamp,
+    ) -> Result<Self> {
+        let mut datasets = Vec::new();
+        for (tenant, _) in tenants {
+            for dataset in Dataset::ALL {
+                datasets.push(DatasetOverview {
+                    tenant: (*tenant).to_owned(),
+                    dataset,
+                    windows: ledger.windows(tenant, dataset, None).await?,
+                    counts: ledger.dataset_status(tenant, dataset).await?,
+                });
+            }
+        }
+        Ok(Self {
+            lake: LakeOverview::read(ledger, tenants, jobs, now).await?,
+            datasets,
+            partitions: ledger.partitions(None).await?,
+            attention: ledger.attention(ATTENTION).await?,
+            runs: ledger.runs(RUNS).await?,
+        })
+    }
+}
+
+/// One dataset of one tenant.
+#[derive(Clone, Debug)]
+pub struct DatasetOverview {
+    /// Whose data.
+    pub tenant: String,
+    /// Which data.
+    pub dataset: Dataset,
+    /// Its windows, in order.
+    pub windows: Vec<WindowRow>,
+    /// Its tasks and calls, counted.
+    pub counts: DatasetStatus,
+}
+
+impl DatasetOverview {
+    /// Tasks whose rows are still to come to the lake.
+    #[must_use]
+    pub fn open_tasks(&self) -> u64 {
+        self.counts.tasks.of(Phase::Open) + self.counts.tasks.of(Phase::Spooled)
+    }
+}

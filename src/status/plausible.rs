@@ -1,0 +1,87 @@
+//! Whether a day is plausible, as far as the ledger says. The comparison itself is
+//! [`crate::plan::plausible`]; this gathers what is compared.
+//!
+//! It looks at the ledger only, so that `status` gets the same answer as a publish.
+
+use anyhow::Result;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::dataset::Dataset;
+use crate::job::JobSpec;
+use crate::ledger::Ledger;
+use crate::plan::partition::windows_asked_for;
+use crate::plan::plausible;
+use crate::record::Reason;
+use crate::window::Window;
+
+/// Why the day `dt` of the job's dataset cannot be all there is; `None` if nothing speaks against
+/// it. `zone` is the tenant's.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn implausible(
+    ledger: &Ledger,
+    tenant: &str,
+    zone: &TimeZone,
+    job: &JobSpec,
+    dt: Date,
+) -> Result<Option<Reason>> {
+    match job.dataset {
+        Dataset::MeetingList => missing_meetings(ledger, tenant, zone, job, dt).await,
+        Dataset::ParticipantList => missing_participants(ledger, tenant, zone, job, dt).await,
+        _ => Ok(None),
+    }
+}
+
+/// Compares the day's list with the daily report of the same date.
+async fn missing_meetings(
+    ledger: &Ledger,
+    tenant: &str,
+    zone: &TimeZone,
+    job: &JobSpec,
+    dt: Date,
+) -> Result<Option<Reason>> {
+    let Some(reported) = ledger.reported_day(tenant, dt).await? else {
+        return Ok(None);
+    };
+    let mut listed = Vec::new();
+    for reading in plausible::readings(zone, dt, &reported) {
+        listed.push(listed_meetings(ledger, tenant, reading).await?);
+    }
+    Ok(plausible::missing_meetings(&job.check, &reported, listed))
+}
+
+/// The different meetings that begin in `range`; `None` while a part of it is not exported.
+async fn listed_meetings(ledger: &Ledger, tenant: &str, range: Window) -> Result<Option<u64>> {
+    let dataset = Dataset::MeetingList;
+    let mut windows = Vec::new();
+    for row in ledger.windows(tenant, dataset, Some(range)).await? {
+        let phases = ledger.phases_of(tenant, dataset, row.window).await?;
+        windows.push((row, phases));
+    }
+    let meetings = ledger.parents(tenant, dataset, range).await?;
+    Ok(plausible::listed_meetings(range, &windows, &meetings))
+}
+
+/// Compares the participant sheets of the day's meetings with the meetings' own counts.
+async fn missing_participants(
+    ledger: &Ledger,
+    tenant: &str,
+    zone: &TimeZone,
+    job: &JobSpec,
+    dt: Date,
+) -> Result<Option<Reason>> {
+    let Some(day) = Window::day(zone, dt) else {
+        return Ok(None);
+    };
+    let mut tasks = Vec::new();
+    let windows = ledger.windows(tenant, job.dataset, Some(day)).await?;
+    for row in windows_asked_for(windows) {
+        tasks.extend(ledger.tasks_of(tenant, job.dataset, row.window).await?);
+    }
+    let meetings = ledger.parents(tenant, Dataset::MeetingList, day).await?;
+    Ok(plausible::missing_participants(
+        &job.check, &meetings, &tasks,
+    ))
+}

@@ -1,0 +1,204 @@
+//! What people read: tables, numbers, lengths and times with units, and counted days.
+
+use std::collections::HashSet;
+
+use super::{DayOutcome, DayStatus};
+use crate::record::Coverage;
+
+/// A table with a header, as a person reads it.
+#[must_use]
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    use comfy_table::{CellAlignment, Table};
+    use comfy_table::{LineStyle, TableStyle};
+    let line = LineStyle::none().fill('─').junction('─');
+    let mut table = Table::new();
+    table
+        .load_style(TableStyle::new().header_separator(line))
+        .set_header(header.iter().copied());
+    let mut numeric = vec![true; header.len()];
+    for row in rows {
+        for (index, cell) in row.iter().enumerate() {
+            let is_number = cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains('-');
+            if let Some(numeric) = numeric.get_mut(index) {
+                *numeric &= is_number;
+            }
+        }
+        table.add_row(row);
+    }
+    for (index, numeric) in numeric.into_iter().enumerate() {
+        if let Some(column) = table.column_mut(index).filter(|_| numeric) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+/// A count with thousands separators: `12,345`.
+#[must_use]
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length with a unit: `512 B`, `1.2 MB`.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = larger;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// A time span for people: `45 s`, `12 min`, `3 h 20 min`.
+#[must_use]
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// The outcomes of some days, counted: `5 published, 1 waiting, 1 late`.
+#[must_use]
+pub fn outcomes<'d>(days: impl Iterator<Item = &'d DayStatus> + Clone) -> String {
+    let counted = DayOutcome::ALL.map(|outcome| {
+        let n = days.clone().filter(|day| day.outcome == outcome).count();
+        (outcome.as_str(), n)
+    });
+    let late = days.filter(|day| day.late_s.is_some()).count();
+    let parts: Vec<String> = counted
+        .into_iter()
+        .chain([("late", late)])
+        .filter(|(_, n)| *n > 0)
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// What a fan-out left out, and why.
+#[must_use]
+pub fn left_out(coverage: &Coverage) -> String {
+    let reasons = [
+        (coverage.no_id, "without a user or room id"),
+        (coverage.not_ended, "not ended"),
+        (
+            coverage.below_min_participants,
+            "below the job's least number of participants",
+        ),
+        (coverage.not_sampled, "outside the job's sample"),
+        (coverage.over_max_tasks, "over the job's tasks per run"),
+    ];
+    let reasons: Vec<String> = reasons
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, why)| format!("{} {why}", number(*n)))
+        .collect();
+    format!(
+        "{} of {} parents exported; left out: {}",
+        number(coverage.planned),
+        number(coverage.parents),
+        reasons.join(", ")
+    )
+}
+
+/// The causes that a person was told already: many days may wait for one thing.
+#[derive(Clone, Debug, Default)]
+pub struct CauseList(HashSet<String>);
+
+impl CauseList {
+    /// The cause, if this is where it is first mentioned; later, that it is one of those before.
+    pub fn first_mention<'c>(&mut self, cause: &'c str) -> &'c str {
+        if self.0.insert(cause.to_owned()) {
+            cause
+        } else {
+            "the same cause"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::dataset::Dataset;
+
+    #[test]
+    fn numbers_and_lengths_are_easy_to_read() {
+        assert_eq!(
+            [number(0), number(999), number(1000), number(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [bytes(999), bytes(1000), bytes(999_950), bytes(12_340_000)],
+            ["999 B", "1.0 kB", "1.0 MB", "12.3 MB"]
+        );
+        assert_eq!(
+            [span(59), span(600), span(12_000)],
+            ["59 s", "10 min", "3 h 20 min"]
+        );
+    }
+
+    #[test]
+    fn days_are_counted_by_outcome_and_those_that_are_late_once_more() {
+        let day = |outcome, late_s| DayStatus {
+            tenant: "acme".into(),
+            dataset: Dataset::MeetingList,
+            dt: date(2026, 11, 10),
+            outcome,
+            rows: 0,
+            expected_at: Timestamp::UNIX_EPOCH,
+            late_s,
+            why: None,
+        };
+        let days = [
+            day(DayOutcome::Waiting, Some(5)),
+            day(DayOutcome::Published, None),
+            day(DayOutcome::Waiting, None),
+        ];
+        assert_eq!(outcomes(days.iter()), "1 published, 2 waiting, 1 late");
+        assert_eq!(outcomes([].iter()), "");
+    }
+
+    #[test]
+    fn only_what_was_left_out_is_named() {
+        let coverage = Coverage {
+            parents: 1_200,
+            planned: 1_000,
+            no_id: 150,
+            over_max_tasks: 50,
+            ..Coverage::default()
+        };
+        assert_eq!(
+            left_out(&coverage),
+            "1,000 of 1,200 parents exported; left out: 150 without a user or room id, \
+             50 over the job's tasks per run"
+        );
+    }
+
+    #[test]
+    fn a_cause_is_told_where_it_is_first_mentioned() {
+        let mut causes = CauseList::default();
+        let told = ["a", "b", "a"].map(|cause| causes.first_mention(cause));
+        assert_eq!(told, ["a", "b", "the same cause"]);
+    }
+}

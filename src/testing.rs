@@ -1,0 +1,161 @@
+//! What tests outside of the crate need and nobody else may use, item by item.
+//!
+//! It exists only with the feature `testing`. A build without it shows the compiler everything that
+//! only tests use as dead code.
+
+/// What opens a configuration, and what a run prints.
+pub mod cli {
+    pub use crate::cli::open::App;
+    pub use crate::cli::run::text_of;
+}
+
+/// The status page.
+pub mod server {
+    pub use crate::server::{Pages, serve};
+}
+
+/// The configuration.
+pub mod config {
+    pub use crate::config::{Config, FILE_NAME, load, process_environment};
+}
+
+/// One reconciliation.
+pub mod run {
+    pub use crate::run::{DatasetSummary, RunLimits, Scope, Summary, reconcile};
+}
+
+/// A lost ledger.
+pub mod rebuild {
+    pub use crate::rebuild::from_lake;
+}
+
+/// Leftovers in the lake.
+pub mod orphans {
+    pub use crate::orphans::{collect, find};
+}
+
+/// A tenant, and what is published of it.
+pub mod pipeline {
+    pub use crate::pipeline::{Tenant, publish_windows, storage_failure};
+}
+
+/// Workbooks converted by hand.
+pub mod convert {
+    pub use crate::convert::{Conversion, file};
+}
+
+/// What is due.
+pub mod plan {
+    pub use crate::plan::due::{Due, due, due_at};
+}
+
+/// The two readers of workbooks.
+pub mod decode {
+    pub use crate::decode::{
+        DecodeSummary, Error, Fallback, WorkbookLimits, WorkbookReader, report, workbook,
+        workbook_by_calamine,
+    };
+}
+
+/// Cells and tables, typed.
+pub mod normalize {
+    pub use crate::normalize::{
+        Buckets, Context, Normalized, Normalizer, Quarantine, QuarantineReason, Stamp, cell,
+    };
+}
+
+/// What of the rows is kept.
+pub mod policy {
+    pub use crate::policy::Policy;
+}
+
+/// Partitions and their records.
+pub mod publish {
+    pub use crate::publish::location;
+    pub use crate::publish::manifest;
+    pub use crate::publish::{Error, PartitionPlan, Publisher, split_by_dt};
+}
+
+/// Feishu.
+pub mod client {
+    pub use crate::client::{
+        CallLimits, Client, Error, ExportStatus, Settings, Timeouts, UserTokenSettings,
+    };
+}
+
+/// The ledger.
+pub mod ledger {
+    pub use crate::ledger::Ledger;
+}
+
+/// The spool.
+pub mod spool {
+    pub use crate::spool::Spool;
+}
+
+/// Object storage.
+pub mod store {
+    pub use crate::store::{Error, Lake, StoreErrorKind, Version, file_url};
+}
+
+/// What the ledger stores.
+pub mod record {
+    pub use crate::record::{
+        Input, InputOutcome, Intent, NewWindow, OpenTask, PartitionId, PartitionRow, PassedRows,
+        Phase, Reason, ReasonKind, ScheduleState, SpooledResult, SpooledTask, WindowBatch,
+        WindowState,
+    };
+}
+
+/// What normalizing finds.
+pub mod findings {
+    pub use crate::findings::{Fault, Findings};
+}
+
+/// Jobs.
+pub mod job {
+    pub use crate::job::{
+        Check, DurationUnit, FanOut, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions,
+    };
+}
+
+/// Contracts.
+pub mod contract {
+    pub use crate::contract::{Column, ColumnKind, ColumnSource, Contract, Key, lineage};
+}
+
+/// Tasks.
+pub mod task {
+    pub use crate::task::machine::{FileToken, State};
+    pub use crate::task::{ExportId, Lineage, Request, TaskKey, TaskSpec, UserIdType};
+}
+
+/// Datasets.
+pub mod dataset {
+    pub use crate::dataset::Dataset;
+}
+
+/// Schedules.
+pub mod schedule {
+    pub use crate::schedule::Schedule;
+}
+
+/// Windows.
+pub mod window {
+    pub use crate::window::{Window, closed_windows, date_of};
+}
+
+/// Clocks.
+pub mod clock {
+    pub use crate::clock::Clock;
+}
+
+/// Tables as the readers give them.
+pub mod table {
+    pub use crate::table::{Cell, Header, RowSink, column_name};
+}
+
+/// Exit codes.
+pub mod exit {
+    pub use crate::exit::Code;
+}
