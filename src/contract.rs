@@ -2,7 +2,7 @@
 //!
 //! A contract gives each column a name, a type, the source of its value, and the headers under
 //! which a workbook may have it. From it follow the Arrow schema, the sort order, how a header row
-//! is recognised, and the data dictionary in the README.
+//! is recognised, and the data dictionary in `tests/`.
 
 mod meeting_list;
 mod participant_list;

@@ -18,6 +18,8 @@
 //! | to change | look at |
 //! |---|---|
 //! | when a failed attempt is tried again, and how often | [`task::disposition`] |
+//! | the life of one export: submit, poll, download | [`task::machine`], driven by [`fetch`] |
+//! | seconds of waiting inside one call | [`client`] |
 //! | which windows a job has by now, what a backfill asks for | [`plan::due`] |
 //! | which children a parent's rows have | [`plan::children`] |
 //! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |

@@ -4,8 +4,8 @@
 //! run_task:         fetch ─► decode ─► normalize ─► policy ─► spool ─► ledger
 //! publish_windows:  pack ─► stage ─► intent ─► object ─► manifest ─► ledger
 //! ```
-//! Between the two, rows wait in the spool beside the ledger. Both are idempotent at every arrow. What was recorded is not done again; what was not is done
-//! again with the same result.
+//! Between the two chains, rows wait in the spool beside the ledger. Each chain may stop at any
+//! arrow: what was recorded is not done again, and what was not is done again with the same result.
 
 mod commit;
 mod ending;
@@ -102,7 +102,7 @@ pub enum TaskEnd {
         /// When.
         run_at: Timestamp,
     },
-    /// Its workbook broke the contract.
+    /// Its workbook broke the contract, or could not be read several times in a row.
     Quarantined {
         /// How.
         failure: Failure,
@@ -130,7 +130,7 @@ pub struct PublishedDay {
     pub rows: u64,
     /// Its length.
     pub size_bytes: u64,
-    /// Whether every task of the day is in it.
+    /// Whether nothing is missing of the day, and nothing speaks against it.
     pub complete: bool,
     /// Whether the content was the same as before, so that nothing was written.
     pub unchanged: bool,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! due        job, schedule, known windows ─► windows that should exist, or be exported again
-//! plan       window without a parent ─► tasks
+//! tasks      window without a parent ─► tasks (in this file)
 //! children   window, parent window, parent rows ─► tasks, and what was left out
 //! settle     phases of a window's tasks ─► the window's state
 //! partition  everything known of a day ─► its next revision, and why it is partial

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`Publisher::pack`] | same originals, same pack, same name: found | a pack that no manifest names yet; the next round finds or leaves it |
 //! | [`Publisher::stage`] | same file | a temporary file, removed at the next start |
-//! | [`Publisher::put_object`] | its own bytes are there: done | readers see the new object whole; staging again gives the same file |
+//! | [`Publisher::begin_object`] | its own bytes are there: done | readers see the new object whole; staging again gives the same file |
 //! | [`manifest::put`] | its own record is there: done | the lake is ahead of the ledger, which takes the revision over |
 //!
 //! The steps do not know the ledger; what is recorded between them, and that no other process
@@ -234,11 +234,11 @@ impl Publisher {
         next.finish().await
     }
 
-    /// All of [`Publisher::put_object`] but its last step, so that the caller can make sure in
+    /// All of [`Publisher::begin_object`] but its last step, so that the caller can make sure in
     /// between that this process may still publish.
     ///
     /// # Errors
-    /// As for [`Publisher::put_object`].
+    /// As for [`Publisher::begin_object`].
     pub async fn begin_object(
         &self,
         destination: &str,

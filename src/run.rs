@@ -168,9 +168,10 @@ struct Run {
     running: HashMap<Dataset, u64>,
     tasks: JoinSet<EndedTask>,
     publishing: JoinSet<EndedPublish>,
-    /// Days of the meeting list whose verdict was looked at again, and what it was.
+    /// Days of the meeting list that were published again because of a new verdict, and whether
+    /// the list was called short.
     rechecked: HashSet<(Date, bool)>,
-    /// Windows whose tasks all ended.
+    /// Windows with rows to publish: their tasks ended, or the rows waited long enough.
     to_publish: BTreeSet<(Dataset, Window)>,
     last_publish: Timestamp,
     /// Whether a window may have become plannable.
@@ -382,7 +383,7 @@ impl Run {
         Ok(())
     }
 
-    /// Lists the days of a job that are partial although every task ended well.
+    /// Lists the partial days of a job that a count elsewhere speaks against.
     async fn list_implausible(&mut self, job: &JobSpec) -> Result<()> {
         let tenant = Arc::clone(&self.tenant);
         let (name, zone, ledger) = (&tenant.name, &tenant.time_zone, &tenant.ledger);
