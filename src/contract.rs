@@ -13,8 +13,9 @@ mod resource_reservation_list;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
+use crate::column::{Column, ColumnSource, Key, fold, timestamp};
 use crate::dataset::Dataset;
 
 /// Version of all contracts. It is written into every row and every manifest.
@@ -41,146 +42,6 @@ pub mod lineage {
     /// Cells of unknown columns and cells that did not parse, by header: map of string to string.
     /// Personal data.
     pub const EXTRA: &str = "_extra";
-}
-
-/// Type of a column. It decides how cells are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnKind {
-    /// Text as it came, never trimmed.
-    Text,
-    /// An id: text that is never read through a floating-point number.
-    Id,
-    /// An instant, `timestamp(µs, UTC)`.
-    Time,
-    /// A civil date.
-    Date,
-    /// A duration in whole seconds, int64. Sheets have `HH:MM:SS`.
-    DurationS,
-    /// A count or another whole number, int64.
-    Integer,
-    /// A whole number, int32.
-    SmallInteger,
-    /// `是`/`否`, yes/no or a boolean.
-    Bool,
-    /// A bit rate in kbps, float64. Sheets have `50kbps` or `1.2Mbps`.
-    Kbps,
-    /// A duration in milliseconds, float64. Sheets have `5ms`.
-    Milliseconds,
-    /// A percentage, float64. `2%` is 2.0.
-    Percent,
-    /// One of a fixed list of stable values. Texts of the source are folded like headers before
-    /// they are compared.
-    Enum(&'static [EnumValue]),
-}
-
-/// One value of an enumeration, and the texts that mean it. Numbers are given as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnumValue {
-    /// The stable English value in the lake.
-    pub value: &'static str,
-    /// Texts that were seen or are documented for it.
-    pub texts: &'static [&'static str],
-}
-
-/// Value for an unknown text of an enumeration. The text itself goes to `_extra`.
-pub const OTHER: &str = "other";
-
-/// Where a column's value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnSource {
-    /// The workbook (or the JSON list), by header.
-    Sheet,
-    /// The task: a field of [`crate::task::Lineage`] with the column's name.
-    Task,
-    /// Computed from the row. These are `rank` and the `date` of a daily report.
-    Derived,
-}
-
-/// A column's part in the natural key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// Not part of the key.
-    No,
-    /// Part of the key. May be null (**K**).
-    Part,
-    /// Part of the key. A row without it is quarantined (**K!**).
-    Required,
-}
-
-/// One column of a contract.
-#[derive(Clone, Debug)]
-pub struct Column {
-    /// Name in the lake: English `snake_case` with the unit.
-    pub name: String,
-    /// Type.
-    pub kind: ColumnKind,
-    /// Where the value comes from.
-    pub source: ColumnSource,
-    /// Headers under which a sheet may have it: documented, observed and English ones. Compared
-    /// after folding.
-    pub headers: Vec<String>,
-    /// Part in the natural key.
-    pub key: Key,
-    /// Whether the value is personal data.
-    pub personal: bool,
-    /// One line for the data dictionary.
-    pub doc: &'static str,
-}
-
-impl Column {
-    fn new(name: &str, kind: ColumnKind, headers: &[&str], doc: &'static str) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind,
-            source: ColumnSource::Sheet,
-            headers: headers.iter().map(|&h| h.to_owned()).collect(),
-            key: Key::No,
-            personal: false,
-            doc,
-        }
-    }
-
-    fn of_task(mut self) -> Self {
-        self.source = ColumnSource::Task;
-        self
-    }
-
-    fn derived(mut self) -> Self {
-        self.source = ColumnSource::Derived;
-        self
-    }
-
-    fn key(mut self) -> Self {
-        self.key = Key::Part;
-        self
-    }
-
-    fn required(mut self) -> Self {
-        self.key = Key::Required;
-        self
-    }
-
-    fn personal(mut self) -> Self {
-        self.personal = true;
-        self
-    }
-
-    /// The Arrow type of the column.
-    #[must_use]
-    pub fn data_type(&self) -> DataType {
-        match self.kind {
-            ColumnKind::Text | ColumnKind::Id => DataType::Utf8,
-            ColumnKind::Time => timestamp(),
-            ColumnKind::Date => DataType::Date32,
-            ColumnKind::DurationS | ColumnKind::Integer => DataType::Int64,
-            ColumnKind::SmallInteger => DataType::Int32,
-            ColumnKind::Bool => DataType::Boolean,
-            ColumnKind::Kbps | ColumnKind::Milliseconds | ColumnKind::Percent => DataType::Float64,
-            ColumnKind::Enum(_) => {
-                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-            }
-        }
-    }
 }
 
 /// The columns of one dataset.
@@ -291,10 +152,6 @@ impl Contract {
     }
 }
 
-fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
 fn lineage_fields() -> Vec<Field> {
     let entries = Fields::from(vec![
         Field::new("key", DataType::Utf8, false),
@@ -317,30 +174,10 @@ fn lineage_fields() -> Vec<Field> {
     ]
 }
 
-/// Folds a header or a text of an enumeration for comparison: removes the byte-order mark and all
-/// kinds of blanks, and turns full-width forms into half-width ones and capitals into lower case.
-/// `会议 ID`, ` 会议ID` and `会议ＩＤ` fold alike. So do `Phone Number` and `phonenumber`.
-#[must_use]
-pub fn fold(text: &str) -> String {
-    text.chars()
-        .filter(|c| {
-            !c.is_whitespace()
-                && !matches!(
-                    c,
-                    '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{3000}'
-                )
-        })
-        .map(|c| match c {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
-            other => other,
-        })
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::column::ColumnKind;
     use std::collections::HashSet;
 
     /// How to look up a column: by its name in the lake, or by a header of a sheet.

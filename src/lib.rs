@@ -75,6 +75,7 @@ pub(crate) mod store;
 // --- ground: nouns, without I/O but for the log and the free space of a disk
 pub(crate) mod cause;
 pub(crate) mod clock;
+pub(crate) mod column;
 pub(crate) mod contract;
 pub(crate) mod dataset;
 pub(crate) mod disk;

@@ -34,7 +34,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
 
-use crate::contract::{self, ColumnKind, ColumnSource, Contract};
+use crate::column::{ColumnKind, ColumnSource, Key};
+use crate::contract::Contract;
 use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
@@ -274,7 +275,7 @@ impl<'c> Normalizer<'c> {
         columns
             .find(|column| {
                 column.source == ColumnSource::Task
-                    && column.key == contract::Key::Required
+                    && column.key == Key::Required
                     && !constants::has_lineage_value(&self.context.lineage, &column.name)
             })
             .map(|column| column.name.clone())
@@ -317,7 +318,7 @@ impl<'c> Normalizer<'c> {
                 ColumnSource::Sheet => self.append_cell(index, number, cells),
                 ColumnSource::Derived => self.append_derived(index, number, date_unix),
             };
-            if !has_value && column.key == contract::Key::Required {
+            if !has_value && column.key == Key::Required {
                 has_key = false;
                 self.reject(index, number, Fault::MissingKey);
             }
@@ -549,6 +550,7 @@ fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::lineage;
     use crate::job::DurationUnit;
     use crate::table::HeaderColumn;
     use crate::task::{Lineage, TopUserOrder};
@@ -603,7 +605,7 @@ mod tests {
     }
 
     fn extra(batch: &RecordBatch, row: usize) -> Vec<(String, String)> {
-        let entries = batch[contract::lineage::EXTRA].as_map().value(row);
+        let entries = batch[lineage::EXTRA].as_map().value(row);
         let text = |column: usize| entries.column(column).as_string::<i32>().clone();
         let (keys, values) = (text(0), text(1));
         let owned = |text: Option<&str>| text.expect("not null").to_owned();
@@ -653,7 +655,7 @@ mod tests {
         ];
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(extra(&table.batch, 0), expected);
-        assert!(table.batch[contract::lineage::EXTRA].is_null(1));
+        assert!(table.batch[lineage::EXTRA].is_null(1));
         assert_eq!(
             table.findings.extra_columns,
             ["column F", "column G", "z", "z (column E)"]

@@ -121,7 +121,8 @@ pub mod job {
 
 /// Contracts.
 pub mod contract {
-    pub use crate::contract::{Column, ColumnKind, ColumnSource, Contract, Key, lineage};
+    pub use crate::column::{Column, ColumnKind, ColumnSource, Key};
+    pub use crate::contract::{Contract, lineage};
 }
 
 /// Tasks.

@@ -1,6 +1,6 @@
 //! Columns of `meeting_list` (API reference, 4.2).
 
-use super::{Column, ColumnKind};
+use crate::column::{Column, ColumnKind};
 
 pub(super) fn columns() -> Vec<Column> {
     vec![

@@ -1,7 +1,7 @@
 //! Columns of `participant_list` (API reference, 4.3). The sheet has no column for the meeting,
 //! which comes from the task.
 
-use super::{Column, ColumnKind};
+use crate::column::{Column, ColumnKind};
 
 pub(super) fn columns() -> Vec<Column> {
     vec![

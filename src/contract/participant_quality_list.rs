@@ -1,7 +1,7 @@
 //! Columns of `participant_quality_list` (API reference, 4.4). The sheet has no column for the
 //! participant, who comes from the task.
 
-use super::{Column, ColumnKind};
+use crate::column::{Column, ColumnKind};
 
 /// Prefix in the lake, the group in Chinese, the group in English.
 const MEDIA: [(&str, &str, &str); 3] = [

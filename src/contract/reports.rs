@@ -1,6 +1,6 @@
 //! Columns of the two reports. Their "headers" are the field names of the JSON lists.
 
-use super::{Column, ColumnKind, EnumValue};
+use crate::column::{Column, ColumnKind, EnumValue};
 
 pub(super) fn daily_report() -> Vec<Column> {
     vec![

@@ -1,6 +1,6 @@
 //! Columns of `resource_reservation_list` (API reference, 4.5).
 
-use super::{Column, ColumnKind, EnumValue};
+use crate::column::{Column, ColumnKind, EnumValue};
 
 const RESERVATION_STATUSES: &[EnumValue] = &[
     EnumValue {

@@ -11,7 +11,7 @@ use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::contract::{EnumValue, fold};
+use crate::column::{EnumValue, fold};
 use crate::findings::Fault;
 use crate::table::Cell;
 

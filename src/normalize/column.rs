@@ -11,7 +11,7 @@ use jiff::civil::{Date, date};
 
 use super::quick::{self, Offsets};
 use super::{Context, Fault, cell};
-use crate::contract::{self, ColumnKind, EnumValue};
+use crate::column::{Column, ColumnKind, EnumValue, Key};
 use crate::job::DurationUnit;
 use crate::table::Cell;
 
@@ -71,7 +71,7 @@ enum TypedBuilder {
 
 impl ColumnBuilder {
     /// An empty column with room for `rows` rows.
-    pub(super) fn new(column: &contract::Column, rows: usize) -> Self {
+    pub(super) fn new(column: &Column, rows: usize) -> Self {
         Self {
             builder: TypedBuilder::new(column, rows),
             has_header: false,
@@ -222,7 +222,7 @@ impl ColumnBuilder {
 }
 
 impl TypedBuilder {
-    fn new(column: &contract::Column, rows: usize) -> Self {
+    fn new(column: &Column, rows: usize) -> Self {
         let text = || StringBuilder::with_capacity(rows, rows * 16);
         let figure = |read, units| Self::Figure {
             builder: Float64Builder::with_capacity(rows),
@@ -232,7 +232,7 @@ impl TypedBuilder {
         match column.kind {
             ColumnKind::Text => Self::Text {
                 builder: text(),
-                is_required: column.key == contract::Key::Required,
+                is_required: column.key == Key::Required,
             },
             ColumnKind::Id => Self::Id(text()),
             ColumnKind::Time => Self::Time(TimestampMicrosecondBuilder::with_capacity(rows)),

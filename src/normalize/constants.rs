@@ -17,7 +17,8 @@ use jiff::Timestamp;
 
 use super::column::dictionary_key;
 use super::{Context, Stamp};
-use crate::contract::{self, ColumnKind, ColumnSource, Contract, EnumValue, OTHER, lineage};
+use crate::column::{Column, ColumnKind, ColumnSource, EnumValue, OTHER};
+use crate::contract::{self, Contract, lineage};
 use crate::task::{Lineage, TaskKey};
 
 /// Completes batches of the columns that are read to batches of the contract.
@@ -182,7 +183,7 @@ pub(super) fn has_lineage_value(lineage: &Lineage, name: &str) -> bool {
 }
 
 /// A column with the task's value in every row.
-fn lineage_column(column: &contract::Column, lineage: &Lineage, rows: usize) -> ArrayRef {
+fn lineage_column(column: &Column, lineage: &Lineage, rows: usize) -> ArrayRef {
     match column.kind {
         ColumnKind::Time => constant_time(lineage_time(lineage, &column.name), rows),
         ColumnKind::Enum(values) => {

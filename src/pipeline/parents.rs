@@ -6,7 +6,8 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::contract::{fold, lineage};
+use crate::column::fold;
+use crate::contract::lineage;
 use crate::dataset::Dataset;
 use crate::record::{Parent, ReportedDay};
 use crate::window::bucket_date;

@@ -36,7 +36,8 @@ use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use self::columns::ColumnEncoders;
-use crate::contract::{self, ColumnKind, ColumnSource, Contract, Key, lineage};
+use crate::column::{ColumnKind, ColumnSource, Key};
+use crate::contract::{self, Contract, lineage};
 use crate::task::hex;
 
 /// Rows handed to the encoder at once. Page boundaries depend on it, so it is part of the format:

@@ -5,7 +5,7 @@ use flate2::write::DeflateEncoder;
 use std::io::Write as _;
 
 use super::*;
-use crate::contract::{Column, ColumnKind};
+use crate::column::{Column, ColumnKind};
 use crate::dataset::Dataset;
 use crate::table::{Header, column_name};
 use cases::{Case, Random};
