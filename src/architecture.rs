@@ -1,4 +1,5 @@
-//! Holds the code to the layers that `lib.rs` lists, and to one meaning a name.
+//! Holds the code to the layers that `lib.rs` lists, to one meaning a name, and to one place for
+//! what is known of a dataset.
 //!
 //! Reads the sources as text: every `crate::…` outside of comments and test modules is a use. Each
 //! check is shown to notice a planted breach.
@@ -6,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use crate::datasets::Dataset;
 
 /// The stages that decide or convert: they use the ground only.
 const PURE_STAGES: [&str; 4] = ["plan", "decode", "normalize", "policy"];
@@ -54,11 +57,20 @@ fn layers(lib: &str) -> Vec<(String, Vec<String>)> {
 
 /// The code of a file without its comments and its test module.
 fn code(text: &str) -> String {
-    let code = text.split("\n#[cfg(test)]\nmod tests").next();
-    let code = code.unwrap_or_default();
-    let code = code.split("\n#[cfg(test)]\npub(crate) mod tests").next();
+    let is_tests = |after: &str| {
+        let line = after.lines().next().unwrap_or_default();
+        line == "mod tests {" || line.starts_with("pub") && line.ends_with(" mod tests {")
+    };
+    let mut parts = text.split_inclusive("\n#[cfg(test)]\n").peekable();
+    let mut code = String::new();
+    while let Some(part) = parts.next() {
+        code.push_str(part);
+        if parts.peek().is_some_and(|after| is_tests(after)) {
+            break;
+        }
+    }
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
-    let lines = code.unwrap_or_default().lines().filter(is_code);
+    let lines = code.lines().filter(is_code);
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -202,6 +214,41 @@ fn policies_beside_the_stage(sources: &Sources) -> Vec<String> {
     beside.map(|(path, _)| path.clone()).collect()
 }
 
+/// What files outside of `datasets` know of single datasets: their names, endpoints and scopes.
+fn datasets_known_elsewhere(sources: &Sources) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for dataset in Dataset::ALL {
+        let definition = dataset.definition();
+        known.push(format!("Dataset::{dataset:?}"));
+        known.push(format!("\"{}\"", definition.name));
+        known.push(format!("\"{}\"", definition.endpoint.name));
+        known.push(definition.endpoint.path.to_owned());
+        known.extend(definition.scopes.iter().map(|scope| (*scope).to_owned()));
+    }
+    // Paths of one segment are ordinary words.
+    known.retain(|text| text.contains(['/', ':', '"']));
+    let mut elsewhere = Vec::new();
+    for (path, text) in sources {
+        let is_exempt = ["datasets.rs", "architecture.rs", "testing.rs"].contains(&path.as_str());
+        // `publish/rows.rs` makes rows for tests.
+        let is_test =
+            path.ends_with("tests.rs") || path.contains("/tests/") || path == "publish/rows.rs";
+        if is_exempt || is_test || path.starts_with("datasets/") {
+            continue;
+        }
+        let text = code(text);
+        let named = known.iter().filter(|name| text.contains(name.as_str()));
+        elsewhere.extend(named.map(|name| format!("{path} knows {name}")));
+    }
+    elsewhere
+}
+
+#[test]
+fn nothing_outside_of_datasets_names_a_dataset() {
+    let found = datasets_known_elsewhere(&sources());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn modules_use_their_own_layer_and_those_below_and_never_in_a_circle() {
     let sources = sources();
@@ -268,6 +315,11 @@ fn a_breach_of_each_kind_is_noticed() {
         ),
     ]);
     assert_eq!(names_with_two_meanings(&twice), ["Place in a.rs, b.rs"]);
+    let names = "Dataset::TopUser \"room\" exports/meeting_list vc:report:readonly Dataset::ALL";
+    let texts = ["run.rs", "datasets/room.rs", "run/tests.rs"].map(|path| (path, names));
+    let named = Sources::from(texts.map(|(path, text)| (path.to_owned(), text.to_owned())));
+    // The scope is that of both reports.
+    assert_eq!(datasets_known_elsewhere(&named).len(), 5);
     let passes = Sources::from([("a.rs".to_owned(), "PassedRows::passed_by_policy(x)".into())]);
     assert_eq!(policies_beside_the_stage(&passes), ["a.rs"]);
 }

@@ -19,14 +19,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
 use crate::cause::Cause;
 use crate::clock::Clock;
-use crate::task::{ExportId, Request};
+use crate::datasets::{CallLimits, DOWNLOAD, Dataset, Endpoint, POLL, Parameters, Request};
+use crate::task::ExportId;
 
-mod directory;
 mod error;
 mod exports;
 mod http;
@@ -38,13 +37,11 @@ mod tests;
 mod token;
 mod user_token;
 
-pub use directory::{Room, RoomLevel};
 pub use error::Error;
 pub use exports::{Download, ExportStatus};
-pub use limit::{CallLimits, Endpoint, RateLimiter};
+pub use limit::RateLimiter;
 pub use user_token::UserTokenSettings;
 
-use directory::{Listing, WireRoom};
 use http::{Answer, Call, Http};
 use retry::{Repeat, Retries};
 use token::TokenCache;
@@ -218,20 +215,28 @@ impl Client {
         self.0.last_error_slot().clone()
     }
 
-    /// The unchanged body of a report, `daily_report` or `top_user`: a JSON envelope with code 0.
+    /// The unchanged body that answers a request of one call: a JSON envelope with code 0.
     ///
     /// # Errors
-    /// What the API refused with, after the retries; [`Cause::Other`] for a request that is an
-    /// export.
-    pub async fn report(&self, request: &Request) -> Result<Bytes, Error> {
-        let call = exports::report_call(request).ok_or_else(|| not_that_kind(request, "report"))?;
+    /// What the API refused with, after the retries.
+    pub async fn answer(&self, request: &Request) -> Result<Bytes, Error> {
+        let endpoint = request.dataset.definition().endpoint;
+        let call = exports::first_call(request);
         let answer = self
-            .call(
-                Endpoint::of(request),
-                Identity::Tenant,
-                Repeat::Always,
-                &call,
-            )
+            .call(endpoint, Identity::Tenant, Repeat::Always, &call)
+            .await?;
+        Ok(answer.body)
+    }
+
+    /// The unchanged body of one page of a listing: a JSON envelope with code 0.
+    ///
+    /// # Errors
+    /// What the API refused with, after the retries.
+    pub async fn page(&self, dataset: Dataset, parameters: Parameters) -> Result<Bytes, Error> {
+        let endpoint = dataset.definition().endpoint;
+        let call = Call::of(endpoint, exports::listing_action(&endpoint), parameters);
+        let answer = self
+            .call(endpoint, Identity::Tenant, Repeat::Always, &call)
             .await?;
         Ok(answer.body)
     }
@@ -243,8 +248,8 @@ impl Client {
     /// task may then exist whose id nobody knows. The client never retries that, since an export
     /// has no idempotency key.
     pub async fn submit(&self, request: &Request) -> Result<ExportId, Error> {
-        let call = exports::submit_call(request).ok_or_else(|| not_that_kind(request, "export"))?;
-        let endpoint = Endpoint::of(request);
+        let endpoint = request.dataset.definition().endpoint;
+        let call = exports::first_call(request);
         let answer = self
             .call(endpoint, Identity::Exporter, Repeat::UnlessUnknown, &call)
             .await?;
@@ -258,7 +263,7 @@ impl Client {
     pub async fn poll(&self, id: &ExportId) -> Result<ExportStatus, Error> {
         let call = exports::poll_call(id);
         let answer = self
-            .call(Endpoint::Poll, Identity::Exporter, Repeat::Always, &call)
+            .call(POLL, Identity::Exporter, Repeat::Always, &call)
             .await?;
         exports::export_status(&answer)
     }
@@ -291,37 +296,6 @@ impl Client {
         }
     }
 
-    /// All rooms of the tenant, ordered by id.
-    ///
-    /// # Errors
-    /// What the API refused with; [`Cause::Other`] if the pages do not end.
-    pub async fn rooms(&self) -> Result<Vec<Room>, Error> {
-        let wire: Vec<WireRoom> = self
-            .list(Endpoint::Rooms, Listing::new("rooms", None))
-            .await?;
-        let mut rooms: Vec<Room> = wire.into_iter().map(Room::from).collect();
-        rooms.sort_by(|a, b| a.room_id.cmp(&b.room_id));
-        // A room can appear twice if it moved to another page during the listing.
-        rooms.dedup_by(|a, b| a.room_id == b.room_id);
-        Ok(rooms)
-    }
-
-    /// The levels right below `parent`, or below the tenant's root, ordered by id.
-    ///
-    /// # Errors
-    /// As for [`Self::rooms`].
-    #[allow(
-        dead_code,
-        reason = "the rooms' levels become a dataset of their own next"
-    )]
-    pub async fn room_levels(&self, parent: Option<&str>) -> Result<Vec<RoomLevel>, Error> {
-        let listing = Listing::new("room_levels", parent);
-        let mut levels: Vec<RoomLevel> = self.list(Endpoint::RoomLevels, listing).await?;
-        levels.sort_by(|a, b| a.room_level_id.cmp(&b.room_level_id));
-        levels.dedup_by(|a, b| a.room_level_id == b.room_level_id);
-        Ok(levels)
-    }
-
     /// Asks once for a new tenant token, whatever is cached, and for the user's token where one is
     /// configured. For `doctor`.
     ///
@@ -344,21 +318,6 @@ impl Client {
                 .server_time
                 .map(|server_time| now.duration_since(server_time)),
         })
-    }
-
-    async fn list<T: DeserializeOwned>(
-        &self,
-        endpoint: Endpoint,
-        mut listing: Listing<T>,
-    ) -> Result<Vec<T>, Error> {
-        loop {
-            let answer = self
-                .call(endpoint, Identity::Tenant, Repeat::Always, &listing.call())
-                .await?;
-            if !listing.take(&answer)? {
-                return Ok(listing.into_items());
-            }
-        }
     }
 
     /// One call with everything around it: slot, token, one more attempt with a new token, retries.
@@ -418,7 +377,7 @@ impl Inner {
         to: &Path,
         max_bytes: u64,
     ) -> Result<Download, Error> {
-        let (endpoint, identity) = (Endpoint::Download, Identity::Exporter);
+        let (endpoint, identity) = (DOWNLOAD, Identity::Exporter);
         let sent = self
             .open(endpoint, identity, call, self.settings.timeouts.download)
             .await?;
@@ -455,7 +414,7 @@ impl Inner {
             if error.kind() == Cause::RateLimited {
                 let wait = error.retry_after().unwrap_or_default();
                 tracing::debug!(
-                    endpoint = endpoint.as_str(),
+                    endpoint = endpoint.name,
                     limit = error.call_limit(),
                     wait_ms = wait.as_millis(),
                     "rate limited"
@@ -515,9 +474,4 @@ impl Inner {
 struct SentCall {
     reply: http::Reply,
     token: SecretString,
-}
-
-fn not_that_kind(request: &Request, expected: &str) -> Error {
-    let said = format!("{} is no {expected}", request.dataset());
-    Error::other("make the call", said)
 }

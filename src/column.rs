@@ -1,6 +1,8 @@
 //! One column of a contract: its name, type, key, and where its values come from.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
 
 /// Type of a column. It decides how cells are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,15 +11,22 @@ pub enum ColumnKind {
     Text,
     /// An id: text that is never read through a floating-point number.
     Id,
+    /// A list of texts, `list<string>`. A cell holds a JSON array such as `["a","b"]`. A list without
+    /// elements is null.
+    TextList,
     /// An instant, `timestamp(µs, UTC)`.
     Time,
-    /// A civil date.
+    /// An instant, `timestamp(µs, UTC)`, that the source gives in Unix seconds. 0 means no time.
+    UnixTime,
+    /// A civil date. It is never read from a cell.
     Date,
     /// A duration in whole seconds, int64. Sheets have `HH:MM:SS`.
     DurationS,
     /// A count or another whole number, int64.
     Integer,
-    /// A whole number, int32.
+    /// A duration in whole minutes, int64. A job option says if the API sends seconds.
+    ReportedMinutes,
+    /// A count or another whole number, int32.
     SmallInteger,
     /// `是`/`否`, yes/no or a boolean.
     Bool,
@@ -49,10 +58,23 @@ pub const OTHER: &str = "other";
 pub enum ColumnSource {
     /// The workbook (or the JSON list), by header.
     Sheet,
-    /// The task: a field of [`crate::task::Lineage`] with the column's name.
+    /// The task: a field of [`crate::datasets::Lineage`] with the column's name.
     Task,
-    /// Computed from the row. These are `rank` and the `date` of a daily report.
-    Derived,
+    /// Computed.
+    Derived(Derivation),
+}
+
+/// How a derived column's value is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Derivation {
+    /// The row's position in a ranking, from 1.
+    Rank,
+    /// The date of a report's bucket. The bucket starts at the row's `date_unix`.
+    BucketDate,
+    /// A digest of the row's other values, 64 hex digits. It covers the columns that stand before
+    /// it and are read from the source, with the values that they have in the lake. Equal digests
+    /// mean that nothing changed.
+    AttributesHash,
 }
 
 /// A column's part in the natural key.
@@ -82,6 +104,8 @@ pub struct Column {
     pub key: Key,
     /// Whether the value is personal data.
     pub personal: bool,
+    /// Often without a value in every row, so a blank column is nothing to tell.
+    pub is_sparse: bool,
     /// One line for the data dictionary.
     pub doc: &'static str,
 }
@@ -95,6 +119,7 @@ impl Column {
             headers: headers.iter().map(|&h| h.to_owned()).collect(),
             key: Key::No,
             personal: false,
+            is_sparse: false,
             doc,
         }
     }
@@ -104,8 +129,8 @@ impl Column {
         self
     }
 
-    pub fn derived(mut self) -> Self {
-        self.source = ColumnSource::Derived;
+    pub fn derived(mut self, derivation: Derivation) -> Self {
+        self.source = ColumnSource::Derived(derivation);
         self
     }
 
@@ -124,14 +149,24 @@ impl Column {
         self
     }
 
+    pub fn sparse(mut self) -> Self {
+        self.is_sparse = true;
+        self
+    }
+
     /// The Arrow type of the column.
     #[must_use]
     pub fn data_type(&self) -> DataType {
         match self.kind {
             ColumnKind::Text | ColumnKind::Id => DataType::Utf8,
-            ColumnKind::Time => timestamp(),
+            ColumnKind::TextList => {
+                DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+            }
+            ColumnKind::Time | ColumnKind::UnixTime => timestamp(),
             ColumnKind::Date => DataType::Date32,
-            ColumnKind::DurationS | ColumnKind::Integer => DataType::Int64,
+            ColumnKind::DurationS | ColumnKind::Integer | ColumnKind::ReportedMinutes => {
+                DataType::Int64
+            }
             ColumnKind::SmallInteger => DataType::Int32,
             ColumnKind::Bool => DataType::Boolean,
             ColumnKind::Kbps | ColumnKind::Milliseconds | ColumnKind::Percent => DataType::Float64,

@@ -33,6 +33,7 @@ pub use problem::{Position, Problem, Problems};
 pub use tenant::TenantConfig;
 pub use text::show_duration;
 
+use crate::datasets::CallLimits;
 use crate::decode;
 use crate::job::JobSpec;
 use document::{Document, Field, Section};
@@ -91,14 +92,8 @@ impl fmt::Debug for LakeConfig {
 /// How much at once, and how much at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
-    /// Calls a minute to each of the six export endpoints; Feishu allows 100. Lower it if another
-    /// program shares the app.
-    pub exports_per_minute: u32,
-    /// Calls a minute to rooms and to room levels; Feishu allows 1,000.
-    pub rooms_per_minute: u32,
-    /// Calls a minute to each report. Feishu publishes no limit; without one here, its headers are
-    /// followed.
-    pub reports_per_minute: Option<u32>,
+    /// Calls a minute that we allow ourselves.
+    pub calls: CallLimits,
     /// Tasks that are under way at the same time. With 100 submits a minute and exports that take a
     /// minute, 128 keep the quota in use.
     pub tasks_in_flight: usize,
@@ -109,9 +104,7 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            exports_per_minute: 100,
-            rooms_per_minute: 1000,
-            reports_per_minute: None,
+            calls: CallLimits::default(),
             tasks_in_flight: 128,
             workbook: decode::WorkbookLimits::default(),
         }
@@ -300,9 +293,11 @@ fn limits(section: Section<'_>) -> LimitsConfig {
             .and_then(|calls| u32::try_from(calls).ok())
     };
     let limits = LimitsConfig {
-        exports_per_minute: per_minute("exports_per_minute").unwrap_or(defaults.exports_per_minute),
-        rooms_per_minute: per_minute("rooms_per_minute").unwrap_or(defaults.rooms_per_minute),
-        reports_per_minute: per_minute("reports_per_minute"),
+        calls: CallLimits {
+            exports: per_minute("exports_per_minute").unwrap_or(defaults.calls.exports),
+            directory: per_minute("rooms_per_minute").unwrap_or(defaults.calls.directory),
+            reports: per_minute("reports_per_minute"),
+        },
         tasks_in_flight: section
             .optional("tasks_in_flight", |field| field.integer(1..=4096))
             .and_then(|tasks| usize::try_from(tasks).ok())
@@ -573,7 +568,7 @@ app_secret_file = "nowhere"
         ];
         let files = Files::new(config, &jobs);
         insta::assert_snapshot!(files.problems(), @r#"
-        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list; did you mean `meeting_list`?
+        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level; did you mean `meeting_list`?
         jobs/meetings.toml:3:8: `cron` `61 3 * * *` has a wrong minute; it may be 0 to 59, *, lists, ranges and steps of them
         jobs/meetings.toml:4:10: `window` `36h` must be whole days, from 1d to 31d
         jobs/meetings.toml:5:16: `settle_delay` `6` is not a duration; write a whole number and a unit: 30s, 15m, 6h, 1d
@@ -631,7 +626,7 @@ app_secret_file = "nowhere"
         jobs/quality.toml:5:10: `window` differs from the job `participants`, which exports the parent rows of tenant `acme`; both must cut the same windows
         jobs/quality.toml:5:10: windows longer than a day are counted from `start`; add it
         jobs/rooms.toml:4:1: [fan_out] has no meaning for resource_reservation_list, which has no parent dataset; remove the section
-        jobs/rooms.toml:7:16: `user_id_type` is an option of top_user, meeting_list, participant_list, participant_quality_list, not of resource_reservation_list
+        jobs/rooms.toml:7:16: `user_id_type` is an option of top_user, meeting_list, participant_list, participant_quality_list, room, not of resource_reservation_list
         "#);
     }
 
@@ -783,7 +778,7 @@ app_secret_file = "nowhere"
         let config = format!("jobs = '{}'\n{TENANT}", shipped.display());
         let files = Files::new(&config, &[]);
         let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
-        assert_eq!(config.jobs.len(), crate::dataset::Dataset::ALL.len());
+        assert_eq!(config.jobs.len(), crate::datasets::Dataset::ALL.len());
         let midnight = "2026-11-18T16:00:00Z"
             .parse()
             .expect("midnight in Shanghai");

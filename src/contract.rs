@@ -4,19 +4,13 @@
 //! which a workbook may have it. From it follow the Arrow schema, the sort order, how a header row
 //! is recognised, and the data dictionary in `tests/`.
 
-mod meeting_list;
-mod participant_list;
-mod participant_quality_list;
-mod reports;
-mod resource_reservation_list;
-
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::column::{Column, ColumnSource, Key, fold, timestamp};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 
 /// Version of all contracts. It is written into every row and every manifest.
 pub const VERSION: i32 = 1;
@@ -60,8 +54,8 @@ pub struct Contract {
     pub dataset: Dataset,
     /// The dataset's own columns, in the order of the file.
     pub columns: Vec<Column>,
-    /// The time or date column that gives a row its `dt`. `None` for `top_user`, whose day is that
-    /// of its window.
+    /// The time or date column that gives a row its `dt`. Without one it is the day of the
+    /// task's window.
     pub partition_column: Option<&'static str>,
     schema: SchemaRef,
     by_header: HashMap<String, usize>,
@@ -79,19 +73,21 @@ impl Contract {
     }
 
     fn build(dataset: Dataset) -> Self {
-        let (columns, partition_column) = match dataset {
-            Dataset::DailyReport => (reports::daily_report(), Some("date")),
-            Dataset::TopUser => (reports::top_user(), None),
-            Dataset::MeetingList => (meeting_list::columns(), Some("start_time")),
-            Dataset::ParticipantList => (participant_list::columns(), Some("meeting_start_time")),
-            Dataset::ParticipantQualityList => (
-                participant_quality_list::columns(),
-                Some("meeting_start_time"),
-            ),
-            Dataset::ResourceReservationList => {
-                (resource_reservation_list::columns(), Some("start_time"))
-            }
-        };
+        let definition = dataset.definition();
+        Self::with(dataset, (definition.columns)(), definition.partition_column)
+    }
+
+    /// A contract of any columns.
+    #[cfg(test)]
+    pub(crate) fn of_columns(columns: Vec<Column>) -> &'static Self {
+        Box::leak(Box::new(Self::with(Dataset::ALL[0], columns, None)))
+    }
+
+    fn with(
+        dataset: Dataset,
+        columns: Vec<Column>,
+        partition_column: Option<&'static str>,
+    ) -> Self {
         let fields: Vec<Field> = columns
             .iter()
             .map(|column| Field::new(&column.name, column.data_type(), true))

@@ -27,16 +27,17 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::contract::Contract;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
+use crate::datasets::DurationUnit;
+use crate::datasets::Lineage;
 use crate::decode::{self, Fallback, WorkbookLimits};
-use crate::job::DurationUnit;
 use crate::normalize::{
     self, BATCH_ROWS, ConstantColumns, Context, Findings, Normalizer, NormalizerOutput, Quarantine,
     Stamp,
 };
 use crate::publish::order::{Pushed, RUN_ROWS, Sorter};
 use crate::publish::parquet::{FileWriter, Written};
-use crate::task::{Lineage, hex};
+use crate::task::hex;
 
 /// What to convert into what.
 #[derive(Clone, Debug)]
@@ -204,19 +205,14 @@ fn decode_input(
     contract: &Contract,
     sink: &mut Normalizer<'_>,
 ) -> Result<decode::DecodeSummary, decode::Error> {
-    if conversion.dataset.is_report() {
-        let bytes = input.read_all();
-        let bytes = bytes.map_err(|error| decode::Error::Unreadable(error.to_string()))?;
-        return decode::report(&bytes, contract, sink);
+    let (limits, fallback) = (WorkbookLimits::default(), &conversion.fallback);
+    if conversion.dataset.is_export() {
+        let (file, length) = (&input.file, input.length);
+        return decode::workbook_file(file, length, contract, &limits, fallback, sink);
     }
-    decode::workbook_file(
-        &input.file,
-        input.length,
-        contract,
-        &WorkbookLimits::default(),
-        &conversion.fallback,
-        sink,
-    )
+    let bytes = input.read_all();
+    let bytes = bytes.map_err(|error| decode::Error::Unreadable(error.to_string()))?;
+    decode::original(&bytes, contract, &limits, fallback, sink)
 }
 
 fn conversion_context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {

@@ -1,4 +1,4 @@
-//! Decoding: the bytes of an exported workbook or of a report become rows, which go into a
+//! Decoding: the bytes of an exported workbook, of a report or of a listing become rows, which go into a
 //! [`RowSink`] one by one.
 //!
 //! Takes bytes or a file, a contract (to recognise header rows) and limits. It knows nothing of
@@ -12,6 +12,7 @@ mod child;
 mod container;
 mod frame;
 mod layout;
+mod listing;
 mod markup;
 mod own;
 mod report;
@@ -25,10 +26,11 @@ use serde::{Deserialize, Serialize};
 
 use self::own::WorkbookBytes;
 use crate::contract::Contract;
-use crate::dataset::Dataset;
+use crate::datasets::{Dataset, Fetch};
 use crate::table::{Cell, Header, RowSink};
 
 pub use child::{Fallback, READER_VERB, serve_reader};
+pub use listing::listing;
 pub use report::report;
 
 /// What reading a workbook may cost. A workbook beyond a limit is refused. It is never cut short.
@@ -206,6 +208,27 @@ pub enum Error {
     /// A report's answer differs from what Feishu documents.
     #[error("the report's answer is refused: {0}")]
     Report(String),
+    /// The pages of a listing are damaged, incomplete, or not what Feishu documents.
+    #[error("the listing is refused: {0}")]
+    Listing(String),
+}
+
+/// Reads an original of the contract's dataset, in the form in which its fetch keeps it.
+///
+/// # Errors
+/// Those of [`workbook`], [`report`] or [`listing`].
+pub fn original(
+    bytes: &[u8],
+    contract: &Contract,
+    limits: &WorkbookLimits,
+    fallback: &Fallback,
+    sink: &mut dyn RowSink,
+) -> Result<DecodeSummary, Error> {
+    match contract.dataset.definition().fetch {
+        Fetch::Export => workbook(bytes, contract, limits, fallback, sink),
+        Fetch::Call { .. } => report(bytes, contract, sink),
+        Fetch::Pages(_) | Fetch::Walk(..) => listing(bytes, contract, sink),
+    }
 }
 
 /// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`.

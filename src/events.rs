@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::cause::{Cause, Failure};
 use crate::clock::Clock;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{PartitionId, Reason, TaskRow, WindowRow};
 use crate::task::{ExportId, TaskKey};
 use crate::window::Window;

@@ -1,9 +1,10 @@
 //! Drives one task from its current state until its bytes are in the spool: submit, poll and
-//! download, or one call for a report.
+//! download for an export, one call for a report, all pages for a listing.
 //!
 //! ```text
 //! drive    asks the machine what comes next, journals the state, waits, has the effect performed
 //! effect   performs one effect: a submit, a poll or a download
+//! listing  reads the pages of a listing, all or nothing
 //! ```
 //! Every state is in the ledger before its effect is performed. After a stop at any point, calling
 //! [`Fetcher::fetch`] again continues. Nothing is retried here: the client retries within seconds,
@@ -11,20 +12,27 @@
 
 mod drive;
 mod effect;
+pub mod listing;
 pub mod pace;
+pub mod rooms;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
+use crate::datasets::listing::Listed;
+use crate::datasets::{Extent, Fetch, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
 use crate::record::TaskRow;
 use crate::spool::{self, Spool};
 use crate::task::machine::{GaveUp, IllegalTransition, State};
+use listing::PageSink;
 use pace::Pace;
 
 /// What is needed to drive the exports of one tenant; cheap to clone.
@@ -86,42 +94,119 @@ impl Fetcher {
     /// [`Error::GaveUp`] when this attempt is over, [`Error::Stopped`] on request; anything else
     /// when something on this machine fails.
     pub async fn fetch(&self, task: &TaskRow, deadline: Duration) -> Result<State, Error> {
-        match task.spec.dataset().is_report() {
-            true => self.fetch_report(task).await,
-            false => self.drive(task, deadline).await,
-        }
-    }
-
-    async fn fetch_report(&self, task: &TaskRow) -> Result<State, Error> {
         if let State::Fetched { .. } = task.machine {
             return Ok(task.machine.clone());
         }
-        self.ledger
-            .advance(task, &State::Submitting, true, false, self.clock.now())
-            .await?;
-        let body = self
-            .client
-            .report(&task.spec.request)
-            .await
-            .map_err(|error| Error::GaveUp {
-                state: Box::new(State::Planned),
-                gave_up: GaveUp::CallFailed,
-                call: Some(cause_of(&error)),
-                log_id: error.log_id().map(str::to_owned),
-                message: error.to_string(),
-            })?;
+        let definition = task.spec.dataset().definition();
+        if matches!(definition.extent, Extent::Snapshot) {
+            self.check_day(task)?;
+        }
+        match definition.fetch {
+            Fetch::Export => self.drive(task, deadline).await,
+            Fetch::Call { .. } => self.fetch_at_once(task, self.call(task)).await,
+            Fetch::Pages(listed) | Fetch::Walk(listed, _) => {
+                let list = Box::pin(self.list(task, listed));
+                Box::pin(self.fetch_at_once(task, list)).await
+            }
+        }
+    }
+
+    /// A snapshot is what Feishu says on its day. What it says on another day is another snapshot.
+    fn check_day(&self, task: &TaskRow) -> Result<(), Error> {
         let now = self.clock.now();
-        let sha256 = self.spool.put_original(&body)?;
-        let size_bytes = body.len() as u64;
+        if task.spec.window.contains(now) {
+            return Ok(());
+        }
+        Err(Error::GaveUp {
+            state: Box::new(State::Planned),
+            gave_up: GaveUp::DayIsOver,
+            call: None,
+            log_id: None,
+            message: format!(
+                "{} of {} can be listed on that day only",
+                task.spec.dataset(),
+                task.spec.window
+            ),
+        })
+    }
+
+    /// Gets an original without an export task: what was begun and not ended is begun again.
+    async fn fetch_at_once(
+        &self,
+        task: &TaskRow,
+        get: impl Future<Output = Result<(String, u64), Error>>,
+    ) -> Result<State, Error> {
+        let submitted_at = self.clock.now();
+        self.ledger
+            .advance(task, &State::Submitting, true, false, submitted_at)
+            .await?;
+        let (sha256, size_bytes) = tokio::select! {
+            got = get => got?,
+            () = self.stop.cancelled() => return Err(Error::Stopped),
+        };
+        let now = self.clock.now();
         let state = State::Fetched {
             export_id: None,
-            submitted_at: now,
+            submitted_at,
             sha256,
             size_bytes,
             extracted_at: now,
         };
         self.ledger.advance(task, &state, false, false, now).await?;
         Ok(state)
+    }
+
+    /// One call; gives the hash and size of its body.
+    async fn call(&self, task: &TaskRow) -> Result<(String, u64), Error> {
+        let body = self.client.answer(&task.spec.request).await;
+        let body = body.map_err(|error| call_failed(&error))?;
+        let sha256 = self.spool.put_original(&body)?;
+        Ok((sha256, body.len() as u64))
+    }
+
+    /// All pages of a listing; gives the hash and size of their zip.
+    async fn list(&self, task: &TaskRow, listed: Listed) -> Result<(String, u64), Error> {
+        let mut sink = SpooledPages {
+            spool: &self.spool,
+            listed,
+            pages: self.spool.begin_pages()?,
+        };
+        listing::read(&self.client, &task.spec.request, &mut sink)
+            .await?
+            .map_err(|error| call_failed(&error))?;
+        Ok(sink.pages.keep()?)
+    }
+}
+
+/// The pages of a listing, on their way into the spool.
+struct SpooledPages<'s> {
+    spool: &'s Spool,
+    listed: Listed,
+    pages: spool::SpoolingPages,
+}
+
+impl PageSink for SpooledPages<'_> {
+    type Error = Error;
+
+    fn restart(&mut self) -> Result<(), Error> {
+        self.pages = self.spool.begin_pages()?;
+        Ok(())
+    }
+
+    fn page(&mut self, body: &Bytes, _: Vec<Map<String, Value>>) -> Result<(), Error> {
+        let kept = without_secrets(body, self.listed.secrets);
+        let kept = kept.expect("the listing took it, so it is JSON");
+        Ok(self.pages.add(&kept)?)
+    }
+}
+
+fn call_failed(error: &client::Error) -> Error {
+    Error::GaveUp {
+        state: Box::new(State::Planned),
+        gave_up: GaveUp::CallFailed,
+        call: Some(cause_of(error)),
+        log_id: error.log_id().map(str::to_owned),
+        message: error.to_string(),
     }
 }
 

@@ -31,6 +31,9 @@ pub enum Fault {
     /// The cell means neither yes nor no.
     #[error("is neither yes nor no")]
     NotABool,
+    /// Not a JSON array of texts and numbers.
+    #[error("is no list of texts")]
+    NotAList,
     /// The text is not a number with a unit.
     #[error("is no measurement")]
     NotAMeasurement,

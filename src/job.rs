@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::dataset::Dataset;
-use crate::task::UserIdType;
+use crate::datasets::{Dataset, RequestOptions};
 
 /// One job: a dataset of one or more tenants on a schedule.
 #[derive(Clone, Debug)]
@@ -122,17 +121,12 @@ pub struct Check {
 
 impl Check {
     /// The defaults for a dataset.
-    ///
-    /// Report and meeting list tell of the same meetings, so not one may be missing. Whether a
-    /// meeting's participant count means people at the same time, people, or joins is not
-    /// documented (API reference, 1); a sheet with a row for each join has at least half of each.
     #[must_use]
-    pub const fn for_dataset(dataset: Dataset) -> Self {
-        let may_miss = match dataset {
-            Dataset::ParticipantList => 0.5,
-            _ => 0.0,
-        };
-        Self { may_miss }
+    pub fn for_dataset(dataset: Dataset) -> Self {
+        let check = dataset.definition().plausibility.check();
+        Self {
+            may_miss: check.map_or(0.0, |(_, may_miss)| may_miss),
+        }
     }
 
     /// Whether `found` is implausibly less than `counted`.
@@ -141,51 +135,6 @@ impl Check {
         // Rounded down: of one participant, half is none.
         let may_miss = (counted as f64 * self.may_miss).floor();
         counted.saturating_sub(found) as f64 > may_miss
-    }
-}
-
-/// Options of the requests a job makes. What a dataset's endpoint does not have is rejected when
-/// the file is read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RequestOptions {
-    /// Kind of user ids asked for. Top users use `open_id`, because `user_id` fails when a room is
-    /// among them; everything else `user_id`, because that is what the sheets show.
-    pub user_id_type: UserIdType,
-    /// How many top users are asked for, 1 to 100.
-    pub top_user_limit: u32,
-    /// Unit in which `get_top_user` reports durations; the vendor's pages contradict each other
-    /// (API reference, 0.1).
-    pub top_user_duration_unit: DurationUnit,
-    /// Whether reservation topics are asked for.
-    pub need_topic: bool,
-    /// Whether each room gets an export of its own, which fills `room_id`.
-    pub per_room: bool,
-}
-
-/// Unit of a duration on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DurationUnit {
-    /// As the endpoint's page says.
-    #[default]
-    Minutes,
-    /// As the overview page says.
-    Seconds,
-}
-
-impl RequestOptions {
-    /// The defaults for a dataset.
-    #[must_use]
-    pub const fn for_dataset(dataset: Dataset) -> Self {
-        Self {
-            user_id_type: match dataset {
-                Dataset::TopUser => UserIdType::OpenId,
-                _ => UserIdType::UserId,
-            },
-            top_user_limit: 100,
-            top_user_duration_unit: DurationUnit::Minutes,
-            need_topic: true,
-            per_room: false,
-        }
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyPool, Connection as _};
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::window::Window;
 
 pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};

@@ -23,7 +23,7 @@
 //! | which windows a job has by now, what a backfill asks for | [`plan::due`] |
 //! | which children a parent's rows have | [`plan::children`] |
 //! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |
-//! | a column: its name, type, key and document | [`contract`], one file a dataset |
+//! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each |
 //! | what a failure is called, its remedy and exit code | [`cause`] |
 //! | who hears what happened: progress, log, an alert | [`events`] |
 //! | what `status` and its page say of a day | [`status`] |
@@ -77,12 +77,13 @@ pub(crate) mod cause;
 pub(crate) mod clock;
 pub(crate) mod column;
 pub(crate) mod contract;
-pub(crate) mod dataset;
+pub(crate) mod datasets;
 pub(crate) mod disk;
 pub(crate) mod events;
 pub(crate) mod exit;
 pub(crate) mod findings;
 pub(crate) mod job;
+pub(crate) mod pages;
 pub(crate) mod record;
 pub(crate) mod schedule;
 pub(crate) mod table;
@@ -100,7 +101,7 @@ pub mod testing;
 pub use cause::Cause;
 pub use cli::main;
 pub use contract::Contract;
-pub use dataset::Dataset;
+pub use datasets::Dataset;
 pub use exit::Code;
 pub use schedule::Schedule;
 pub use window::Window;

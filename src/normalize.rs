@@ -14,6 +14,7 @@
 //! knows nothing of files, running tasks or partitions. Rejects name places and reasons, never
 //! values.
 
+mod attributes;
 pub mod cell;
 mod column;
 mod constants;
@@ -34,9 +35,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
 
-use crate::column::{ColumnKind, ColumnSource, Key};
+use crate::column::{Column, ColumnSource, Derivation, Key};
 use crate::contract::Contract;
-use crate::dataset::Dataset;
 use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
 
@@ -88,6 +88,8 @@ pub struct Normalizer<'c> {
     out: Option<Box<dyn FnMut(NormalizerOutput) + 'c>>,
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
+    /// Index of the column that gives a report's bucket its start. `None` without such buckets.
+    bucket_start: Option<usize>,
     offsets: Offsets,
     sheet: SheetMapping,
     source_row: Int64Builder,
@@ -125,14 +127,16 @@ impl<'c> Normalizer<'c> {
         out: Option<Box<dyn FnMut(NormalizerOutput) + 'c>>,
         rows: usize,
     ) -> Self {
-        let columns = context.contract.columns.iter();
+        let columns = &context.contract.columns;
         Self {
             context,
             out,
             schema: read_schema(context.contract),
             columns: columns
+                .iter()
                 .map(|column| ColumnBuilder::new(column, rows))
                 .collect(),
+            bucket_start: bucket_start(columns),
             offsets: Offsets::new(&context.time_zone),
             sheet: SheetMapping::default(),
             source_row: Int64Builder::with_capacity(rows),
@@ -195,10 +199,20 @@ impl<'c> Normalizer<'c> {
         let rows = std::mem::take(&mut self.rows);
         let is_streaming = self.out.is_some();
         let columns = self.context.contract.columns.iter().zip(&mut self.columns);
-        let mut arrays: Vec<ArrayRef> = columns
-            .filter(|(column, _)| column.source != ColumnSource::Task)
-            .map(|(_, state)| state.finish(is_streaming))
-            .collect();
+        let (mut arrays, mut attributes): (Vec<ArrayRef>, _) = (Vec::new(), Vec::new());
+        for (column, state) in columns {
+            let array = match column.source {
+                ColumnSource::Task => continue,
+                ColumnSource::Derived(Derivation::AttributesHash) => {
+                    attributes::hashes(&attributes, rows as usize)
+                }
+                ColumnSource::Sheet | ColumnSource::Derived(_) => state.finish(is_streaming),
+            };
+            if column.source == ColumnSource::Sheet {
+                attributes.push((column, ArrayRef::clone(&array)));
+            }
+            arrays.push(array);
+        }
         arrays.push(Arc::new(self.source_row.finish()));
         arrays.push(match self.extra.take() {
             Some(mut extra) => Arc::new(extra.finish()),
@@ -221,12 +235,12 @@ impl<'c> Normalizer<'c> {
     }
 
     fn note_columns(&mut self) {
-        let sheet_columns = || {
+        let told_columns = || {
             let columns = self.context.contract.columns.iter().zip(&self.columns);
-            columns.filter(|(column, _)| column.source == ColumnSource::Sheet)
+            columns.filter(|(column, _)| column.source == ColumnSource::Sheet && !column.is_sparse)
         };
         let names = |wanted: &dyn Fn(&ColumnBuilder) -> bool| {
-            sheet_columns()
+            told_columns()
                 .filter(|(_, state)| wanted(state))
                 .map(|(column, _)| column.name.clone())
                 .collect()
@@ -295,17 +309,10 @@ impl<'c> Normalizer<'c> {
             || !date.is_some_and(|date| buckets.dates.contains(&date))
     }
 
-    /// Start of a daily report's bucket. `None` in other datasets, and if the cell is no number,
-    /// which its own column reports.
+    /// Start of the row's bucket. `None` if rows have none, and if the cell is no number, which its
+    /// own column reports.
     fn date_unix(&self, cells: &[Cell<'_>]) -> Option<i64> {
-        if self.context.contract.dataset != Dataset::DailyReport {
-            return None;
-        }
-        let columns = &self.context.contract.columns;
-        let index = columns
-            .iter()
-            .position(|column| column.name == "date_unix")?;
-        let cell = cells.get(self.sheet.positions[index]?)?;
+        let cell = cells.get(self.sheet.positions[self.bucket_start?]?)?;
         cell::integer(cell).ok().flatten()
     }
 
@@ -316,7 +323,9 @@ impl<'c> Normalizer<'c> {
             let has_value = match column.source {
                 ColumnSource::Task => continue,
                 ColumnSource::Sheet => self.append_cell(index, number, cells),
-                ColumnSource::Derived => self.append_derived(index, number, date_unix),
+                ColumnSource::Derived(derivation) => {
+                    self.append_derived(index, derivation, number, date_unix)
+                }
             };
             if !has_value && column.key == Key::Required {
                 has_key = false;
@@ -364,16 +373,23 @@ impl<'c> Normalizer<'c> {
         }
     }
 
-    /// Appends `rank` or a report's `date`. Returns whether it has a value.
-    fn append_derived(&mut self, index: usize, number: u32, date_unix: Option<i64>) -> bool {
-        let state = &mut self.columns[index];
-        let value = match self.context.contract.columns[index].kind {
-            ColumnKind::Date => date_unix
+    /// Appends the value of a derived column. Returns whether it has one.
+    fn append_derived(
+        &mut self,
+        index: usize,
+        derivation: Derivation,
+        number: u32,
+        date_unix: Option<i64>,
+    ) -> bool {
+        let value = match derivation {
+            Derivation::Rank => i32::try_from(number).ok().map(|index| index + 1),
+            Derivation::BucketDate => date_unix
                 .and_then(|start| window::bucket_date(&self.context.tenant_zone, start))
                 .map(column::days_since_1970),
-            _ => i32::try_from(number).ok().map(|index| index + 1),
+            // Every row has one. It is computed from the finished columns, see `take_batch`.
+            Derivation::AttributesHash => return true,
         };
-        state.append_day_or_rank(value);
+        self.columns[index].append_day_or_rank(value);
         value.is_some()
     }
 
@@ -509,6 +525,13 @@ impl fmt::Debug for Normalized {
     }
 }
 
+/// Index of the column with the start of a report's bucket, if its date is derived.
+fn bucket_start(columns: &[Column]) -> Option<usize> {
+    let is_date = |column: &Column| column.source == ColumnSource::Derived(Derivation::BucketDate);
+    columns.iter().find(|column| is_date(column))?;
+    columns.iter().position(|column| column.name == "date_unix")
+}
+
 /// Whether more than 5 % were rejected. One or two stray cells do not refuse a small table, but a
 /// column that fails throughout does.
 fn is_too_many(rejected: u64, of: u64) -> bool {
@@ -550,12 +573,14 @@ fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::column::ColumnKind;
     use crate::contract::lineage;
-    use crate::job::DurationUnit;
+    use crate::datasets::Dataset;
+    use crate::datasets::DurationUnit;
+    use crate::datasets::{Lineage, TopUserOrder};
     use crate::table::HeaderColumn;
-    use crate::task::{Lineage, TopUserOrder};
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
+    use arrow::array::{Array as _, AsArray};
+    use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
     use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
@@ -780,6 +805,143 @@ mod tests {
                 column: "meeting_start_time".into()
             }
         );
+    }
+
+    /// Columns of a listing, of all kinds that only a listing has.
+    fn listing() -> Context {
+        let column = |name: &str, kind| Column::new(name, kind, &[name], "");
+        let contract = Contract::of_columns(vec![
+            Column::new("snapshot_date", ColumnKind::Date, &[], "")
+                .of_task()
+                .required(),
+            column("room_id", ColumnKind::Id).required(),
+            column("capacity", ColumnKind::SmallInteger),
+            column("path", ColumnKind::TextList).sparse(),
+            column("disabled_until", ColumnKind::UnixTime).sparse(),
+            Column::new("attributes_hash", ColumnKind::Text, &[], "")
+                .derived(Derivation::AttributesHash),
+            column("seen", ColumnKind::Integer),
+        ]);
+        let mut context = context(Dataset::MeetingList);
+        context.contract = contract;
+        context.lineage.snapshot_date = Some(jiff::civil::date(2026, 10, 12));
+        context.keys_from_task_required = true;
+        context
+    }
+
+    const LISTING: [&str; 5] = ["room_id", "capacity", "path", "disabled_until", "seen"];
+
+    fn attribute_hashes(batch: &RecordBatch) -> Vec<String> {
+        let hashes = batch["attributes_hash"].as_string::<i32>();
+        hashes.iter().flatten().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_listing_is_typed() {
+        let rows = [
+            vec!["omm_1", "12", r#"["omb_1","omb_2"]"#, "1602000000", "1"],
+            vec!["omm_2", "", "[]", "0", "1"],
+            vec!["omm_3", "2147483648", "omb_1", "1602000000000", "1"],
+        ];
+        let table = run(&listing(), None, &LISTING, &rows).expect("a table");
+        let batch = &table.batch;
+        let date = batch["snapshot_date"].as_primitive::<Date32Type>();
+        assert_eq!(date.values(), &[20_738; 3]);
+        let capacity = batch["capacity"].as_primitive::<Int32Type>();
+        let capacity: Vec<_> = capacity.iter().collect();
+        assert_eq!(capacity, [Some(12), None, None]);
+        let paths = batch["path"].as_list::<i32>();
+        assert_eq!((paths.is_null(1), paths.is_null(2)), (true, true));
+        let path = paths.value(0);
+        let path: Vec<_> = path.as_string::<i32>().iter().flatten().collect();
+        assert_eq!(path, ["omb_1", "omb_2"]);
+        let until = batch["disabled_until"].as_primitive::<TimestampMicrosecondType>();
+        let until: Vec<_> = until.iter().collect();
+        assert_eq!(until, [Some(1_602_000_000_000_000), None, None]);
+        let kept = [
+            ("capacity", "2147483648"),
+            ("disabled_until", "1602000000000"),
+            ("path", "omb_1"),
+        ];
+        assert_eq!(
+            extra(batch, 2),
+            kept.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+        let faults = table.findings.rejects.iter().map(|reject| reject.reason);
+        let faults: Vec<_> = faults.collect();
+        assert_eq!(
+            faults,
+            [Fault::OutOfRange, Fault::NotAList, Fault::OutOfRange]
+        );
+    }
+
+    #[test]
+    fn a_column_that_is_often_blank_is_nothing_to_tell() {
+        let rows = [vec!["omm_1", "", ""]];
+        let table = run(&listing(), None, &["room_id", "capacity", "path"], &rows);
+        let findings = table.expect("a table").findings;
+        assert_eq!(findings.blank_columns, ["capacity"]);
+        assert_eq!(findings.missing_columns, ["seen"]);
+    }
+
+    #[test]
+    fn a_snapshot_without_its_day_is_refused() {
+        let mut context = listing();
+        context.lineage.snapshot_date = None;
+        let refused = run(&context, None, &LISTING, &[]).expect_err("no day");
+        assert_eq!(
+            refused.reason,
+            QuarantineReason::MissingLineage {
+                column: "snapshot_date".into()
+            }
+        );
+    }
+
+    #[test]
+    fn equal_attributes_have_equal_hashes() {
+        let rows = [
+            vec!["omm_1", "12", r#"["omb_1"]"#, "0", "1"],
+            // Another spelling of the same, and another value behind the hash.
+            vec!["omm_1", " 12", r#"[ "omb_1" ]"#, "", "2"],
+            vec!["omm_1", "13", r#"["omb_1"]"#, "0", "1"],
+            vec!["omm_2", "12", r#"["omb_1"]"#, "0", "1"],
+            vec!["", "12", r#"["omb_1"]"#, "0", "1"],
+        ];
+        let table = run(&listing(), None, &LISTING, &rows).expect("a table");
+        let hashes = attribute_hashes(&table.batch);
+        assert_eq!(hashes.len(), 4);
+        assert_eq!(hashes[0], hashes[1]);
+        let others: BTreeSet<_> = hashes[1..].iter().collect();
+        assert_eq!(others.len(), 3);
+    }
+
+    #[test]
+    fn hashes_do_not_depend_on_batches() {
+        let context = listing();
+        let ids: Vec<_> = (0..BATCH_ROWS + 100).map(|n| format!("{n:06}")).collect();
+        let rows: Vec<_> = ids
+            .iter()
+            .map(|id| vec![id.as_str(), "12", "[1]"])
+            .collect();
+        let texts = ["room_id", "capacity", "path"];
+        let whole = run(&context, None, &texts, &rows).expect("a table");
+
+        let mut streamed = Vec::new();
+        let mut batches = 0;
+        let mut normalizer = Normalizer::streaming(&context, |output| {
+            if let NormalizerOutput::Rows(batch) = output {
+                streamed.extend(attribute_hashes(&batch));
+                batches += 1;
+            }
+        });
+        normalizer.sheet(&header(context.contract, None, &texts));
+        for (number, row) in (0..).zip(&rows) {
+            let cells: Vec<_> = row.iter().map(|text| Cell::Text((*text).into())).collect();
+            normalizer.row(number, &cells);
+        }
+        normalizer.finish_stream().expect("a table");
+        assert_eq!(batches, 2);
+        assert!(streamed == attribute_hashes(&whole.batch));
     }
 
     #[test]

@@ -40,7 +40,7 @@ use tokio::sync::Semaphore;
 
 use crate::cause::Failure;
 use crate::clock::Clock;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::decode;
 use crate::events::{EventKind, Events, Subject};
 use crate::fetch::{self, Fetcher};

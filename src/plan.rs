@@ -22,175 +22,88 @@ pub mod partition;
 pub mod plausible;
 pub mod settle;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use crate::dataset::Dataset;
+use crate::datasets::{Ask, Dataset, Extent, Lineage, Piece, Pieces, Request, RoomOfLevel};
 use crate::job::JobSpec;
-use crate::task::{Lineage, Request, TaskSpec, TopUserOrder};
-use crate::window::Window;
+use crate::task::TaskSpec;
+use crate::window::{Window, date_of};
 
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// The tasks of a window whose dataset has no parent. `rooms` are (room, owning level); only
-/// reservations look at them. `unit` is the tenant's data residency.
+/// The tasks of a window whose dataset has no parent. `rooms` are the tenant's; only what is made
+/// from rooms looks at them. `unit` is the tenant's data residency.
 #[must_use]
 pub fn tasks(
     job: &JobSpec,
     tenant: &str,
     unit: Option<i32>,
     window: &Window,
-    rooms: &[(String, String)],
+    rooms: &[RoomOfLevel],
 ) -> Vec<TaskSpec> {
     pieces(job, window)
         .iter()
-        .flat_map(|piece| {
-            requests(job, unit, piece, rooms)
-                .into_iter()
-                .map(|(request, lineage)| TaskSpec::new(tenant, *piece, request, lineage))
-        })
-        .collect()
-}
-
-/// Reports are asked for civil day by civil day, because a ranking or a count of half a day means
-/// nothing; exports in spans that the API takes.
-fn pieces(job: &JobSpec, window: &Window) -> Vec<Window> {
-    if job.dataset.is_report() {
-        let days = window.dates(&job.time_zone);
-        days.into_iter()
-            .filter_map(|date| Window::day(&job.time_zone, date))
-            .collect()
-    } else {
-        window.split(job.dataset.max_span())
-    }
-}
-
-fn requests(
-    job: &JobSpec,
-    unit: Option<i32>,
-    piece: &Window,
-    rooms: &[(String, String)],
-) -> Vec<(Request, Lineage)> {
-    let (start, end) = (piece.start().as_second(), piece.end().as_second());
-    let user_id_type = job.options.user_id_type;
-    match job.dataset {
-        Dataset::DailyReport => {
-            let query = piece.widened(DAY);
-            let request = Request::DailyReport {
-                start: query.start().as_second(),
-                end: query.end().as_second(),
+        .flat_map(|window| {
+            let piece = Piece {
+                start: window.start().as_second(),
+                end: window.end().as_second(),
+                date: date_of(&job.time_zone, window.start()),
+                options: &job.options,
                 unit,
             };
-            vec![(request, Lineage::default())]
-        }
-        Dataset::TopUser => [TopUserOrder::MeetingCount, TopUserOrder::MeetingDuration]
-            .into_iter()
-            .map(|order_by| {
-                let lineage = Lineage {
-                    order_by: Some(order_by),
-                    user_id_type: Some(user_id_type),
-                    ..Lineage::default()
-                };
-                (
-                    Request::TopUser {
-                        start,
-                        end,
-                        order_by,
-                        limit: job.options.top_user_limit,
-                        user_id_type,
-                        unit,
-                    },
-                    lineage,
-                )
-            })
-            .collect(),
-        Dataset::MeetingList => vec![(
-            Request::MeetingList {
-                start,
-                end,
-                user_id_type,
-            },
-            Lineage::default(),
-        )],
-        Dataset::ResourceReservationList => reservation_requests(job, start, end, rooms),
-        Dataset::ParticipantList | Dataset::ParticipantQualityList => Vec::new(),
-    }
-}
-
-fn reservation_requests(
-    job: &JobSpec,
-    start: i64,
-    end: i64,
-    rooms: &[(String, String)],
-) -> Vec<(Request, Lineage)> {
-    let mut by_level: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (room, level) in rooms {
-        by_level.entry(level).or_default().push(room.clone());
-    }
-    by_level
-        .values_mut()
-        .for_each(|rooms| rooms.sort_unstable());
-    let request = |level: &str, room_ids: Vec<String>, room_id: Option<String>| {
-        let lineage = Lineage {
-            room_level_id: Some(level.to_owned()),
-            room_id,
-            ..Lineage::default()
-        };
-        let need_topic = job.options.need_topic;
-        (
-            Request::ResourceReservationList {
-                room_level_id: level.to_owned(),
-                room_ids,
-                need_topic,
-                start,
-                end,
-            },
-            lineage,
-        )
-    };
-    by_level
-        .into_iter()
-        .flat_map(|(level, room_ids)| {
-            if job.options.per_room {
-                room_ids
-                    .into_iter()
-                    .map(|room| request(level, vec![room.clone()], Some(room)))
-                    .collect::<Vec<_>>()
-            } else {
-                vec![request(level, room_ids, None)]
-            }
+            requests(job.dataset, &piece, rooms)
+                .into_iter()
+                .map(|(request, lineage)| TaskSpec::new(tenant, *window, request, lineage))
         })
         .collect()
 }
 
-/// Priority of a task: reports and parents before what fans out from them, and within a dataset by
+fn pieces(job: &JobSpec, window: &Window) -> Vec<Window> {
+    match job.dataset.definition().extent {
+        Extent::Windows {
+            pieces: Pieces::Spans(span),
+            ..
+        } => window.split(span),
+        Extent::Windows {
+            pieces: Pieces::CivilDays,
+            ..
+        }
+        | Extent::Snapshot => {
+            let days = window.dates(&job.time_zone);
+            days.into_iter()
+                .filter_map(|date| Window::day(&job.time_zone, date))
+                .collect()
+        }
+    }
+}
+
+fn requests(dataset: Dataset, piece: &Piece<'_>, rooms: &[RoomOfLevel]) -> Vec<(Request, Lineage)> {
+    match dataset.definition().ask {
+        Ask::Windows(requests) => requests(piece),
+        Ask::Rooms(requests) => requests(piece, rooms),
+        Ask::Parents { .. } => Vec::new(),
+    }
+}
+
+/// Priority of a task: parents before what fans out from them, and within a dataset by
 /// `value`, larger first.
 #[must_use]
 pub fn priority(dataset: Dataset, value: i64) -> i64 {
     const STEP: i64 = 1_000_000_000_000;
-    let rank = match dataset {
-        Dataset::DailyReport => 0,
-        Dataset::TopUser => 1,
-        Dataset::MeetingList => 2,
-        Dataset::ResourceReservationList => 3,
-        Dataset::ParticipantList => 4,
-        Dataset::ParticipantQualityList => 5,
-    };
-    rank * STEP - value.clamp(0, STEP - 1)
+    dataset.rank() * STEP - value.clamp(0, STEP - 1)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use jiff::Timestamp;
     use jiff::civil::date;
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::job::{Check, FanOut, MissedPolicy, OverlapPolicy, RequestOptions};
-    use crate::record::{Parent, Phase, TaskRow, WindowRow, WindowState};
-    use crate::task::UserIdType;
+    use crate::datasets::Parent;
+    use crate::datasets::RequestOptions;
+    use crate::datasets::UserIdType;
+    use crate::job::{Check, FanOut, MissedPolicy, OverlapPolicy};
+    use crate::record::{Phase, TaskRow, WindowRow, WindowState};
     use crate::task::machine::State;
 
     pub(crate) fn job(dataset: Dataset) -> JobSpec {
@@ -233,19 +146,10 @@ pub(crate) mod tests {
     /// A task of a meeting list's request, whatever its dataset: only its records are looked at.
     pub(crate) fn task_row(dataset: Dataset, window: Window, phase: Phase) -> TaskRow {
         let (start, end) = (window.start().as_second(), window.end().as_second());
-        let user_id_type = UserIdType::UserId;
-        let request = match dataset {
-            Dataset::ParticipantList => Request::ParticipantList {
-                meeting_no: "1".into(),
-                start,
-                end,
-                user_id_type,
-            },
-            _ => Request::MeetingList {
-                start,
-                end,
-                user_id_type,
-            },
+        let request = Request {
+            meeting_no: dataset.parent().map(|_| "1".into()),
+            user_id_type: Some(UserIdType::UserId),
+            ..Request::between(dataset, start, end)
         };
         TaskRow {
             spec: TaskSpec::new("acme", window, request, Lineage::default()),
@@ -303,13 +207,8 @@ pub(crate) mod tests {
         let rooms = [("omm_2", "omb_a"), ("omm_1", "omb_a"), ("omm_3", "omb_b")]
             .map(|(r, l)| (r.to_owned(), l.to_owned()));
         let levels = tasks(&job, "acme", None, &window, &rooms);
-        let Request::ResourceReservationList { room_ids, .. } = &levels[0].request else {
-            panic!("a reservation")
-        };
-        assert_eq!(
-            (levels.len(), room_ids.as_slice()),
-            (2, ["omm_1".to_owned(), "omm_2".to_owned()].as_slice())
-        );
+        assert_eq!(levels.len(), 2);
+        assert_eq!(levels[0].request.room_ids, ["omm_1", "omm_2"]);
         assert_eq!(levels[0].lineage.room_id, None);
         job.options.per_room = true;
         let single = tasks(&job, "acme", None, &window, &rooms);

@@ -39,7 +39,7 @@ use self::merge::{Inputs, Overridden};
 use self::pack::Pack;
 use self::parquet::{FileWriter, Written};
 use crate::contract::Contract;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::disk;
 use crate::record::{PartitionId, SpooledTask};
 use crate::spool::{self, Spool, TempFile};
@@ -500,8 +500,8 @@ mod tests {
     use super::manifest::Revision;
     use super::rows::{TopUserRow, batch, row};
     use super::*;
+    use crate::datasets::{Lineage, Request, TopUserOrder, UserIdType};
     use crate::record::{Input, InputOutcome, PassedRows};
-    use crate::task::{Lineage, Request, TopUserOrder, UserIdType};
     use jiff::Timestamp;
     use jiff::civil::{Date, date};
     use std::collections::BTreeSet;
@@ -598,13 +598,11 @@ mod tests {
         Input {
             task_key: TaskKey::from_stored("t"),
             generation: 1,
-            request: Request::TopUser {
-                start: 1,
-                end: 2,
-                order_by: TopUserOrder::MeetingCount,
-                limit: 1,
-                user_id_type: UserIdType::OpenId,
-                unit: None,
+            request: Request {
+                order_by: Some(TopUserOrder::MeetingCount),
+                limit: Some(1),
+                user_id_type: Some(UserIdType::OpenId),
+                ..Request::between(Dataset::TopUser, 1, 2)
             },
             lineage: Lineage::default(),
             window_start: Timestamp::UNIX_EPOCH,

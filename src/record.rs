@@ -22,7 +22,7 @@ pub(crate) use reason::format_1 as reason_format_1;
 pub use reason::{Reason, ReasonKind};
 pub use rows::PassedRows;
 pub(crate) use task::keys_of;
-pub use task::{OpenTask, Parent, Phase, PhaseCounts, SpooledResult, TaskRow};
+pub use task::{OpenTask, Phase, PhaseCounts, SpooledResult, TaskRow};
 pub use window::{
     Coverage, NewWindow, ReportedDay, ScheduleState, WindowBatch, WindowRow, WindowState,
 };

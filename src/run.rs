@@ -34,7 +34,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
 use crate::pipeline::{self, PublishedDay, TaskEnd, Tenant};
@@ -168,9 +168,9 @@ struct Run {
     running: HashMap<Dataset, u64>,
     tasks: JoinSet<EndedTask>,
     publishing: JoinSet<EndedPublish>,
-    /// Days of the meeting list that were published again because of a new verdict, and whether
-    /// the list was called short.
-    rechecked: HashSet<(Date, bool)>,
+    /// Days of a list that were published again because of a new verdict, and whether the list was
+    /// called short.
+    rechecked: HashSet<(Dataset, Date, bool)>,
     /// Windows with rows to publish: their tasks ended, or the rows waited long enough.
     to_publish: BTreeSet<(Dataset, Window)>,
     last_publish: Timestamp,

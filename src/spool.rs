@@ -13,8 +13,8 @@
 //! spool does not know which tasks exist or what is published; the ledger does.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +26,7 @@ use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
 use crate::disk;
+use crate::pages::PagesWriter;
 use crate::record::PassedRows;
 use crate::task::{TaskKey, hex};
 
@@ -95,6 +96,44 @@ impl Drop for TempFile {
     }
 }
 
+/// Pages on their way into an original.
+#[derive(Debug)]
+pub struct SpoolingPages {
+    spool: Spool,
+    pages: PagesWriter<File>,
+    temp: TempFile,
+}
+
+impl SpoolingPages {
+    /// Adds the next page.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn add(&mut self, body: &[u8]) -> Result<(), Error> {
+        let added = self.pages.add(body);
+        added.map_err(failed("write the original", self.temp.path()))
+    }
+
+    /// Keeps the original, and gives its SHA-256 and its size in bytes.
+    ///
+    /// # Errors
+    /// If it cannot be written to its end.
+    pub fn keep(self) -> Result<(String, u64), Error> {
+        let (sha256, size_bytes) =
+            finish_and_hash(self.pages).map_err(failed("write the original", self.temp.path()))?;
+        self.spool.adopt(self.temp, &sha256)?;
+        Ok((sha256, size_bytes))
+    }
+}
+
+fn finish_and_hash(pages: PagesWriter<File>) -> io::Result<(String, u64)> {
+    let mut file = pages.finish()?;
+    file.rewind()?;
+    let mut hash = Sha256::new();
+    let size_bytes = io::copy(&mut file, &mut hash)?;
+    Ok((hex(&hash.finalize()), size_bytes))
+}
+
 impl Spool {
     /// Opens the spool in `folder`, and makes its folders if they are missing.
     ///
@@ -140,6 +179,21 @@ impl Spool {
         fs::write(temp.path(), bytes).map_err(failed("write the original", temp.path()))?;
         self.adopt(temp, &sha256)?;
         Ok(sha256)
+    }
+
+    /// Begins an original that is the pages of a listing.
+    ///
+    /// # Errors
+    /// If its file cannot be made.
+    pub fn begin_pages(&self) -> Result<SpoolingPages, Error> {
+        let temp = self.temp_file();
+        let file = File::create(temp.path());
+        let file = file.map_err(failed("make the original", temp.path()))?;
+        Ok(SpoolingPages {
+            spool: self.clone(),
+            pages: PagesWriter::new(file),
+            temp,
+        })
     }
 
     /// The original with this SHA-256; `None` if it is missing or its bytes have another hash.
@@ -382,7 +436,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 mod tests {
     use super::*;
     use crate::contract::Contract;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
     use jiff::civil::date;
 
     fn spool() -> (tempfile::TempDir, Spool) {

@@ -21,7 +21,7 @@ mod tests;
 pub use days::{DayOutcome, DayStatus, all_days};
 pub use plausible::implausible;
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::job::JobSpec;
 
 /// The jobs of a tenant, in the order of their datasets: parents before children.

@@ -78,9 +78,8 @@ pub mod publish {
 
 /// Feishu.
 pub mod client {
-    pub use crate::client::{
-        CallLimits, Client, Error, ExportStatus, Settings, Timeouts, UserTokenSettings,
-    };
+    pub use crate::client::{Client, Error, ExportStatus, Settings, Timeouts, UserTokenSettings};
+    pub use crate::datasets::CallLimits;
 }
 
 /// The ledger.
@@ -114,9 +113,8 @@ pub mod findings {
 
 /// Jobs.
 pub mod job {
-    pub use crate::job::{
-        Check, DurationUnit, FanOut, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions,
-    };
+    pub use crate::datasets::{DurationUnit, RequestOptions};
+    pub use crate::job::{Check, FanOut, JobSpec, MissedPolicy, OverlapPolicy};
 }
 
 /// Contracts.
@@ -127,13 +125,14 @@ pub mod contract {
 
 /// Tasks.
 pub mod task {
+    pub use crate::datasets::{Lineage, Request, UserIdType};
     pub use crate::task::machine::{FileToken, State};
-    pub use crate::task::{ExportId, Lineage, Request, TaskKey, TaskSpec, UserIdType};
+    pub use crate::task::{ExportId, TaskKey, TaskSpec};
 }
 
 /// Datasets.
 pub mod dataset {
-    pub use crate::dataset::Dataset;
+    pub use crate::datasets::Dataset;
 }
 
 /// Schedules.

@@ -13,12 +13,12 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::convert::{self, Conversion, ConversionReport, Error};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
+use crate::datasets::{Lineage, TopUserOrder, UserIdType};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::normalize::{Findings, cell};
 use crate::table::Cell;
-use crate::task::{Lineage, TopUserOrder, UserIdType};
 use crate::text::harmless;
 
 /// How many rejects are printed.
@@ -50,7 +50,7 @@ pub struct Args {
     /// The Parquet file to write
     #[arg(long, value_name = "FILE.parquet")]
     pub out: PathBuf,
-    /// The workbook, or the JSON answer of a report
+    /// The workbook, the JSON answer of a report, or the zip of a listing's pages
     #[arg(value_name = "FILE.xlsx")]
     pub input: PathBuf,
     /// Print one JSON object instead of text

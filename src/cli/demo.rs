@@ -19,7 +19,7 @@ use super::open::App;
 use super::progress::Style;
 use super::run::{execute_app, exit_of, print_summaries};
 use crate::clock::Clock;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::ledger::PartitionStatus;
@@ -114,12 +114,8 @@ pub async fn run(args: Args) -> Result<Code> {
              runs {SPEED} times as fast.\n"
         );
     }
-    let scope = Scope::Backfill {
-        from: first_day,
-        to: LAST_DAY.tomorrow()?,
-        datasets: Dataset::ALL.to_vec(),
-        again: false,
-    };
+    // The jobs begin with the first day.
+    let scope = Scope::Due;
     let summaries = execute_app(
         &app,
         None,
@@ -206,11 +202,11 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
     std::fs::create_dir_all(out.join("jobs")).context("could not create the demo's jobs folder")?;
     std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
     for dataset in Dataset::ALL {
-        let job = format!(
-            "version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\ntime_zone = \"{ZONE}\"\n\
-             window = \"1d\"\nsettle_delay = \"1h\"\n\
-             lookback = \"0d\"\nstart = {first_day}\n"
-        );
+        let mut job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\n");
+        if !dataset.is_snapshot() {
+            let days = "window = \"1d\"\nsettle_delay = \"1h\"\nlookback = \"0d\"";
+            job = format!("{job}{days}\nstart = {first_day}\n");
+        }
         write(&out.join("jobs").join(format!("{dataset}.toml")), &job)?;
     }
     Ok(())

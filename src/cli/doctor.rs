@@ -10,11 +10,15 @@ use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
+use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions};
 use crate::exit::Code;
+use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::publish::location;
+use crate::status::jobs_of;
 use crate::status::text::span;
-use crate::task::{ExportId, Request};
+use crate::task::ExportId;
+use crate::window::date_of;
 
 /// Arguments of `meetlake doctor`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -169,44 +173,70 @@ async fn check_tenant(
             add("clock", skew, Code::Unexpected);
         }
     }
-    add(
-        "reports",
-        reports(&client, clock.now()).await,
-        Code::Credentials,
-    );
-    add("rooms", rooms(&client).await, Code::Credentials);
+    for dataset in asked_for(&config.jobs, &tenant.name) {
+        let found = may_read(&client, dataset, tenant, clock.now()).await;
+        add(dataset.as_str(), found, Code::Credentials);
+    }
     add("exports", exports(&client).await, Code::Credentials);
 }
 
-async fn reports(client: &Client, now: Timestamp) -> Result<String, String> {
-    let end = now.as_second() - 86_400;
-    let request = Request::DailyReport {
-        start: end - 86_400,
-        end,
-        unit: None,
+/// The datasets that the tenant's jobs ask for in plain calls. What is made from rooms lists them.
+fn asked_for(jobs: &[JobSpec], tenant: &str) -> Vec<Dataset> {
+    let of_tenant = || jobs_of(jobs, tenant).map(|job| job.dataset);
+    let needs_rooms = of_tenant().any(Dataset::needs_rooms);
+    let is_asked_for = |dataset: &Dataset| {
+        of_tenant().any(|of_job| of_job == *dataset) || needs_rooms && *dataset == ROOMS
     };
-    client
-        .report(&request)
-        .await
-        .map(|_| "the app may read reports (vc:report:readonly)".to_owned())
-        .map_err(|error| error.to_string())
+    let plain = Dataset::ALL
+        .into_iter()
+        .filter(|dataset| !dataset.is_export());
+    plain.filter(is_asked_for).collect()
 }
 
-async fn rooms(client: &Client) -> Result<String, String> {
-    let rooms = client.rooms().await.map_err(|error| error.to_string())?;
+/// Makes the first call of a dataset, for a day that is over.
+async fn may_read(
+    client: &Client,
+    dataset: Dataset,
+    tenant: &TenantConfig,
+    now: Timestamp,
+) -> Result<String, String> {
+    let end = now.as_second() - 86_400;
+    let definition = dataset.definition();
+    let Ask::Windows(requests) = definition.ask else {
+        return Err(format!("{dataset} is made from other datasets"));
+    };
+    let piece = Piece {
+        start: end - 86_400,
+        end,
+        date: date_of(&tenant.time_zone, now),
+        options: &RequestOptions::for_dataset(dataset),
+        unit: tenant.unit,
+    };
+    for (request, _) in requests(&piece).into_iter().take(1) {
+        let first_page = dataset
+            .listing(&request)
+            .and_then(|pages| pages.next_call());
+        let answer = match first_page {
+            Some(page) => client.page(dataset, page).await,
+            None => client.answer(&request).await,
+        };
+        answer.map_err(|error| error.to_string())?;
+    }
     Ok(format!(
-        "the app may list rooms (vc:room:readonly): {} rooms",
-        rooms.len()
+        "the app may read it ({})",
+        definition.scopes.join(" or ")
     ))
 }
 
 /// Asks for an export that does not exist. With scope and role the answer is "no such export";
 /// without them it is a refusal.
 async fn exports(client: &Client) -> Result<String, String> {
+    let exports = Dataset::ALL.into_iter().find(|dataset| dataset.is_export());
+    let scopes = exports.map_or(String::new(), |of| of.definition().scopes.join(" or "));
     match client.poll(&ExportId("1".into())).await {
-        Ok(_) => Ok("the app may export (vc:export)".to_owned()),
+        Ok(_) => Ok(format!("the app may export ({scopes})")),
         Err(error) if matches!(error.kind(), Cause::Gone | Cause::BadRequest) => {
-            Ok("the app may ask for exports (vc:export)".to_owned())
+            Ok(format!("the app may ask for exports ({scopes})"))
         }
         Err(error) => Err(error.to_string()),
     }

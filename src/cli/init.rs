@@ -9,37 +9,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::datasets::Dataset;
 use crate::exit;
 
-/// The files, relative to the folder.
-const FILES: [(&str, &str); 8] = [
-    ("meetlake.toml", include_str!("init/meetlake.toml")),
-    (".env.example", include_str!("init/env.example")),
-    (
-        "jobs/daily_report.toml",
-        include_str!("../../jobs/daily_report.toml"),
-    ),
-    (
-        "jobs/top_user.toml",
-        include_str!("../../jobs/top_user.toml"),
-    ),
-    (
-        "jobs/meeting_list.toml",
-        include_str!("../../jobs/meeting_list.toml"),
-    ),
-    (
-        "jobs/participant_list.toml",
-        include_str!("../../jobs/participant_list.toml"),
-    ),
-    (
-        "jobs/participant_quality_list.toml",
-        include_str!("../../jobs/participant_quality_list.toml"),
-    ),
-    (
-        "jobs/resource_reservation_list.toml",
-        include_str!("../../jobs/resource_reservation_list.toml"),
-    ),
-];
+/// The files, relative to the folder: the configuration, and a job for each dataset.
+fn files() -> Vec<(String, &'static str)> {
+    let job = |dataset: Dataset| {
+        let path = format!("jobs/{dataset}.toml");
+        (path, dataset.definition().job_file)
+    };
+    let mut files = vec![
+        (
+            "meetlake.toml".to_owned(),
+            include_str!("init/meetlake.toml"),
+        ),
+        (".env.example".to_owned(), include_str!("init/env.example")),
+    ];
+    files.extend(Dataset::ALL.map(job));
+    files
+}
 
 /// Arguments of `init`.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,8 +42,8 @@ pub struct Args {
 /// # Errors
 /// A file or folder cannot be written. Files written before stay.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<exit::Code> {
-    for (name, content) in FILES {
-        let path = args.dir.join(name);
+    for (name, content) in files() {
+        let path = args.dir.join(&name);
         let was_written = write_new(&path, content)
             .with_context(|| format!("could not write {}", path.display()))?;
         let what = if was_written {
@@ -87,12 +75,12 @@ fn next_steps(dir: &Path) -> String {
     } else {
         format!("cd {}\n   ", dir.display())
     };
+    let scopes = scopes().join(", ");
     format!(
         "
 Next:
-1. In the developer console, give your app the scopes vc:export and vc:report:readonly (and \
-vc:room:readonly for rooms); its creator
-   needs the admin role for meeting management.
+1. In the developer console, give your app the scopes {scopes};
+   its creator needs the admin role for meeting management.
 2. {go}cp .env.example .env      fill in app id and secret, then: set -a; . ./.env; set +a
 3. Set the tenant's name and the lake in meetlake.toml; remove jobs that you do not need.
 4. meetlake validate           checks the files and shows when each job fires
@@ -102,11 +90,25 @@ vc:room:readonly for rooms); its creator
     )
 }
 
+/// The narrowest scope of each dataset, each once.
+fn scopes() -> Vec<&'static str> {
+    let mut scopes: Vec<&str> = Vec::new();
+    for scope in Dataset::ALL
+        .iter()
+        .filter_map(|dataset| dataset.definition().scopes.first())
+    {
+        if !scopes.contains(scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
 
     fn environment(name: &str) -> Option<String> {
         match name {
@@ -173,10 +175,8 @@ mod tests {
         assert_eq!(explicit.spool_path, plain.spool_path);
         assert_eq!(explicit.serve, plain.serve);
         // The only number without a default.
-        let limits = config::LimitsConfig {
-            reports_per_minute: None,
-            ..explicit.limits
-        };
+        let mut limits = explicit.limits;
+        limits.calls.reports = None;
         assert_eq!(limits, plain.limits);
     }
 

@@ -9,8 +9,8 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::limit::{Endpoint, LimiterSnapshot};
-use crate::client::{CallLimits, Client, Settings, UserTokenSettings};
+use crate::client::limit::LimiterSnapshot;
+use crate::client::{Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::decode::Fallback;
@@ -166,11 +166,7 @@ pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<C
         .map(|file| UserTokenSettings {
             refresh_token_file: Path::new(file).to_owned(),
         });
-    settings.calls_per_minute = CallLimits {
-        exports: config.limits.exports_per_minute,
-        directory: config.limits.rooms_per_minute,
-        reports: config.limits.reports_per_minute,
-    };
+    settings.calls_per_minute = config.limits.calls;
     Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
 }
 
@@ -208,9 +204,7 @@ async fn restore_limits(
                      the quota counts as spent"
                 );
             }
-            Endpoint::ALL
-                .into_iter()
-                .for_each(|endpoint| client.limits().assume_full(endpoint, at));
+            client.limits().assume_full(at);
         }
         Some(json) => {
             let snapshot: LimiterSnapshot = serde_json::from_str(json).unwrap_or_default();

@@ -8,10 +8,9 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::Common;
-use crate::config::Config;
 use crate::exit::Code;
 use crate::ledger::Ledger;
-use crate::plan::estimate::{Estimate, Quota};
+use crate::plan::estimate::Estimate;
 use crate::status::forecast::{Forecaster, JobForecast, cost};
 use crate::status::text::{number, span, table};
 
@@ -58,7 +57,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             now,
         };
         let forecasts = forecaster.all(&config.jobs).await?;
-        let cost = cost(&forecasts, quota(&config));
+        let cost = cost(&forecasts, &config.limits.calls);
         if args.json {
             json_tenants.push(as_json(&tenant.name, &forecasts, &cost));
         } else {
@@ -69,13 +68,6 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         println!("{}", json!({ "now": now, "tenants": json_tenants }));
     }
     Ok(Code::Done)
-}
-
-fn quota(config: &Config) -> Quota {
-    Quota {
-        exports_per_minute: config.limits.exports_per_minute,
-        reports_per_minute: config.limits.reports_per_minute.unwrap_or(60),
-    }
 }
 
 fn show(tenant: &str, forecasts: &[JobForecast<'_>], cost: &Estimate) {
@@ -146,7 +138,7 @@ fn show_remarks(forecast: &JobForecast<'_>) {
 fn show_cost(cost: &Estimate) {
     let rows = cost.endpoints.iter().map(|load| {
         vec![
-            load.endpoint.to_owned(),
+            load.endpoint.clone(),
             number(load.calls),
             number(load.per_minute.into()),
             span(load.at_quota_s),

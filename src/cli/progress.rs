@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::events::{Event, EventKind, Events};
 
 /// Plain output says how far it is this often.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Common;
 use super::open::App;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::failpoint;
 use crate::pipeline::{self, Replayed};

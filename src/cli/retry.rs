@@ -10,7 +10,7 @@ use jiff::civil::Date;
 
 use super::Common;
 use super::run::{RunArgs, execute};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::run::Scope;
 

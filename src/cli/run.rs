@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::open::App;
 use super::progress::{self, Style};
 use super::{Common, StopSignals, describe, exit_for};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::pipeline;
 use crate::run::summary::LostWindow;
@@ -76,10 +76,19 @@ pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
         );
         return Ok(Code::Usage);
     }
-    let datasets = if args.dataset.is_empty() {
-        Dataset::ALL.to_vec()
-    } else {
-        args.dataset.clone()
+    if let Some(dataset) = args.dataset.iter().find(|dataset| dataset.is_snapshot()) {
+        eprintln!(
+            "error: a day of {dataset} is what Feishu says on that day, and the API has no \
+             history; `meetlake run` takes today's"
+        );
+        return Ok(Code::Usage);
+    }
+    let datasets = match args.dataset.as_slice() {
+        [] => Dataset::ALL
+            .into_iter()
+            .filter(|dataset| !dataset.is_snapshot())
+            .collect(),
+        named => named.to_vec(),
     };
     let scope = Scope::Backfill {
         from: args.from,

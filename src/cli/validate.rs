@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Serialize, Serializer};
 
 use crate::config::{self, Config, Environment, Position, Problem, show_duration};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::exit;
 use crate::job::JobSpec;
 use crate::schedule::Schedule;
@@ -71,6 +71,8 @@ struct JobReport {
     settle_delay: String,
     lookback: String,
     missed: &'static str,
+    /// Whether a day is the state at the time of asking.
+    snapshot: bool,
     /// The longest delay of a firing.
     jitter: String,
     #[serde(serialize_with = "as_rfc_3339")]
@@ -157,16 +159,27 @@ fn without_a_report(path: &Path, jobs: &[JobSpec]) -> Vec<Problem> {
         let tenants = jobs.flat_map(|job| job.tenants.iter().map(String::as_str));
         tenants.collect::<BTreeSet<&str>>()
     };
-    let (lists, reports) = (of(Dataset::MeetingList), of(Dataset::DailyReport));
-    let unchecked = lists.difference(&reports);
-    let warning = |tenant: &&str| {
+    let unchecked = Dataset::ALL.into_iter().filter_map(|list| {
+        let report = list.counted_by()?;
+        let tenants = of(list)
+            .difference(&of(report))
+            .copied()
+            .collect::<Vec<_>>();
+        Some((list, report, tenants))
+    });
+    let warning = |list: Dataset, report: Dataset, tenant: &str| {
         let message = format!(
-            "`{tenant}` has a meeting_list job and no daily_report job: a list that wrongly lacks \
-             meetings, or is empty, cannot be noticed; add one"
+            "`{tenant}` has a {list} job and no {report} job: a list that wrongly lacks meetings, \
+             or is empty, cannot be noticed; add one"
         );
         Problem::new(path, Position::START, message)
     };
-    unchecked.map(warning).collect()
+    unchecked
+        .flat_map(|(list, report, tenants)| {
+            let warn = move |tenant| warning(list, report, tenant);
+            tenants.into_iter().map(warn).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 impl JobReport {
@@ -184,6 +197,7 @@ impl JobReport {
             settle_delay: show_duration(job.settle_delay),
             lookback: format!("{}d", job.lookback_days),
             missed: job.missed.as_str(),
+            snapshot: job.dataset.is_snapshot(),
             jitter: show_duration(job.jitter),
             notes: notes(&schedule),
             next_clock_change: clock_change(&schedule, now),
@@ -195,11 +209,17 @@ impl JobReport {
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let tenants = self.tenants.join(", ");
         writeln!(out, "{}: {} of {tenants}", self.job, self.dataset)?;
-        writeln!(
-            out,
-            "  windows of {}, settled after {}, looked back on for {}; missed windows: {}",
-            self.window, self.settle_delay, self.lookback, self.missed
-        )?;
+        match self.snapshot {
+            true => writeln!(
+                out,
+                "  a snapshot of the day it fires on; a day that is missed is lost"
+            )?,
+            false => writeln!(
+                out,
+                "  windows of {}, settled after {}, looked back on for {}; missed windows: {}",
+                self.window, self.settle_delay, self.lookback, self.missed
+            )?,
+        }
         let (cron, zone, jitter) = (&self.cron, &self.time_zone, &self.jitter);
         writeln!(out, "  fires {cron} ({zone}), jitter {jitter}")?;
         for (firing, utc) in self.next_firings.iter().zip(&self.next_firings_utc) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cause::Cause;
+use crate::datasets::{Dataset, listing};
 
 /// The longest text from Feishu that is shown, in characters.
 const TEXT_LIMIT: usize = 300;
@@ -274,6 +275,20 @@ impl Error {
     /// A file of ours that could not be read or written.
     pub(super) fn local(action: &str, message: impl Into<String>) -> Self {
         Self::new(Cause::Local, action, message.into())
+    }
+
+    /// An error of a listing whose pages were each answered, and make no list.
+    #[must_use]
+    pub fn unlisted(dataset: Dataset, error: &listing::Error) -> Self {
+        let action = super::exports::listing_action(&dataset.definition().endpoint);
+        match error {
+            listing::Error::Garbled(_) | listing::Error::Changed => {
+                Self::garbled(&action, error.to_string(), None)
+            }
+            listing::Error::Endless(_)
+            | listing::Error::TooManyPages
+            | listing::Error::NotListed => Self::other(&action, error.to_string()),
+        }
     }
 
     /// An error that a retry does not cure.

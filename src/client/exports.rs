@@ -1,4 +1,4 @@
-//! The wire format of reports and exports: requests, answers to polls, and the download of a
+//! The wire format of requests, of the answers to a submit and to polls, and the download of a
 //! workbook.
 
 use std::path::{Path, PathBuf};
@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use reqwest::header::CONTENT_LENGTH;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
@@ -14,9 +13,9 @@ use tokio::io::AsyncWriteExt as _;
 use super::error::{Error, clean};
 use super::http::{Answer, Call, Http, Reply, chunk};
 use super::lenient;
-use super::limit::Endpoint;
+use crate::datasets::{DOWNLOAD, Endpoint, Fetch, POLL, Parameters, Request};
 use crate::disk;
-use crate::task::{ExportId, ParticipantId, Request, TopUserOrder, hex};
+use crate::task::{ExportId, hex};
 
 /// How every xlsx starts: a zip with at least one entry.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
@@ -52,120 +51,22 @@ pub struct Download {
     pub size_bytes: u64,
 }
 
-/// The call of a report; `None` if the request is an export.
-pub(super) fn report_call(request: &Request) -> Option<Call> {
-    let call = |name, endpoint, start: i64, end: i64, unit: &Option<i32>| {
-        let call = Call::get(
-            name,
-            format!("get the {name}"),
-            &["vc", "v1", "reports", endpoint],
-        )
-        .with_query("start_time", start)
-        .with_query("end_time", end);
-        match unit {
-            Some(unit) => call.with_query("unit", unit),
-            None => call,
-        }
+/// The first call of a request: the submit of an export, or the call that answers.
+pub(super) fn first_call(request: &Request) -> Call {
+    let definition = request.dataset.definition();
+    let name = definition.name;
+    let action = match definition.fetch {
+        Fetch::Export => format!("submit the {name} export"),
+        Fetch::Call { .. } => format!("get the {name}"),
+        Fetch::Pages(_) | Fetch::Walk(..) => listing_action(&definition.endpoint),
     };
-    match request {
-        Request::DailyReport { start, end, unit } => {
-            Some(call("daily_report", "get_daily", *start, *end, unit))
-        }
-        Request::TopUser {
-            start,
-            end,
-            order_by,
-            limit,
-            user_id_type,
-            unit,
-        } => {
-            let order_by = match order_by {
-                TopUserOrder::MeetingCount => 1,
-                TopUserOrder::MeetingDuration => 2,
-            };
-            let call = call("top_user", "get_top_user", *start, *end, unit)
-                .with_query("limit", limit)
-                .with_query("order_by", order_by)
-                .with_query("user_id_type", user_id_type.as_str());
-            Some(call)
-        }
-        _ => None,
-    }
+    let parameters = (definition.parameters)(request);
+    Call::of(definition.endpoint, action, parameters)
 }
 
-/// The call that makes an export task; `None` if the request is a report. Instants are text, as
-/// documented (API reference, 3.2). Parameters whose default is right are not sent
-/// (`meeting_status`: ended), since Lark's older pages do not list all of them.
-pub(super) fn submit_call(request: &Request) -> Option<Call> {
-    let (body, user_id_type) = match request {
-        Request::DailyReport { .. } | Request::TopUser { .. } => return None,
-        Request::MeetingList {
-            start,
-            end,
-            user_id_type,
-        } => {
-            let body = json!({ "start_time": start.to_string(), "end_time": end.to_string() });
-            (body, Some(user_id_type))
-        }
-        Request::ParticipantList {
-            meeting_no,
-            start,
-            end,
-            user_id_type,
-        } => (meeting(meeting_no, *start, *end), Some(user_id_type)),
-        Request::ParticipantQualityList {
-            meeting_no,
-            start,
-            end,
-            join_time,
-            participant,
-            user_id_type,
-        } => {
-            let mut body = meeting(meeting_no, *start, *end);
-            body["join_time"] = Value::from(join_time.to_string());
-            match participant {
-                ParticipantId::UserId(id) => body["user_id"] = Value::from(id.as_str()),
-                ParticipantId::RoomId(id) => body["room_id"] = Value::from(id.as_str()),
-            }
-            (body, Some(user_id_type))
-        }
-        Request::ResourceReservationList {
-            room_level_id,
-            room_ids,
-            need_topic,
-            start,
-            end,
-        } => {
-            let body = json!({
-                "room_level_id": room_level_id,
-                "need_topic": need_topic,
-                "start_time": start.to_string(),
-                "end_time": end.to_string(),
-                "room_ids": room_ids,
-                "is_exclude": false,
-            });
-            (body, None)
-        }
-    };
-    let name = request.dataset().as_str();
-    let call = Call::post(
-        Endpoint::of(request).as_str(),
-        format!("submit the {name} export"),
-        &["vc", "v1", "exports", name],
-        body,
-    );
-    Some(match user_id_type {
-        Some(kind) => call.with_query("user_id_type", kind.as_str()),
-        None => call,
-    })
-}
-
-fn meeting(meeting_no: &str, start: i64, end: i64) -> Value {
-    json!({
-        "meeting_no": meeting_no,
-        "meeting_start_time": start.to_string(),
-        "meeting_end_time": end.to_string(),
-    })
+/// What a listing does, for "could not …".
+pub(super) fn listing_action(endpoint: &Endpoint) -> String {
+    format!("list {}", endpoint.name.replace('_', " "))
 }
 
 /// The id of the export task that a submit made.
@@ -184,11 +85,12 @@ pub(super) fn export_id(answer: &Answer) -> Result<ExportId, Error> {
 
 /// The call that asks where an export task stands.
 pub(super) fn poll_call(id: &ExportId) -> Call {
-    Call::get(
-        "poll",
-        format!("poll export {}", clean(&id.0, &[])),
-        &["vc", "v1", "exports", &id.0],
-    )
+    let action = format!("poll export {}", clean(&id.0, &[]));
+    let parameters = Parameters {
+        segment: Some(id.0.clone()),
+        ..Parameters::default()
+    };
+    Call::of(POLL, action, parameters)
 }
 
 /// The status in the answer to a poll. Only `status` decides, because the documented success
@@ -221,13 +123,8 @@ pub(super) fn export_status(answer: &Answer) -> Result<ExportStatus, Error> {
 
 /// The call that downloads a workbook.
 pub(super) fn download_call(file_token: &SecretString) -> Call {
-    Call::get(
-        "download",
-        "download the workbook",
-        &["vc", "v1", "exports", "download"],
-    )
-    .with_query("file_token", file_token.expose_secret())
-    .with_secret(file_token.clone())
+    let parameters = Parameters::default().with("file_token", Some(file_token.expose_secret()));
+    Call::of(DOWNLOAD, "download the workbook", parameters).with_secret(file_token.clone())
 }
 
 /// Streams a workbook into the file `to` and hashes it. An answer that is not a workbook becomes an

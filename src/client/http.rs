@@ -21,6 +21,7 @@ use super::error::{Error, RefusedAnswer, clean, log_id};
 use super::lenient;
 use super::{Settings, Timeouts};
 use crate::clock::Clock;
+use crate::datasets::{self, Endpoint, Parameters};
 
 /// Largest JSON body that is read, in bytes; a page of 100 rooms has some 100 KB.
 const JSON_LIMIT: usize = 16 << 20;
@@ -45,18 +46,37 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn get(name: &'static str, action: impl Into<String>, path: &[&str]) -> Self {
+    /// A call of an endpoint of the API. The parameters' segment takes the place of the path's
+    /// `:…`, or stands at its end.
+    pub(super) fn of(
+        endpoint: Endpoint,
+        action: impl Into<String>,
+        parameters: Parameters,
+    ) -> Self {
+        let mut own = parameters.segment;
+        let mut path = vec!["vc".to_owned(), "v1".to_owned()];
+        for segment in endpoint.path.split('/') {
+            path.push(match segment.starts_with(':') {
+                true => own.take().unwrap_or_default(),
+                false => segment.to_owned(),
+            });
+        }
+        path.extend(own);
         Self {
-            name,
+            name: endpoint.name,
             action: action.into(),
-            method: Method::GET,
-            path: path.iter().map(|&segment| segment.to_owned()).collect(),
-            query: Vec::new(),
-            body: None,
+            method: match endpoint.method {
+                datasets::Method::Get => Method::GET,
+                datasets::Method::Post => Method::POST,
+            },
+            path,
+            query: parameters.query,
+            body: parameters.body,
             secret: None,
         }
     }
 
+    /// A call that asks for a token.
     pub(super) fn post(
         name: &'static str,
         action: impl Into<String>,
@@ -64,15 +84,14 @@ impl Call {
         body: Value,
     ) -> Self {
         Self {
+            name,
+            action: action.into(),
             method: Method::POST,
+            path: path.iter().map(|&segment| segment.to_owned()).collect(),
+            query: Vec::new(),
             body: Some(body),
-            ..Self::get(name, action, path)
+            secret: None,
         }
-    }
-
-    pub(super) fn with_query(mut self, key: &'static str, value: impl ToString) -> Self {
-        self.query.push((key, value.to_string()));
-        self
     }
 
     pub(super) fn with_secret(mut self, secret: SecretString) -> Self {

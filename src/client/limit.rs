@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::task::Request;
+use crate::datasets::{CallLimits, Dataset, Endpoint, Tier};
 
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
@@ -26,108 +26,6 @@ const WAIT_MARGIN: SignedDuration = SignedDuration::from_millis(250);
 
 /// The longest time without calls after a rate limit.
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_secs(121);
-
-/// Calls a second that the directory endpoints allow, besides their limit a minute (tier 4; API
-/// reference, 5.3).
-const DIRECTORY_PER_SECOND: u32 = 50;
-
-/// The first limit for reports: half of what most endpoints allow, because Feishu does not publish
-/// the limit of reports ("special").
-const REPORTS_PER_MINUTE: u32 = 60;
-
-/// An endpoint with a limit of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Endpoint {
-    /// `GET reports/get_daily`.
-    DailyReport,
-    /// `GET reports/get_top_user`.
-    TopUser,
-    /// `POST exports/meeting_list`.
-    SubmitMeetingList,
-    /// `POST exports/participant_list`.
-    SubmitParticipantList,
-    /// `POST exports/participant_quality_list`.
-    SubmitParticipantQualityList,
-    /// `POST exports/resource_reservation_list`.
-    SubmitResourceReservationList,
-    /// `GET exports/:task_id`, shared by all exports.
-    Poll,
-    /// `GET exports/download`, shared by all exports.
-    Download,
-    /// `GET rooms`.
-    Rooms,
-    /// `GET room_levels`.
-    RoomLevels,
-}
-
-impl Endpoint {
-    /// All endpoints, in the order of their discriminants.
-    pub const ALL: [Self; 10] = [
-        Self::DailyReport,
-        Self::TopUser,
-        Self::SubmitMeetingList,
-        Self::SubmitParticipantList,
-        Self::SubmitParticipantQualityList,
-        Self::SubmitResourceReservationList,
-        Self::Poll,
-        Self::Download,
-        Self::Rooms,
-        Self::RoomLevels,
-    ];
-
-    /// The endpoint that a request starts at.
-    #[must_use]
-    pub const fn of(request: &Request) -> Self {
-        match request {
-            Request::DailyReport { .. } => Self::DailyReport,
-            Request::TopUser { .. } => Self::TopUser,
-            Request::MeetingList { .. } => Self::SubmitMeetingList,
-            Request::ParticipantList { .. } => Self::SubmitParticipantList,
-            Request::ParticipantQualityList { .. } => Self::SubmitParticipantQualityList,
-            Request::ResourceReservationList { .. } => Self::SubmitResourceReservationList,
-        }
-    }
-
-    /// The name in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DailyReport => "daily_report",
-            Self::TopUser => "top_user",
-            Self::SubmitMeetingList => "submit_meeting_list",
-            Self::SubmitParticipantList => "submit_participant_list",
-            Self::SubmitParticipantQualityList => "submit_participant_quality_list",
-            Self::SubmitResourceReservationList => "submit_resource_reservation_list",
-            Self::Poll => "poll",
-            Self::Download => "download",
-            Self::Rooms => "rooms",
-            Self::RoomLevels => "room_levels",
-        }
-    }
-}
-
-/// Calls a minute that we allow ourselves. Lower them if another program shares the app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallLimits {
-    /// Each of the six export endpoints; Feishu allows 100.
-    pub exports: u32,
-    /// Rooms and room levels, each; Feishu allows 1,000, and 50 a second.
-    pub directory: u32,
-    /// Each report. `None` starts at 60 and follows the limit in Feishu's headers, since it is not
-    /// published.
-    pub reports: Option<u32>,
-}
-
-impl Default for CallLimits {
-    fn default() -> Self {
-        Self {
-            exports: 100,
-            directory: 1000,
-            reports: None,
-        }
-    }
-}
 
 /// Why no slot is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,17 +65,10 @@ impl SlidingWindow {
         }
     }
 
-    fn of(endpoint: Endpoint, limits: &CallLimits) -> Self {
-        match endpoint {
-            Endpoint::DailyReport | Endpoint::TopUser => {
-                let window = Self::new(limits.reports.unwrap_or(REPORTS_PER_MINUTE), None);
-                let ceiling = limits.reports.unwrap_or(u32::MAX);
-                Self { ceiling, ..window }
-            }
-            Endpoint::Rooms | Endpoint::RoomLevels => {
-                Self::new(limits.directory, Some(DIRECTORY_PER_SECOND))
-            }
-            _ => Self::new(limits.exports, None),
+    fn of(tier: Tier, limits: &CallLimits) -> Self {
+        Self {
+            ceiling: limits.ceiling(tier),
+            ..Self::new(limits.per_minute(tier), tier.per_second())
         }
     }
 
@@ -215,8 +106,8 @@ impl SlidingWindow {
             (None | Some(0), _) => {}
             // There are two limits and one header. A number up to the limit a second is taken for
             // that one.
-            (Some(limit), Some(_)) if limit <= DIRECTORY_PER_SECOND => {
-                self.per_second = Some(limit)
+            (Some(limit), Some(per_second)) if limit <= per_second => {
+                self.per_second = Some(limit);
             }
             (Some(limit), _) => self.per_minute = limit.min(self.ceiling),
         }
@@ -269,7 +160,7 @@ fn after(at: Timestamp, duration: SignedDuration) -> Timestamp {
 
 /// The recent calls of all endpoints, to be kept across a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimiterSnapshot(BTreeMap<Endpoint, RecentCalls>);
+pub struct LimiterSnapshot(BTreeMap<String, RecentCalls>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct RecentCalls {
@@ -281,7 +172,8 @@ struct RecentCalls {
 #[derive(Debug)]
 pub struct RateLimiter {
     clock: Clock,
-    queues: [EndpointQueue; Endpoint::ALL.len()],
+    /// By the endpoint's name.
+    queues: BTreeMap<&'static str, EndpointQueue>,
 }
 
 #[derive(Debug)]
@@ -305,12 +197,18 @@ impl RateLimiter {
     /// A limiter with nothing spent yet.
     #[must_use]
     pub fn new(limits: &CallLimits, clock: Clock) -> Self {
-        let queues = Endpoint::ALL.map(|endpoint| EndpointQueue {
-            window: Mutex::new(SlidingWindow::of(endpoint, limits)),
+        let queue = |endpoint: Endpoint| EndpointQueue {
+            window: Mutex::new(SlidingWindow::of(endpoint.tier, limits)),
             turn: tokio::sync::Mutex::new(()),
             answered: Notify::new(),
-        });
-        Self { clock, queues }
+        };
+        let queues = Dataset::all_endpoints()
+            .into_iter()
+            .map(|endpoint| (endpoint.name, queue(endpoint)));
+        Self {
+            clock,
+            queues: queues.collect(),
+        }
     }
 
     /// Waits for a slot. Drop the permit when the head of the answer has arrived.
@@ -343,8 +241,8 @@ impl RateLimiter {
     #[must_use]
     pub fn snapshot(&self) -> LimiterSnapshot {
         let now = self.clock.now();
-        let recent = |endpoint| {
-            let mut window = self.queue(endpoint).window();
+        let recent = |queue: &EndpointQueue| {
+            let mut window = queue.window();
             window.drop_old_calls(now);
             let under_way = std::iter::repeat_n(now, window.in_flight);
             let answered = window.answered.iter().copied().chain(under_way).collect();
@@ -354,32 +252,39 @@ impl RateLimiter {
             }
         };
         LimiterSnapshot(
-            Endpoint::ALL
-                .into_iter()
-                .map(|endpoint| (endpoint, recent(endpoint)))
+            self.queues
+                .iter()
+                .map(|(name, queue)| ((*name).to_owned(), recent(queue)))
                 .collect(),
         )
     }
 
-    /// Adds the calls made before a restart.
+    /// Adds the calls made before a restart. Endpoints that this version does not call count for
+    /// nothing.
     pub fn restore(&self, snapshot: &LimiterSnapshot) {
-        for (endpoint, recent) in &snapshot.0 {
-            let mut window = self.queue(*endpoint).window();
+        for (name, recent) in &snapshot.0 {
+            let Some(queue) = self.queues.get(name.as_str()) else {
+                continue;
+            };
+            let mut window = queue.window();
             window.add_calls(recent.answered.iter().copied());
             window.hold_until = window.hold_until.max(recent.hold_until);
         }
     }
 
-    /// Assumes that the whole limit of `endpoint` was spent at `at`; for a start after a stop that
-    /// left no snapshot.
-    pub fn assume_full(&self, endpoint: Endpoint, at: Timestamp) {
-        let mut window = self.queue(endpoint).window();
-        let calls = std::iter::repeat_n(at, window.per_minute as usize);
-        window.add_calls(calls);
+    /// Assumes that the whole limit of every endpoint was spent at `at`; for a start after a stop
+    /// that left no snapshot.
+    pub fn assume_full(&self, at: Timestamp) {
+        for queue in self.queues.values() {
+            let mut window = queue.window();
+            let calls = std::iter::repeat_n(at, window.per_minute as usize);
+            window.add_calls(calls);
+        }
     }
 
     fn queue(&self, endpoint: Endpoint) -> &EndpointQueue {
-        &self.queues[endpoint as usize]
+        let queue = self.queues.get(endpoint.name);
+        queue.expect("every endpoint that is called is listed with the datasets")
     }
 }
 
@@ -400,6 +305,7 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasets::POLL;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -499,7 +405,7 @@ mod tests {
                 reports,
                 ..CallLimits::default()
             };
-            let mut window = SlidingWindow::of(Endpoint::DailyReport, &limits);
+            let mut window = SlidingWindow::of(Tier::Special, &limits);
             window.obey_rate_limit(Some(200), Duration::ZERO, at(0));
             window.per_minute
         };
@@ -529,16 +435,13 @@ mod tests {
             ..CallLimits::default()
         };
         let before = RateLimiter::new(&limits, clock.clone());
-        drop(before.acquire(Endpoint::Poll).await);
-        let _under_way = before.acquire(Endpoint::Poll).await;
+        drop(before.acquire(POLL).await);
+        let _under_way = before.acquire(POLL).await;
         let json = serde_json::to_string(&before.snapshot()).expect("json");
 
         let after = RateLimiter::new(&limits, clock.clone());
         after.restore(&serde_json::from_str(&json).expect("a snapshot"));
-        after.assume_full(Endpoint::Download, at(-10_000));
-        drop(after.acquire(Endpoint::Download).await);
-        assert_eq!(clock.now(), at(50_000));
-        drop(after.acquire(Endpoint::Poll).await);
+        drop(after.acquire(POLL).await);
         assert_eq!(clock.now(), at(60_000));
     }
 
@@ -550,13 +453,13 @@ mod tests {
             ..CallLimits::default()
         };
         let limits = Arc::new(RateLimiter::new(&limits, clock));
-        let first = limits.acquire(Endpoint::Poll).await;
+        let first = limits.acquire(POLL).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = Vec::new();
         for number in 0..5 {
             let (limits, order) = (Arc::clone(&limits), Arc::clone(&order));
             waiting.push(tokio::spawn(async move {
-                let _permit = limits.acquire(Endpoint::Poll).await;
+                let _permit = limits.acquire(POLL).await;
                 order.lock().expect("the order").push(number);
             }));
             tokio::task::yield_now().await;

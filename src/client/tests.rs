@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::TABLE;
 use super::*;
-use crate::task::{ParticipantId, TopUserOrder, UserIdType};
+use crate::datasets::{ParticipantId, TopUserOrder, UserIdType};
 
 const SECRET: &str = "the-app-s3cret";
 const TOKEN_PATH: &str = "/open-apis/auth/v3/tenant_access_token/internal";
@@ -160,11 +160,14 @@ fn data(data: Value) -> ScriptedReply {
 }
 
 fn meetings() -> Request {
-    Request::MeetingList {
-        start: 1_800_000_000,
-        end: 1_800_086_400,
-        user_id_type: UserIdType::UserId,
+    Request {
+        user_id_type: Some(UserIdType::UserId),
+        ..Request::between(Dataset::MeetingList, 1_800_000_000, 1_800_086_400)
     }
+}
+
+fn report() -> Request {
+    Request::between(Dataset::DailyReport, 1, 2)
 }
 
 fn export() -> ExportId {
@@ -186,13 +189,12 @@ async fn a_submit_says_what_the_reference_says() {
     let (client, _) = server.client();
     // Spawned, because the pipeline runs tasks on other threads.
     let submitted = tokio::spawn(async move {
-        let quality = Request::ParticipantQualityList {
-            meeting_no: "123456789".into(),
-            start: 1,
-            end: 2,
-            join_time: 3,
-            participant: ParticipantId::RoomId("omm_1".into()),
-            user_id_type: UserIdType::OpenId,
+        let quality = Request {
+            meeting_no: Some("123456789".into()),
+            join_time: Some(3),
+            participant: Some(ParticipantId::RoomId("omm_1".into())),
+            user_id_type: Some(UserIdType::OpenId),
+            ..Request::between(Dataset::ParticipantQualityList, 1, 2)
         };
         client.submit(&quality).await.expect("an id");
         client.submit(&meetings()).await.expect("an id")
@@ -225,16 +227,14 @@ async fn a_report_comes_back_as_it_was_sent() {
     })
     .await;
     let (client, _) = server.client();
-    let top_user = Request::TopUser {
-        start: 1,
-        end: 2,
-        order_by: TopUserOrder::MeetingDuration,
-        limit: 100,
-        user_id_type: UserIdType::OpenId,
-        unit: None,
+    let top_user = Request {
+        order_by: Some(TopUserOrder::MeetingDuration),
+        limit: Some(100),
+        user_id_type: Some(UserIdType::OpenId),
+        ..Request::between(Dataset::TopUser, 1, 2)
     };
     assert_eq!(
-        client.report(&top_user).await.expect("a body").as_ref(),
+        client.answer(&top_user).await.expect("a body").as_ref(),
         body
     );
     let query = &server.seen("/open-apis/vc/v1/reports/get_top_user")[0].query;
@@ -242,7 +242,7 @@ async fn a_report_comes_back_as_it_was_sent() {
         query,
         "start_time=1&end_time=2&limit=100&order_by=2&user_id_type=open_id"
     );
-    assert!(client.report(&meetings()).await.is_err());
+    assert!(client.answer(&meetings()).await.is_err());
     assert!(client.submit(&top_user).await.is_err());
 }
 
@@ -410,7 +410,7 @@ async fn redirects_are_not_followed_and_no_byte_leaks() {
         let server =
             Server::start(move |_, _| Some(response(status, &[("location", &target)], ""))).await;
         let (client, _) = server.client();
-        let error = client.rooms().await.expect_err("an error");
+        let error = client.answer(&report()).await.expect_err("an error");
         assert_eq!(error.kind(), Cause::Other);
         assert!(
             error.to_string().contains("redirected to 127.0.0.1"),
@@ -580,7 +580,7 @@ async fn exports_run_in_the_user_s_name_and_the_next_refresh_token_is_kept_first
                 data(json!({"status": 1}))
             })
         }
-        "/open-apis/vc/v1/rooms" => Some(data(json!({"rooms": [], "has_more": false}))),
+        "/open-apis/vc/v1/reports/get_daily" => Some(data(json!({}))),
         _ => None,
     })
     .await;
@@ -591,8 +591,9 @@ async fn exports_run_in_the_user_s_name_and_the_next_refresh_token_is_kept_first
     let client = Client::new(settings, Clock::manual(Timestamp::UNIX_EPOCH)).expect("a client");
     client.poll(&export()).await.expect("a status");
     assert_eq!(on_disk(), "r-2");
-    client.rooms().await.expect("no rooms");
-    assert_eq!(server.seen("/open-apis/vc/v1/rooms")[0].token, "Bearer t-1");
+    client.answer(&report()).await.expect("a report");
+    let seen = server.seen("/open-apis/vc/v1/reports/get_daily");
+    assert_eq!(seen[0].token, "Bearer t-1");
 }
 
 #[tokio::test]
@@ -906,72 +907,26 @@ async fn a_workbook_that_is_cut_off_or_too_large_is_not_kept() {
 // --- rooms ---------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn rooms_are_read_page_by_page() {
-    let server = Server::start(|seen, number| {
-        let pages = [
-            json!({"rooms": [{"room_id": "omm_2", "name": "B", "room_level_id": "omb_1",
-                "path": ["omb_0", "omb_1"], "room_status": {"status": false}}], "has_more": true,
-                "page_token": "20"}),
-            json!({"rooms": [{"room_id": "omm_1", "name": null, "path": null, "capacity": 3},
-                {"room_id": "omm_2"}], "has_more": false}),
-        ];
-        seen.path
-            .ends_with("/rooms")
-            .then(|| data(pages[number - 1].clone()))
-    })
-    .await;
-    let (client, _) = server.client();
-    let rooms = client.rooms().await.expect("rooms");
-    let ids: Vec<_> = rooms
-        .iter()
-        .map(|room| (room.room_id.as_str(), room.enabled))
-        .collect();
-    assert_eq!(ids, [("omm_1", true), ("omm_2", false)]);
-    assert_eq!(rooms[1].path, ["omb_0", "omb_1"]);
-    let queries: Vec<_> = server
-        .seen("/open-apis/vc/v1/rooms")
-        .into_iter()
-        .map(|seen| seen.query)
-        .collect();
-    assert_eq!(queries, ["page_size=100", "page_size=100&page_token=20"]);
-}
-
-#[tokio::test]
-async fn levels_are_the_children_of_one() {
+async fn pages_are_asked_for_as_the_listing_says_and_come_back_as_they_were_sent() {
     let server = Server::start(|seen, _| {
-        let level = json!({"room_level_id": "omb_2", "name": "3F", "parent_id": "omb_1",
-            "path": ["omb_1", "omb_2"], "has_child": true});
-        seen.path.ends_with("/room_levels").then(|| {
-            data(json!({"items": [level],
-            "has_more": false}))
-        })
+        let page = json!({"items": [{"room_level_id": "omb_2"}], "has_more": false});
+        seen.path.contains("/room_levels").then(|| data(page))
     })
     .await;
     let (client, _) = server.client();
-    let levels = client.room_levels(Some("omb_1")).await.expect("levels");
-    assert!(levels[0].has_child);
-    let query = &server.seen("/open-apis/vc/v1/room_levels")[0].query;
-    assert_eq!(query, "page_size=100&room_level_id=omb_1");
-}
+    let dataset = Dataset::RoomLevel;
+    let request = Request::of(dataset);
+    let root = dataset
+        .listing(&request)
+        .and_then(|listing| listing.next_call());
+    let body = client.page(dataset, root.expect("the root")).await;
+    assert!(body.expect("a page").starts_with(b"{\"code\":0"));
+    assert_eq!(server.seen("/open-apis/vc/v1/room_levels/0")[0].query, "");
 
-#[tokio::test]
-async fn pages_that_do_not_end_are_an_error() {
-    let repeated = |_| "1".to_owned();
-    let none = |_| String::new();
-    let ever_new = |number: usize| number.to_string();
-    type Token = fn(usize) -> String;
-    let cases = [(repeated as Token, 2), (none, 1), (ever_new, 1000)];
-    for (token, calls) in cases {
-        let server = Server::start(move |seen, number| {
-            let page = json!({"items": [], "has_more": true, "page_token": token(number)});
-            seen.path.ends_with("/room_levels").then(|| data(page))
-        })
-        .await;
-        let (client, _) = server.client();
-        let error = client.room_levels(None).await.expect_err("no end");
-        assert_eq!(error.kind(), Cause::Other, "{error}");
-        assert_eq!(server.seen("/open-apis/vc/v1/room_levels").len(), calls);
-    }
+    let below = Parameters::query(vec![("room_level_id", "omb/1?x=1".to_owned())]);
+    client.page(dataset, below).await.expect("a page");
+    let query = &server.seen("/open-apis/vc/v1/room_levels")[0].query;
+    assert_eq!(query, "room_level_id=omb%2F1%3Fx%3D1");
 }
 
 // --- anything at all -----------------------------------------------------------------------------

@@ -13,12 +13,9 @@ use jiff::tz::TimeZone;
 use super::document::{Document, Field, Section, nearest};
 use super::problem::{Position, Problem};
 use super::text;
-use crate::dataset::Dataset;
-use crate::job::{
-    Check, DurationUnit, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy, RequestOptions,
-};
+use crate::datasets::{Dataset, DurationUnit, RequestOption, RequestOptions, UserIdType};
+use crate::job::{Check, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy};
 use crate::schedule::Schedule;
-use crate::task::UserIdType;
 
 /// Names and zones of the tenants. A zone is missing if the tenant's entry is wrong, which is
 /// reported there and not again for each job.
@@ -78,20 +75,36 @@ pub(super) fn read<'p>(
     let fan_out = fan_out(root.section("fan_out"), dataset);
     let options = request_options(root.section("request"), dataset);
     let check = check(root.section("check"), dataset);
+    check_snapshot(
+        &root,
+        dataset,
+        time_zone.as_ref(),
+        tenants,
+        tenant_names.as_deref(),
+    );
     let [dataset_at, time_zone_at, window_at, start_at] =
         ["dataset", "time_zone", "window", "start"].map(|key| root.at(key));
     root.finish();
+    let dataset = dataset?;
+    // A snapshot is due when it fires, and once.
+    let (settle, lookback) = match dataset.is_snapshot() {
+        true => (Duration::ZERO, 0),
+        false => (SETTLE_DELAY, LOOKBACK_DAYS),
+    };
     let spec = JobSpec {
         name: name?,
-        dataset: dataset?,
+        dataset,
         tenants: tenant_names?,
         cron: cron?,
         time_zone: time_zone?,
         window_days: window_days.unwrap_or(1),
-        settle_delay: settle_delay.unwrap_or(SETTLE_DELAY),
-        lookback_days: lookback_days.unwrap_or(LOOKBACK_DAYS),
+        settle_delay: settle_delay.unwrap_or(settle),
+        lookback_days: lookback_days.unwrap_or(lookback),
         start,
-        missed: missed.unwrap_or_default(),
+        missed: missed.unwrap_or(match dataset.is_snapshot() {
+            true => MissedPolicy::None,
+            false => MissedPolicy::default(),
+        }),
         overlap: overlap.unwrap_or_default(),
         jitter: jitter.unwrap_or_default(),
         deadline: deadline.unwrap_or(DEADLINE),
@@ -235,6 +248,38 @@ fn cron(root: &Section<'_>, zone: Option<&TimeZone>) -> Option<String> {
     })
 }
 
+/// A snapshot is the state of its day: there is nothing to wait for, to look back on or to catch up
+/// with. Its day is the tenant's.
+fn check_snapshot(
+    root: &Section<'_>,
+    dataset: Option<Dataset>,
+    zone: Option<&TimeZone>,
+    tenants: &TenantZones,
+    names: Option<&[String]>,
+) {
+    let Some(dataset) = dataset.filter(|dataset| dataset.is_snapshot()) else {
+        return;
+    };
+    for key in ["window", "settle_delay", "lookback", "start", "missed"] {
+        if root.has(key) {
+            root.problem(
+                key,
+                format!(
+                    "`{key}` has no meaning for {dataset}, of which the API has no history; \
+                     remove it"
+                ),
+            );
+        }
+    }
+    let is_own = |name: &String| tenants.get(name).is_some_and(|own| own.as_ref() == zone);
+    if root.has("time_zone") && !names.unwrap_or_default().iter().all(is_own) {
+        root.problem(
+            "time_zone",
+            format!("the day of a snapshot of {dataset} is the tenant's; remove `time_zone`"),
+        );
+    }
+}
+
 fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
     if let Some(dataset) = dataset.filter(|d| d.parent().is_none() && section.is_present()) {
         section.problem_here(format!(
@@ -266,14 +311,12 @@ fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
 /// How many rows may be missing, compared with a count from elsewhere. Each key belongs to one
 /// dataset.
 fn check(section: Section<'_>, dataset: Option<Dataset>) -> Option<Check> {
-    const OWNERS: [(&str, Dataset); 2] = [
-        ("meetings", Dataset::MeetingList),
-        ("participants", Dataset::ParticipantList),
-    ];
-    let shares = OWNERS.map(|(key, owner)| {
+    let owners = Dataset::ALL.into_iter().filter_map(|owner| {
+        let (key, _) = owner.definition().plausibility.check()?;
         let share = section.optional(key, |field| field.parse(text::percent));
-        (key, owner, share)
+        Some((key, owner, share))
     });
+    let shares: Vec<_> = owners.collect();
     let dataset = dataset?;
     let mut check = Check::for_dataset(dataset);
     for (key, owner, share) in shares {
@@ -298,9 +341,12 @@ fn request_options(section: Section<'_>, dataset: Option<Dataset>) -> Option<Req
     let need_topic = section.optional("need_topic", Field::boolean);
     let per_room = section.optional("per_room", Field::boolean);
     let dataset = dataset?;
-    for (key, owners) in OPTION_OWNERS {
-        if section.has(key) && !owners.contains(&dataset) {
-            let owners: Vec<&str> = owners.iter().map(|owner| owner.as_str()).collect();
+    for option in RequestOption::ALL {
+        let key = option.key();
+        let has_it = |owner: &Dataset| owner.definition().options.contains(&option);
+        if section.has(key) && !has_it(&dataset) {
+            let owners = Dataset::ALL.into_iter().filter(has_it);
+            let owners: Vec<&str> = owners.map(Dataset::as_str).collect();
             let owners = owners.join(", ");
             section.problem(
                 key,
@@ -320,23 +366,6 @@ fn request_options(section: Section<'_>, dataset: Option<Dataset>) -> Option<Req
         per_room: per_room.unwrap_or(defaults.per_room),
     })
 }
-
-/// Which endpoints have an option (API reference, 2 and 3.2).
-const OPTION_OWNERS: [(&str, &[Dataset]); 5] = [
-    (
-        "user_id_type",
-        &[
-            Dataset::TopUser,
-            Dataset::MeetingList,
-            Dataset::ParticipantList,
-            Dataset::ParticipantQualityList,
-        ],
-    ),
-    ("limit", &[Dataset::TopUser]),
-    ("duration_unit", &[Dataset::TopUser]),
-    ("need_topic", &[Dataset::ResourceReservationList]),
-    ("per_room", &[Dataset::ResourceReservationList]),
-];
 
 fn user_id_type(text: &str) -> Result<UserIdType, String> {
     let kinds = [UserIdType::OpenId, UserIdType::UnionId, UserIdType::UserId];

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeSummary, Error, WorkbookLimits};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::table::{Cell, Header};
 
 /// What a parent asks for. The workbook's bytes follow it.

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 
 use super::{DecodeSummary, Error, SheetRead};
 use crate::contract::Contract;
-use crate::dataset::Dataset;
+use crate::datasets::Fetch;
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
 
-/// Reads `data.meeting_report.daily_report[]` or `data.top_user_report[]` into `sink`. Rows are
-/// numbered from 0. If only the list is absent it counts as empty, because Feishu leaves out empty
-/// lists in other answers too.
+/// Reads the list in the body of a dataset that one call answers into `sink`. Rows are numbered
+/// from 0. If only the list is absent it counts as empty, because Feishu leaves out empty lists in
+/// other answers too.
 ///
 /// # Errors
 /// The body is not JSON, its code is not 0, it has no `data`, or `list` is not a list of objects.
@@ -24,10 +24,9 @@ pub fn report(
     contract: &Contract,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
-    let path: &[&str] = match contract.dataset {
-        Dataset::DailyReport => &["data", "meeting_report", "daily_report"],
-        Dataset::TopUser => &["data", "top_user_report"],
-        other => return Err(refuse(format!("{other} is no report"))),
+    let Fetch::Call { list: path } = contract.dataset.definition().fetch else {
+        let dataset = contract.dataset;
+        return Err(refuse(format!("{dataset} is not answered by one call")));
     };
     let body: Value = serde_json::from_slice(body).map_err(|error| {
         refuse(format!(
@@ -59,7 +58,7 @@ pub fn report(
     })
 }
 
-fn refuse(reason: impl Into<String>) -> Error {
+pub(super) fn refuse(reason: impl Into<String>) -> Error {
     Error::Report(reason.into())
 }
 
@@ -110,7 +109,7 @@ fn header_of(path: &[&str], rows: &[&Map<String, Value>], contract: &Contract) -
     }
 }
 
-fn cell(value: Option<&Value>) -> Cell<'_> {
+pub(super) fn cell(value: Option<&Value>) -> Cell<'_> {
     match value {
         None | Some(Value::Null) => Cell::Empty,
         Some(Value::String(text)) => Cell::Text(Cow::Borrowed(text)),
@@ -125,6 +124,7 @@ fn cell(value: Option<&Value>) -> Cell<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasets::Dataset;
 
     /// Records what it is given.
     #[derive(Default)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 
 /// First guess for a kind that was never exported, seconds. Public clients poll every five.
 const FIRST_GUESS_S: f64 = 10.0;

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::stored::{StoredRow, integer, micros, to_json};
 use super::{Error, Ledger, Statement, Transaction, commit, sql};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{Input, Intent, PartitionRow, PublishedPartition};
 use crate::task::TaskKey;
 

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::stored::{StoredRow, micros, to_json};
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{Coverage, OpenTask, WindowRow};
 use crate::task::TaskKey;
 use crate::task::machine::State;

@@ -9,7 +9,7 @@ use super::parents::{insert_parent, keep_reported_day};
 use super::stored::{integer, micros, to_json};
 use super::{Error, Ledger, Transaction, commit, sql};
 use crate::cause::Failure;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{Damage, Phase, SpooledResult, TaskRow};
 use crate::task::TaskKey;
 use crate::task::machine::State;

@@ -11,7 +11,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Decode, Row as _, Type};
 
 use super::Error;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::task::TaskKey;
 use crate::window::Window;
 
@@ -45,7 +45,7 @@ impl<'r> StoredRow<'r> {
     }
 
     pub(super) const fn room(row: &'r AnyRow) -> Self {
-        Self::of("room", &["tenant", "room_id"], row)
+        Self::of("meeting room", &["tenant", "room_id"], row)
     }
 
     pub(super) const fn reported_day(row: &'r AnyRow) -> Self {

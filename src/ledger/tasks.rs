@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use super::stored::{StoredRow, micros};
 use super::{Error, Ledger, Statement, bind_window, sql};
 use crate::cause::{Cause, Failure};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{Damage, Phase, PhaseCounts, TaskRow};
 use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};

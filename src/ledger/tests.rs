@@ -8,12 +8,13 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::cause::{Cause, Failure};
+use crate::datasets::{Lineage, Request, UserIdType};
 use crate::findings::Findings;
 use crate::record::{
     NewWindow, OpenTask, Phase, SpooledResult, TaskRow, WindowBatch, WindowRow, WindowState,
 };
 use crate::task::machine::State;
-use crate::task::{ExportId, Lineage, Request, TaskSpec, UserIdType};
+use crate::task::{ExportId, TaskSpec};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
@@ -24,10 +25,9 @@ fn window(day: i64) -> Window {
 }
 
 fn spec(day: i64) -> TaskSpec {
-    let request = Request::MeetingList {
-        start: day * 86_400,
-        end: (day + 1) * 86_400,
-        user_id_type: UserIdType::UserId,
+    let request = Request {
+        user_id_type: Some(UserIdType::UserId),
+        ..Request::between(Dataset::MeetingList, day * 86_400, (day + 1) * 86_400)
     };
     TaskSpec::new("acme", window(day), request, Lineage::default())
 }

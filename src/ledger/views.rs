@@ -6,7 +6,7 @@ use super::stored::{StoredRow, micros};
 use super::tasks::failure;
 use super::{Error, Ledger, commit, sql};
 use crate::cause::{Cause, Failure};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{Phase, PhaseCounts, WindowState};
 
 /// One dataset of one tenant, counted.

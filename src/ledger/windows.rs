@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::stored::{StoredRow, micros};
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::{NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
 use crate::window::Window;
 

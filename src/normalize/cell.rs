@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::column::{EnumValue, fold};
 use crate::findings::Fault;
@@ -105,6 +106,19 @@ pub fn time(cell: &Cell<'_>, zone: &TimeZone) -> CellResult<Timestamp> {
     }
 }
 
+/// An instant in Unix seconds, as text or number. 0 means that there is no time.
+///
+/// # Errors
+/// As [`integer`], and instants after the year 9999, as milliseconds would be.
+pub fn unix_time(cell: &Cell<'_>) -> CellResult<Timestamp> {
+    match integer(cell)? {
+        None | Some(0) => Ok(None),
+        Some(seconds) => Timestamp::from_second(seconds)
+            .map(Some)
+            .map_err(|_| Fault::OutOfRange),
+    }
+}
+
 /// Whole seconds: `01:02:03`, `1:02:03`, `25:00:00`, or a date or elapsed-time cell (a fraction of
 /// days).
 ///
@@ -137,6 +151,34 @@ pub fn integer(cell: &Cell<'_>) -> CellResult<i64> {
         Cell::Number(number) => whole_number(*number).map(Some),
         Cell::Error(_) => Err(Fault::FormulaError),
         Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAnInteger),
+    }
+}
+
+/// A count within int32.
+///
+/// # Errors
+/// As [`integer`], and numbers beyond int32.
+pub fn small_integer(cell: &Cell<'_>) -> CellResult<i32> {
+    let number = integer(cell)?.map(i32::try_from);
+    number.transpose().map_err(|_| Fault::OutOfRange)
+}
+
+/// The elements of a JSON array of texts. A whole number in it becomes its digits, and null stays
+/// null. An array without elements means nothing.
+///
+/// # Errors
+/// Anything else. A number that is fractional or beyond 64 bits too, because its digits are lost.
+pub fn text_list(cell: &Cell<'_>) -> CellResult<Vec<Option<String>>> {
+    match cell {
+        Cell::Empty => Ok(None),
+        Cell::Text(text) => match meaningful(text) {
+            Some(text) => parse_text_list(text),
+            None => Ok(None),
+        },
+        Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Number(_) | Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => {
+            Err(Fault::NotAList)
+        }
     }
 }
 
@@ -351,6 +393,19 @@ fn whole_number(number: f64) -> Result<i64, Fault> {
     }
 }
 
+fn parse_text_list(text: &str) -> CellResult<Vec<Option<String>>> {
+    let elements: Vec<Value> = serde_json::from_str(text).map_err(|_| Fault::NotAList)?;
+    let texts = elements.into_iter().map(|element| match element {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(number) if number.is_f64() => Err(Fault::InexactId),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        _ => Err(Fault::NotAList),
+    });
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    Ok((!texts.is_empty()).then_some(texts))
+}
+
 fn parse_bool(text: &str) -> Result<bool, Fault> {
     const YES: [&str; 4] = ["是", "yes", "true", "1"];
     const NO: [&str; 4] = ["否", "no", "false", "0"];
@@ -554,6 +609,9 @@ mod tests {
             assert_eq!(time(&t(text), &TimeZone::UTC), Ok(None));
             assert_eq!(duration_s(&t(text)), Ok(None));
             assert_eq!(integer(&t(text)), Ok(None));
+            assert_eq!(small_integer(&t(text)), Ok(None));
+            assert_eq!(unix_time(&t(text)), Ok(None));
+            assert_eq!(text_list(&t(text)), Ok(None));
             assert_eq!(boolean(&t(text)), Ok(None));
             assert_eq!(kbps(&t(text)), Ok(None));
             assert_eq!(id(&t(text)), Ok(None));
@@ -660,6 +718,79 @@ mod tests {
             (f64::NAN, Fault::NotFinite),
         ] {
             assert_eq!(integer(&Cell::Number(number)), Err(fault), "{number}");
+        }
+    }
+
+    #[test]
+    fn small_counts_fit_into_32_bits() {
+        for (cell, number) in [
+            (t("0"), Ok(Some(0))),
+            (t("2147483647"), Ok(Some(i32::MAX))),
+            (Cell::Number(12.0), Ok(Some(12))),
+            (Cell::Empty, Ok(None)),
+            (t("2147483648"), Err(Fault::OutOfRange)),
+            (Cell::Number(2_147_483_648.0), Err(Fault::OutOfRange)),
+            (t("-1"), Err(Fault::Negative)),
+            (t("many"), Err(Fault::NotAnInteger)),
+        ] {
+            assert_eq!(small_integer(&cell), number, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn unix_seconds_are_instants_and_zero_is_none() {
+        let at = |text: &str| Ok(Some(text.parse().expect("an instant")));
+        for (cell, instant) in [
+            (t("1602000000"), at("2020-10-06T16:00:00Z")),
+            (Cell::Number(1_602_000_000.0), at("2020-10-06T16:00:00Z")),
+            (t("253402207200"), at("9999-12-30T22:00:00Z")),
+            (t("0"), Ok(None)),
+            (Cell::Number(0.0), Ok(None)),
+            (Cell::Empty, Ok(None)),
+            (t("253402300800"), Err(Fault::OutOfRange)),
+            (t("1602000000000"), Err(Fault::OutOfRange)),
+            (t("99999999999999999999"), Err(Fault::OutOfRange)),
+            (t("-1"), Err(Fault::Negative)),
+            (t("noon"), Err(Fault::NotAnInteger)),
+            (Cell::Number(0.5), Err(Fault::NotAnInteger)),
+            (Cell::Bool(true), Err(Fault::NotAnInteger)),
+            (Cell::Error("#N/A"), Err(Fault::FormulaError)),
+        ] {
+            assert_eq!(unix_time(&cell), instant, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn lists_hold_texts_and_the_digits_of_numbers() {
+        for (text, texts) in [
+            (r#"["a","b"]"#, &["a", "b"][..]),
+            (r#" [ "a\"]", "", "-" ] "#, &["a\"]", "", "-"]),
+            (
+                "[1,\"2\",18446744073709551615]",
+                &["1", "2", "18446744073709551615"],
+            ),
+        ] {
+            let texts = texts.iter().map(|text| Some(text.to_string())).collect();
+            assert_eq!(text_list(&t(text)), Ok(Some(texts)), "{text}");
+        }
+        for (cell, outcome) in [
+            (t("[]"), Ok(None)),
+            (t(" [ ] "), Ok(None)),
+            (Cell::Empty, Ok(None)),
+            (t("a"), Err(Fault::NotAList)),
+            (t("a,b"), Err(Fault::NotAList)),
+            (t(r#"["a""#), Err(Fault::NotAList)),
+            (t(r#""a""#), Err(Fault::NotAList)),
+            (t(r#"{"a":"b"}"#), Err(Fault::NotAList)),
+            (t(r#"["a",null]"#), Ok(Some(vec![Some("a".into()), None]))),
+            (t("[true]"), Err(Fault::NotAList)),
+            (t(r#"[["a"]]"#), Err(Fault::NotAList)),
+            (t("[1.5]"), Err(Fault::InexactId)),
+            (t("[18446744073709551616]"), Err(Fault::InexactId)),
+            (Cell::Number(1.0), Err(Fault::NotAList)),
+            (Cell::Error("#N/A"), Err(Fault::FormulaError)),
+        ] {
+            assert_eq!(text_list(&cell), outcome, "{cell:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder,
-    StringBuilder, TimestampMicrosecondBuilder,
+    ListBuilder, StringBuilder, TimestampMicrosecondBuilder,
 };
 use jiff::Timestamp;
 use jiff::civil::{Date, date};
@@ -12,7 +12,7 @@ use jiff::civil::{Date, date};
 use super::quick::{self, Offsets};
 use super::{Context, Fault, cell};
 use crate::column::{Column, ColumnKind, EnumValue, Key};
-use crate::job::DurationUnit;
+use crate::datasets::DurationUnit;
 use crate::table::Cell;
 
 /// Texts of an enumeration whose meaning is remembered. No enumeration is much longer.
@@ -47,14 +47,14 @@ enum TypedBuilder {
         is_required: bool,
     },
     Id(StringBuilder),
+    TextList(ListBuilder<StringBuilder>),
     Time(TimestampMicrosecondBuilder),
+    UnixTime(TimestampMicrosecondBuilder),
     Date(Date32Builder),
     Duration(Int64Builder),
-    Integer {
-        builder: Int64Builder,
-        is_top_user_duration: bool,
-    },
-    Rank(Int32Builder),
+    Integer(Int64Builder),
+    ReportedMinutes(Int64Builder),
+    SmallInteger(Int32Builder),
     Enum {
         keys: Int32Builder,
         values: &'static [EnumValue],
@@ -114,8 +114,19 @@ impl ColumnBuilder {
                 let text = text.filter(|t| !*is_required || !t.trim().is_empty());
                 push_text(builder, text)
             }
+            TypedBuilder::TextList(builder) => {
+                let texts = cell::text_list(cell)?;
+                let has_value = texts.is_some();
+                builder.append_option(texts);
+                has_value
+            }
             TypedBuilder::Time(builder) => {
                 let time = cell::time(cell, &context.time_zone)?.map(Timestamp::as_microsecond);
+                builder.append_option(time);
+                time.is_some()
+            }
+            TypedBuilder::UnixTime(builder) => {
+                let time = cell::unix_time(cell)?.map(Timestamp::as_microsecond);
                 builder.append_option(time);
                 time.is_some()
             }
@@ -124,15 +135,22 @@ impl ColumnBuilder {
                 builder.append_option(seconds);
                 seconds.is_some()
             }
-            TypedBuilder::Integer {
-                builder,
-                is_top_user_duration,
-            } => {
+            TypedBuilder::Integer(builder) => {
+                let number = cell::integer(cell)?;
+                builder.append_option(number);
+                number.is_some()
+            }
+            TypedBuilder::ReportedMinutes(builder) => {
                 let divisor = match context.top_user_duration {
-                    DurationUnit::Seconds if *is_top_user_duration => 60,
-                    _ => 1,
+                    DurationUnit::Seconds => 60,
+                    DurationUnit::Minutes => 1,
                 };
-                let number = cell::integer(cell)?.map(|number| number / divisor);
+                let minutes = cell::integer(cell)?.map(|number| number / divisor);
+                builder.append_option(minutes);
+                minutes.is_some()
+            }
+            TypedBuilder::SmallInteger(builder) => {
+                let number = cell::small_integer(cell)?;
                 builder.append_option(number);
                 number.is_some()
             }
@@ -160,8 +178,8 @@ impl ColumnBuilder {
                 }
                 value.is_some()
             }
-            TypedBuilder::Rank(_) | TypedBuilder::Date(_) => {
-                unreachable!("ranks and dates are derived, never read from a cell")
+            TypedBuilder::Date(_) => {
+                unreachable!("dates are derived or the task's, never read from a cell")
             }
         };
         Ok(if has_value {
@@ -175,7 +193,7 @@ impl ColumnBuilder {
     pub(super) fn append_day_or_rank(&mut self, value: Option<i32>) {
         match &mut self.builder {
             TypedBuilder::Date(builder) => builder.append_option(value),
-            TypedBuilder::Rank(builder) => builder.append_option(value),
+            TypedBuilder::SmallInteger(builder) => builder.append_option(value),
             _ => unreachable!("only dates and ranks are derived"),
         }
     }
@@ -183,12 +201,13 @@ impl ColumnBuilder {
     fn append_null(&mut self) {
         match &mut self.builder {
             TypedBuilder::Text { builder, .. } | TypedBuilder::Id(builder) => builder.append_null(),
-            TypedBuilder::Time(builder) => builder.append_null(),
+            TypedBuilder::TextList(builder) => builder.append_null(),
+            TypedBuilder::Time(builder) | TypedBuilder::UnixTime(builder) => builder.append_null(),
             TypedBuilder::Date(builder) => builder.append_null(),
-            TypedBuilder::Duration(builder) | TypedBuilder::Integer { builder, .. } => {
-                builder.append_null()
-            }
-            TypedBuilder::Rank(builder) | TypedBuilder::Enum { keys: builder, .. } => {
+            TypedBuilder::Duration(builder)
+            | TypedBuilder::Integer(builder)
+            | TypedBuilder::ReportedMinutes(builder) => builder.append_null(),
+            TypedBuilder::SmallInteger(builder) | TypedBuilder::Enum { keys: builder, .. } => {
                 builder.append_null()
             }
             TypedBuilder::Bool(builder) => builder.append_null(),
@@ -207,12 +226,15 @@ impl ColumnBuilder {
                 }
                 Arc::new(array)
             }
-            TypedBuilder::Time(builder) => Arc::new(builder.finish().with_timezone("UTC")),
-            TypedBuilder::Date(builder) => Arc::new(builder.finish()),
-            TypedBuilder::Duration(builder) | TypedBuilder::Integer { builder, .. } => {
-                Arc::new(builder.finish())
+            TypedBuilder::TextList(builder) => Arc::new(builder.finish()),
+            TypedBuilder::Time(builder) | TypedBuilder::UnixTime(builder) => {
+                Arc::new(builder.finish().with_timezone("UTC"))
             }
-            TypedBuilder::Rank(builder) | TypedBuilder::Enum { keys: builder, .. } => {
+            TypedBuilder::Date(builder) => Arc::new(builder.finish()),
+            TypedBuilder::Duration(builder)
+            | TypedBuilder::Integer(builder)
+            | TypedBuilder::ReportedMinutes(builder) => Arc::new(builder.finish()),
+            TypedBuilder::SmallInteger(builder) | TypedBuilder::Enum { keys: builder, .. } => {
                 Arc::new(builder.finish())
             }
             TypedBuilder::Bool(builder) => Arc::new(builder.finish()),
@@ -224,6 +246,7 @@ impl ColumnBuilder {
 impl TypedBuilder {
     fn new(column: &Column, rows: usize) -> Self {
         let text = || StringBuilder::with_capacity(rows, rows * 16);
+        let times = || TimestampMicrosecondBuilder::with_capacity(rows);
         let figure = |read, units| Self::Figure {
             builder: Float64Builder::with_capacity(rows),
             read,
@@ -235,14 +258,17 @@ impl TypedBuilder {
                 is_required: column.key == Key::Required,
             },
             ColumnKind::Id => Self::Id(text()),
-            ColumnKind::Time => Self::Time(TimestampMicrosecondBuilder::with_capacity(rows)),
+            ColumnKind::TextList => Self::TextList(ListBuilder::with_capacity(
+                StringBuilder::with_capacity(0, 0),
+                rows,
+            )),
+            ColumnKind::Time => Self::Time(times()),
+            ColumnKind::UnixTime => Self::UnixTime(times()),
             ColumnKind::Date => Self::Date(Date32Builder::with_capacity(rows)),
             ColumnKind::DurationS => Self::Duration(Int64Builder::with_capacity(rows)),
-            ColumnKind::Integer => Self::Integer {
-                builder: Int64Builder::with_capacity(rows),
-                is_top_user_duration: column.name == "meeting_duration_min",
-            },
-            ColumnKind::SmallInteger => Self::Rank(Int32Builder::with_capacity(rows)),
+            ColumnKind::Integer => Self::Integer(Int64Builder::with_capacity(rows)),
+            ColumnKind::ReportedMinutes => Self::ReportedMinutes(Int64Builder::with_capacity(rows)),
+            ColumnKind::SmallInteger => Self::SmallInteger(Int32Builder::with_capacity(rows)),
             ColumnKind::Enum(values) => Self::Enum {
                 keys: Int32Builder::with_capacity(rows),
                 values,
@@ -282,10 +308,9 @@ impl TypedBuilder {
             Self::Duration(builder) => {
                 append_if_some(quick::duration_s(text), |v| builder.append_value(v))
             }
-            Self::Integer {
-                builder,
-                is_top_user_duration: false,
-            } => append_if_some(quick::integer(text), |v| builder.append_value(v)),
+            Self::Integer(builder) => {
+                append_if_some(quick::integer(text), |v| builder.append_value(v))
+            }
             Self::Bool(builder) => {
                 append_if_some(quick::boolean(text), |v| builder.append_value(v))
             }
@@ -296,7 +321,11 @@ impl TypedBuilder {
                 let known = seen.iter().find(|known| known.0 == text);
                 append_if_some(known.map(|known| known.1), |v| keys.append_value(v))
             }
-            Self::Integer { .. } | Self::Rank(_) | Self::Date(_) => false,
+            Self::TextList(_)
+            | Self::UnixTime(_)
+            | Self::Date(_)
+            | Self::ReportedMinutes(_)
+            | Self::SmallInteger(_) => false,
         }
     }
 }

@@ -9,17 +9,19 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray,
+    ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use jiff::Timestamp;
+use jiff::civil::Date;
 
-use super::column::dictionary_key;
+use super::column::{days_since_1970, dictionary_key};
 use super::{Context, Stamp};
 use crate::column::{Column, ColumnKind, ColumnSource, EnumValue, OTHER};
 use crate::contract::{self, Contract, lineage};
-use crate::task::{Lineage, TaskKey};
+use crate::datasets::Lineage;
+use crate::task::TaskKey;
 
 /// Completes batches of the columns that are read to batches of the contract.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl ConstantColumns {
                 ColumnSource::Task => {
                     CompletedColumn::Same(lineage_column(column, &context.lineage, rows))
                 }
-                ColumnSource::Sheet | ColumnSource::Derived => match column.kind {
+                ColumnSource::Sheet | ColumnSource::Derived(_) => match column.kind {
                     ColumnKind::Enum(values) => CompletedColumn::Keys(dictionary_names(values)),
                     _ => CompletedColumn::Read,
                 },
@@ -179,13 +181,16 @@ fn dictionary_names(values: &[EnumValue]) -> ArrayRef {
 
 /// Whether the task has a value for the column `name`.
 pub(super) fn has_lineage_value(lineage: &Lineage, name: &str) -> bool {
-    lineage_text(lineage, name).is_some() || lineage_time(lineage, name).is_some()
+    lineage_text(lineage, name).is_some()
+        || lineage_time(lineage, name).is_some()
+        || lineage_date(lineage, name).is_some()
 }
 
 /// A column with the task's value in every row.
 fn lineage_column(column: &Column, lineage: &Lineage, rows: usize) -> ArrayRef {
     match column.kind {
         ColumnKind::Time => constant_time(lineage_time(lineage, &column.name), rows),
+        ColumnKind::Date => constant_date(lineage_date(lineage, &column.name), rows),
         ColumnKind::Enum(values) => {
             let value = lineage_text(lineage, &column.name);
             let index = value.map(|value| values.iter().position(|v| v.value == value));
@@ -213,6 +218,12 @@ fn constant_time(value: Option<Timestamp>, rows: usize) -> ArrayRef {
     Arc::new(array.with_timezone("UTC"))
 }
 
+fn constant_date(value: Option<Date>, rows: usize) -> ArrayRef {
+    let value = value.map(days_since_1970);
+    let array: Date32Array = std::iter::repeat_n(value, rows).collect();
+    Arc::new(array)
+}
+
 fn lineage_text<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
     match name {
         "meeting_no" => lineage.meeting_no.as_deref(),
@@ -220,7 +231,7 @@ fn lineage_text<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
         "room_id" => lineage.room_id.as_deref(),
         "room_level_id" => lineage.room_level_id.as_deref(),
         "order_by" => lineage.order_by.map(|order| order.as_str()),
-        "user_id_type" => lineage.user_id_type.map(|kind| kind.as_str()),
+        "user_id_type" | "contact_id_type" => lineage.user_id_type.map(|kind| kind.as_str()),
         _ => None,
     }
 }
@@ -234,14 +245,44 @@ fn lineage_time(lineage: &Lineage, name: &str) -> Option<Timestamp> {
     }
 }
 
+fn lineage_date(lineage: &Lineage, name: &str) -> Option<Date> {
+    match name {
+        "snapshot_date" => lineage.snapshot_date,
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
+    use crate::datasets::UserIdType;
     use crate::normalize::Normalizer;
     use crate::table::{Cell, Header, HeaderColumn, RowSink};
     use arrow::array::Array as _;
+    use arrow::datatypes::Date32Type;
     use jiff::tz::TimeZone;
+
+    #[test]
+    fn the_task_gives_a_snapshot_its_day_and_its_kind_of_ids() {
+        let lineage = Lineage {
+            user_id_type: Some(UserIdType::UnionId),
+            snapshot_date: Some(jiff::civil::date(2026, 10, 12)),
+            ..Lineage::default()
+        };
+        let column = |name, kind| Column::new(name, kind, &[], "").of_task();
+        let day = column("snapshot_date", ColumnKind::Date);
+        let days = lineage_column(&day, &lineage, 2);
+        assert_eq!(days.as_primitive::<Date32Type>().values(), &[20_738; 2]);
+        let unknown = lineage_column(&day, &Lineage::default(), 2);
+        assert_eq!(
+            (unknown.data_type(), unknown.null_count()),
+            (&DataType::Date32, 2)
+        );
+        let kind = column("contact_id_type", ColumnKind::Id);
+        let kinds = lineage_column(&kind, &lineage, 1);
+        assert_eq!(kinds.as_string::<i32>().value(0), "union_id");
+    }
 
     #[test]
     fn what_was_completed_can_be_reduced_again() {
@@ -256,7 +297,7 @@ mod tests {
             },
             stamp: Stamp::default(),
             buckets: None,
-            top_user_duration: crate::job::DurationUnit::Minutes,
+            top_user_duration: crate::datasets::DurationUnit::Minutes,
             keys_from_task_required: false,
         };
         let mut batches = Vec::new();

@@ -5,8 +5,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::contract::Contract;
-use crate::job::DurationUnit;
-use crate::task::{ExportId, Lineage, TaskKey};
+use crate::datasets::DurationUnit;
+use crate::datasets::Lineage;
+use crate::task::{ExportId, TaskKey};
 use crate::window::Window;
 
 /// What normalizing needs besides the table.

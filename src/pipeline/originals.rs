@@ -89,10 +89,11 @@ pub(crate) fn rows_without_key(rows: u64) -> Failure {
 }
 
 /// Removes what the lake now has; what cannot be removed is cleaned at the next start. Sheets
-/// without rows and reports stay until then, because several tasks can have the same bytes.
+/// without rows, reports and listings stay until then, because several tasks can have the same
+/// bytes.
 pub(super) fn forget(tenant: &Tenant, task: &TaskRow) {
     let rows = tenant.spool.remove(&task.spec.key, task.generation);
-    let is_unique = task.rows.is_some_and(|rows| rows > 0) && !task.spec.dataset().is_report();
+    let is_unique = task.rows.is_some_and(|rows| rows > 0) && task.spec.dataset().is_export();
     let original = task
         .sha256()
         .filter(|_| is_unique)

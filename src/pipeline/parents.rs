@@ -8,26 +8,19 @@ use jiff::tz::TimeZone;
 
 use crate::column::fold;
 use crate::contract::lineage;
-use crate::dataset::Dataset;
-use crate::record::{Parent, ReportedDay};
+use crate::datasets::{Dataset, Parent, ParentColumns, ParticipantColumns};
+use crate::record::ReportedDay;
 use crate::window::bucket_date;
-
-/// Headers under which a participant sheet may name a room's id; the documented sheet does not, its
-/// JSON sibling does.
-const ROOM_ID_HEADERS: [&str; 4] = ["会议室id", "meetingroomid", "roomid", "meeting_room_id"];
-/// How every room id begins.
-const ROOM_ID_PREFIX: &str = "omm_";
 
 /// The parent rows of a batch; empty for datasets that nothing fans out from.
 #[must_use]
 pub(super) fn of_batch(dataset: Dataset, batch: &RecordBatch) -> Vec<Parent> {
+    let Some(names) = dataset.definition().parent_columns else {
+        return Vec::new();
+    };
     let columns = BatchColumns { batch };
     (0..batch.num_rows())
-        .filter_map(|row| match dataset {
-            Dataset::MeetingList => meeting(&columns, row),
-            Dataset::ParticipantList => participant(&columns, row),
-            _ => None,
-        })
+        .filter_map(|row| parent(&columns, &names, row))
         .collect()
 }
 
@@ -49,38 +42,24 @@ pub(super) fn reported_days(zone: &TimeZone, batch: &RecordBatch) -> Vec<Reporte
         .collect()
 }
 
-/// A row's place among the rows of its workbook, whose sheets each count theirs from 1.
-fn position(row: usize) -> Option<i64> {
-    i64::try_from(row).ok()
-}
-
-fn meeting(columns: &BatchColumns<'_>, row: usize) -> Option<Parent> {
+fn parent(columns: &BatchColumns<'_>, names: &ParentColumns, row: usize) -> Option<Parent> {
+    let participant = names.participant.as_ref();
+    let is_id = |id: &String| !id.trim().is_empty();
     Some(Parent {
-        source_row: position(row)?,
-        meeting_no: columns.text("meeting_no", row)?,
-        start: columns.time("start_time", row)?,
-        end: columns.time("end_time", row),
-        participant_count: columns.integer("participant_count", row),
-        join_time: None,
-        stay_s: None,
-        user_id: None,
-        room_id: None,
-    })
-}
-
-fn participant(columns: &BatchColumns<'_>, row: usize) -> Option<Parent> {
-    Some(Parent {
-        source_row: position(row)?,
-        meeting_no: columns.text("meeting_no", row)?,
-        start: columns.time("meeting_start_time", row)?,
-        end: columns.time("meeting_end_time", row),
-        participant_count: None,
-        join_time: columns.time("join_time", row),
-        stay_s: columns.integer("time_in_meeting_s", row),
-        user_id: columns
-            .text("user_id", row)
-            .filter(|id| !id.trim().is_empty()),
-        room_id: columns.room_id(row),
+        // Its place among the rows of its workbook, whose sheets each count theirs from 1.
+        source_row: i64::try_from(row).ok()?,
+        meeting_no: columns.text(names.meeting_no, row)?,
+        start: columns.time(names.start, row)?,
+        end: columns.time(names.end, row),
+        participant_count: names
+            .participant_count
+            .and_then(|name| columns.integer(name, row)),
+        join_time: participant.and_then(|names| columns.time(names.join_time, row)),
+        stay_s: participant.and_then(|names| columns.integer(names.stay_s, row)),
+        user_id: participant
+            .and_then(|names| columns.text(names.user_id, row))
+            .filter(is_id),
+        room_id: participant.and_then(|names| columns.room_id(names, row)),
     })
 }
 
@@ -115,7 +94,7 @@ impl BatchColumns<'_> {
     }
 
     /// A room's id in a column that no contract knows.
-    fn room_id(&self, row: usize) -> Option<String> {
+    fn room_id(&self, names: &ParticipantColumns, row: usize) -> Option<String> {
         let extra = self.batch.column_by_name(lineage::EXTRA)?.as_map_opt()?;
         if extra.is_null(row) {
             return None;
@@ -127,11 +106,13 @@ impl BatchColumns<'_> {
         );
         (0..entries.len())
             .filter(|&entry| {
-                ROOM_ID_HEADERS.contains(&fold(keys.value(entry)).as_str())
+                names
+                    .room_id_headers
+                    .contains(&fold(keys.value(entry)).as_str())
                     && values.is_valid(entry)
             })
             .map(|entry| values.value(entry).trim())
-            .find(|id| id.starts_with(ROOM_ID_PREFIX))
+            .find(|id| id.starts_with(names.room_id_prefix))
             .map(str::to_owned)
     }
 }

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 
 use super::commit::{self, commit, read_manifest};
 use super::{PublishedDay, Tenant, restore};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::plan::partition::{

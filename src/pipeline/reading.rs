@@ -18,7 +18,7 @@ use crate::publish;
 use crate::record::{PassedRows, TaskRow};
 use crate::task::disposition::{AttemptFailure, Blame};
 use crate::task::machine::{ExportEvent, Machine, State};
-use crate::task::{ExportId, Request, TaskSpec};
+use crate::task::{ExportId, TaskSpec};
 use crate::text::harmless;
 use crate::window::{Window, date_of};
 
@@ -134,12 +134,8 @@ impl Reading {
         crash_point!("w07-decoding");
         let contract = self.context.contract;
         let mut normalizer = Normalizer::new(&self.context);
-        let read = if contract.dataset.is_report() {
-            decode::report(original, contract, &mut normalizer)
-        } else {
-            let (limits, fallback) = (&self.limits, &self.fallback);
-            decode::workbook(original, contract, limits, fallback, &mut normalizer)
-        };
+        let (limits, fallback) = (&self.limits, &self.fallback);
+        let read = decode::original(original, contract, limits, fallback, &mut normalizer);
         let summary = read.map_err(|error| {
             Box::new(Unread {
                 // It may quote the names of sheets and columns.
@@ -200,15 +196,14 @@ fn context_of(
     spec: &TaskSpec,
     source: RowSource,
 ) -> normalize::Context {
-    let buckets = match &spec.request {
-        Request::DailyReport { start, end, .. } => {
-            query_window(*start, *end).map(|query| normalize::Buckets {
-                query,
-                dates: spec.window.dates(&job.time_zone),
-            })
-        }
-        _ => None,
-    };
+    let query = spec.request.start.zip(spec.request.end);
+    let buckets = query
+        .filter(|_| spec.dataset().asks_for_more())
+        .and_then(|(start, end)| query_window(start, end))
+        .map(|query| normalize::Buckets {
+            query,
+            dates: spec.window.dates(&job.time_zone),
+        });
     normalize::Context {
         contract: Contract::of(spec.dataset()),
         time_zone: job.time_zone.clone(),

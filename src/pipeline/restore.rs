@@ -8,10 +8,11 @@ use jiff::civil::Date;
 
 use super::reading::{Reading, RowSource, run_blocking, split};
 use super::{Tenant, parents};
+use crate::datasets::Parent;
 use crate::findings::Findings;
 use crate::job::JobSpec;
 use crate::publish::{self, pack::Pack};
-use crate::record::{Input, Parent, PassedRows, ReportedDay, SpooledTask};
+use crate::record::{Input, PassedRows, ReportedDay, SpooledTask};
 use crate::task::TaskSpec;
 use crate::task::disposition::Blame;
 

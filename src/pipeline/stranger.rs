@@ -5,7 +5,7 @@ use arrow::array::{Array as _, AsArray as _, PrimitiveArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use jiff::Timestamp;
 
-use crate::task::{Request, TaskSpec};
+use crate::task::TaskSpec;
 
 /// Sheets tell minutes, requests seconds.
 const SLACK_S: i64 = 60;
@@ -39,27 +39,11 @@ pub(super) fn why_not_of_task(spec: &TaskSpec, batch: &RecordBatch) -> Option<St
 /// The columns that tell when a row began and ended, and the range in which they should,
 /// microseconds.
 fn asked(spec: &TaskSpec) -> Option<(&'static str, &'static str, (i64, i64))> {
-    let of_meeting = |start: i64, end: i64| {
-        let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
-        let lineage = &spec.lineage;
-        (
-            second(lineage.meeting_start_time).unwrap_or(start),
-            second(lineage.meeting_end_time).unwrap_or(end),
-        )
-    };
-    let (first, last, (start, end)) = match &spec.request {
-        Request::MeetingList { start, end, .. }
-        | Request::ResourceReservationList { start, end, .. } => {
-            ("start_time", "end_time", (*start, *end))
-        }
-        Request::ParticipantList { start, end, .. } => {
-            ("join_time", "leave_time", of_meeting(*start, *end))
-        }
-        Request::ParticipantQualityList { start, end, .. } => {
-            ("time", "time", of_meeting(*start, *end))
-        }
-        Request::DailyReport { .. } | Request::TopUser { .. } => return None,
-    };
+    let (first, last) = spec.dataset().definition().time_columns?;
+    let of_meeting = |at: Option<Timestamp>| at.map(Timestamp::as_second);
+    let (lineage, request) = (&spec.lineage, &spec.request);
+    let start = of_meeting(lineage.meeting_start_time).or(request.start)?;
+    let end = of_meeting(lineage.meeting_end_time).or(request.end)?;
     let micros = |second: i64| second.saturating_mul(1_000_000);
     Some((
         first,
@@ -86,7 +70,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::task::{Lineage, UserIdType};
+    use crate::datasets::{Dataset, Lineage, Request};
     use crate::window::Window;
 
     /// What is said of meetings that began so many hours after the window's start, and took one
@@ -94,11 +78,8 @@ mod tests {
     fn said(hours: &[Option<i64>]) -> Option<String> {
         let start: Timestamp = "2026-10-01T00:00:00Z".parse().expect("an instant");
         let end = start + SignedDuration::from_hours(24);
-        let request = Request::MeetingList {
-            start: start.as_second(),
-            end: end.as_second(),
-            user_id_type: UserIdType::UserId,
-        };
+        let (first, last) = (start.as_second(), end.as_second());
+        let request = Request::between(Dataset::MeetingList, first, last);
         let window = Window::new(start, end).expect("a window");
         let spec = TaskSpec::new("acme", window, request, Lineage::default());
         let column = |later: i64| {

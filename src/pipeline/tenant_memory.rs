@@ -6,22 +6,19 @@ use anyhow::Result;
 use super::Tenant;
 use crate::cause::Failure;
 use crate::client;
+use crate::datasets::RoomOfLevel;
+use crate::fetch;
 
-/// Asks Feishu for the tenant's rooms and keeps the list in the ledger, where `plan` finds it.
+/// Asks Feishu for the tenant's rooms, with the fetch of their dataset, and keeps the list in the
+/// ledger, where `plan` finds it.
 ///
 /// # Errors
 /// When the ledger refuses; the inner error is Feishu's.
-pub async fn list_rooms(
-    tenant: &Tenant,
-) -> Result<std::result::Result<Vec<(String, String)>, Failure>> {
-    let rooms = match tenant.fetcher.client.rooms().await {
+pub async fn list_rooms(tenant: &Tenant) -> Result<std::result::Result<Vec<RoomOfLevel>, Failure>> {
+    let rooms = match fetch::rooms::list(&tenant.fetcher.client).await {
         Ok(rooms) => rooms,
         Err(error) => return Ok(Err(failure_of(&error))),
     };
-    let rooms: Vec<(String, String)> = rooms
-        .into_iter()
-        .map(|room| (room.room_id, room.room_level_id))
-        .collect();
     let now = tenant.clock.now();
     tenant.ledger.set_rooms(&tenant.name, &rooms, now).await?;
     Ok(Ok(rooms))

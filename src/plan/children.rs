@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::priority;
-use crate::dataset::Dataset;
+use crate::datasets::{Ask, Dataset, Parent};
 use crate::job::{FanOutOrder, JobSpec};
-use crate::record::{
-    Coverage, OpenTask, Parent, Phase, PhaseCounts, TaskRow, WindowRow, WindowState,
-};
-use crate::task::{Lineage, ParticipantId, Request, TaskKey, TaskSpec};
+use crate::record::{Coverage, OpenTask, Phase, PhaseCounts, TaskRow, WindowRow, WindowState};
+use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
 
 /// Whether the children of a window can be planned, as far as the parent's window says.
@@ -144,6 +142,9 @@ pub fn children(
         digest: digest(parents),
         ..Children::default()
     };
+    let Ask::Parents { request, .. } = job.dataset.definition().ask else {
+        return children;
+    };
     let sizes = meeting_sizes(parents);
     let mut candidates = Vec::new();
     for parent in distinct(job.dataset, parents) {
@@ -152,7 +153,7 @@ pub fn children(
             children.coverage.not_ended += 1;
             continue;
         };
-        let Some((request, lineage)) = request(job, parent, end) else {
+        let Some((request, lineage)) = request(parent, end, &job.options) else {
             children.coverage.no_id += 1;
             continue;
         };
@@ -217,83 +218,19 @@ fn generation(job: &JobSpec, known: Option<&KnownChild>, counted: Option<i64>) -
     known.generation + u32::from(is_short || was_empty)
 }
 
-fn request(job: &JobSpec, parent: &Parent, end: Timestamp) -> Option<(Request, Lineage)> {
-    let span = i64::try_from(job.dataset.max_span().as_secs()).unwrap_or(i64::MAX);
-    let end_s = end.as_second();
-    // The participants of a meeting longer than the span are asked for by its last day, which was
-    // seen to work. Quality names one stay by exact times, so it gets the meeting's own: a refusal
-    // is loud, while a stay that is not found would be an empty sheet.
-    let start_s = parent.start.as_second().max(end_s - span);
-    let user_id_type = job.options.user_id_type;
-    let meeting_no = parent.meeting_no.clone();
-    let lineage = Lineage {
-        meeting_no: Some(meeting_no.clone()),
-        meeting_start_time: Some(parent.start),
-        meeting_end_time: Some(end),
-        ..Lineage::default()
-    };
-    if job.dataset == Dataset::ParticipantList {
-        return Some((
-            Request::ParticipantList {
-                meeting_no,
-                start: start_s,
-                end: end_s,
-                user_id_type,
-            },
-            lineage,
-        ));
-    }
-    let participant = match (&parent.user_id, &parent.room_id) {
-        (Some(user), _) => ParticipantId::UserId(user.clone()),
-        (None, Some(room)) => ParticipantId::RoomId(room.clone()),
-        (None, None) => return None,
-    };
-    let join_time = parent.join_time?;
-    let lineage = Lineage {
-        meeting_end_time: None,
-        join_time: Some(join_time),
-        user_id: match &participant {
-            ParticipantId::UserId(user) => Some(user.clone()),
-            ParticipantId::RoomId(_) => None,
-        },
-        room_id: match &participant {
-            ParticipantId::RoomId(room) => Some(room.clone()),
-            ParticipantId::UserId(_) => None,
-        },
-        ..lineage
-    };
-    let join_time = join_time.as_second();
-    let request = Request::ParticipantQualityList {
-        meeting_no,
-        start: parent.start.as_second(),
-        end: end_s,
-        join_time,
-        participant,
-        user_id_type,
-    };
-    Some((request, lineage))
-}
-
-/// The same meeting seen by two tasks (it crosses midnight) is one parent; the same meeting with
-/// another end is another.
+/// The parents, each once.
 fn distinct(child: Dataset, parents: &[Parent]) -> Vec<&Parent> {
+    let Ask::Parents { identity, .. } = child.definition().ask else {
+        return Vec::new();
+    };
     let mut seen = HashSet::new();
-    parents
-        .iter()
-        .filter(|parent| match child {
-            Dataset::ParticipantList => {
-                seen.insert((&parent.meeting_no, parent.start, parent.end, None, 0, 0))
-            }
-            _ => {
-                let id = parent.user_id.as_ref().or(parent.room_id.as_ref());
-                // Participants without an id cannot be told apart by what is kept of them, so
-                // each row counts.
-                let row = if id.is_none() { parent.source_row } else { 0 };
-                let join = parent.join_time.map_or(0, Timestamp::as_second);
-                seen.insert((&parent.meeting_no, parent.start, parent.end, id, join, row))
-            }
-        })
-        .collect()
+    let mut distinct = Vec::new();
+    for parent in parents {
+        if seen.insert(identity(parent)) {
+            distinct.push(parent);
+        }
+    }
+    distinct
 }
 
 fn meeting(parent: &Parent) -> (String, Timestamp) {
@@ -404,13 +341,9 @@ mod tests {
             u64::MAX,
         );
         let spec = &fan_out.tasks[0].spec;
-        let Request::ParticipantList { start, end, .. } = spec.request else {
-            panic!("participants")
-        };
-        assert_eq!(
-            (start, end, spec.lineage.meeting_start_time),
-            (3_600, 90_000, Some(at(0)))
-        );
+        let asked = (spec.request.start, spec.request.end);
+        assert_eq!(asked, (Some(3_600), Some(90_000)));
+        assert_eq!(spec.lineage.meeting_start_time, Some(at(0)));
     }
 
     #[test]

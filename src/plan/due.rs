@@ -9,13 +9,14 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-use super::DAY;
-use crate::dataset::Dataset;
+use crate::datasets::{Dataset, Extent};
 use crate::job::{JobSpec, MissedPolicy, OverlapPolicy};
 use crate::record::{NewWindow, ScheduleState, WindowRow, WindowState};
 use crate::schedule::Schedule;
 use crate::task::TaskKey;
 use crate::window::{Window, closed_windows, date_of, start_of_day};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Windows this close to the edge of what Feishu still answers are warned about while they are not
 /// settled.
@@ -38,6 +39,19 @@ pub struct Due {
 /// are known.
 #[must_use]
 pub fn due(
+    job: &JobSpec,
+    schedule: &Schedule,
+    now: Timestamp,
+    state: Option<ScheduleState>,
+    known: &[WindowRow],
+) -> Due {
+    match job.dataset.definition().extent {
+        Extent::Windows { .. } => due_windows(job, schedule, now, state, known),
+        Extent::Snapshot => due_snapshots(job, schedule, now, state, known),
+    }
+}
+
+fn due_windows(
     job: &JobSpec,
     schedule: &Schedule,
     now: Timestamp,
@@ -99,6 +113,79 @@ pub fn due(
             last_firing,
         }),
     }
+}
+
+/// The days on which a snapshot job fired and that are not known yet. Only today's can be taken:
+/// the others are lost. A job that never ran takes its first snapshot at once. When the job fires a
+/// second time in a day, its snapshot is taken again.
+fn due_snapshots(
+    job: &JobSpec,
+    schedule: &Schedule,
+    now: Timestamp,
+    state: Option<ScheduleState>,
+    known: &[WindowRow],
+) -> Due {
+    let zone = &job.time_zone;
+    let today = date_of(zone, now);
+    let firing = schedule.previous_at_or_before(now).unwrap_or(now);
+    let fired = match state {
+        None => vec![(today, now)],
+        // A firing that is still to come was handled by a clock that was wrong.
+        Some(state) if state.last_firing > now => vec![(date_of(zone, firing), firing)],
+        Some(state) => days_with_a_firing(schedule, zone, state.last_firing, now),
+    };
+    let new: Vec<NewWindow> = fired
+        .into_iter()
+        .filter_map(|(date, due_at)| {
+            let window = Window::day(zone, date)?;
+            let state = match is_lost(job.dataset, &window, now) {
+                true => WindowState::Lost,
+                false => WindowState::Due,
+            };
+            Some(NewWindow {
+                window,
+                due_at,
+                state,
+            })
+        })
+        .collect();
+    let is_of_today = |row: &&WindowRow| row.window.contains(now) && row.state.has_ended();
+    let again = known.iter().filter(is_of_today).filter(|row| {
+        let is_from_the_future = row.covered_at > now;
+        is_from_the_future || row.covered_at < firing && row.window.contains(firing)
+    });
+    let watermark = new.last().map(|new| new.window.end());
+    let watermark = watermark.or(state.map(|state| state.watermark));
+    Due {
+        firing,
+        again: again.map(|row| row.window).collect(),
+        schedule: watermark.map(|watermark| ScheduleState {
+            watermark,
+            last_firing: firing,
+        }),
+        new,
+    }
+}
+
+/// Each day in which the schedule fires within `(after, until]`, with its first such firing.
+fn days_with_a_firing(
+    schedule: &Schedule,
+    zone: &TimeZone,
+    after: Timestamp,
+    until: Timestamp,
+) -> Vec<(Date, Timestamp)> {
+    let mut days = Vec::new();
+    let mut from = after;
+    while let Some(firing) = schedule.after(from).next().filter(|at| *at <= until) {
+        let date = date_of(zone, firing);
+        days.push((date, firing));
+        let Some(day) = Window::day(zone, date) else {
+            break;
+        };
+        // From the last instant of the day on.
+        from = day.end() - SignedDuration::from_nanos(1);
+    }
+    days
 }
 
 /// Windows whose tasks ended and that a clock which ran ahead called over.
@@ -306,12 +393,16 @@ fn first_day(job: &JobSpec, now: Timestamp) -> Date {
     })
 }
 
-/// When a window may be exported: after its end and the settle delay. A daily report's bucket may
-/// be the UTC day of the same date, which ends later than the local day in zones east of Greenwich.
+/// When a window may be exported: after its end and the settle delay; a snapshot from the day's
+/// beginning on. What a request asks for beyond its day (a report's bucket may be the UTC day of the
+/// same date, which ends later than the local day in zones east of Greenwich) must be over too.
 #[must_use]
 pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
+    let Extent::Windows { margin, .. } = job.dataset.definition().extent else {
+        return window.start();
+    };
     let mut end = window.end();
-    if job.dataset == Dataset::DailyReport
+    if !margin.is_zero()
         && let Some(after_last) = window
             .dates(&job.time_zone)
             .last()
@@ -323,11 +414,13 @@ pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// Whether Feishu no longer answers for a window. A daily report is asked for a day more on each
-/// side, so its horizon is a day nearer.
+/// Whether Feishu no longer answers for a window.
 #[must_use]
 pub fn is_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
-    horizon(dataset, now).is_some_and(|edge| window.start() < edge)
+    match dataset.definition().extent {
+        Extent::Windows { .. } => horizon(dataset, now).is_some_and(|edge| window.start() < edge),
+        Extent::Snapshot => window.end() <= now,
+    }
 }
 
 /// Whether a window will soon be lost.
@@ -338,9 +431,17 @@ pub fn is_nearly_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool
     horizon(dataset, now).is_some_and(|edge| start.unwrap_or(Timestamp::MIN) < edge)
 }
 
-/// The first instant for which Feishu still answers; `None` where it names no limit.
+/// The first instant for which Feishu still answers; `None` where it names no limit. It is a day
+/// nearer than what Feishu names, because a request may ask for a day more than its window.
 fn horizon(dataset: Dataset, now: Timestamp) -> Option<Timestamp> {
-    let reach = SignedDuration::try_from(dataset.horizon()? - DAY).unwrap_or_default();
+    let Extent::Windows {
+        horizon: Some(horizon),
+        ..
+    } = dataset.definition().extent
+    else {
+        return None;
+    };
+    let reach = SignedDuration::try_from(horizon.saturating_sub(DAY)).unwrap_or_default();
     now.checked_sub(reach).ok()
 }
 
@@ -678,6 +779,182 @@ mod tests {
             if let Some(last) = seen.last() {
                 prop_assert!(due_at(&job, last) <= now);
             }
+        }
+    }
+
+    // --- snapshots ---------------------------------------------------------------------------
+
+    /// Fires at 05:00 in Shanghai, which is 21:00 UTC of the day before.
+    fn snapshot_job() -> JobSpec {
+        JobSpec {
+            settle_delay: Duration::ZERO,
+            lookback_days: 0,
+            missed: MissedPolicy::None,
+            ..job(Dataset::Room)
+        }
+    }
+
+    fn days(job: &JobSpec, due: &Due) -> Vec<(String, WindowState)> {
+        let day = |window: &Window| date_of(&job.time_zone, window.start()).to_string();
+        due.new
+            .iter()
+            .map(|new| (day(&new.window), new.state))
+            .collect()
+    }
+
+    fn stands(last_firing: &str) -> Option<ScheduleState> {
+        Some(ScheduleState {
+            watermark: at("2026-11-01T16:00:00Z"),
+            last_firing: at(last_firing),
+        })
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_on_its_day_and_a_missed_day_is_lost() {
+        use WindowState::{Due as Now, Lost};
+        let job = snapshot_job();
+        let fired = "2026-11-09T21:00:00Z"; // the 10th in Shanghai
+        for (what, now, state, expected) in [
+            (
+                "a first run does not wait",
+                "2026-11-10T15:00:00Z",
+                None,
+                vec![("2026-11-10", Now)],
+            ),
+            (
+                "nothing fired since",
+                "2026-11-10T15:00:00Z",
+                Some(fired),
+                vec![],
+            ),
+            (
+                "it is past midnight, before the firing",
+                "2026-11-10T16:30:00Z",
+                Some(fired),
+                vec![],
+            ),
+            (
+                "it fired",
+                "2026-11-10T21:00:00Z",
+                Some(fired),
+                vec![("2026-11-11", Now)],
+            ),
+            (
+                "three days were missed",
+                "2026-11-13T22:00:00Z",
+                Some(fired),
+                vec![
+                    ("2026-11-11", Lost),
+                    ("2026-11-12", Lost),
+                    ("2026-11-13", Lost),
+                    ("2026-11-14", Now),
+                ],
+            ),
+            (
+                "a clock that was ahead handled a firing to come",
+                "2026-11-10T21:30:00Z",
+                Some("2026-11-15T21:00:00Z"),
+                vec![("2026-11-11", Now)],
+            ),
+        ] {
+            let found = due_now(&job, at(now), state.and_then(stands), &[]);
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(day, state)| (day.to_owned(), state))
+                .collect();
+            assert_eq!(days(&job, &found), expected, "{what}");
+            let last = found.schedule.map(|state| state.last_firing);
+            assert!(last.is_none_or(|last| last <= at(now)), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_weekly_snapshot_misses_no_day_in_between() {
+        let mut job = snapshot_job();
+        job.cron = "0 5 * * 1".into();
+        let found = due_now(
+            &job,
+            at("2026-11-24T00:00:00Z"),
+            stands("2026-11-08T21:00:00Z"),
+            &[],
+        );
+        let lost = [
+            ("2026-11-16".to_owned(), WindowState::Lost),
+            ("2026-11-23".to_owned(), WindowState::Lost),
+        ];
+        assert_eq!(days(&job, &found), lost);
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_again_when_the_job_fires_again_on_its_day() {
+        let mut job = snapshot_job();
+        job.cron = "0 5,12 * * *".into();
+        let day = |n| Window::day(&job.time_zone, date(2026, 11, n)).expect("a day");
+        let taken = at("2026-11-09T21:05:00Z");
+        let known = [settled(&job, day(9), taken), settled(&job, day(10), taken)];
+        for (what, now, again) in [
+            (
+                "the second firing is to come",
+                "2026-11-10T03:59:00Z",
+                vec![],
+            ),
+            ("it fired", "2026-11-10T04:00:00Z", vec![day(10)]),
+            ("the day is over", "2026-11-10T16:00:00Z", vec![]),
+        ] {
+            let found = due_now(&job, at(now), stands("2026-11-09T21:00:00Z"), &known);
+            assert_eq!(found.again, again, "{what}");
+        }
+        let mut open = known.clone();
+        open[1].state = WindowState::Planned;
+        let found = due_now(
+            &job,
+            at("2026-11-10T04:00:00Z"),
+            stands("2026-11-09T21:00:00Z"),
+            &open,
+        );
+        assert_eq!(found.again, [], "it is under way");
+    }
+
+    #[test]
+    fn only_the_day_itself_can_be_asked_for() {
+        let job = snapshot_job();
+        let day = Window::day(&job.time_zone, date(2026, 11, 10)).expect("a day");
+        for (now, lost) in [
+            ("2026-11-09T16:00:00Z", false),
+            ("2026-11-10T15:59:59Z", false),
+            ("2026-11-10T16:00:00Z", true),
+        ] {
+            assert_eq!(is_lost(Dataset::Room, &day, at(now)), lost, "{now}");
+            assert!(!is_nearly_lost(Dataset::Room, &day, at(now)));
+        }
+        assert_eq!(due_at(&job, &day), day.start());
+    }
+
+    proptest! {
+        #[test]
+        fn however_often_it_is_asked_each_day_with_a_firing_is_named_once(
+            steps in prop::collection::vec(1_i64..200, 1..30),
+        ) {
+            let mut job = snapshot_job();
+            job.cron = "0 5,17 * * *".into();
+            let (mut now, mut state) = (at("2026-11-10T00:00:00Z"), None);
+            let mut named = Vec::new();
+            for hours in steps {
+                let found = due_now(&job, now, state, &[]);
+                for new in &found.new {
+                    prop_assert_eq!(new.state == WindowState::Due, new.window.contains(now));
+                    named.push(new.window);
+                }
+                state = found.schedule;
+                now += SignedDuration::from_hours(hours);
+            }
+            // The day after may be named twice: at the first run, and when the job fires on it.
+            named.dedup();
+            let mut sorted = named.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            prop_assert_eq!(&named, &sorted);
+            prop_assert!(named.windows(2).all(|pair| pair[0].end() == pair[1].start()));
         }
     }
 }

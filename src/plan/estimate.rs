@@ -4,22 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::dataset::Dataset;
-
-/// Calls per minute that each kind of endpoint allows.
-#[derive(Clone, Copy, Debug)]
-pub struct Quota {
-    /// Each export endpoint, the poll and the download.
-    pub exports_per_minute: u32,
-    /// Each report endpoint; unpublished, so this is what the client assumes until it is told.
-    pub reports_per_minute: u32,
-}
+use crate::datasets::{CallLimits, Dataset};
 
 /// One endpoint's share of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndpointLoad {
     /// The endpoint, as in the API reference.
-    pub endpoint: &'static str,
+    pub endpoint: String,
     /// Calls, if no poll comes too early and nothing fails.
     pub calls: u64,
     /// Calls per minute that the endpoint allows.
@@ -40,28 +31,24 @@ pub struct Estimate {
     pub at_quota_s: u64,
 }
 
-/// Cost of so many tasks of each dataset.
+/// What is planned of a dataset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks.
+    pub tasks: u64,
+    /// Rows that a day had lately; a listing needs more calls the more it has.
+    pub rows: u64,
+}
+
+/// Cost of what is planned of each dataset.
 #[must_use]
-pub fn estimate(tasks: &BTreeMap<Dataset, u64>, quota: Quota) -> Estimate {
-    let mut calls: BTreeMap<&'static str, (u64, u32)> = BTreeMap::new();
-    for (dataset, &tasks) in tasks {
-        let (endpoint, per_minute) = match dataset {
-            Dataset::DailyReport => ("GET reports/get_daily", quota.reports_per_minute),
-            Dataset::TopUser => ("GET reports/get_top_user", quota.reports_per_minute),
-            Dataset::MeetingList => ("POST exports/meeting_list", quota.exports_per_minute),
-            Dataset::ParticipantList => ("POST exports/participant_list", quota.exports_per_minute),
-            Dataset::ParticipantQualityList => (
-                "POST exports/participant_quality_list",
-                quota.exports_per_minute,
-            ),
-            Dataset::ResourceReservationList => (
-                "POST exports/resource_reservation_list",
-                quota.exports_per_minute,
-            ),
-        };
-        let endpoints = [endpoint, "GET exports/:task_id", "GET exports/download"];
-        for endpoint in &endpoints[..if dataset.is_report() { 1 } else { 3 }] {
-            calls.entry(endpoint).or_insert((0, per_minute)).0 += tasks;
+pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimate {
+    let mut calls: BTreeMap<String, (u64, u32)> = BTreeMap::new();
+    for (dataset, load) in loads {
+        for (endpoint, of_a_task) in dataset.calls(load.rows) {
+            let per_minute = limits.per_minute(endpoint.tier);
+            let entry = calls.entry(endpoint.to_string());
+            entry.or_insert((0, per_minute)).0 += load.tasks * of_a_task;
         }
     }
     let endpoints: Vec<_> = calls
@@ -90,20 +77,18 @@ pub fn estimate(tasks: &BTreeMap<Dataset, u64>, quota: Quota) -> Estimate {
 mod tests {
     use super::*;
 
+    fn load(tasks: u64, rows: u64) -> Load {
+        Load { tasks, rows }
+    }
+
     #[test]
     fn all_exports_share_one_poll_and_one_download_endpoint() {
-        let tasks = BTreeMap::from([
-            (Dataset::ParticipantList, 150),
-            (Dataset::ParticipantQualityList, 151),
-            (Dataset::DailyReport, 7),
+        let loads = BTreeMap::from([
+            (Dataset::ParticipantList, load(150, 9_000)),
+            (Dataset::ParticipantQualityList, load(151, 0)),
+            (Dataset::DailyReport, load(7, 1)),
         ]);
-        let estimate = estimate(
-            &tasks,
-            Quota {
-                exports_per_minute: 100,
-                reports_per_minute: 60,
-            },
-        );
+        let estimate = estimate(&loads, &CallLimits::default());
         let poll = estimate
             .endpoints
             .iter()
@@ -111,5 +96,22 @@ mod tests {
             .expect("polls");
         assert_eq!((poll.calls, poll.at_quota_s), (301, 180));
         assert_eq!((estimate.calls, estimate.at_quota_s), (301 * 3 + 7, 180));
+    }
+
+    #[test]
+    fn a_listing_costs_by_what_it_listed_before() {
+        for (dataset, rows, calls) in [
+            (Dataset::Room, 0, 1),
+            (Dataset::Room, 100, 1),
+            // Three pages, and the first one again.
+            (Dataset::Room, 201, 4),
+            // The root, what is below it, and at most a call for each level more.
+            (Dataset::RoomLevel, 0, 2),
+            (Dataset::RoomLevel, 12, 14),
+        ] {
+            let loads = BTreeMap::from([(dataset, load(1, rows))]);
+            let estimate = estimate(&loads, &CallLimits::default());
+            assert_eq!(estimate.calls, calls, "{rows} of {dataset}");
+        }
     }
 }

@@ -226,7 +226,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
     use crate::findings::Findings;
     use crate::plan::tests::{task_row, window_row};
     use crate::record::{InputOutcome, Intent};

@@ -7,10 +7,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::DAY;
+use crate::datasets::Parent;
 use crate::job::Check;
 use crate::record::{
-    Parent, Phase, PhaseCounts, Reason, ReasonKind, ReportedDay, TaskRow, WindowRow, WindowState,
+    Phase, PhaseCounts, Reason, ReasonKind, ReportedDay, TaskRow, WindowRow, WindowState,
 };
 use crate::window::Window;
 
@@ -20,7 +20,7 @@ use crate::window::Window;
 /// UTC midnight may be either.
 #[must_use]
 pub fn readings(zone: &TimeZone, dt: Date, reported: &ReportedDay) -> HashSet<Window> {
-    let day = SignedDuration::try_from(DAY).unwrap_or_default();
+    let day = SignedDuration::from_hours(24);
     let bucket = reported
         .start
         .checked_add(day)
@@ -144,7 +144,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
     use crate::plan::tests::{meeting, task_row, window_row};
 
     fn at(hour: i64) -> Timestamp {

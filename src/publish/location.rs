@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use object_store::path::Path;
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::record::PartitionId;
 
 /// Hive's name for a null partition value. A tenant with that name would be read back as null.

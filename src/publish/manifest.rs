@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::location::{self, Place};
 use crate::contract;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::job::{FanOut, FanOutOrder};
 use crate::record::{Coverage, Input, InputOutcome, PartitionId, Reason, reason_format_1};
 use crate::store::{Lake, Version};
@@ -488,9 +488,10 @@ fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasets::{Lineage, Request};
     use crate::record::ReasonKind;
     use crate::store::StoreErrorKind;
-    use crate::task::{ExportId, Lineage, Request, TaskKey};
+    use crate::task::{ExportId, TaskKey};
     use jiff::civil::date;
 
     fn lake(name: &str) -> Lake {
@@ -505,10 +506,9 @@ mod tests {
         Input {
             task_key: TaskKey::from_stored(format!("{n:032}")),
             generation: 1,
-            request: Request::MeetingList {
-                start: 1,
-                end: 2,
-                user_id_type: crate::task::UserIdType::UserId,
+            request: Request {
+                user_id_type: Some(crate::datasets::UserIdType::UserId),
+                ..Request::between(Dataset::MeetingList, 1, 2)
             },
             lineage: Lineage::default(),
             window_start: now(1),

@@ -457,10 +457,13 @@ fn check_order(is_in_order: bool) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::column::{Column, ColumnKind};
+    use crate::datasets::Dataset;
     use crate::publish::parquet::{FileWriter, Written, write_file};
     use crate::publish::rows::{TopUserRow, batch, row};
+    use arrow::array::{ListBuilder, StringArray, StringBuilder};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     /// What the merge must give, computed without streams: every winning row, sorted.
     fn oracle(rows: &[TopUserRow], ranks: &HashMap<TaskKey, i64>) -> Vec<TopUserRow> {
@@ -601,6 +604,64 @@ mod tests {
         fixture.write("base", &[row("b", 1, "t", 1), row("a", 1, "t", 2)]);
         let merged = fixture.merge(Some("base"), &[], &HashMap::new(), vec![], RUN_BYTES);
         assert!(matches!(merged, Err(Error::Object { .. })));
+    }
+
+    /// Rooms with their lists, as rows of the tasks.
+    fn rooms(contract: &Contract, rows: &[(&str, &str, &[&str])]) -> RecordBatch {
+        let text = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for (_, _, list) in rows {
+            let list = (!list.is_empty()).then(|| list.iter().map(Some));
+            lists.append_option(list);
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let schema = contract.schema();
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| match field.name().as_str() {
+                "room_id" => text(rows.iter().map(|row| row.0).collect()),
+                "path" => ArrayRef::clone(&lists),
+                lineage::TASK_KEY => text(rows.iter().map(|row| row.1).collect()),
+                _ => new_null_array(field.data_type(), rows.len()),
+            });
+        RecordBatch::try_new(SchemaRef::clone(&schema), columns.collect()).expect("a batch")
+    }
+
+    #[test]
+    fn lists_survive_writing_reading_and_merging() {
+        let mut fixture = MergeFixture::new();
+        fixture.contract = Contract::of_columns(vec![
+            Column::new("room_id", ColumnKind::Id, &[], "").required(),
+            Column::new("path", ColumnKind::TextList, &[], ""),
+        ]);
+        let rooms = |rows: &[_]| rooms(fixture.contract, rows);
+        let base = rooms(&[
+            ("1", "stays", &["a", "b"]),
+            ("2", "replaced", &["c"]),
+            ("3", "stays", &[]),
+        ]);
+        let path = fixture.folder.path().join("base");
+        write_file(&path, fixture.contract, [base]).expect("written");
+        let come = vec![
+            rooms(&[("4", "comes", &["d", ""]), ("2", "comes", &["c", "e"])]),
+            rooms(&[("0", "comes", &[])]),
+        ];
+        // The first batch is sorted and spilled as a run of its own.
+        let merged = fixture
+            .merge(Some("base"), &["replaced"], &HashMap::new(), come, 100)
+            .expect("merged");
+        let expected = rooms(&[
+            ("0", "comes", &[]),
+            ("1", "stays", &["a", "b"]),
+            ("2", "comes", &["c", "e"]),
+            ("3", "stays", &[]),
+            ("4", "comes", &["d", ""]),
+        ]);
+        let path = fixture.folder.path().join("expected");
+        let written = write_file(&path, fixture.contract, [expected]).expect("written");
+        assert_eq!(merged.0, written);
+        assert!(merged.1 == std::fs::read(path).expect("read"));
     }
 
     fn any_row() -> impl Strategy<Value = TopUserRow> {

@@ -451,7 +451,7 @@ impl<'s> RunMerge<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{AsArray, Int64Array, StringArray};
+    use arrow::array::{AsArray, Int64Array, ListBuilder, StringArray, StringBuilder};
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
     use proptest::prelude::*;
@@ -462,7 +462,17 @@ mod tests {
             Field::new("key", DataType::Utf8, true),
             Field::new("place", DataType::Int64, false),
             Field::new("empty", DataType::Utf8, true),
+            Field::new("list", DataType::new_list(DataType::Utf8, true), true),
         ]))
+    }
+
+    /// Each place as a list of one text. Every third list is null.
+    fn lists(places: &[i64]) -> ArrayRef {
+        let mut builder = ListBuilder::new(StringBuilder::new());
+        for place in places {
+            builder.append_option((place % 3 > 0).then(|| [Some(place.to_string())]));
+        }
+        Arc::new(builder.finish())
     }
 
     /// Batches of the given size. Each row holds its place.
@@ -475,6 +485,7 @@ mod tests {
                     Arc::new(StringArray::from_iter(keys)),
                     Arc::new(Int64Array::from(places.to_vec())),
                     new_null_array(&DataType::Utf8, keys.len()),
+                    lists(places),
                 ];
                 RecordBatch::try_new(schema(), columns).expect("a batch")
             })
@@ -509,6 +520,7 @@ mod tests {
         assert_eq!(left, 0, "runs have no names");
         let all = concat_batches(&schema(), &out).expect("one batch");
         let places = all.column(1).as_primitive::<Int64Type>();
+        assert_eq!(all.column(3), &lists(places.values()));
         (places.values().to_vec(), as_they_came)
     }
 

@@ -16,7 +16,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, MapArray, PrimitiveArray, RecordBatch,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, ListArray, MapArray, PrimitiveArray, RecordBatch,
     StringArray,
 };
 use arrow::compute::concat_batches;
@@ -286,12 +286,17 @@ fn properties(contract: &Contract) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(entries));
     for column in &contract.columns {
+        let is_list = column.kind == ColumnKind::TextList;
         let is_text = matches!(column.kind, ColumnKind::Id | ColumnKind::Text);
         let is_unique_text = is_text
             && column.source == ColumnSource::Sheet
             && (column.key != Key::No || column.name == "topic");
-        if is_text && column.key == Key::No {
-            let path = ColumnPath::from(column.name.as_str());
+        if is_list || (is_text && column.key == Key::No) {
+            let path = if is_list {
+                list_elements(&column.name)
+            } else {
+                ColumnPath::from(column.name.as_str())
+            };
             builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
         }
         if column.kind == ColumnKind::Time {
@@ -309,6 +314,11 @@ fn properties(contract: &Contract) -> WriterProperties {
         builder = without_dictionary(builder, name, Encoding::DELTA_BINARY_PACKED);
     }
     builder.build()
+}
+
+/// The path of a list's only leaf, as the writer names it.
+fn list_elements(column: &str) -> ColumnPath {
+    ColumnPath::new([column, "list", "item"].map(str::to_owned).to_vec())
 }
 
 fn without_dictionary(
@@ -361,8 +371,8 @@ fn content_hash(rows: u64, columns: Vec<(String, Sha256)>) -> String {
     hex(&hash.finalize())
 }
 
-/// Appends each value: 0 for null, or 1 and the value. Numbers are little-endian, text and maps
-/// have their length in front, and the entries of a map are ordered by key.
+/// Appends each value: 0 for null, or 1 and the value. Numbers are little-endian. Texts, lists and
+/// maps have their length in front. The entries of a map are ordered by key.
 fn write_canonical(array: &ArrayRef, out: &mut Vec<u8>) -> Result<(), ArrowError> {
     match array.data_type() {
         DataType::Utf8 => {
@@ -396,6 +406,9 @@ fn write_canonical(array: &ArrayRef, out: &mut Vec<u8>) -> Result<(), ArrowError
         DataType::Boolean => write_values(array.as_boolean().iter(), out, |v, out| {
             out.push(u8::from(v));
         }),
+        DataType::List(item) if *item.data_type() == DataType::Utf8 => {
+            write_lists(array.as_list(), out);
+        }
         DataType::Map(_, _) => write_maps(array.as_map(), out),
         other => return Err(unknown_type(other)),
     }
@@ -429,6 +442,13 @@ fn write_values<T>(
 fn write_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&(text.len() as u64).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn write_lists(lists: &ListArray, out: &mut Vec<u8>) {
+    write_values(lists.iter(), out, |list, out| {
+        out.extend((list.len() as u64).to_le_bytes());
+        write_values(list.as_string::<i32>().iter(), out, write_text);
+    });
 }
 
 fn write_maps(maps: &MapArray, out: &mut Vec<u8>) {
@@ -495,9 +515,13 @@ impl Write for HashingWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::column::Column;
+    use crate::datasets::Dataset;
     use crate::publish::rows;
+    use arrow::array::{ListBuilder, StringBuilder, new_null_array};
+    use arrow::datatypes::FieldRef;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn write(name: &str, batches: Vec<RecordBatch>) -> (Written, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -557,6 +581,85 @@ mod tests {
             written.content_hash,
             "2297990480ed79bc9fceea89b4bfd4cd294a9e7b9fccc81eefe2b5e6ee7d0b10"
         );
+    }
+
+    /// The rows of a column of lists.
+    type Lists<'t> = [Option<&'t [Option<&'t str>]>];
+
+    fn lists(rows: &Lists<'_>) -> ArrayRef {
+        let mut builder = ListBuilder::new(StringBuilder::new());
+        for row in rows {
+            builder.append_option(row.map(|elements| elements.iter().copied()));
+        }
+        Arc::new(builder.finish())
+    }
+
+    #[test]
+    fn no_two_columns_of_lists_are_hashed_alike() {
+        let columns: [&Lists<'_>; 9] = [
+            &[None],
+            &[Some(&[])],
+            &[Some(&[None])],
+            &[Some(&[Some("")])],
+            &[Some(&[Some("ab")])],
+            &[Some(&[Some("a"), Some("b")])],
+            &[Some(&[Some("b"), Some("a")])],
+            &[Some(&[Some("a")]), Some(&[Some("b")])],
+            &[Some(&[Some("a"), Some("b")]), Some(&[])],
+        ];
+        let mut hashed = BTreeSet::new();
+        for rows in columns {
+            let (mut whole, mut parts) = (Vec::new(), Vec::new());
+            write_canonical(&lists(rows), &mut whole).expect("a known type");
+            let between: ArrayRef = lists(&[&[None], rows, &[None]].concat());
+            for row in 1..=rows.len() {
+                write_canonical(&between.slice(row, 1), &mut parts).expect("a known type");
+            }
+            assert_eq!(whole, parts, "batches do not matter");
+            assert!(hashed.insert(whole));
+        }
+    }
+
+    #[test]
+    fn lists_are_plainly_encoded_and_show_nobody_in_the_footer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.parquet");
+        let contract = Contract::of_columns(vec![Column::new(
+            "contact_ids",
+            ColumnKind::TextList,
+            &[],
+            "",
+        )]);
+        let rows: &Lists<'_> = &[Some(&[Some("ou_1"), Some("ou_2")]), None];
+        let batch = list_batch(contract, lists(rows));
+        let written = write_file(&path, contract, [batch.clone()]).expect("written");
+        let file = File::open(&path).expect("open");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a reader");
+        let leaf = reader.metadata().row_group(0).column(0).clone();
+        assert_eq!(*leaf.column_path(), list_elements("contact_ids"));
+        assert!(leaf.statistics().is_none());
+        for encoding in leaf.encodings() {
+            assert!(
+                matches!(
+                    encoding,
+                    Encoding::PLAIN | Encoding::RLE | Encoding::RLE_DICTIONARY
+                ),
+                "{encoding}"
+            );
+        }
+        let mut reader = reader.build().expect("a reader");
+        let back = reader.next().expect("a batch").expect("rows");
+        assert_eq!(back, batch);
+        let hashed = hash_content_of_file(&path, contract).expect("hashed");
+        assert_eq!(hashed, (written.content_hash, 2));
+    }
+
+    fn list_batch(contract: &Contract, lists: ArrayRef) -> RecordBatch {
+        let schema = contract.schema();
+        let null = |field: &FieldRef| new_null_array(field.data_type(), lists.len());
+        let mut columns: Vec<ArrayRef> = schema.fields().iter().map(null).collect();
+        columns[0] = lists;
+        RecordBatch::try_new(schema, columns).expect("the columns of the contract")
     }
 
     #[test]

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::Int32Type;
 
 use crate::contract::{Contract, lineage};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 
 /// One row; the natural key is `order_by` and `rank`.
 #[derive(Clone, Debug, PartialEq)]

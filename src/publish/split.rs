@@ -84,7 +84,7 @@ fn wrong_type(name: &str, column: &ArrayRef) -> ArrowError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
     use crate::publish::rows;
     use arrow::array::{TimestampMicrosecondArray, new_null_array};
     use std::sync::Arc;

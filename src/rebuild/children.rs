@@ -1,9 +1,10 @@
 //! Which windows of children fit their parents, and which have to be planned again.
 
 use super::found::{FoundTask, Setting, Tasks, Windows};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
+use crate::datasets::Parent;
 use crate::plan::children::{Budget, KnownChildren, ParentWindow, children};
-use crate::record::{Parent, PhaseCounts, WindowState};
+use crate::record::{PhaseCounts, WindowState};
 use crate::task::TaskKey;
 use crate::window::Window;
 
@@ -53,7 +54,7 @@ fn of_window<'t>(
 ) -> impl Iterator<Item = (&'t TaskKey, &'t FoundTask)> {
     tasks.iter().filter(move |(_, task)| {
         task.tenant == tenant
-            && task.input.request.dataset() == dataset
+            && task.input.request.dataset == dataset
             && task.input.planned_for() == Some(*window)
     })
 }
@@ -62,7 +63,7 @@ fn of_window<'t>(
 fn parents_in(tasks: &Tasks, tenant: &str, dataset: Dataset, window: &Window) -> Vec<Parent> {
     let mut found: Vec<(&TaskKey, &Parent)> = tasks
         .iter()
-        .filter(|(_, task)| task.tenant == tenant && task.input.request.dataset() == dataset)
+        .filter(|(_, task)| task.tenant == tenant && task.input.request.dataset == dataset)
         .filter_map(|(key, task)| Some((key, task.read.as_ref()?)))
         .flat_map(|(key, read)| read.parents.iter().map(move |parent| (key, parent)))
         .filter(|(_, parent)| window.contains(parent.start))

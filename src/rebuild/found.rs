@@ -8,13 +8,14 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::report::RebuildProblem;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
+use crate::datasets::Parent;
 use crate::findings::Findings;
 use crate::job::JobSpec;
 use crate::pipeline::{Reread, Tenant};
 use crate::plan::children::KnownChild;
 use crate::publish::manifest::{Completeness, Found};
-use crate::record::{Input, Parent, PartitionId, Phase, ReportedDay, WindowRow};
+use crate::record::{Input, PartitionId, Phase, ReportedDay, WindowRow};
 use crate::task::TaskKey;
 use crate::window::Window;
 
@@ -155,7 +156,7 @@ impl From<Reread> for ReadOriginal {
 
 impl FoundTask {
     pub(super) fn stream(&self) -> Stream {
-        (self.tenant.clone(), self.input.request.dataset())
+        (self.tenant.clone(), self.input.request.dataset)
     }
 
     /// What became of it: published, or open again.
@@ -189,11 +190,11 @@ pub(super) mod tests {
 
     use super::*;
     use crate::contract;
+    use crate::datasets::{Lineage, Request, UserIdType};
     use crate::plan::tests::{job, meeting};
     use crate::publish::manifest::{InputSummary, Manifest, Object};
     use crate::record::{InputOutcome, Reason};
     use crate::store::Version;
-    use crate::task::{Lineage, Request, UserIdType};
 
     const TENANTS: [&str; 2] = ["acme", "other"];
 
@@ -235,24 +236,10 @@ pub(super) mod tests {
     /// A task of a day that its manifest calls published, and that was not read.
     pub(in crate::rebuild) fn task(name: &str, dataset: Dataset, day: i64) -> FoundTask {
         let (start, end) = (at(day).as_second(), at(day + 1).as_second());
-        let user_id_type = UserIdType::UserId;
-        let request = match dataset {
-            Dataset::DailyReport => Request::DailyReport {
-                start,
-                end,
-                unit: None,
-            },
-            Dataset::ParticipantList => Request::ParticipantList {
-                meeting_no: "1".into(),
-                start,
-                end,
-                user_id_type,
-            },
-            _ => Request::MeetingList {
-                start,
-                end,
-                user_id_type,
-            },
+        let request = Request {
+            meeting_no: dataset.parent().map(|_| "1".into()),
+            user_id_type: Some(UserIdType::UserId),
+            ..Request::between(dataset, start, end)
         };
         let input = Input {
             task_key: TaskKey::from_stored(name),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::found::{FoundLake, FoundPartition, FoundTask, Stream, Windows};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::ledger::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 use crate::pipeline::rows_without_key;
 use crate::plan;

@@ -78,7 +78,7 @@ pub(super) fn newest_answers(found: &FoundLake) -> BTreeMap<Stream, Timestamp> {
     for partition in &found.partitions {
         let id = &partition.id;
         let parents = found.tasks.values().filter(|task| {
-            task.tenant == id.tenant && Some(task.input.request.dataset()) == id.dataset.parent()
+            task.tenant == id.tenant && Some(task.input.request.dataset) == id.dataset.parent()
         });
         if let Some(at) = parents.filter_map(|task| task.input.extracted_at).max() {
             heard(partition.stream(), at);
@@ -102,7 +102,7 @@ mod tests {
     use super::super::found::{FoundPartition, FoundTask};
     use super::super::windows::form;
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
 
     #[test]
     fn a_schedule_stands_before_the_first_gap() {

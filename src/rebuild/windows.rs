@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::found::{FoundLake, FoundPartition, Setting, Stream, Windows};
 use super::schedules::newest_answers;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::plan::due::due_at;
 use crate::plan::settle::window_state;

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
+use crate::datasets::{Lineage, Request};
 use crate::task::machine::State;
-use crate::task::{ExportId, Lineage, Request, TaskKey};
+use crate::task::{ExportId, TaskKey};
 use crate::window::Window;
 
 use super::task::{Phase, TaskRow};

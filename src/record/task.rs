@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::cause::Failure;
+use crate::datasets::Parent;
 use crate::findings::Findings;
 use crate::task::disposition::Damage;
 use crate::task::machine::State;
@@ -146,6 +146,13 @@ impl TaskRow {
         self.machine.sha256()
     }
 
+    /// Whether rows can still come of bytes that were fetched: they wait to be read, or are in
+    /// quarantine.
+    #[must_use]
+    pub fn has_bytes(&self) -> bool {
+        self.sha256().is_some() && matches!(self.phase, Phase::Open | Phase::Quarantined)
+    }
+
     /// Rows that were left out because they lack a key.
     #[must_use]
     pub fn rows_quarantined(&self) -> u64 {
@@ -166,29 +173,6 @@ pub struct SpooledResult {
     pub parents: Vec<Parent>,
     /// What it says of single days, if it is a daily report.
     pub reported: Vec<ReportedDay>,
-}
-
-/// What a child needs of a parent's row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parent {
-    /// Row in its workbook.
-    pub source_row: i64,
-    /// The meeting's 9-digit number.
-    pub meeting_no: String,
-    /// The meeting's start.
-    pub start: Timestamp,
-    /// The meeting's end; none while it lasts.
-    pub end: Option<Timestamp>,
-    /// Participants, as the meeting's row counts them.
-    pub participant_count: Option<i64>,
-    /// When the participant joined.
-    pub join_time: Option<Timestamp>,
-    /// How long the participant stayed, seconds.
-    pub stay_s: Option<i64>,
-    /// The participant's user id.
-    pub user_id: Option<String>,
-    /// The participating room.
-    pub room_id: Option<String>,
 }
 
 /// Key and generation of a task, where only these matter.

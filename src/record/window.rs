@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::window::Window;
 
 /// How far a job's schedule has been looked at for one tenant.

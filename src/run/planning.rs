@@ -7,12 +7,13 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::Run;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::pipeline;
 use crate::plan;
 use crate::plan::children::{Budget, ParentWindow, children, known_children};
+use crate::plan::due::is_lost;
 use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
 use crate::task::TaskKey;
 
@@ -32,6 +33,7 @@ impl Run {
             let now = tenant.clock.now();
             for row in ledger.windows(name, job.dataset, None).await? {
                 match row.state {
+                    WindowState::Due if is_lost(job.dataset, &row.window, now) => {}
                     WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
                     WindowState::Planned if planted!("planted-reconcile-skipped") => {}
                     WindowState::Planned
@@ -64,7 +66,7 @@ impl Run {
     /// Plans the tasks of a window without a parent, and says how many; `None` if they are not
     /// known.
     async fn plan_roots(&mut self, job: &JobSpec, row: &WindowRow) -> Result<Option<u64>> {
-        if job.dataset == Dataset::ResourceReservationList && !self.list_rooms().await? {
+        if job.dataset.needs_rooms() && !self.list_rooms(job.dataset).await? {
             return Ok(None);
         }
         let rooms = self.rooms.as_deref().unwrap_or_default();
@@ -128,10 +130,9 @@ impl Run {
         Ok(Some(planned.new_tasks))
     }
 
-    /// Asks for the tenant's rooms once a run; says whether they are known.
-    async fn list_rooms(&mut self) -> Result<bool> {
+    /// Asks for the tenant's rooms once a run, for a dataset; says whether they are known.
+    async fn list_rooms(&mut self, dataset: Dataset) -> Result<bool> {
         // Refused once is enough: every window would ask anew.
-        let dataset = Dataset::ResourceReservationList;
         let is_refused = self.summary.blocked.contains_key(&dataset);
         if self.rooms.is_some() || is_refused {
             return Ok(self.rooms.is_some());

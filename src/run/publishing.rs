@@ -10,7 +10,7 @@ use anyhow::Result;
 use jiff::SignedDuration;
 
 use super::{EndedPublish, Run};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::pipeline;
 use crate::plan::children::{digest, must_be_planned_again};
@@ -100,10 +100,13 @@ impl Run {
             }
         }
         self.open_children(dataset, window).await?;
-        match dataset {
-            Dataset::DailyReport | Dataset::MeetingList => self.recheck_meetings(window).await,
-            _ => Ok(()),
+        for counted in Dataset::ALL {
+            let by = counted.counted_by();
+            if by.is_some() && (by == Some(dataset) || counted == dataset) {
+                self.recheck_counted(counted, window).await?;
+            }
         }
+        Ok(())
     }
 
     async fn open_children(&self, dataset: Dataset, window: Window) -> Result<()> {
@@ -120,11 +123,10 @@ impl Run {
         Ok(())
     }
 
-    /// Publishes days of the meeting list again that are called complete and are not, or the other
-    /// way round: the daily report, or the list of the day after, came later than they did. Each
+    /// Publishes days of a list again that are called complete and are not, or the other way round:
+    /// the report that counts them, or the list of the day after, came later than they did. Each
     /// verdict is acted upon once a firing.
-    async fn recheck_meetings(&mut self, window: Window) -> Result<()> {
-        let dataset = Dataset::MeetingList;
+    async fn recheck_counted(&mut self, dataset: Dataset, window: Window) -> Result<()> {
         let Some(job) = self.job(dataset) else {
             return Ok(());
         };
@@ -142,7 +144,9 @@ impl Run {
             }
             let reason = status::implausible(ledger, name, zone, &job, dt).await?;
             let is_short = reason.is_some();
-            if verdict_changed(known.complete, is_short) && self.rechecked.insert((dt, is_short)) {
+            if verdict_changed(known.complete, is_short)
+                && self.rechecked.insert((dataset, dt, is_short))
+            {
                 let again = windows.iter().map(|row| (dataset, row.window));
                 self.to_publish.extend(again);
             }

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::cause::{Cause, CauseClass, Failure, Reach};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::pipeline::{PublishedDay, TaskEnd};
 use crate::record::{Coverage, Phase, TaskRow, WindowRow};

@@ -8,12 +8,12 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Run, Scope, Summary};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::pipeline;
 use crate::plan::due::{self, Due, Tick};
-use crate::record::{Phase, WindowBatch, WindowRow, WindowState};
+use crate::record::{Phase, TaskRow, WindowBatch, WindowRow, WindowState};
 use crate::schedule::Schedule;
 use crate::window::Window;
 
@@ -176,10 +176,17 @@ impl Run {
         let (tenant, now) = (Arc::clone(&self.tenant), self.tenant.clock.now());
         let windows = tenant.ledger.windows(&tenant.name, job.dataset, None);
         for row in windows.await? {
-            if row.is_unsettled(now)
-                && due::is_lost(job.dataset, &row.window, now)
-                && tenant.ledger.lose_window(&row, now).await? == Some(WindowState::Lost)
-            {
+            if !row.is_unsettled(now) || !due::is_lost(job.dataset, &row.window, now) {
+                continue;
+            }
+            // What was fetched in time goes on, and what is in quarantine can be tried again.
+            let tasks = tenant
+                .ledger
+                .tasks_of(&tenant.name, job.dataset, row.window);
+            if tasks.await?.iter().any(TaskRow::has_bytes) {
+                continue;
+            }
+            if tenant.ledger.lose_window(&row, now).await? == Some(WindowState::Lost) {
                 self.lose(job.dataset, &row.window);
             }
         }

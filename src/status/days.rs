@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::job_record::JobRecord;
 use super::{implausible, jobs_of};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::due::{Due, expected_at};

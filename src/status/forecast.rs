@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -12,12 +13,12 @@ use jiff::civil::Date;
 
 use super::job_record::JobRecord;
 use super::jobs_of;
-use crate::dataset::Dataset;
+use crate::datasets::{CallLimits, Dataset, Extent};
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::children::{Budget, Children, ParentWindow, children, known_children};
 use crate::plan::due::{Backfill, Due, backfill, is_left_over, windows_to_work_on};
-use crate::plan::estimate::{Estimate, Quota, estimate};
+use crate::plan::estimate::{Estimate, Load, estimate};
 use crate::plan::tasks;
 use crate::record::{Coverage, NewWindow, Phase, PhaseCounts, WindowRow, WindowState};
 use crate::window::Window;
@@ -37,6 +38,8 @@ pub struct JobForecast<'j> {
     pub unknown: u64,
     /// Tasks that such windows will have if they are as those before; `None` without a history.
     pub expected: Option<u64>,
+    /// Rows of the newest day in the lake; 0 without one.
+    pub rows: u64,
     /// What became of each known parent; `None` if no parent is known.
     pub coverage: Option<Coverage>,
     /// What a person should know beyond that.
@@ -46,20 +49,31 @@ pub struct JobForecast<'j> {
 /// Why a forecast does not cover all that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForecastNote {
-    /// This part of a backfill is older than Feishu answers for.
-    BeyondHorizon(Window),
+    /// This part of a backfill is older than Feishu answers for: so many days.
+    BeyondHorizon(Window, u64),
+    /// A backfill cannot bring a snapshot of another day.
+    NoHistory(Window),
     /// This window of a backfill, and those after it, are not over or not settled.
     NotYet(Window),
     /// So many due windows are older than Feishu answers for.
     WindowsLost(u64),
+    /// So many days of a snapshot passed without one.
+    DaysWithoutSnapshot(u64),
 }
 
 impl fmt::Display for ForecastNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BeyondHorizon(range) => write!(
+            Self::BeyondHorizon(range, days) => write!(
                 f,
-                "[{}, {}) lies beyond the 90 days that Feishu answers for and is left out",
+                "[{}, {}) lies beyond the {days} days that Feishu answers for and is left out",
+                range.start(),
+                range.end()
+            ),
+            Self::NoHistory(range) => write!(
+                f,
+                "[{}, {}) is left out: a day is what Feishu says on that day, and the API has no \
+                 history",
                 range.start(),
                 range.end()
             ),
@@ -72,19 +86,26 @@ impl fmt::Display for ForecastNote {
                 f,
                 "{windows} windows lie beyond what Feishu still answers for"
             ),
+            Self::DaysWithoutSnapshot(days) => {
+                write!(
+                    f,
+                    "no snapshot was taken on {days} days, and the API has no history"
+                )
+            }
         }
     }
 }
 
 /// What the jobs' tasks cost together, with those that are only expected.
 #[must_use]
-pub fn cost(forecasts: &[JobForecast<'_>], quota: Quota) -> Estimate {
-    let mut tasks: BTreeMap<Dataset, u64> = BTreeMap::new();
+pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
+    let mut loads: BTreeMap<Dataset, Load> = BTreeMap::new();
     for forecast in forecasts {
-        let expected = forecast.expected.unwrap_or(0);
-        *tasks.entry(forecast.job.dataset).or_default() += forecast.tasks + expected;
+        let load = loads.entry(forecast.job.dataset).or_default();
+        load.tasks += forecast.tasks + forecast.expected.unwrap_or(0);
+        load.rows = load.rows.max(forecast.rows);
     }
-    estimate(&tasks, quota)
+    estimate(&loads, limits)
 }
 
 /// For whom and when a run would be.
@@ -143,6 +164,7 @@ impl Forecaster<'_> {
         }
         let average = self.average_tasks(job, &record.windows).await?;
         forecast.expected = average.map(|average| average * forecast.unknown);
+        forecast.rows = self.newest_rows(job.dataset).await?;
         Ok(forecast)
     }
 
@@ -150,16 +172,21 @@ impl Forecaster<'_> {
     fn windows_of<'j>(&self, job: &'j JobSpec, record: &JobRecord) -> JobForecast<'j> {
         let known = &record.windows;
         let (windows, left_over, notes) = match self.range {
+            Some((from, to)) if job.dataset.is_snapshot() => {
+                let range = Window::days(&job.time_zone, from, to);
+                let notes = range.map(ForecastNote::NoHistory).into_iter().collect();
+                (Vec::new(), 0, notes)
+            }
             Some((from, to)) => {
                 let backfill = backfill(job, from, to, self.now);
                 let windows = backfill.windows_to_work_on(known);
-                (windows, 0, notes_of_backfill(&backfill))
+                (windows, 0, notes_of_backfill(job.dataset, &backfill))
             }
             None => {
                 let due = record.due(job, self.now);
                 let windows = windows_to_work_on(&due, known, self.now);
                 let left_over = known.iter().filter(|row| is_left_over(row)).count() as u64;
-                (windows, left_over, notes_of_due(&due))
+                (windows, left_over, notes_of_due(job.dataset, &due))
             }
         };
         JobForecast {
@@ -169,6 +196,7 @@ impl Forecaster<'_> {
             tasks: 0,
             unknown: 0,
             expected: None,
+            rows: 0,
             coverage: None,
             notes,
         }
@@ -192,7 +220,7 @@ impl Forecaster<'_> {
     }
 
     async fn roots(&self, job: &JobSpec, window: Window) -> Result<WindowForecast> {
-        let needs_rooms = job.dataset == Dataset::ResourceReservationList;
+        let needs_rooms = job.dataset.needs_rooms();
         let rooms = match self.ledger.filter(|_| needs_rooms) {
             Some(ledger) => ledger.rooms(self.tenant).await?,
             None => Vec::new(),
@@ -236,6 +264,18 @@ impl Forecaster<'_> {
         }
     }
 
+    /// Rows of the newest day of a dataset; 0 if none is in the lake.
+    async fn newest_rows(&self, dataset: Dataset) -> Result<u64> {
+        let Some(ledger) = self.ledger else {
+            return Ok(0);
+        };
+        let partitions = ledger.partitions(Some(self.tenant)).await?;
+        let of_dataset = partitions.iter().filter(|row| row.dataset == dataset);
+        Ok(of_dataset
+            .max_by_key(|row| row.dt)
+            .map_or(0, |row| row.rows))
+    }
+
     /// Tasks that a settled window of this job had on average; `None` without such a window.
     async fn average_tasks(&self, job: &JobSpec, known: &[WindowRow]) -> Result<Option<u64>> {
         let is_settled = |row: &&WindowRow| row.state == WindowState::Settled;
@@ -263,17 +303,25 @@ impl JobForecast<'_> {
     }
 }
 
-fn notes_of_backfill(backfill: &Backfill) -> Vec<ForecastNote> {
+fn notes_of_backfill(dataset: Dataset, backfill: &Backfill) -> Vec<ForecastNote> {
     let lost = backfill.lost.first().zip(backfill.lost.last());
     let lost = lost.and_then(|(first, last)| Window::new(first.start(), last.end()));
-    let beyond = lost.map(ForecastNote::BeyondHorizon);
+    let horizon = match dataset.definition().extent {
+        Extent::Windows { horizon, .. } => horizon.unwrap_or_default(),
+        Extent::Snapshot => Duration::ZERO,
+    };
+    let days = horizon.as_secs() / 86_400;
+    let beyond = lost.map(|lost| ForecastNote::BeyondHorizon(lost, days));
     let not_yet = backfill.not_yet.map(ForecastNote::NotYet);
     beyond.into_iter().chain(not_yet).collect()
 }
 
-fn notes_of_due(due: &Due) -> Vec<ForecastNote> {
+fn notes_of_due(dataset: Dataset, due: &Due) -> Vec<ForecastNote> {
     let is_lost = |new: &&NewWindow| new.state == WindowState::Lost;
     let lost = due.new.iter().filter(is_lost).count() as u64;
-    let note = (lost > 0).then_some(ForecastNote::WindowsLost(lost));
+    let note = (lost > 0).then_some(match dataset.is_snapshot() {
+        true => ForecastNote::DaysWithoutSnapshot(lost),
+        false => ForecastNote::WindowsLost(lost),
+    });
     note.into_iter().collect()
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{DayStatus, all_days};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
 use crate::record::{PartitionRow, Phase, WindowRow};

@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::cause::{Cause, Failure};
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
     use crate::record::Phase;
     use crate::status::{DayOutcome, DayStatus};
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::dataset::Dataset;
+use crate::datasets::{Dataset, Plausibility};
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::partition::windows_asked_for;
@@ -27,10 +27,10 @@ pub async fn implausible(
     job: &JobSpec,
     dt: Date,
 ) -> Result<Option<Reason>> {
-    match job.dataset {
-        Dataset::MeetingList => missing_meetings(ledger, tenant, zone, job, dt).await,
-        Dataset::ParticipantList => missing_participants(ledger, tenant, zone, job, dt).await,
-        _ => Ok(None),
+    match job.dataset.definition().plausibility {
+        Plausibility::None => Ok(None),
+        Plausibility::Reported { .. } => missing_meetings(ledger, tenant, zone, job, dt).await,
+        Plausibility::OfParent { .. } => missing_participants(ledger, tenant, zone, job, dt).await,
     }
 }
 
@@ -47,14 +47,18 @@ async fn missing_meetings(
     };
     let mut listed = Vec::new();
     for reading in plausible::readings(zone, dt, &reported) {
-        listed.push(listed_meetings(ledger, tenant, reading).await?);
+        listed.push(listed_meetings(ledger, tenant, job.dataset, reading).await?);
     }
     Ok(plausible::missing_meetings(&job.check, &reported, listed))
 }
 
 /// The different meetings that begin in `range`; `None` while a part of it is not exported.
-async fn listed_meetings(ledger: &Ledger, tenant: &str, range: Window) -> Result<Option<u64>> {
-    let dataset = Dataset::MeetingList;
+async fn listed_meetings(
+    ledger: &Ledger,
+    tenant: &str,
+    dataset: Dataset,
+    range: Window,
+) -> Result<Option<u64>> {
     let mut windows = Vec::new();
     for row in ledger.windows(tenant, dataset, Some(range)).await? {
         let phases = ledger.phases_of(tenant, dataset, row.window).await?;
@@ -72,7 +76,7 @@ async fn missing_participants(
     job: &JobSpec,
     dt: Date,
 ) -> Result<Option<Reason>> {
-    let Some(day) = Window::day(zone, dt) else {
+    let (Some(day), Some(parent)) = (Window::day(zone, dt), job.dataset.parent()) else {
         return Ok(None);
     };
     let mut tasks = Vec::new();
@@ -80,7 +84,7 @@ async fn missing_participants(
     for row in windows_asked_for(windows) {
         tasks.extend(ledger.tasks_of(tenant, job.dataset, row.window).await?);
     }
-    let meetings = ledger.parents(tenant, Dataset::MeetingList, day).await?;
+    let meetings = ledger.parents(tenant, parent, day).await?;
     Ok(plausible::missing_participants(
         &job.check, &meetings, &tasks,
     ))

@@ -6,12 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::forecast::{ForecastNote, Forecaster, JobForecast};
 use super::*;
+use crate::datasets::Parent;
+use crate::datasets::{Lineage, Request, UserIdType};
 use crate::ledger::{Ledger, Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 use crate::plan::tests::{job, meeting, task_row, window_row};
 use crate::record::{
-    Coverage, Parent, Phase, PublishedPartition, ReportedDay, ScheduleState, WindowRow, WindowState,
+    Coverage, Phase, PublishedPartition, ReportedDay, ScheduleState, WindowRow, WindowState,
 };
-use crate::task::{Lineage, Request, TaskSpec, UserIdType};
+use crate::task::TaskSpec;
 use crate::window::Window;
 
 fn zone() -> TimeZone {
@@ -39,19 +41,10 @@ fn task(of: Dataset, day: i8, number: i64, phase: Phase) -> RestoredTask {
         window.start().as_second() + number,
         window.end().as_second(),
     );
-    let user_id_type = UserIdType::UserId;
-    let request = match of {
-        Dataset::ParticipantList => Request::ParticipantList {
-            meeting_no: number.to_string(),
-            start,
-            end,
-            user_id_type,
-        },
-        _ => Request::MeetingList {
-            start,
-            end,
-            user_id_type,
-        },
+    let request = Request {
+        meeting_no: of.parent().map(|_| number.to_string()),
+        user_id_type: Some(UserIdType::UserId),
+        ..Request::between(of, start, end)
     };
     let row = task_row(of, window, phase);
     RestoredTask {
@@ -218,7 +211,7 @@ async fn a_first_run_knows_no_children_and_says_what_it_leaves_out() {
     let reports = job(Dataset::DailyReport);
     let notes = forecaster.job(&reports).await.expect("a forecast").notes;
     let [
-        ForecastNote::BeyondHorizon(lost),
+        ForecastNote::BeyondHorizon(lost, 90),
         ForecastNote::NotYet(first),
     ] = notes.as_slice()
     else {

@@ -140,7 +140,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::dataset::Dataset;
+    use crate::datasets::Dataset;
 
     #[test]
     fn numbers_and_lengths_are_easy_to_read() {

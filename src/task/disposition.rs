@@ -138,6 +138,7 @@ pub fn of_failure(failure: AttemptFailure, attempts: Attempts<'_>) -> Dispositio
         } => not_fetched(
             state,
             Failure::new(cause_of(gave_up, call), message),
+            gave_up,
             call,
             attempts,
         ),
@@ -172,10 +173,17 @@ pub fn of_failure(failure: AttemptFailure, attempts: Attempts<'_>) -> Dispositio
 fn not_fetched(
     state: State,
     failure: Failure,
+    gave_up: GaveUp,
     call: Option<Cause>,
     attempts: Attempts<'_>,
 ) -> Disposition {
     match call {
+        // Nothing brings the day back.
+        _ if gave_up == GaveUp::DayIsOver => Disposition {
+            next: NextStep::Fail,
+            state: State::Planned,
+            failure,
+        },
         Some(call) if call.reach() != Reach::Task => Disposition {
             next: NextStep::Hold,
             state,
@@ -295,6 +303,7 @@ fn cause_of(gave_up: GaveUp, call: Option<Cause>) -> Cause {
             | GaveUp::Damaged,
             _,
         ) => Cause::Export,
+        (GaveUp::DayIsOver, _) => Cause::Gone,
         (GaveUp::CallFailed, Some(call)) => call,
         (GaveUp::CallFailed, None) => Cause::Other,
     }

@@ -170,6 +170,8 @@ pub enum GaveUp {
     FileGone,
     /// What was downloaded cannot be read.
     Damaged,
+    /// The day of a snapshot is over.
+    DayIsOver,
 }
 
 /// A state to record, an effect to perform, and when.

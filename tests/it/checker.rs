@@ -137,7 +137,7 @@ impl<'a> Checker<'a> {
                 for row in windows.expect("windows") {
                     let of = ledger.tasks_of(TENANT, dataset, row.window).await;
                     tasks.extend(of.expect("tasks").into_iter().map(|task| {
-                        let is_report = dataset.is_report();
+                        let is_report = !dataset.is_export();
                         (
                             task.spec.key,
                             task.generation,

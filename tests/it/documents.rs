@@ -46,7 +46,7 @@ fn dictionary() -> String {
                     .first()
                     .map_or_else(String::new, |header| format!("`{header}`")),
                 ColumnSource::Task => "task".into(),
-                ColumnSource::Derived => "derived".into(),
+                ColumnSource::Derived(_) => "derived".into(),
             };
             let key = match column.key {
                 Key::No => "",
@@ -95,6 +95,7 @@ fn arrow_type(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 => "string".into(),
         DataType::Timestamp(..) => "timestamp(µs, UTC)".into(),
+        DataType::List(item) => format!("list<{}>", arrow_type(item.data_type())),
         DataType::Map(..) => "map(string, string)".into(),
         other => other.to_string().to_lowercase(),
     }

@@ -356,11 +356,10 @@ fn a_ledger_of_many_tasks_is_rebuilt() {
 fn participants(n: u64, day: Window, sha256: &str, pack: &str) -> Input {
     let meeting_no = format!("{:09}", 100_000_000 + n);
     let start = day.start().as_second();
-    let request = Request::ParticipantList {
-        meeting_no: meeting_no.clone(),
-        start,
-        end: start + 3_600,
-        user_id_type: UserIdType::UserId,
+    let request = Request {
+        meeting_no: Some(meeting_no.clone()),
+        user_id_type: Some(UserIdType::UserId),
+        ..Request::between(Dataset::ParticipantList, start, start + 3_600)
     };
     Input {
         task_key: TaskKey::new(TENANT, &request),

@@ -323,10 +323,13 @@ impl Bench {
         let start = midnight + SignedDuration::from_hours(12 * half);
         let window =
             Window::new(start, start + SignedDuration::from_hours(12)).expect("half a day");
-        let request = Request::MeetingList {
-            start: window.start().as_second(),
-            end: window.end().as_second(),
-            user_id_type: UserIdType::UserId,
+        let request = Request {
+            user_id_type: Some(UserIdType::UserId),
+            ..Request::between(
+                Dataset::MeetingList,
+                window.start().as_second(),
+                window.end().as_second(),
+            )
         };
         let spec = TaskSpec::new(TENANT, window, request, Lineage::default());
         let new = NewWindow {

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::Company;
-use meetlake_simulator::company::{Meeting, Participant, ReservationStatus};
+use meetlake_simulator::company::{Meeting, Participant, ReservationStatus, Room, RoomLevel};
 use serde_json::{Value, json};
 
 use crate::lake::{Row, rows};
@@ -46,6 +47,8 @@ impl<'a> Truth<'a> {
             Dataset::ParticipantQualityList,
             Dataset::ResourceReservationList,
             Dataset::DailyReport,
+            Dataset::Room,
+            Dataset::RoomLevel,
         ];
         let mut lines = Vec::new();
         for dataset in datasets {
@@ -95,7 +98,56 @@ impl<'a> Truth<'a> {
             Dataset::ResourceReservationList => self.reservations(),
             Dataset::DailyReport => self.daily_reports(),
             Dataset::TopUser => Vec::new(),
+            Dataset::Room => self.rooms(),
+            Dataset::RoomLevel => self.room_levels(),
         }
+    }
+
+    /// The rooms of the day on which the lake was filled.
+    fn rooms(&self) -> Vec<String> {
+        let row = |room: &Arc<Room>| {
+            json!([
+                self.dt(self.now),
+                self.dt(self.now),
+                room.room_id,
+                room.name,
+                room.capacity,
+                text(&room.description),
+                room.display_id,
+                text(&room.custom_room_id),
+                room.room_level_id,
+                room.path,
+                room.enabled,
+            ])
+        };
+        self.company
+            .rooms()
+            .iter()
+            .map(|room| row(room).to_string())
+            .collect()
+    }
+
+    /// The levels of that day, with their depth by their path from the tenant.
+    fn room_levels(&self) -> Vec<String> {
+        let row = |level: &RoomLevel| {
+            json!([
+                self.dt(self.now),
+                self.dt(self.now),
+                level.room_level_id,
+                level.name,
+                text(&level.parent_id),
+                text(&level.custom_group_id),
+                level.path,
+                level.has_child,
+                level.parent_id.is_empty(),
+                level.path.len() - 1,
+            ])
+        };
+        self.company
+            .room_levels()
+            .iter()
+            .map(|level| row(level).to_string())
+            .collect()
     }
 
     fn meetings(&self) -> impl Iterator<Item = &'a Meeting> {
@@ -339,6 +391,31 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "participant_count",
         ],
         Dataset::TopUser => &["dt", "order_by", "rank"],
+        Dataset::Room => &[
+            "dt",
+            "snapshot_date",
+            "room_id",
+            "name",
+            "capacity",
+            "description",
+            "display_id",
+            "custom_room_id",
+            "room_level_id",
+            "level_path",
+            "is_enabled",
+        ],
+        Dataset::RoomLevel => &[
+            "dt",
+            "snapshot_date",
+            "room_level_id",
+            "name",
+            "parent_level_id",
+            "custom_level_id",
+            "level_path",
+            "has_child",
+            "is_root",
+            "depth",
+        ],
     };
     let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     if dataset == Dataset::ParticipantQualityList {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use super::*;
 use crate::column::{Column, ColumnKind};
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::table::{Header, column_name};
 use cases::{Case, Random};
 

@@ -9,7 +9,7 @@ use jiff::civil::date;
 use sqlx::Row as _;
 
 use super::*;
-use crate::dataset::Dataset;
+use crate::datasets::Dataset;
 use crate::ledger::{Ledger, pool};
 use crate::record::{Damage, Phase, ReportedDay, TaskRow, WindowState};
 use crate::task::machine::State;

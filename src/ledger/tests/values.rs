@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use jiff::civil::{Date, date};
 
 use super::*;
+use crate::datasets::Parent;
 use crate::record::{
-    Coverage, Damage, Input, InputOutcome, Parent, PublishedPartition, ReportedDay, ScheduleState,
+    Coverage, Damage, Input, InputOutcome, PublishedPartition, ReportedDay, ScheduleState,
 };
 
 /// Plants a value as no meetlake writes it.

@@ -239,7 +239,7 @@ impl ColumnEncoder {
     /// The cost of encoding, roughly and relative to other columns.
     fn cost(&self, schema: &SchemaRef) -> u32 {
         let own = match schema.field(self.index).data_type() {
-            DataType::Utf8 => 6,
+            DataType::Utf8 | DataType::List(_) => 6,
             DataType::Boolean | DataType::Map(_, _) => 1,
             _ => 3,
         };

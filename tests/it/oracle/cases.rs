@@ -352,6 +352,8 @@ pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
     let choices: &[&str] = match column.kind {
         ColumnKind::Text => &TEXTS,
         ColumnKind::Id => &["190924711", "ou_84aad35d", "6937000000000000001", "_x0031_"],
+        ColumnKind::TextList => &[r#"["a","b"]"#, "[1]", "[]"],
+        ColumnKind::UnixTime => &["1602000000", "0"],
         ColumnKind::Time => &[
             "2026.10.12 06:10:42 (GMT+08:00)",
             "2026-10-12 06:10:42",
@@ -359,7 +361,9 @@ pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
         ],
         ColumnKind::Date => &["2026-10-12"],
         ColumnKind::DurationS => &["01:00:00", "00:00:07", "25:01:02"],
-        ColumnKind::Integer | ColumnKind::SmallInteger => &["0", "12", "9999"],
+        ColumnKind::Integer | ColumnKind::ReportedMinutes | ColumnKind::SmallInteger => {
+            &["0", "12", "9999"]
+        }
         ColumnKind::Bool => &["是", "否"],
         ColumnKind::Kbps => &["50kbps", "1.2Mbps", "0"],
         ColumnKind::Milliseconds => &["5ms", "1.2s", "0"],

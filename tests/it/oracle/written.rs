@@ -33,7 +33,7 @@ const TEXTS: [&str; 8] = [
 pub(super) fn workbook(random: &mut Random) -> (Dataset, Vec<u8>) {
     let exports: Vec<Dataset> = Dataset::ALL
         .into_iter()
-        .filter(|dataset| !dataset.is_report())
+        .filter(|dataset| dataset.is_export())
         .collect();
     let dataset = exports[random.below(exports.len())];
     let mut workbook = Workbook::new();

@@ -1,6 +1,87 @@
-//! Columns of `resource_reservation_list` (API reference, 4.5).
+//! `resource_reservation_list`: one row a booking of a room (API reference, 3.2 and 4.5).
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::meeting_list::{DAILY, EXPORT_SCOPES, second};
+use super::{
+    Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Piece, Plausibility,
+    Request, RequestOption, RoomOfLevel, Tier, UserIdType,
+};
 use crate::column::{Column, ColumnKind, EnumValue};
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "resource_reservation_list",
+    endpoint: Endpoint {
+        name: "submit_resource_reservation_list",
+        method: Method::Post,
+        path: "exports/resource_reservation_list",
+        tier: Tier::Three,
+    },
+    scopes: EXPORT_SCOPES,
+    fetch: Fetch::Export,
+    extent: DAILY,
+    ask: Ask::Rooms(requests),
+    parameters,
+    options: &[RequestOption::NeedTopic, RequestOption::PerRoom],
+    user_id_type: UserIdType::UserId,
+    columns,
+    partition_column: Some("start_time"),
+    time_columns: Some(("start_time", "end_time")),
+    parent_columns: None,
+    plausibility: Plausibility::None,
+    job_file: include_str!("../../jobs/resource_reservation_list.toml"),
+};
+
+/// One request for the rooms of a level, or one a room.
+fn requests(piece: &Piece<'_>, rooms: &[RoomOfLevel]) -> Vec<(Request, Lineage)> {
+    let mut by_level: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (room, level) in rooms {
+        by_level.entry(level).or_default().push(room.clone());
+    }
+    by_level
+        .values_mut()
+        .for_each(|rooms| rooms.sort_unstable());
+    let request = |level: &str, room_ids: Vec<String>, room_id: Option<String>| {
+        let lineage = Lineage {
+            room_level_id: Some(level.to_owned()),
+            room_id,
+            ..Lineage::default()
+        };
+        let request = Request {
+            room_level_id: Some(level.to_owned()),
+            room_ids,
+            need_topic: Some(piece.options.need_topic),
+            ..Request::between(Dataset::ResourceReservationList, piece.start, piece.end)
+        };
+        (request, lineage)
+    };
+    by_level
+        .into_iter()
+        .flat_map(|(level, room_ids)| {
+            if piece.options.per_room {
+                room_ids
+                    .into_iter()
+                    .map(|room| request(level, vec![room.clone()], Some(room)))
+                    .collect::<Vec<_>>()
+            } else {
+                vec![request(level, room_ids, None)]
+            }
+        })
+        .collect()
+}
+
+fn parameters(request: &Request) -> Parameters {
+    Parameters::body(json!({
+        "room_level_id": request.room_level_id,
+        "need_topic": request.need_topic,
+        "start_time": second(request.start),
+        "end_time": second(request.end),
+        "room_ids": request.room_ids,
+        "is_exclude": false,
+    }))
+}
 
 const RESERVATION_STATUSES: &[EnumValue] = &[
     EnumValue {
@@ -109,7 +190,7 @@ const CHECK_IN_STATUSES: &[EnumValue] = &[
     },
 ];
 
-pub(super) fn columns() -> Vec<Column> {
+fn columns() -> Vec<Column> {
     vec![
         Column::new(
             "room_level_id",

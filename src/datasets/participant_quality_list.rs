@@ -1,7 +1,90 @@
-//! Columns of `participant_quality_list` (API reference, 4.4). The sheet has no column for the
-//! participant, who comes from the task.
+//! `participant_quality_list`: one row a minute of one participant (API reference, 3.2 and 4.4). The
+//! sheet has no column for the participant, who comes from the task.
 
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::meeting_list::{DAILY, EXPORT_SCOPES, second};
+use super::participant_list::meeting;
+use super::{
+    Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent, ParticipantId,
+    Plausibility, Request, RequestOption, RequestOptions, Tier, UserIdType,
+};
 use crate::column::{Column, ColumnKind};
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "participant_quality_list",
+    endpoint: Endpoint {
+        name: "submit_participant_quality_list",
+        method: Method::Post,
+        path: "exports/participant_quality_list",
+        tier: Tier::Three,
+    },
+    scopes: EXPORT_SCOPES,
+    fetch: Fetch::Export,
+    extent: DAILY,
+    ask: Ask::Parents {
+        of: Dataset::ParticipantList,
+        identity: Parent::stay,
+        request,
+    },
+    parameters,
+    options: &[RequestOption::UserIdType],
+    user_id_type: UserIdType::UserId,
+    columns,
+    partition_column: Some("meeting_start_time"),
+    time_columns: Some(("time", "time")),
+    parent_columns: None,
+    plausibility: Plausibility::None,
+    job_file: include_str!("../../jobs/participant_quality_list.toml"),
+};
+
+/// Quality names one stay by exact times, so it gets the meeting's own, however long the meeting
+/// was: a refusal is loud, while a stay that is not found would be an empty sheet.
+fn request(
+    stay: &Parent,
+    end: Timestamp,
+    options: &RequestOptions,
+) -> Option<(Request, Lineage)> {
+    let participant = match (&stay.user_id, &stay.room_id) {
+        (Some(user), _) => ParticipantId::UserId(user.clone()),
+        (None, Some(room)) => ParticipantId::RoomId(room.clone()),
+        (None, None) => return None,
+    };
+    let join_time = stay.join_time?;
+    let (user_id, room_id) = match participant.clone() {
+        ParticipantId::UserId(user) => (Some(user), None),
+        ParticipantId::RoomId(room) => (None, Some(room)),
+    };
+    let lineage = Lineage {
+        meeting_no: Some(stay.meeting_no.clone()),
+        meeting_start_time: Some(stay.start),
+        join_time: Some(join_time),
+        user_id,
+        room_id,
+        ..Lineage::default()
+    };
+    let (start_s, end_s) = (stay.start.as_second(), end.as_second());
+    let request = Request {
+        meeting_no: Some(stay.meeting_no.clone()),
+        join_time: Some(join_time.as_second()),
+        participant: Some(participant),
+        user_id_type: Some(options.user_id_type),
+        ..Request::between(Dataset::ParticipantQualityList, start_s, end_s)
+    };
+    Some((request, lineage))
+}
+
+fn parameters(request: &Request) -> Parameters {
+    let mut body = meeting(request);
+    body["join_time"] = Value::from(second(request.join_time));
+    match &request.participant {
+        Some(ParticipantId::UserId(id)) => body["user_id"] = Value::from(id.as_str()),
+        Some(ParticipantId::RoomId(id)) => body["room_id"] = Value::from(id.as_str()),
+        None => {}
+    }
+    Parameters::body(body).with("user_id_type", request.user_id_type.map(UserIdType::as_str))
+}
 
 /// Prefix in the lake, the group in Chinese, the group in English.
 const MEDIA: [(&str, &str, &str); 3] = [
@@ -52,7 +135,7 @@ const METRICS: [(&str, ColumnKind, &str, &[&str], &str); 5] = [
     ),
 ];
 
-pub(super) fn columns() -> Vec<Column> {
+fn columns() -> Vec<Column> {
     let mut columns = vec![
         Column::new(
             "meeting_no",

@@ -1,8 +1,82 @@
-//! Columns of `meeting_list` (API reference, 4.2).
+//! `meeting_list`: one row a meeting that has ended (API reference, 3.2 and 4.2).
 
+use serde_json::json;
+
+use super::{
+    Ask, DAY, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters,
+    ParentColumns, Piece, Pieces, Plausibility, Request, RequestOption, Tier, UserIdType,
+};
 use crate::column::{Column, ColumnKind};
 
-pub(super) fn columns() -> Vec<Column> {
+pub(super) const DEFINITION: Definition = Definition {
+    name: "meeting_list",
+    endpoint: Endpoint {
+        name: "submit_meeting_list",
+        method: Method::Post,
+        path: "exports/meeting_list",
+        tier: Tier::Three,
+    },
+    scopes: EXPORT_SCOPES,
+    fetch: Fetch::Export,
+    // The JSON sibling takes a year. A refused span costs a day of data, so a day at a time.
+    extent: DAILY,
+    ask: Ask::Windows(requests),
+    parameters,
+    options: &[RequestOption::UserIdType],
+    user_id_type: UserIdType::UserId,
+    columns,
+    partition_column: Some("start_time"),
+    time_columns: Some(("start_time", "end_time")),
+    parent_columns: Some(ParentColumns {
+        meeting_no: "meeting_no",
+        start: "start_time",
+        end: "end_time",
+        participant_count: Some("participant_count"),
+        participant: None,
+    }),
+    // Report and list tell of the same meetings, so not one may be missing.
+    plausibility: Plausibility::Reported {
+        by: Dataset::DailyReport,
+        key: "meetings",
+        may_miss: 0.0,
+    },
+    job_file: include_str!("../../jobs/meeting_list.toml"),
+};
+
+/// Scopes of which every export needs one (API reference, 3).
+pub(super) const EXPORT_SCOPES: &[&str] = &["vc:export", "vc:meeting:export"];
+
+/// Windows of an export: a day at a time, as far back as there is data.
+pub(super) const DAILY: Extent = Extent::Windows {
+    pieces: Pieces::Spans(DAY),
+    horizon: None,
+    margin: std::time::Duration::ZERO,
+};
+
+fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {
+    let request = Request {
+        user_id_type: Some(piece.options.user_id_type),
+        ..Request::between(Dataset::MeetingList, piece.start, piece.end)
+    };
+    vec![(request, Lineage::default())]
+}
+
+/// Instants are text, as documented. Parameters whose default is right are not sent
+/// (`meeting_status`: ended), since Lark's older pages do not list all of them.
+fn parameters(request: &Request) -> Parameters {
+    Parameters::body(json!({
+        "start_time": second(request.start),
+        "end_time": second(request.end),
+    }))
+    .with("user_id_type", request.user_id_type.map(UserIdType::as_str))
+}
+
+/// An instant in the body of an export: Unix seconds as text.
+pub(super) fn second(second: Option<i64>) -> String {
+    second.unwrap_or_default().to_string()
+}
+
+fn columns() -> Vec<Column> {
     vec![
         Column::new(
             "meeting_no",

@@ -1,0 +1,430 @@
+//! The datasets of the lake. Each is one value in one file: how it is asked for, what its rows are,
+//! and what they are compared with.
+//!
+//! Nothing outside of this folder names a dataset. To add one: write its file, add a line to the
+//! list below, write a job file, and let the simulator answer. A test looks for names elsewhere.
+
+mod endpoint;
+mod parent;
+mod request;
+mod secrets;
+
+pub mod listing;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::column::Column;
+use listing::{Listed, Listing, Tree};
+
+pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
+pub use parent::{Parent, ParentColumns, ParentIdentity, ParticipantColumns};
+pub use request::{
+    DurationUnit, Lineage, ParticipantId, Request, RequestOption, RequestOptions, TopUserOrder,
+    UserIdType,
+};
+pub use secrets::without_secrets;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Makes the list of datasets: the enumeration, the modules, and each one's definition.
+macro_rules! datasets {
+    ($($(#[$doc:meta])* $name:ident in $module:ident,)+) => {
+        $(mod $module;)+
+
+        /// A dataset of the lake; named as its Feishu endpoint, and so is its directory.
+        ///
+        /// ```
+        /// use meetlake::Dataset;
+        ///
+        /// let participants: Dataset = "participant_list".parse()?;
+        /// assert_eq!(participants.parent(), Some(Dataset::MeetingList));
+        /// assert_eq!(participants.child(), Some(Dataset::ParticipantQualityList));
+        /// assert!("participants".parse::<Dataset>().is_err());
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(rename_all = "snake_case")]
+        pub enum Dataset {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Dataset {
+            /// All datasets; a parent stands before its children.
+            pub const ALL: [Self; [$(stringify!($name)),+].len()] = [$(Self::$name),+];
+
+            /// What is known of the dataset.
+            #[must_use]
+            pub const fn definition(self) -> &'static Definition {
+                match self {
+                    $(Self::$name => &$module::DEFINITION,)+
+                }
+            }
+        }
+    };
+}
+
+datasets! {
+    /// `GET reports/get_daily`: meetings, minutes and participants of each day.
+    DailyReport in daily_report,
+    /// `GET reports/get_top_user`: who met most, by count and by duration.
+    TopUser in top_user,
+    /// `POST exports/meeting_list`: one row a meeting.
+    MeetingList in meeting_list,
+    /// `POST exports/participant_list`: one row a participant of one meeting.
+    ParticipantList in participant_list,
+    /// `POST exports/participant_quality_list`: one row a minute of one participant.
+    ParticipantQualityList in participant_quality_list,
+    /// `POST exports/resource_reservation_list`: one row a room booking.
+    ResourceReservationList in resource_reservation_list,
+    /// `GET rooms`: one row a room and day.
+    Room in room,
+    /// `GET room_levels`: one row a level of the room hierarchy and day.
+    RoomLevel in room_level,
+}
+
+/// Everything that is known of a dataset.
+#[derive(Debug)]
+pub struct Definition {
+    /// The name in configuration, in the lake and on the wire.
+    pub name: &'static str,
+    /// What is called first.
+    pub endpoint: Endpoint,
+    /// Scopes of which the app needs one, the narrowest first. None of them can change anything.
+    pub scopes: &'static [&'static str],
+    /// How an answer is got.
+    pub fetch: Fetch,
+    /// Which days there are.
+    pub extent: Extent,
+    /// What is asked for.
+    pub ask: Ask,
+    /// What the first call of a request sends.
+    pub parameters: fn(&Request) -> Parameters,
+    /// What a job may choose.
+    pub options: &'static [RequestOption],
+    /// Kind of user ids, unless the job says otherwise.
+    pub user_id_type: UserIdType,
+    /// The columns, in the order of the file.
+    pub columns: fn() -> Vec<Column>,
+    /// The time or date column that gives a row its `dt`. Without one it is the day of the task's
+    /// window.
+    pub partition_column: Option<&'static str>,
+    /// Columns that say when what a row tells of began and ended. Most rows must touch what was
+    /// asked for.
+    pub time_columns: Option<(&'static str, &'static str)>,
+    /// Columns from which the rows become parents of other datasets' tasks.
+    pub parent_columns: Option<ParentColumns>,
+    /// What a day is compared with.
+    pub plausibility: Plausibility,
+    /// The job file that `init` writes.
+    pub job_file: &'static str,
+}
+
+/// How the answer to a request is got.
+#[derive(Clone, Copy, Debug)]
+pub enum Fetch {
+    /// An export task: submit, poll, download. The original is a workbook.
+    Export,
+    /// One call. The original is its body.
+    Call {
+        /// Where the list is in the body.
+        list: &'static [&'static str],
+    },
+    /// A list in pages, all or nothing. The original is a zip of their bodies.
+    Pages(Listed),
+    /// A tree of lists in pages, all or nothing. The original is a zip of their bodies.
+    Walk(Listed, Tree),
+}
+
+/// Which days a dataset has.
+#[derive(Clone, Copy, Debug)]
+pub enum Extent {
+    /// Feishu can be asked for any day that is over.
+    Windows {
+        /// How a window is cut into requests.
+        pieces: Pieces,
+        /// How far back Feishu answers, where it says so.
+        horizon: Option<Duration>,
+        /// How much more than its day a request asks for, on each side.
+        margin: Duration,
+    },
+    /// The state at the time of asking. A day that was missed is lost, because the API has no
+    /// history.
+    Snapshot,
+}
+
+/// How a window is cut into requests.
+#[derive(Clone, Copy, Debug)]
+pub enum Pieces {
+    /// By civil day, because a ranking or a count of half a day means nothing.
+    CivilDays,
+    /// Into spans that the API takes. The export pages publish none; where the JSON sibling of an
+    /// export does (API reference, 3.3), we keep to it.
+    Spans(Duration),
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask {
+    /// These requests for each piece of a window.
+    Windows(fn(&Piece<'_>) -> Vec<Asked>),
+    /// One request for each row of another dataset.
+    Parents {
+        /// The other dataset.
+        of: Dataset,
+        /// What tells its rows apart.
+        identity: for<'p> fn(&'p Parent) -> ParentIdentity<'p>,
+        /// The request for a row whose meeting ended at this instant; `None` for a row without an
+        /// id to ask for.
+        request: fn(&Parent, Timestamp, &RequestOptions) -> Option<Asked>,
+    },
+    /// These requests for each piece of a window, made from the rooms of the tenant.
+    Rooms(fn(&Piece<'_>, &[RoomOfLevel]) -> Vec<Asked>),
+}
+
+/// A request, and what its rows get from the task.
+pub type Asked = (Request, Lineage);
+
+/// A room and the level that owns it, by their ids.
+pub type RoomOfLevel = (String, String);
+
+/// What requests of a window are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// First second.
+    pub start: i64,
+    /// First second after.
+    pub end: i64,
+    /// The civil day in which it begins, in the job's zone.
+    pub date: Date,
+    /// What the job chose.
+    pub options: &'a RequestOptions,
+    /// Where the tenant's data resides.
+    pub unit: Option<i32>,
+}
+
+/// What a day of a dataset is compared with, before it is called complete.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Plausibility {
+    /// With nothing.
+    None,
+    /// Its rows with the meetings that a report counted for the day.
+    Reported {
+        /// The report.
+        by: Dataset,
+        /// The key of the job's `[check]` section.
+        key: &'static str,
+        /// Share that may be missing, unless the job says otherwise.
+        may_miss: f64,
+    },
+    /// The rows of each task with the participants that its parent's row counts.
+    OfParent {
+        /// The key of the job's `[check]` section.
+        key: &'static str,
+        /// Share that may be missing, unless the job says otherwise.
+        may_miss: f64,
+    },
+}
+
+impl Plausibility {
+    /// Key and default of the job's `[check]` section.
+    #[must_use]
+    pub const fn check(&self) -> Option<(&'static str, f64)> {
+        match self {
+            Self::None => None,
+            Self::Reported { key, may_miss, .. } | Self::OfParent { key, may_miss } => {
+                Some((key, *may_miss))
+            }
+        }
+    }
+}
+
+/// The dataset whose rows are the tenant's rooms. What is made from rooms lists them with the same
+/// fetch.
+pub const ROOMS: Dataset = Dataset::Room;
+
+impl Dataset {
+    /// The name in configuration, in the lake and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.definition().name
+    }
+
+    /// The dataset whose rows this one is asked for, one task a row.
+    #[must_use]
+    pub const fn parent(self) -> Option<Self> {
+        match self.definition().ask {
+            Ask::Parents { of, .. } => Some(of),
+            Ask::Windows(_) | Ask::Rooms(_) => None,
+        }
+    }
+
+    /// The dataset that is asked for by the rows of this one.
+    #[must_use]
+    pub fn child(self) -> Option<Self> {
+        let is_child = |child: &Self| child.parent() == Some(self);
+        Self::ALL.into_iter().find(is_child)
+    }
+
+    /// Whether the tenant's rooms must be known before the dataset can be asked for.
+    #[must_use]
+    pub const fn needs_rooms(self) -> bool {
+        matches!(self.definition().ask, Ask::Rooms(_))
+    }
+
+    /// Whether a day is the state at the time of asking.
+    #[must_use]
+    pub const fn is_snapshot(self) -> bool {
+        matches!(self.definition().extent, Extent::Snapshot)
+    }
+
+    /// Whether a request asks for more than its day, so that an answer has rows of other days.
+    #[must_use]
+    pub const fn asks_for_more(self) -> bool {
+        matches!(self.definition().extent, Extent::Windows { margin, .. } if !margin.is_zero())
+    }
+
+    /// Whether the original is a workbook, which an export task made.
+    #[must_use]
+    pub const fn is_export(self) -> bool {
+        matches!(self.definition().fetch, Fetch::Export)
+    }
+
+    /// How many datasets are asked for before this one, if everything is due at once: those without
+    /// a parent come first, in the order of the list, then their children.
+    #[must_use]
+    pub fn rank(self) -> i64 {
+        let generation = |of: Self| std::iter::successors(Some(of), |next| next.parent()).count();
+        let place = |of: Self| (generation(of), of);
+        let before = Self::ALL.into_iter().filter(|of| place(*of) < place(self));
+        i64::try_from(before.count()).unwrap_or(i64::MAX)
+    }
+
+    /// The report that counts what this dataset lists.
+    #[must_use]
+    pub const fn counted_by(self) -> Option<Self> {
+        match self.definition().plausibility {
+            Plausibility::Reported { by, .. } => Some(by),
+            Plausibility::None | Plausibility::OfParent { .. } => None,
+        }
+    }
+
+    /// The endpoints that a task calls, and how often each if nothing fails and no poll comes too
+    /// early. `rows` is what a day had lately; a listing needs more calls the more it has.
+    #[must_use]
+    pub fn calls(self, rows: u64) -> Vec<(Endpoint, u64)> {
+        let definition = self.definition();
+        let own = |calls| (definition.endpoint, calls);
+        match definition.fetch {
+            Fetch::Export => vec![own(1), (POLL, 1), (DOWNLOAD, 1)],
+            Fetch::Call { .. } => vec![own(1)],
+            Fetch::Pages(_) => vec![own(listing::calls(rows))],
+            // At most: one below each item, and few pages are full.
+            Fetch::Walk(..) => vec![own(rows.max(1) + 1 + u64::from(rows > 1))],
+        }
+    }
+
+    /// All endpoints that are ever called, each once.
+    #[must_use]
+    pub fn all_endpoints() -> Vec<Endpoint> {
+        let own = Self::ALL.map(|dataset| dataset.definition().endpoint);
+        own.into_iter().chain([POLL, DOWNLOAD]).collect()
+    }
+
+    /// The listing that answers a request; `None` for a dataset that is not listed.
+    #[must_use]
+    pub fn listing(self, request: &Request) -> Option<Listing> {
+        let definition = self.definition();
+        let query = (definition.parameters)(request).query;
+        match definition.fetch {
+            Fetch::Pages(listed) => Some(Listing::new(listed, None, query)),
+            Fetch::Walk(listed, tree) => Some(Listing::new(listed, Some(tree), query)),
+            Fetch::Export | Fetch::Call { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A name that is no dataset's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a dataset; there are {}", Dataset::ALL.map(Dataset::as_str).join(", "))]
+pub struct UnknownDataset {
+    /// What was given.
+    pub name: String,
+}
+
+impl FromStr for Dataset {
+    type Err = UnknownDataset;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|dataset| dataset.as_str() == name)
+            .ok_or_else(|| UnknownDataset {
+                name: name.to_owned(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_parse_back_and_parents_come_first() {
+        for (index, dataset) in Dataset::ALL.into_iter().enumerate() {
+            assert_eq!(dataset.as_str().parse(), Ok(dataset));
+            let json = serde_json::to_string(&dataset).expect("JSON");
+            assert_eq!(json, format!("\"{dataset}\""), "its name is its file's");
+            let parent_index = dataset
+                .parent()
+                .and_then(|p| Dataset::ALL.iter().position(|d| *d == p));
+            assert!(parent_index.is_none_or(|p| p < index));
+        }
+        assert!("meeting-list".parse::<Dataset>().is_err());
+    }
+
+    #[test]
+    fn what_has_no_parent_is_asked_for_before_what_has_one() {
+        let mut ranked = Dataset::ALL;
+        ranked.sort_by_key(|dataset| dataset.rank());
+        assert_eq!(
+            ranked.map(Dataset::as_str),
+            [
+                "daily_report",
+                "top_user",
+                "meeting_list",
+                "resource_reservation_list",
+                "room",
+                "room_level",
+                "participant_list",
+                "participant_quality_list",
+            ]
+        );
+    }
+
+    #[test]
+    fn endpoints_have_names_of_their_own() {
+        let own = Dataset::ALL.map(|dataset| dataset.definition().endpoint);
+        let names: HashSet<_> = own
+            .iter()
+            .chain([&POLL, &DOWNLOAD])
+            .map(|e| e.name)
+            .collect();
+        assert_eq!(names.len(), own.len() + 2);
+    }
+}

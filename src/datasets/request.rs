@@ -1,0 +1,345 @@
+//! What is asked for: the parameters of a task, what its job may choose of them, and what its rows
+//! get from it.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::Dataset;
+
+/// Which kind of user id a request speaks in and asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names, reason = "the API's own names")]
+pub enum UserIdType {
+    /// Id of a user within one app (`ou_…`); the API's default.
+    #[default]
+    OpenId,
+    /// Id of a user across the apps of one vendor (`on_…`).
+    UnionId,
+    /// The employee id; needs `contact:user.employee_id:readonly`. It is what the sheets show.
+    UserId,
+}
+
+impl UserIdType {
+    /// The value on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenId => "open_id",
+            Self::UnionId => "union_id",
+            Self::UserId => "user_id",
+        }
+    }
+}
+
+/// What the top users are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopUserOrder {
+    /// Number of meetings; 1 on the wire.
+    MeetingCount,
+    /// Time spent in meetings; 2 on the wire.
+    MeetingDuration,
+}
+
+impl TopUserOrder {
+    /// The value of the column `order_by`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MeetingCount => "meeting_count",
+            Self::MeetingDuration => "meeting_duration",
+        }
+    }
+}
+
+/// Whose quality is asked for: exactly one of the two ids (API reference, 3.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParticipantId {
+    /// A Feishu or Lark user.
+    UserId(String),
+    /// A Rooms device (`omm_…`).
+    RoomId(String),
+}
+
+/// The parameters of a task. Each dataset uses some of them, and its file says which.
+///
+/// Instants are Unix seconds, as the API has them. The JSON of a request is hashed into the task
+/// key and stored in manifests. So the order of the fields never changes, and a parameter that is
+/// not used is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// What is asked for.
+    pub dataset: Dataset,
+    /// The level that owns the rooms (`omb_…`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub room_level_id: Option<String>,
+    /// The rooms asked for (`omm_…`), sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub room_ids: Vec<String>,
+    /// Whether topics are asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub need_topic: Option<bool>,
+    /// The meeting's 9-digit number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub meeting_no: Option<String>,
+    /// First second of what is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub start: Option<i64>,
+    /// First second after it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end: Option<i64>,
+    /// The civil day on which a snapshot is taken. It is not sent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub snapshot_date: Option<Date>,
+    /// When the participant joined.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub join_time: Option<i64>,
+    /// Whose data.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub participant: Option<ParticipantId>,
+    /// Ranking.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub order_by: Option<TopUserOrder>,
+    /// How many rows, at most.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<u32>,
+    /// Kind of user ids in request and answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user_id_type: Option<UserIdType>,
+    /// Where the tenant's data resides: 0 mainland China, 1 US, 2 Singapore, 3 Japan.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unit: Option<i32>,
+}
+
+impl Request {
+    /// A request without any parameter.
+    #[must_use]
+    pub const fn of(dataset: Dataset) -> Self {
+        Self {
+            dataset,
+            room_level_id: None,
+            room_ids: Vec::new(),
+            need_topic: None,
+            meeting_no: None,
+            start: None,
+            end: None,
+            snapshot_date: None,
+            join_time: None,
+            participant: None,
+            order_by: None,
+            limit: None,
+            user_id_type: None,
+            unit: None,
+        }
+    }
+
+    /// A request for `[start, end)`, in Unix seconds.
+    #[must_use]
+    pub fn between(dataset: Dataset, start: i64, end: i64) -> Self {
+        Self {
+            start: Some(start),
+            end: Some(end),
+            ..Self::of(dataset)
+        }
+    }
+}
+
+/// What a task knows and its original does not: the values of the columns that come "from the task"
+/// (see the contracts).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lineage {
+    /// The meeting's 9-digit number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meeting_no: Option<String>,
+    /// The meeting's start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meeting_start_time: Option<Timestamp>,
+    /// The meeting's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meeting_end_time: Option<Timestamp>,
+    /// The participant's join time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join_time: Option<Timestamp>,
+    /// The participant's user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The participating room, or the one room of a reservation export.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_id: Option<String>,
+    /// The level whose rooms were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_level_id: Option<String>,
+    /// Ranking of a top-user report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<TopUserOrder>,
+    /// Kind of the user ids that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id_type: Option<UserIdType>,
+    /// The civil day of a snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_date: Option<Date>,
+}
+
+/// What a job may choose of its requests. Which of it a dataset has is in its
+/// [`Definition`](super::Definition); everything else is rejected when the file is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestOptions {
+    /// Kind of user ids asked for.
+    pub user_id_type: UserIdType,
+    /// How many top users are asked for, 1 to 100.
+    pub top_user_limit: u32,
+    /// Unit in which `get_top_user` reports durations; the vendor's pages contradict each other
+    /// (API reference, 0.1).
+    pub top_user_duration_unit: DurationUnit,
+    /// Whether reservation topics are asked for.
+    pub need_topic: bool,
+    /// Whether each room gets an export of its own, which fills `room_id`.
+    pub per_room: bool,
+}
+
+/// An option of a job's `[request]` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestOption {
+    /// Kind of user ids.
+    UserIdType,
+    /// How many rows.
+    Limit,
+    /// Unit of durations in the answer.
+    DurationUnit,
+    /// Whether topics are asked for.
+    NeedTopic,
+    /// Whether each room gets a task of its own.
+    PerRoom,
+}
+
+impl RequestOption {
+    /// All options.
+    pub const ALL: [Self; 5] = [
+        Self::UserIdType,
+        Self::Limit,
+        Self::DurationUnit,
+        Self::NeedTopic,
+        Self::PerRoom,
+    ];
+
+    /// The key in the job file.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::UserIdType => "user_id_type",
+            Self::Limit => "limit",
+            Self::DurationUnit => "duration_unit",
+            Self::NeedTopic => "need_topic",
+            Self::PerRoom => "per_room",
+        }
+    }
+}
+
+/// Unit of a duration on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DurationUnit {
+    /// As the endpoint's page says.
+    #[default]
+    Minutes,
+    /// As the overview page says.
+    Seconds,
+}
+
+impl RequestOptions {
+    /// The defaults for a dataset.
+    #[must_use]
+    pub fn for_dataset(dataset: Dataset) -> Self {
+        Self {
+            user_id_type: dataset.definition().user_id_type,
+            top_user_limit: 100,
+            top_user_duration_unit: DurationUnit::Minutes,
+            need_topic: true,
+            per_room: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The JSON of each request as it was stored since the first release. Task keys hash it, so
+    /// another text would export everything again under another name.
+    #[test]
+    fn the_json_of_a_request_never_changes() {
+        let ids = Some(UserIdType::UserId);
+        let reservation = Request {
+            room_level_id: Some("omb_1".into()),
+            room_ids: vec!["omm_1".into()],
+            need_topic: Some(true),
+            ..Request::between(Dataset::ResourceReservationList, 1, 2)
+        };
+        let quality = Request {
+            meeting_no: Some("123456789".into()),
+            join_time: Some(3),
+            participant: Some(ParticipantId::RoomId("omm_1".into())),
+            user_id_type: ids,
+            ..Request::between(Dataset::ParticipantQualityList, 1, 2)
+        };
+        let top = Request {
+            order_by: Some(TopUserOrder::MeetingCount),
+            limit: Some(100),
+            user_id_type: Some(UserIdType::OpenId),
+            unit: Some(2),
+            ..Request::between(Dataset::TopUser, 1, 2)
+        };
+        let meetings = Request {
+            user_id_type: ids,
+            ..Request::between(Dataset::MeetingList, 1, 2)
+        };
+        let participants = Request {
+            meeting_no: Some("123456789".into()),
+            user_id_type: ids,
+            ..Request::between(Dataset::ParticipantList, 1, 2)
+        };
+        let rooms = Request {
+            snapshot_date: Some(Date::constant(2026, 11, 26)),
+            user_id_type: ids,
+            ..Request::of(Dataset::Room)
+        };
+        for (request, json) in [
+            (
+                Request::between(Dataset::DailyReport, 1, 2),
+                r#"{"dataset":"daily_report","start":1,"end":2}"#,
+            ),
+            (
+                top,
+                r#"{"dataset":"top_user","start":1,"end":2,"order_by":"meeting_count","limit":100,"user_id_type":"open_id","unit":2}"#,
+            ),
+            (
+                meetings,
+                r#"{"dataset":"meeting_list","start":1,"end":2,"user_id_type":"user_id"}"#,
+            ),
+            (
+                participants,
+                r#"{"dataset":"participant_list","meeting_no":"123456789","start":1,"end":2,"user_id_type":"user_id"}"#,
+            ),
+            (
+                quality,
+                r#"{"dataset":"participant_quality_list","meeting_no":"123456789","start":1,"end":2,"join_time":3,"participant":{"room_id":"omm_1"},"user_id_type":"user_id"}"#,
+            ),
+            (
+                reservation,
+                r#"{"dataset":"resource_reservation_list","room_level_id":"omb_1","room_ids":["omm_1"],"need_topic":true,"start":1,"end":2}"#,
+            ),
+            (
+                rooms,
+                r#"{"dataset":"room","snapshot_date":"2026-11-26","user_id_type":"user_id"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&request).expect("JSON"), json);
+            let read: Request = serde_json::from_str(json).expect("a request");
+            assert_eq!(read, request);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Blanks secret values in a body before it is kept; every other byte stays as it came.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The body without the values at `paths`. A path names members from the outside in, such as
+/// `data.meeting.password`; `[]` is every element of a list. A text becomes `""`, anything else
+/// `null`.
+///
+/// # Errors
+/// The body is no JSON: where a secret may be is not known then.
+pub fn without_secrets<'b>(
+    body: &'b [u8],
+    paths: &[&str],
+) -> Result<Cow<'b, [u8]>, serde_json::Error> {
+    if paths.is_empty() {
+        return Ok(Cow::Borrowed(body));
+    }
+    let root: &RawValue = serde_json::from_slice(body)?;
+    let mut places = Vec::new();
+    for path in paths {
+        let steps: Vec<&str> = path.split('.').collect();
+        find(root, &steps, &mut |secret| {
+            places.push(place_in(body, secret));
+        });
+    }
+    places.sort_unstable_by_key(|place| place.start);
+    places.dedup();
+    let mut kept = Vec::with_capacity(body.len());
+    let mut end = 0;
+    for place in places {
+        // Inside of one that is blanked already.
+        if place.start < end {
+            continue;
+        }
+        kept.extend_from_slice(&body[end..place.start]);
+        let is_text = body[place.start] == b'"';
+        kept.extend_from_slice(if is_text { b"\"\"" } else { b"null" });
+        end = place.end;
+    }
+    kept.extend_from_slice(&body[end..]);
+    Ok(Cow::Owned(kept))
+}
+
+/// Hands each value at the end of the path to `found`.
+fn find<'b>(value: &'b RawValue, steps: &[&str], found: &mut dyn FnMut(&'b RawValue)) {
+    let Some((step, rest)) = steps.split_first() else {
+        return found(value);
+    };
+    if *step == "[]" {
+        let elements = serde_json::from_str::<Vec<&RawValue>>(value.get());
+        for element in elements.unwrap_or_default() {
+            find(element, rest, found);
+        }
+        return;
+    }
+    let members = serde_json::from_str::<Members<'_>>(value.get());
+    for (name, member) in members.map(|members| members.0).unwrap_or_default() {
+        if name == *step {
+            find(member, rest, found);
+        }
+    }
+}
+
+/// Where a value stands in the body that it was read from.
+fn place_in(body: &[u8], value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr() as usize - body.as_ptr() as usize;
+    start..start + value.get().len()
+}
+
+/// All members of an object. A map would keep only one of two with the same name.
+struct Members<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    members.push((Cow::Owned(name), value));
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blanked(body: &str, paths: &[&str]) -> String {
+        let kept = without_secrets(body.as_bytes(), paths).expect("JSON");
+        String::from_utf8(kept.into_owned()).expect("UTF-8")
+    }
+
+    #[test]
+    fn only_the_secret_values_change() {
+        let paths = &["data.meeting.password", "data.list.[].pin"];
+        for (body, kept) in [
+            (
+                "{ \"data\" :\n{\"meeting\":{\"password\" : \"971023\",\"no\":1.50}}}",
+                "{ \"data\" :\n{\"meeting\":{\"password\" : \"\",\"no\":1.50}}}",
+            ),
+            (
+                r#"{"data":{"list":[{"pin":12,"a":1},{"a":2},{"pin":"\"x\\"}]}}"#,
+                r#"{"data":{"list":[{"pin":null,"a":1},{"a":2},{"pin":""}]}}"#,
+            ),
+            // Twice the same name, and a name that is written with an escape.
+            (
+                r#"{"data":{"meeting":{"password":"a","pass\u0077ord":"b"}}}"#,
+                r#"{"data":{"meeting":{"password":"","pass\u0077ord":""}}}"#,
+            ),
+            (r#"{"data":{"meeting":[]}}"#, r#"{"data":{"meeting":[]}}"#),
+            (r#"{"password":"a"}"#, r#"{"password":"a"}"#),
+        ] {
+            assert_eq!(blanked(body, paths), kept);
+        }
+        let nested = &["data", "data.password"];
+        assert_eq!(
+            blanked(r#"{"data":{"password":"a"}}"#, nested),
+            r#"{"data":null}"#
+        );
+    }
+
+    #[test]
+    fn without_a_secret_not_a_byte_changes_and_what_cannot_be_read_is_refused() {
+        let body = b"no JSON";
+        assert_eq!(
+            without_secrets(body, &[]).expect("as it came"),
+            body.as_slice()
+        );
+        assert!(without_secrets(body, &["data.password"]).is_err());
+    }
+}

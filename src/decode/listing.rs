@@ -1,0 +1,278 @@
+//! Decodes the pages of a listing. Its items become one table, whose header is the names of all
+//! their members.
+//!
+//! Takes the zip of page bodies that the fetch kept. The listing is gone through once more, so an
+//! original that lacks a page, or has one too many, is refused. A member of a member is named with
+//! a dot (`room_status.status`), the members of a list's objects with `[]` (`device[].name`).
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::report::cell;
+use super::{DecodeSummary, Error, SheetRead};
+use crate::contract::Contract;
+use crate::datasets::Request;
+use crate::datasets::listing::Listing;
+use crate::pages::PageArchive;
+use crate::table::{Cell, Header, HeaderColumn, RowSink};
+
+/// Reads the items of a listing into `sink`. Rows are numbered from 0.
+///
+/// # Errors
+/// The original is no zip of pages, a page is not what Feishu documents, or pages are missing.
+pub fn listing(
+    original: &[u8],
+    contract: &Contract,
+    sink: &mut dyn RowSink,
+) -> Result<DecodeSummary, Error> {
+    // The header comes before the first row. So the pages are gone through twice, and only one of
+    // them is in memory at a time.
+    let mut columns: Vec<HeaderColumn> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for_each_item(original, contract, |item| {
+        for name in item.keys() {
+            if !places.contains_key(name) {
+                places.insert(name.clone(), columns.len());
+                columns.push(column_of(name, contract));
+            }
+        }
+    })?;
+    let header = Header {
+        sheet: contract.dataset.definition().endpoint.name.to_owned(),
+        row: None,
+        columns,
+    };
+    sink.sheet(&header);
+    let mut rows = 0;
+    for_each_item(original, contract, |item| {
+        let columns = header.columns.iter();
+        let cells: Vec<Cell<'_>> = columns.map(|column| cell(item.get(&column.text))).collect();
+        sink.row(rows, &cells);
+        rows += 1;
+    })?;
+    Ok(DecodeSummary {
+        sheets: vec![SheetRead {
+            name: header.sheet,
+            rows: rows.into(),
+        }],
+        ..DecodeSummary::default()
+    })
+}
+
+fn refuse(reason: impl ToString) -> Error {
+    Error::Listing(reason.to_string())
+}
+
+/// Member names are compared exactly. Folding is for headers that people read.
+fn column_of(name: &str, contract: &Contract) -> HeaderColumn {
+    let is_named = |header: &String| header == name;
+    HeaderColumn {
+        text: name.to_owned(),
+        column: contract
+            .columns
+            .iter()
+            .position(|column| column.headers.iter().any(is_named)),
+    }
+}
+
+/// Hands over each item of the listing, flattened, in the order in which it was listed.
+fn for_each_item(
+    original: &[u8],
+    contract: &Contract,
+    mut each: impl FnMut(&Map<String, Value>),
+) -> Result<(), Error> {
+    let dataset = contract.dataset;
+    let listing = dataset.listing(&Request::of(dataset));
+    let mut listing: Listing =
+        listing.ok_or_else(|| refuse(format!("{dataset} is not listed in pages")))?;
+    let mut pages =
+        PageArchive::open(original).map_err(|error| refuse(format!("no zip: {error}")))?;
+    for index in 0..pages.len() {
+        let body = pages.body(index);
+        let number = index + 1;
+        let body = body.map_err(|error| refuse(format!("page {number}: {error}")))?;
+        let items = listing.take(&body);
+        for item in items.map_err(|error| refuse(format!("page {number}: {error}")))? {
+            let mut flat = Map::new();
+            flatten(String::new(), Value::Object(item), &mut flat);
+            each(&flat);
+        }
+    }
+    match listing.next_call() {
+        None => Ok(()),
+        Some(_) => Err(refuse(format!(
+            "a page is missing after the {}.",
+            pages.len()
+        ))),
+    }
+}
+
+/// Adds a value under its name, and the members of objects under theirs.
+fn flatten(name: String, value: Value, flat: &mut Map<String, Value>) {
+    match value {
+        Value::Object(members) => {
+            let prefix = match name.as_str() {
+                "" => String::new(),
+                name => format!("{name}."),
+            };
+            for (member, value) in members {
+                flatten(format!("{prefix}{member}"), value, flat);
+            }
+        }
+        // Feishu writes "none" as an empty list, as null, or not at all.
+        Value::Array(elements) if elements.is_empty() => {}
+        Value::Array(elements) if elements.iter().all(Value::is_object) => {
+            let count = elements.len();
+            let mut lists: Map<String, Value> = Map::new();
+            for (index, element) in elements.into_iter().enumerate() {
+                let mut members = Map::new();
+                flatten(String::new(), element, &mut members);
+                for (member, value) in members {
+                    let list = lists
+                        .entry(member)
+                        .or_insert_with(|| Value::Array(Vec::new()));
+                    if let Value::Array(list) = list {
+                        list.resize(index, Value::Null);
+                        list.push(value);
+                    }
+                }
+            }
+            for (member, mut list) in lists {
+                if let Value::Array(list) = &mut list {
+                    list.resize(count, Value::Null);
+                }
+                flat.insert(format!("{name}[].{member}"), list);
+            }
+        }
+        value => {
+            flat.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::datasets::Dataset;
+    use crate::pages::PagesWriter;
+
+    /// Records what it is given.
+    #[derive(Default)]
+    struct ListedTable {
+        header: Vec<(String, bool)>,
+        rows: Vec<(u32, String)>,
+    }
+
+    impl RowSink for ListedTable {
+        fn sheet(&mut self, header: &Header) {
+            let columns = header.columns.iter();
+            self.header = columns
+                .map(|column| (column.text.clone(), column.column.is_some()))
+                .collect();
+        }
+
+        fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
+            self.rows.push((number, format!("{cells:?}")));
+        }
+
+        fn restart(&mut self) {
+            *self = Self::default();
+        }
+    }
+
+    fn zip(bodies: &[Value]) -> Vec<u8> {
+        let mut writer = PagesWriter::new(Cursor::new(Vec::new()));
+        for body in bodies {
+            writer
+                .add(body.to_string().as_bytes())
+                .expect("memory takes it");
+        }
+        writer.finish().expect("memory takes it").into_inner()
+    }
+
+    fn read(dataset: Dataset, original: &[u8]) -> Result<ListedTable, Error> {
+        let mut table = ListedTable::default();
+        listing(original, Contract::of(dataset), &mut table)?;
+        Ok(table)
+    }
+
+    fn page(rooms: Value, token: Option<&str>) -> Value {
+        let data = json!({ "rooms": rooms, "has_more": token.is_some(), "page_token": token });
+        json!({ "code": 0, "data": data })
+    }
+
+    #[test]
+    fn items_of_all_pages_are_one_table() {
+        let first = json!([{ "room_id": "omm_1", "capacity": 8, "room_status": { "status": true },
+            "device": [{ "name": "a" }, { "mac": "00:11" }] }]);
+        let second = json!([{ "room_id": "omm_1", "capacity": 9 },
+            { "room_id": "omm_2", "device": [], "path": ["omb_1"], "new": { "thing": null } }]);
+        let original = zip(&[page(first, Some("t")), page(second, None)]);
+        let table = read(Dataset::Room, &original).expect("a listing");
+        let header: Vec<(&str, bool)> = table
+            .header
+            .iter()
+            .map(|(name, known)| (name.as_str(), *known))
+            .collect();
+        assert_eq!(
+            header,
+            [
+                ("capacity", true),
+                ("device[].mac", false),
+                ("device[].name", true),
+                ("room_id", true),
+                ("room_status.status", true),
+                ("new.thing", false),
+                ("path", true),
+            ]
+        );
+        assert_eq!(table.rows.len(), 2, "a room that moved counts once");
+        assert_eq!(
+            table.rows[0].1,
+            r#"[Text("8"), Text("[null,\"00:11\"]"), Text("[\"a\",null]"), Text("omm_1"), Bool(true), Empty, Empty]"#
+        );
+        assert!(
+            table.rows[1]
+                .1
+                .ends_with(r#"Empty, Empty, Text("[\"omb_1\"]")]"#)
+        );
+    }
+
+    #[test]
+    fn a_walk_says_how_deep_and_which_is_the_root() {
+        let root = json!({ "code": 0, "data": { "room_level": { "room_level_id": "omb_0" } } });
+        let below = json!({ "code": 0, "data": { "items": [{ "room_level_id": "omb_1" }] } });
+        let table = read(Dataset::RoomLevel, &zip(&[root, below])).expect("a walk");
+        assert_eq!(table.rows[0].1, r#"[Text("0"), Bool(true), Text("omb_0")]"#);
+        assert_eq!(
+            table.rows[1].1,
+            r#"[Text("1"), Bool(false), Text("omb_1")]"#
+        );
+    }
+
+    #[test]
+    fn an_original_with_a_page_too_few_or_too_many_is_refused() {
+        let page = |token| page(json!([]), token);
+        for (bodies, reason) in [
+            (vec![], "a page is missing after the 0."),
+            (vec![page(Some("t"))], "a page is missing after the 1."),
+            (
+                vec![page(None), page(None)],
+                "page 2: there is a page after the last one",
+            ),
+            (
+                vec![json!({ "code": 1 })],
+                "page 1: the code of a page is 1",
+            ),
+        ] {
+            let error = read(Dataset::Room, &zip(&bodies)).err().expect(reason);
+            assert_eq!(error, Error::Listing(reason.to_owned()));
+        }
+        assert!(read(Dataset::Room, b"no zip").is_err());
+    }
+}
