@@ -285,6 +285,15 @@ impl Dataset {
         matches!(self.definition().extent, Extent::Snapshot)
     }
 
+    /// Why a day that is not in the lake can no longer be asked for.
+    #[must_use]
+    pub const fn why_lost(self) -> &'static str {
+        match self.definition().extent {
+            Extent::Windows { .. } => "Feishu no longer answers, and nothing was exported before",
+            Extent::Snapshot => "nothing was listed on the day itself, and the API has no history",
+        }
+    }
+
     /// Whether a request asks for more than its day, so that an answer has rows of other days.
     #[must_use]
     pub const fn asks_for_more(self) -> bool {

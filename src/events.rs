@@ -315,7 +315,8 @@ impl Event {
                 format!("{tasks} quarantined tasks are tried again")
             }
             EventKind::WindowLost => {
-                "lost: Feishu no longer answers for it, and it was never exported".to_owned()
+                let why = self.subject.dataset.map_or("", Dataset::why_lost);
+                format!("lost: {why}")
             }
             EventKind::WindowNearlyLost { job } => {
                 let window = self.subject.window.map(|window| window.to_string());

@@ -14,6 +14,7 @@
 //! | `w03-id-recorded` | when the id is recorded, before the first poll |
 //! | `w04-polled` | when a poll was answered, before its answer is recorded |
 //! | `w05-ready` | when the file's token is recorded, before the download |
+//! | `w05-page-listed` | when a page of a listing was answered, before it is kept |
 //! | `w06-mid-download` | when a first piece of a file is written |
 //! | `w06-original-kept` | when the original is in the spool, before the ledger says so |
 //! | `w07-fetched` | when the download is recorded, before it is decoded |

@@ -187,7 +187,8 @@ impl Spool {
     /// If its file cannot be made.
     pub fn begin_pages(&self) -> Result<SpoolingPages, Error> {
         let temp = self.temp_file();
-        let file = File::create(temp.path());
+        // It is read once more, for its hash.
+        let file = File::create_new(temp.path());
         let file = file.map_err(failed("make the original", temp.path()))?;
         Ok(SpoolingPages {
             spool: self.clone(),

@@ -370,9 +370,9 @@ fn lost(summary: &Summary) -> Vec<String> {
         let start = lost.iter().map(|lost| lost.start).min()?;
         let end = lost.iter().map(|lost| lost.end).max()?;
         Some(format!(
-            "lost: {dataset}: {} windows in [{start}, {end}); Feishu no longer answers for them, \
-             and they were never exported",
-            lost.len()
+            "lost: {dataset}: {} windows in [{start}, {end}); {}",
+            lost.len(),
+            dataset.why_lost()
         ))
     };
     by_dataset.into_iter().filter_map(line).collect()

@@ -70,7 +70,7 @@ pub enum Error {
     #[error("{0}")]
     Garbled(String),
     /// The listing does not end.
-    #[error("the listing {0}")]
+    #[error("{0}")]
     Endless(String),
     /// There are more bodies than the listing has pages.
     #[error("there is a page after the last one")]
@@ -192,11 +192,13 @@ impl Listing {
         }
         if self.ids.len() > ITEM_LIMIT {
             return Err(Error::Endless(format!(
-                "has more than {ITEM_LIMIT} entries"
+                "the listing has more than {ITEM_LIMIT} entries"
             )));
         }
         if self.calls + self.next.len() > CALL_LIMIT {
-            return Err(Error::Endless(format!("has more than {CALL_LIMIT} pages")));
+            return Err(Error::Endless(format!(
+                "the listing has more than {CALL_LIMIT} pages"
+            )));
         }
         Ok(fresh)
     }
@@ -218,11 +220,13 @@ impl Listing {
             return Ok(());
         }
         let Some(token) = text(data.get("page_token")).filter(|token| !token.is_empty()) else {
-            let why = "says that there is another page, and gives no page_token";
+            let why = "there is another page, but no page_token";
             return Err(Error::Endless(why.to_owned()));
         };
         if !self.tokens.insert((call.parent.clone(), token.clone())) {
-            return Err(Error::Endless("repeats a page_token".to_owned()));
+            return Err(Error::Endless(
+                "the listing repeats a page_token".to_owned(),
+            ));
         }
         // Before the lists of other parents: the pages of one list stay together.
         self.next.push_front(PageCall {

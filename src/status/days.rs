@@ -269,7 +269,7 @@ fn outcome(job: &JobSpec, day: &DayRecord<'_>) -> (DayOutcome, Option<String>) {
     }
     let all = |state| day.windows.iter().all(|window| window.state == state);
     if day.partition.is_none() && all(WindowState::Lost) {
-        let why = "it was not exported while Feishu still had it".to_owned();
+        let why = job.dataset.why_lost().to_owned();
         return (DayOutcome::Lost, Some(why));
     }
     if day.partition.is_none() && all(WindowState::Skipped) {
@@ -424,7 +424,7 @@ mod tests {
                 None,
                 vec![],
                 Day::Lost,
-                "it was not exported while Feishu still had it",
+                "Feishu no longer answers, and nothing was exported before",
             ),
             (known(Lost), part(), vec![], Day::Partial, not_there),
             (

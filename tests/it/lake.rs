@@ -98,6 +98,14 @@ fn value(column: &dyn Array, row: usize) -> Value {
                 .map(|entry| (keys.value(entry).to_owned(), json!(values.value(entry))));
             Value::Object(pairs.collect())
         }
+        DataType::List(..) => {
+            let elements = column.as_list::<i32>().value(row);
+            elements
+                .as_string::<i32>()
+                .iter()
+                .map(|text| json!(text))
+                .collect()
+        }
         other => panic!("no column has the type {other}"),
     }
 }

@@ -39,6 +39,7 @@ mod fuzzing;
 mod kill;
 mod knobs;
 mod lake_on_s3;
+mod listings;
 mod oracle;
 mod races;
 mod rebuild;

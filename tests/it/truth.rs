@@ -47,8 +47,6 @@ impl<'a> Truth<'a> {
             Dataset::ParticipantQualityList,
             Dataset::ResourceReservationList,
             Dataset::DailyReport,
-            Dataset::Room,
-            Dataset::RoomLevel,
         ];
         let mut lines = Vec::new();
         for dataset in datasets {

@@ -23,7 +23,7 @@ pub use meetings::{Attendee, LeaveReason, Meeting, MeetingKind, Participant};
 pub use people::Employee;
 pub use quality::{QUALITY_CELLS, QualityMinute};
 pub use reservations::{CheckInDevice, CheckInStatus, Reservation, ReservationStatus};
-pub use rooms::{Room, RoomLevel};
+pub use rooms::{Room, RoomLevel, RoomState};
 
 use crate::random::Draw;
 

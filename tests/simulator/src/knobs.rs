@@ -158,6 +158,13 @@ pub struct Knobs {
     pub misleading_fail_msg: f64,
     /// How long exports take.
     pub export_times: ExportTimes,
+    /// Most items on a page of `rooms` and `room_levels`, whatever the client asks for. Default: 100,
+    /// as documented.
+    pub page_size: usize,
+    /// Calls of `rooms`, by their number from 0, before which the list changes: its first room moves
+    /// to its end. So a listing under way sees one room twice and another one not at all, and the
+    /// first page, read again, begins with another room. Default: none.
+    pub rooms_change_before: Vec<u64>,
 }
 
 impl Default for Knobs {
@@ -192,6 +199,8 @@ impl Default for Knobs {
             top_user_unit: TopUserUnit::default(),
             misleading_fail_msg: 0.3,
             export_times: ExportTimes::default(),
+            page_size: 100,
+            rooms_change_before: Vec::new(),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! A page token is opaque to the client: it is the offset in disguise, and anything else is refused.
 
 use crate::Options;
-use crate::company::{Company, Room, RoomLevel};
-use crate::exports::{id_type, rooms_of_level};
+use crate::company::{Company, Room, RoomLevel, RoomState};
+use crate::exports::{IdType, id_type, rooms_of_level};
 use crate::params::Params;
 use crate::wire::{
     ApiError, LevelData, LevelItem, LevelsPage, RoomDevice, RoomItem, RoomStatus, RoomsPage,
@@ -14,7 +14,7 @@ use crate::wire::{
 const DEFAULT_PAGE_SIZE: i64 = 10;
 const TOKEN_MASK: u64 = 0x5DEE_CE66_D1CE;
 
-/// Answers `rooms`.
+/// Answers `rooms`; `number` is the call's number on the endpoint, from 0.
 ///
 /// # Errors
 /// 99992402 for a wrong page size or token, 121004 for an unknown level.
@@ -22,10 +22,11 @@ pub(crate) fn list(
     params: &mut Params,
     company: &Company,
     options: &Options,
+    number: u64,
 ) -> Result<RoomsPage, ApiError> {
     let level = params.text("room_level_id").unwrap_or_default();
-    id_type(params);
-    let page = Page::of(params)?;
+    let id_type = id_type(params);
+    let page = Page::of(params, options.knobs.page_size)?;
     let owner = company.room_level(&level).ok_or_else(ApiError::not_found)?;
     // No level at all is the whole tenant, whatever the knob says about its level.
     let owner_id = if level.is_empty() {
@@ -33,10 +34,19 @@ pub(crate) fn list(
     } else {
         &owner.room_level_id
     };
-    let rooms = rooms_of_level(company, owner_id, &options.knobs);
+    let mut rooms = rooms_of_level(company, owner_id, &options.knobs);
+    let changes = options.knobs.rooms_change_before.iter();
+    let changes = changes.filter(|&&before| before <= number).count();
+    let moved = changes % rooms.len().max(1);
+    rooms.rotate_left(moved);
     let (rooms, page_token) = page.cut(&rooms);
+    let contact = match id_type {
+        IdType::Open => &company.employees()[0].open_id,
+        IdType::Union => &company.employees()[0].union_id,
+        IdType::Employee => &company.employees()[0].user_id,
+    };
     Ok(RoomsPage {
-        rooms: rooms.iter().map(|room| room_item(room)).collect(),
+        rooms: rooms.iter().map(|room| room_item(room, contact)).collect(),
         has_more: page_token.is_some(),
         page_token,
     })
@@ -46,9 +56,13 @@ pub(crate) fn list(
 ///
 /// # Errors
 /// 99992402 for a wrong page size or token, 121004 for an unknown level.
-pub(crate) fn levels(params: &mut Params, company: &Company) -> Result<LevelsPage, ApiError> {
+pub(crate) fn levels(
+    params: &mut Params,
+    company: &Company,
+    options: &Options,
+) -> Result<LevelsPage, ApiError> {
     let level = params.text("room_level_id").unwrap_or_default();
-    let page = Page::of(params)?;
+    let page = Page::of(params, options.knobs.page_size)?;
     let parent = company.room_level(&level).ok_or_else(ApiError::not_found)?;
     let children: Vec<&RoomLevel> = company
         .room_levels()
@@ -80,7 +94,8 @@ struct Page {
 }
 
 impl Page {
-    fn of(params: &mut Params) -> Result<Self, ApiError> {
+    /// The page that is asked for, with at most `most` items.
+    fn of(params: &mut Params, most: usize) -> Result<Self, ApiError> {
         let size = params
             .integer_in("page_size", 1, 100)
             .unwrap_or(DEFAULT_PAGE_SIZE);
@@ -96,7 +111,7 @@ impl Page {
         params.check()?;
         Ok(Self {
             offset: offset.unwrap_or(0),
-            size: usize::try_from(size).unwrap_or(1),
+            size: usize::try_from(size).unwrap_or(1).min(most.max(1)),
         })
     }
 
@@ -119,8 +134,12 @@ fn offset_of(token: &str) -> Option<usize> {
         .filter(|&offset| offset < 1_000_000)
 }
 
-fn room_item(room: &Room) -> RoomItem {
-    let disabled = |text: &str| (!room.enabled).then(|| text.to_owned());
+fn room_item(room: &Room, contact: &str) -> RoomItem {
+    let state = room.state;
+    let disabled_until = match state {
+        RoomState::Disabled { until } => Some(until),
+        _ => None,
+    };
     RoomItem {
         room_id: room.room_id.clone(),
         name: room.name.clone(),
@@ -132,16 +151,22 @@ fn room_item(room: &Room) -> RoomItem {
         path: room.path.clone(),
         room_status: RoomStatus {
             status: room.enabled,
-            schedule_status: room.enabled,
-            disable_start_time: disabled("1735660800"),
-            // 0: for ever.
-            disable_end_time: disabled("0"),
-            disable_reason: (!room.enabled).then_some("装修"),
-            contact_ids: Vec::new(),
-            disable_notice: false,
+            schedule_status: room.enabled && state != RoomState::DisabledSoon,
+            disable_start_time: disabled_until.map(|_| "1735660800".to_owned()),
+            disable_end_time: disabled_until.map(|until| until.to_string()),
+            disable_reason: disabled_until.map(|_| "装修"),
+            contact_ids: match disabled_until {
+                Some(until) if until > 0 => vec![contact.to_owned()],
+                _ => Vec::new(),
+            },
+            disable_notice: disabled_until.is_some(),
             resume_notice: false,
         },
-        device: vec![RoomDevice { name: "Rooms" }],
+        device: room
+            .devices
+            .iter()
+            .map(|name| RoomDevice { name })
+            .collect(),
     }
 }
 
@@ -166,7 +191,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut query = "page_size=10&page_token=".to_owned();
         loop {
-            let page = Page::of(&mut Params::from_query(&query)).unwrap();
+            let page = Page::of(&mut Params::from_query(&query), 100).unwrap();
             let (part, token) = page.cut(&items);
             seen.extend_from_slice(part);
             let Some(token) = token else { break };
@@ -184,7 +209,10 @@ mod tests {
             "page_size=0",
             "page_size=x",
         ] {
-            assert!(Page::of(&mut Params::from_query(query)).is_err(), "{query}");
+            assert!(
+                Page::of(&mut Params::from_query(query), 100).is_err(),
+                "{query}"
+            );
         }
     }
 }

@@ -334,8 +334,10 @@ impl App {
         let reply = match call.endpoint {
             Endpoint::GetDaily => Reply::data(reports::daily(&mut params, company, options)?),
             Endpoint::GetTopUser => Reply::data(reports::top_user(&mut params, company, options)?),
-            Endpoint::Rooms => Reply::data(rooms::list(&mut params, company, options)?),
-            Endpoint::RoomLevels => Reply::data(rooms::levels(&mut params, company)?),
+            Endpoint::Rooms => {
+                Reply::data(rooms::list(&mut params, company, options, call.number)?)
+            }
+            Endpoint::RoomLevels => Reply::data(rooms::levels(&mut params, company, options)?),
             Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),
             Endpoint::Poll => {
                 let polled = self.exports.poll(&call.id, identity, options.clock.now())?;

@@ -45,8 +45,26 @@ pub struct Room {
     pub custom_room_id: String,
     /// Free text.
     pub description: String,
+    /// What its status says beyond that.
+    pub state: RoomState,
+    /// Names of its devices.
+    pub devices: &'static [&'static str],
     /// `open_id` of the account with which the room's device joins meetings.
     pub account_open_id: String,
+}
+
+/// What a room's status says beyond whether it can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomState {
+    /// Nothing.
+    Plain,
+    /// It is disabled until this Unix second; 0 is for ever.
+    Disabled {
+        /// When it can be used again.
+        until: i64,
+    },
+    /// A schedule will disable it.
+    DisabledSoon,
 }
 
 /// (name, index of the parent); the first is the tenant.
@@ -135,6 +153,19 @@ pub(super) fn rooms(root: Draw, levels: &[RoomLevel]) -> Vec<Arc<Room>> {
             room_level_id: levels[level].room_level_id.clone(),
             path: levels[level].path.clone(),
             enabled,
+            state: match (enabled, index) {
+                (false, 8) => RoomState::Disabled { until: 0 },
+                (false, _) => RoomState::Disabled {
+                    until: 1_830_268_800,
+                },
+                (true, 5) => RoomState::DisabledSoon,
+                (true, _) => RoomState::Plain,
+            },
+            devices: match index {
+                2 => &["Rooms", "Rooms 控制器"],
+                11 => &[],
+                _ => &["Rooms"],
+            },
             display_id: format!("LM{:09}", draw.label("display").below(1_000_000_000)),
             custom_room_id: if index % 4 == 0 {
                 String::new()
