@@ -21,6 +21,8 @@ DATASETS = {
     "participant_list": ["meeting_no", "meeting_start_time", "participant_name", "user_id", "device", "join_time"],
     "participant_quality_list": ["meeting_no", "meeting_start_time", "user_id", "room_id", "join_time", "time"],
     "resource_reservation_list": None,  # a room can be booked, released and booked again for the same slot
+    "room": ["snapshot_date", "room_id"],
+    "room_level": ["snapshot_date", "room_level_id"],
 }
 failures = 0
 checks = 0
@@ -72,6 +74,18 @@ def main(report):
         f"SELECT count(*) FROM {people} p ANTI JOIN {meetings} m ON m.meeting_no = p.meeting_no AND m.start_time = p.meeting_start_time AND m.dt = p.dt"
     ).fetchone()[0]
     check(lost == 0, f"{lost} participants have no meeting in their partition")
+    rooms = f"read_parquet('{lake}/room/**/*.parquet', hive_partitioning = true)"
+    levels = f"read_parquet('{lake}/room_level/**/*.parquet', hive_partitioning = true)"
+    lost = connection.execute(
+        f"SELECT count(*) FROM {rooms} r ANTI JOIN {levels} l ON l.room_level_id = r.room_level_id AND l.dt = r.dt"
+    ).fetchone()[0]
+    check(lost == 0, f"{lost} rooms have no level in their snapshot")
+    # The three readers agree on lists too.
+    duck = connection.execute(f"SELECT sum(len(level_path)) FROM {rooms}").fetchone()[0]
+    paths = pyarrow.dataset.dataset(os.path.join(lake, "room"), format="parquet", partitioning="hive").to_table(["level_path"])["level_path"]
+    arrow = sum(len(path) for path in paths.to_pylist())
+    polar = polars.scan_parquet(os.path.join(lake, "room", "**", "*.parquet")).select(polars.col("level_path").list.len().sum()).collect().item()
+    check(0 < duck == arrow == polar, f"room.level_path: {duck} {arrow} {polar} elements")
     lost = connection.execute(
         f"SELECT count(*) FROM {quality} q ANTI JOIN {people} p ON p.meeting_no = q.meeting_no AND p.meeting_start_time = q.meeting_start_time "
         "AND p.user_id = q.user_id AND p.join_time = q.join_time AND p.dt = q.dt WHERE q.user_id IS NOT NULL"
