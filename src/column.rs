@@ -11,8 +11,8 @@ pub enum ColumnKind {
     Text,
     /// An id: text that is never read through a floating-point number.
     Id,
-    /// A list of texts, `list<string>`. A cell holds a JSON array such as `["a","b"]`. A list without
-    /// elements is null.
+    /// A list of texts, `list<string>`. A cell holds a JSON array such as `["a","b"]`. A list
+    /// without elements is null.
     TextList,
     /// An instant, `timestamp(µs, UTC)`.
     Time,

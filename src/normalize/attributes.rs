@@ -1,8 +1,8 @@
 //! The digest of a row's values, by which two snapshots of the same thing are compared.
 //!
-//! For each column, the digest covers its name, then 0 for null or 1 and the value. Names and values
-//! have their length in front. A value does not depend on how Arrow or Parquet hold it. The form is
-//! the same for ever, because another digest would mean that the row has changed.
+//! For each column, the digest covers its name, then 0 for null or 1 and the value. Names and
+//! values have their length in front. A value does not depend on how Arrow or Parquet hold it. The
+//! form is the same for ever, because another digest would mean that the row has changed.
 
 use std::sync::Arc;
 
