@@ -18,11 +18,14 @@ use super::endpoint::Parameters;
 /// The largest page that is allowed (API reference, 6.1).
 const PAGE_SIZE: u32 = 100;
 
-/// The most calls of one listing.
-const CALL_LIMIT: usize = 10_000;
+/// The most pages of one list.
+const PAGE_LIMIT: usize = 1_000;
 
-/// The most items of one listing.
-const ITEM_LIMIT: usize = 1_000_000;
+/// The most lists of a walk that are still to be read.
+const LIST_LIMIT: usize = 10_000;
+
+/// The most items of one listing, however large its pages are.
+const ITEM_LIMIT: usize = PAGE_LIMIT * PAGE_SIZE as usize;
 
 /// The calls that so many items take: their pages, and the first one again if there are several.
 #[must_use]
@@ -92,6 +95,8 @@ struct PageCall {
     depth: u32,
     /// The page after the first one.
     token: Option<String>,
+    /// Pages of the list before this one.
+    pages_before: usize,
     /// Whether this is the call of the root itself.
     is_root: bool,
 }
@@ -105,7 +110,7 @@ pub struct Listing {
     next: VecDeque<PageCall>,
     tokens: HashSet<(Option<String>, String)>,
     ids: HashSet<String>,
-    calls: usize,
+    items: usize,
 }
 
 impl Listing {
@@ -116,6 +121,7 @@ impl Listing {
             parent: None,
             depth: 0,
             token: None,
+            pages_before: 0,
             is_root: tree.is_some(),
         };
         Self {
@@ -125,7 +131,7 @@ impl Listing {
             next: VecDeque::from([first]),
             tokens: HashSet::new(),
             ids: HashSet::new(),
-            calls: 0,
+            items: 0,
         }
     }
 
@@ -166,7 +172,6 @@ impl Listing {
     /// The body is not a page, or the listing does not end.
     pub fn take(&mut self, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
         let call = self.next.pop_front().ok_or(Error::TooManyPages)?;
-        self.calls += 1;
         let data = data_of(body)?;
         let items = match self.tree.filter(|_| call.is_root) {
             Some(tree) => vec![root_of(&data, tree.root_item)?],
@@ -175,6 +180,7 @@ impl Listing {
                 list_of(&data, self.listed.list)?
             }
         };
+        self.items += items.len();
         let mut fresh = Vec::new();
         for mut item in items {
             if let Some(id) = text(item.get(self.listed.id)) {
@@ -190,15 +196,14 @@ impl Listing {
             (self.listed.derive)(&mut item);
             fresh.push(item);
         }
-        if self.ids.len() > ITEM_LIMIT {
-            return Err(Error::Endless(format!(
-                "the listing has more than {ITEM_LIMIT} entries"
-            )));
-        }
-        if self.calls + self.next.len() > CALL_LIMIT {
-            return Err(Error::Endless(format!(
-                "the listing has more than {CALL_LIMIT} pages"
-            )));
+        for (count, most, what) in [
+            (self.items, ITEM_LIMIT, "entries"),
+            (self.next.len(), LIST_LIMIT, "lists to read"),
+        ] {
+            if count > most {
+                let why = format!("the listing has more than {most} {what}");
+                return Err(Error::Endless(why));
+            }
         }
         Ok(fresh)
     }
@@ -228,9 +233,14 @@ impl Listing {
                 "the listing repeats a page_token".to_owned(),
             ));
         }
+        if call.pages_before + 1 == PAGE_LIMIT {
+            let why = format!("the listing has more than {PAGE_LIMIT} pages");
+            return Err(Error::Endless(why));
+        }
         // Before the lists of other parents: the pages of one list stay together.
         self.next.push_front(PageCall {
             token: Some(token),
+            pages_before: call.pages_before + 1,
             ..call.clone()
         });
         Ok(())
@@ -245,6 +255,7 @@ impl Listing {
                 parent: Some(id),
                 depth: call.depth + 1,
                 token: None,
+                pages_before: 0,
                 is_root: false,
             });
         }
@@ -428,6 +439,6 @@ mod tests {
         let mut listing = Listing::new(LISTED, None, Vec::new());
         let endless = (0..).find_map(|n| listing.take(&page(&[], Some(&n.to_string()))).err());
         let endless = endless.expect("an end").to_string();
-        assert_eq!(endless, "the listing has more than 10000 pages");
+        assert_eq!(endless, "the listing has more than 1000 pages");
     }
 }

@@ -67,15 +67,16 @@ fn parameters(request: &Request) -> Parameters {
 
 /// Feishu says "for ever" as an end of 0 beside a start.
 fn is_disabled_forever(room: &mut Map<String, Value>) {
-    let second = |name| match room.get("room_status")?.get(name)? {
+    let Some(Value::Object(status)) = room.get("room_status") else {
+        return;
+    };
+    let second = |name| match status.get(name)? {
         Value::String(text) => text.parse::<i64>().ok(),
         number => number.as_i64(),
     };
     let starts = second("disable_start_time").is_some_and(|second| second > 0);
-    let forever = second("disable_end_time").map(|second| second == 0 && starts);
-    if let Some(forever) = forever {
-        room.insert(IS_DISABLED_FOREVER.to_owned(), forever.into());
-    }
+    let forever = starts && second("disable_end_time") == Some(0);
+    room.insert(IS_DISABLED_FOREVER.to_owned(), forever.into());
 }
 
 const IS_DISABLED_FOREVER: &str = "(derived) is_disabled_forever";
@@ -211,8 +212,8 @@ mod tests {
             (json!("1735660800"), json!("1735747200"), json!(false)),
             (json!("0"), json!("0"), json!(false)),
             (json!(""), json!("0"), json!(false)),
-            (json!("1735660800"), json!(""), Value::Null),
-            (json!(null), json!(null), Value::Null),
+            (json!("1735660800"), json!(""), json!(false)),
+            (json!(null), json!(null), json!(false)),
         ] {
             let status = json!({ "disable_start_time": start, "disable_end_time": end });
             let mut room = Map::from_iter([("room_status".to_owned(), status)]);
@@ -220,5 +221,8 @@ mod tests {
             let found = room.get(IS_DISABLED_FOREVER).cloned().unwrap_or_default();
             assert_eq!(found, forever, "{room:?}");
         }
+        let mut unknown = Map::new();
+        is_disabled_forever(&mut unknown);
+        assert!(unknown.is_empty(), "without a status nothing is known");
     }
 }

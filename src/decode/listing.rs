@@ -222,6 +222,7 @@ mod tests {
         assert_eq!(
             header,
             [
+                ("(derived) is_disabled_forever", true),
                 ("capacity", true),
                 ("device[].mac", false),
                 ("device[].name", true),
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(table.rows.len(), 2, "a room that moved counts once");
         assert_eq!(
             table.rows[0].1,
-            r#"[Text("8"), Text("[null,\"00:11\"]"), Text("[\"a\",null]"), Text("omm_1"), Bool(true), Empty, Empty]"#
+            r#"[Bool(false), Text("8"), Text("[null,\"00:11\"]"), Text("[\"a\",null]"), Text("omm_1"), Bool(true), Empty, Empty]"#
         );
         assert!(
             table.rows[1]

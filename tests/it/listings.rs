@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::run::Scope;
+use meetlake_simulator::company::Room;
 use serde_json::Value;
 use zip::ZipArchive;
 
@@ -107,22 +111,6 @@ fn rooms_and_levels_are_those_of_the_company_and_stay_so() {
         .filter_map(|row| row["attributes_hash"].as_str())
         .collect();
     assert_eq!(hashes.len(), rows.len());
-    let of = |is: &dyn Fn(&lake::Row) -> bool| rows.iter().filter(|row| is(row)).count();
-    assert_eq!(of(&|row| row["is_disabled_forever"] == true), 1);
-    assert_eq!(of(&|row| !row["disable_end_time"].is_null()), 1);
-    assert_eq!(
-        of(&|row| row["is_enabled"] == true && row["is_enabled_later"] == false),
-        1
-    );
-    assert_eq!(
-        of(&|row| row["devices"]
-            .as_array()
-            .is_some_and(|devices| devices.len() == 2)),
-        1
-    );
-    assert_eq!(of(&|row| row["devices"].is_null()), 1);
-    let contact = &app.server().company().employees()[0].union_id;
-    assert_eq!(of(&|row| row["contact_ids"][0] == contact.as_str()), 1);
     assert!(rows.iter().all(|row| row["contact_id_type"] == "union_id"));
     assert!(
         rows.iter().all(|row| row["_extra"].is_null()),
@@ -180,8 +168,50 @@ fn rooms_and_levels_are_those_of_the_company_and_stay_so() {
 }
 
 #[test]
+fn each_day_holds_the_rooms_of_that_day_and_equal_hashes_mean_equal_rooms() {
+    let setup = setup().only(&[Dataset::Room]);
+    let app = start(setup.knobs(|knobs| knobs.rooms_change = true));
+    let company = app.server().company();
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let now = app.setup.options.clock.now();
+        let local = now.to_zoned(crate::app::zone()).datetime().to_string();
+        assert_eq!(run_at(&app, &["run"], &local).code, 0);
+        asked.push(company.date_of(now));
+        app.setup.options.clock.advance(Duration::from_secs(86_400));
+    }
+    let rows = lake::rows(&app.lake(), Dataset::Room);
+    let of_day = |day: Date| -> BTreeMap<String, &lake::Row> {
+        let of_day = rows.iter().filter(|row| row["dt"] == day.to_string());
+        of_day
+            .map(|row| (row["room_id"].to_string(), row))
+            .collect()
+    };
+    let mut changes = 0;
+    for pair in asked.windows(2) {
+        let (before, after) = (of_day(pair[0]), of_day(pair[1]));
+        let truth = |day: Date| -> BTreeMap<String, Arc<Room>> {
+            let rooms = company.rooms_on(day).into_iter();
+            rooms
+                .map(|room| (format!("{:?}", room.room_id), room))
+                .collect()
+        };
+        let (was, is) = (truth(pair[0]), truth(pair[1]));
+        assert!(after.keys().eq(is.keys()), "{}", pair[1]);
+        for (id, room) in &is {
+            let Some(earlier) = was.get(id) else { continue };
+            let hash = |rows: &BTreeMap<String, &lake::Row>| rows[id]["attributes_hash"].clone();
+            assert_eq!(hash(&before) == hash(&after), earlier == room, "{id}");
+            changes += u32::from(earlier != room);
+        }
+        changes += u32::from(!before.keys().eq(after.keys()));
+    }
+    assert!(changes > 0, "the company never changed");
+}
+
+#[test]
 fn a_list_that_changes_while_it_is_read_is_read_again() {
-    let setup = setup().knobs(|knobs| knobs.rooms_change_before = vec![2]);
+    let setup = setup().knobs(|knobs| knobs.rooms_move = 1);
     let app = start(setup);
     let now = app.setup.options.clock.now();
     let summary = app.reconcile_scope(&Scope::Due);
@@ -192,7 +222,7 @@ fn a_list_that_changes_while_it_is_read_is_read_again() {
 
 #[test]
 fn a_list_that_never_holds_still_is_not_published() {
-    let setup = setup().knobs(|knobs| knobs.rooms_change_before = (0..1_000).collect());
+    let setup = setup().knobs(|knobs| knobs.rooms_move = u32::MAX);
     let app = start(setup);
     let summary = app.reconcile_scope(&Scope::Due);
     assert!(!summary.is_settled());
@@ -321,7 +351,7 @@ fn keys_without_a_meaning_for_a_snapshot_are_refused() {
 fn reservations_list_rooms_with_the_same_fetch() {
     let setup = Setup::fast().only(&[Dataset::ResourceReservationList]);
     let setup = setup.knobs(|knobs| {
-        (knobs.page_size, knobs.rooms_change_before) = (PAGE, vec![3]);
+        (knobs.page_size, knobs.rooms_move) = (PAGE, 1);
     });
     let app = setup.start();
     let summary = app.reconcile();

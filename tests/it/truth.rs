@@ -9,7 +9,9 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan};
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::Company;
-use meetlake_simulator::company::{Meeting, Participant, ReservationStatus, Room, RoomLevel};
+use meetlake_simulator::company::{
+    DisableEnd, Meeting, Participant, ReservationStatus, Room, RoomLevel,
+};
 use serde_json::{Value, json};
 
 use crate::lake::{Row, rows};
@@ -104,6 +106,12 @@ impl<'a> Truth<'a> {
     /// The rooms of the day on which the lake was filled.
     fn rooms(&self) -> Vec<String> {
         let row = |room: &Arc<Room>| {
+            let second = |at: Timestamp| at.as_second();
+            let contacts: Vec<&str> = room
+                .contacts
+                .iter()
+                .map(|who| who.union_id.as_str())
+                .collect();
             json!([
                 self.dt(self.now),
                 self.dt(self.now),
@@ -116,13 +124,22 @@ impl<'a> Truth<'a> {
                 room.room_level_id,
                 room.path,
                 room.enabled,
+                room.enabled_later,
+                room.disable_start.map(second),
+                match room.disable_end {
+                    DisableEnd::At(at) => Some(second(at)),
+                    DisableEnd::Unset | DisableEnd::Never => None,
+                },
+                room.disable_start.is_some() && matches!(room.disable_end, DisableEnd::Never),
+                text(room.disable_reason),
+                Some(contacts).filter(|contacts| !contacts.is_empty()),
+                "union_id",
+                Some(room.devices).filter(|devices| !devices.is_empty()),
             ])
         };
-        self.company
-            .rooms()
-            .iter()
-            .map(|room| row(room).to_string())
-            .collect()
+        let day = self.company.date_of(self.now);
+        let rooms = self.company.rooms_on(day);
+        rooms.iter().map(|room| row(room).to_string()).collect()
     }
 
     /// The levels of that day, with their depth by their path from the tenant.
@@ -401,6 +418,14 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "room_level_id",
             "level_path",
             "is_enabled",
+            "is_enabled_later",
+            "disable_start_time",
+            "disable_end_time",
+            "is_disabled_forever",
+            "disable_reason",
+            "contact_ids",
+            "contact_id_type",
+            "devices",
         ],
         Dataset::RoomLevel => &[
             "dt",

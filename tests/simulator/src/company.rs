@@ -1,8 +1,10 @@
 //! The simulated company: the truth behind every endpoint.
 //!
-//! It is made once from a seed and a range of civil days, and never changes. Everything derives from the seed, the date and the position in
-//! the day by hashing, so a day is the same whatever range it belongs to. It knows nothing of HTTP, of files or of the clock; whether a meeting
-//! has ended is for the caller to ask with an instant.
+//! It is made once from a seed and a range of civil days, and never changes; what changes from day
+//! to day in it is asked for with a date. Everything derives from the seed, the date and the
+//! position in the day by hashing, so a day is the same whatever range it belongs to. It knows
+//! nothing of HTTP, of files or of the clock; whether a meeting has ended is for the caller to ask
+//! with an instant.
 
 mod meetings;
 mod people;
@@ -23,7 +25,8 @@ pub use meetings::{Attendee, LeaveReason, Meeting, MeetingKind, Participant};
 pub use people::Employee;
 pub use quality::{QUALITY_CELLS, QualityMinute};
 pub use reservations::{CheckInDevice, CheckInStatus, Reservation, ReservationStatus};
-pub use rooms::{Room, RoomLevel, RoomState};
+pub(crate) use rooms::FIRST_ROOMS;
+pub use rooms::{Blanks, DisableEnd, Room, RoomLevel};
 
 use crate::random::Draw;
 
@@ -36,7 +39,10 @@ pub struct Company {
     last_day: Date,
     employees: Vec<Arc<Employee>>,
     levels: Vec<RoomLevel>,
+    /// Those that are there on every day.
     rooms: Vec<Arc<Room>>,
+    /// Further rooms come and go.
+    rooms_change: bool,
     /// By start.
     meetings: Vec<Arc<Meeting>>,
     by_number: HashMap<String, Vec<Arc<Meeting>>>,
@@ -79,7 +85,12 @@ impl Company {
         let first_day = last_day.saturating_sub((i64::from(days.max(1)) - 1).days());
         let employees = people::employees(root);
         let levels = rooms::levels(root);
-        let rooms = rooms::rooms(root, &levels);
+        let builder = rooms::Builder {
+            root,
+            levels: &levels,
+            employees: &employees,
+        };
+        let rooms = builder.rooms(0..FIRST_ROOMS);
         let cast = meetings::Cast {
             root,
             employees: &employees,
@@ -116,10 +127,30 @@ impl Company {
             employees,
             levels,
             rooms,
+            rooms_change: false,
             meetings,
             by_number,
             reservations,
         }
+    }
+
+    /// The same company with `count` rooms in all, at least the 16 that it has anyway. The others
+    /// are spread over the levels and have neither bookings nor meetings, so that everything else
+    /// stays as it is.
+    #[must_use]
+    pub fn with_rooms(mut self, count: usize) -> Self {
+        self.rooms.truncate(FIRST_ROOMS);
+        let others = self.room_builder().rooms(FIRST_ROOMS..count);
+        self.rooms.extend(others);
+        self
+    }
+
+    /// The same company with two more rooms on every day, which change from day to day as
+    /// [`Self::rooms_on`] says. They have neither bookings nor meetings.
+    #[must_use]
+    pub fn with_changing_rooms(mut self) -> Self {
+        self.rooms_change = true;
+        self
     }
 
     /// First civil day with data.
@@ -158,10 +189,32 @@ impl Company {
         &self.levels
     }
 
-    /// All rooms, the disabled ones too.
+    /// All rooms that are there on every day, the disabled ones too.
     #[must_use]
     pub fn rooms(&self) -> &[Arc<Room>] {
         &self.rooms
+    }
+
+    /// All rooms of `date`, in the order of a listing. Without changes they are [`Self::rooms`].
+    ///
+    /// With changes, two more follow. On every second day (the even ones, counted from 1970-01-01)
+    /// one room appears, one gets another name and one disappears; on the days between, nothing
+    /// changes. So of three days in a row, two are alike and two differ in three rooms.
+    #[must_use]
+    pub fn rooms_on(&self, date: Date) -> Vec<Arc<Room>> {
+        let mut rooms = self.rooms.clone();
+        if self.rooms_change {
+            rooms.extend(self.room_builder().passing(meetings::day_number(date)));
+        }
+        rooms
+    }
+
+    fn room_builder(&self) -> rooms::Builder<'_> {
+        rooms::Builder {
+            root: self.root,
+            levels: &self.levels,
+            employees: &self.employees,
+        }
     }
 
     /// All meetings of the simulated days, by start.
@@ -209,7 +262,7 @@ impl Company {
         let cast = meetings::Cast {
             root: self.root,
             employees: &self.employees,
-            rooms: &self.rooms,
+            rooms: &self.rooms[..FIRST_ROOMS],
             zone: &self.zone,
         };
         cast.live(now).into_iter().map(Arc::new).collect()
@@ -246,10 +299,16 @@ impl Company {
         self.levels.iter().find(|level| level.room_level_id == id)
     }
 
-    /// The room with this id.
+    /// The room with this id, of those that are there on every day.
     #[must_use]
     pub fn room(&self, id: &str) -> Option<&Arc<Room>> {
         self.rooms.iter().find(|room| room.room_id == id)
+    }
+
+    /// The civil day of `instant` in the company's zone.
+    #[must_use]
+    pub fn date_of(&self, instant: Timestamp) -> Date {
+        instant.to_zoned(self.zone.clone()).date()
     }
 
     /// The first instant of `date`.

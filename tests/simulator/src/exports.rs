@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::Options;
 use crate::auth::{Identity, SCOPE_EMPLOYEE_ID};
-use crate::company::{Company, Meeting, MeetingKind, Participant};
+use crate::company::{Company, Employee, Meeting, MeetingKind, Participant, Room};
 use crate::endpoint::Endpoint;
 use crate::knobs::{Knobs, Layout, Selection, UnknownTarget};
 use crate::params::Params;
@@ -39,6 +39,32 @@ pub(crate) enum IdType {
     Union,
     /// `user_id`, the one in the sheets.
     Employee,
+}
+
+impl IdType {
+    /// The id of `employee`.
+    pub(crate) fn of(self, employee: &Employee) -> &str {
+        match self {
+            Self::Open => &employee.open_id,
+            Self::Union => &employee.union_id,
+            Self::Employee => &employee.user_id,
+        }
+    }
+
+    /// Whether the app may see ids of this type.
+    ///
+    /// # Errors
+    /// 99991672 for ids of employees when the app may not see them.
+    pub(crate) fn check_scope(self, knobs: &Knobs) -> Result<(), ApiError> {
+        if self == Self::Employee && !knobs.scopes.contains(SCOPE_EMPLOYEE_ID) {
+            return Err(ApiError::missing_scope(
+                99_991_672,
+                "field_scope_required",
+                &[SCOPE_EMPLOYEE_ID],
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// A window of instants; whether `end` belongs to it is a knob.
@@ -498,20 +524,15 @@ impl Reading<'_> {
             return Err(ApiError::param("at most one filter"));
         }
         if let Some(user_id) = user_id {
-            if id_type == IdType::Employee && !self.options.knobs.scopes.contains(SCOPE_EMPLOYEE_ID)
-            {
-                return Err(ApiError::missing_scope(
-                    99_991_672,
-                    "field_scope_required",
-                    &[SCOPE_EMPLOYEE_ID],
-                ));
-            }
+            id_type.check_scope(&self.options.knobs)?;
             return self.user(&user_id, id_type).map(Some);
         }
         let Some(room_id) = room_id else {
             return Ok(None);
         };
-        if self.company.room(&room_id).is_none() {
+        let today = self.company.date_of(self.now);
+        let rooms = self.company.rooms_on(today);
+        if !rooms.iter().any(|room| room.room_id == room_id) {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
                 99_992_375,
@@ -532,11 +553,7 @@ impl Reading<'_> {
             .company
             .employees()
             .iter()
-            .find(|employee| match id_type {
-                IdType::Open => employee.open_id == id,
-                IdType::Employee => employee.user_id == id,
-                IdType::Union => employee.union_id == id,
-            });
+            .find(|employee| id_type.of(employee) == id);
         let employee =
             employee.ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, code, message))?;
         Ok(Who::User(employee.open_id.clone()))
@@ -763,39 +780,31 @@ impl Request {
         else {
             return Vec::new();
         };
-        let in_level = rooms_of_level(company, room_level_id, knobs);
+        let in_level = company
+            .rooms()
+            .iter()
+            .filter(|room| belongs_to_level(room, room_level_id, knobs));
         let is_chosen = |room: &&str| {
             room_ids.is_empty() || room_ids.iter().any(|id| id == room) != *is_exclude
         };
         in_level
-            .into_iter()
             .map(|room| room.room_id.as_str())
             .filter(is_chosen)
             .collect()
     }
 }
 
-/// The rooms of a level, by the knob with those of the levels below; of the whole tenant without a level.
-pub(crate) fn rooms_of_level<'a>(
-    company: &'a Company,
-    room_level_id: &str,
-    knobs: &Knobs,
-) -> Vec<&'a Arc<crate::company::Room>> {
-    let belongs = |room: &crate::company::Room| {
-        if room_level_id.is_empty() {
-            return true;
-        }
-        if knobs.with_descendants {
-            room.path.iter().any(|id| id == room_level_id)
-        } else {
-            room.room_level_id == room_level_id
-        }
-    };
-    company
-        .rooms()
-        .iter()
-        .filter(|room| belongs(room))
-        .collect()
+/// Whether a level stands for `room`: by the knob also if a level below owns the room. No level is
+/// the whole tenant.
+pub(crate) fn belongs_to_level(room: &Room, room_level_id: &str, knobs: &Knobs) -> bool {
+    if room_level_id.is_empty() {
+        return true;
+    }
+    if knobs.with_descendants {
+        room.path.iter().any(|id| id == room_level_id)
+    } else {
+        room.room_level_id == room_level_id
+    }
 }
 
 impl Span {

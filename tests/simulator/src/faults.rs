@@ -1,8 +1,9 @@
 //! Named faults: what goes wrong, where and how often.
 //!
-//! A fault is text such as `429:0.05`, `drop:x3` or `5xx@poll:0.2`. Whether it strikes is a hash of the seed, the fault, the endpoint and the
-//! number of the request on that endpoint, so a run with the same requests meets the same faults. What a fault does is up to the place
-//! that asks.
+//! A fault is text such as `429:0.05`, `drop:x3`, `5xx@poll:0.2` or `html-200@rooms:#2`. Whether
+//! one with a rate strikes is a hash of the seed, the fault, the endpoint and the number of the
+//! request on that endpoint, so a run with the same requests meets the same faults. What a fault
+//! does is up to the place that asks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,6 +102,10 @@ pub enum Frequency {
     Rate(f64),
     /// The first so many requests.
     First(u64),
+    /// Only the request with this number, counted from 1 since the fault was switched on.
+    Nth(u64),
+    /// That request and all after it.
+    Since(u64),
 }
 
 /// A fault that is switched on.
@@ -126,11 +131,12 @@ impl fmt::Display for FaultError {
 impl std::error::Error for FaultError {}
 
 impl Fault {
-    /// Reads `name[@endpoint][:rate]` or `name[@endpoint]:xCOUNT`; without a rate the fault strikes always.
+    /// Reads `name[@endpoint][:rate]`, `name[@endpoint]:xCOUNT`, `name[@endpoint]:#NUMBER` or
+    /// `name[@endpoint]:#NUMBER+`; without a rate the fault strikes always.
     ///
     /// # Errors
-    /// An unknown name or endpoint (the message lists the valid ones), an endpoint at which this fault cannot strike, or a rate that is not
-    /// between 0 and 1.
+    /// An unknown name or endpoint (the message lists the valid ones), an endpoint at which this
+    /// fault cannot strike, a rate that is not between 0 and 1, or a request with the number 0.
     pub fn parse(text: &str) -> Result<Self, FaultError> {
         let (target, frequency) = text
             .trim()
@@ -179,6 +185,8 @@ impl fmt::Display for Fault {
         match self.frequency {
             Frequency::Rate(rate) => write!(f, ":{rate}"),
             Frequency::First(count) => write!(f, ":x{count}"),
+            Frequency::Nth(number) => write!(f, ":#{number}"),
+            Frequency::Since(number) => write!(f, ":#{number}+"),
         }
     }
 }
@@ -202,11 +210,24 @@ fn parse_endpoint(kind: FaultKind, name: &str, text: &str) -> Result<Endpoint, F
 fn parse_frequency(frequency: &str, text: &str) -> Result<Frequency, FaultError> {
     let invalid = || {
         FaultError(format!(
-            "{frequency:?} in {text:?} is neither a rate between 0 and 1 nor a count such as x3"
+            "{frequency:?} in {text:?} is neither a rate between 0 and 1, a count such as x3, \
+             nor the number of a request such as #2 or #2+"
         ))
     };
     if let Some(count) = frequency.strip_prefix('x') {
         return count.parse().map(Frequency::First).map_err(|_| invalid());
+    }
+    if let Some(number) = frequency.strip_prefix('#') {
+        let (number, goes_on) = match number.strip_suffix('+') {
+            Some(number) => (number, true),
+            None => (number, false),
+        };
+        let number: u64 = number.parse().map_err(|_| invalid())?;
+        return match (number, goes_on) {
+            (0, _) => Err(invalid()),
+            (_, true) => Ok(Frequency::Since(number)),
+            (_, false) => Ok(Frequency::Nth(number)),
+        };
     }
     let rate: f64 = frequency.parse().map_err(|_| invalid())?;
     if (0.0..=1.0).contains(&rate) {
@@ -227,7 +248,8 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
-    hits: AtomicU64,
+    /// Requests that were judged by a count or a number.
+    judged: AtomicU64,
 }
 
 impl Faults {
@@ -251,7 +273,7 @@ impl Faults {
             .iter()
             .map(|fault| Armed {
                 fault: fault.clone(),
-                hits: AtomicU64::new(0),
+                judged: AtomicU64::new(0),
             })
             .collect();
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(armed);
@@ -263,7 +285,7 @@ impl Faults {
             return false;
         }
         let active = Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner));
-        let mut matching = active.iter().filter(|armed| {
+        let matching = active.iter().filter(|armed| {
             armed.fault.kind == kind && armed.fault.endpoint.is_none_or(|only| only == endpoint)
         });
         let draw = self
@@ -271,10 +293,17 @@ impl Faults {
             .label(kind.name())
             .label(endpoint.name())
             .at(number);
-        let strikes = matching.any(|armed| match armed.fault.frequency {
-            Frequency::Rate(rate) => draw.chance(rate),
-            Frequency::First(count) => armed.hits.fetch_add(1, Ordering::Relaxed) < count,
-        });
+        let mut strikes = false;
+        for armed in matching {
+            let judged_before = || armed.judged.fetch_add(1, Ordering::Relaxed);
+            strikes |= match armed.fault.frequency {
+                Frequency::Rate(rate) => draw.chance(rate),
+                // What strikes anyway is not taken from the count.
+                Frequency::First(count) => !strikes && judged_before() < count,
+                Frequency::Nth(number) => judged_before() + 1 == number,
+                Frequency::Since(number) => judged_before() + 1 >= number,
+            };
+        }
         if strikes && let Some(counter) = self.struck.get(&kind) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -311,6 +340,16 @@ mod tests {
             Fault::parse("stuck").unwrap().frequency,
             Frequency::Rate(1.0)
         );
+        for (text, frequency) in [
+            ("5xx@rooms:#2", Frequency::Nth(2)),
+            ("5xx@rooms:#2+", Frequency::Since(2)),
+        ] {
+            let fault = Fault::parse(text).unwrap();
+            assert_eq!(
+                (fault.frequency, fault.to_string()),
+                (frequency, text.to_owned())
+            );
+        }
     }
 
     #[test]
@@ -325,6 +364,9 @@ mod tests {
             ("429:2", "between 0 and 1"),
             ("429:x", "between 0 and 1"),
             ("429:NaN", "between 0 and 1"),
+            ("429:#0", "such as #2"),
+            ("429:#-1", "such as #2"),
+            ("429:#2+x", "such as #2"),
         ];
         for (text, expected) in table {
             let message = Fault::parse(text).unwrap_err().to_string();
@@ -344,6 +386,26 @@ mod tests {
         assert_eq!(first, round(&faults));
         assert!((150..250).contains(&first.iter().filter(|&&hit| hit).count()));
         assert!(!faults.strikes(FaultKind::RateLimit, Endpoint::TenantToken, 1));
+    }
+
+    #[test]
+    fn a_number_strikes_that_request_or_all_from_it() {
+        let strikes = |texts: &[&str]| -> Vec<u64> {
+            let faults: Vec<Fault> = texts
+                .iter()
+                .map(|text| Fault::parse(text).unwrap())
+                .collect();
+            let faults = Faults::new(1, &faults);
+            // The numbers of the requests go on when a fault is switched on later.
+            (1..=5)
+                .filter(|n| faults.strikes(FaultKind::ServerError, Endpoint::Rooms, 100 + n))
+                .collect()
+        };
+        assert_eq!(strikes(&["5xx@rooms:#2"]), [2]);
+        assert_eq!(strikes(&["5xx@rooms:#4+"]), [4, 5]);
+        assert_eq!(strikes(&["5xx@rooms:#2", "5xx:#4"]), [2, 4]);
+        assert_eq!(strikes(&["5xx@rooms:x1", "5xx@rooms:#3"]), [1, 3]);
+        assert_eq!(strikes(&["5xx@room_levels:#1"]), [0; 0]);
     }
 
     #[test]

@@ -158,13 +158,20 @@ pub struct Knobs {
     pub misleading_fail_msg: f64,
     /// How long exports take.
     pub export_times: ExportTimes,
-    /// Most items on a page of `rooms` and `room_levels`, whatever the client asks for. Default: 100,
-    /// as documented.
+    /// So many rooms in all, 16 to 100,000; the first 16 are always the same. Default: 16.
+    pub rooms: Option<usize>,
+    /// So many listings of rooms see the order change between their first and their second page,
+    /// as it does when somebody creates or renames a room at that moment: every room moves on by
+    /// one place and the last one becomes the first, so that the listing has one room twice and
+    /// lacks another one. The first page read again shows other ids. A listing of one page does
+    /// not count; listings of all clients and levels do. Default: none.
+    pub rooms_move: u32,
+    /// Two more rooms that change from day to day; [`Company::rooms_on`](crate::Company::rooms_on)
+    /// says how. A listing across midnight sees both days. Default: rooms never change.
+    pub rooms_change: bool,
+    /// Most items on a page of `rooms` and `room_levels`, whatever the client asks for. Default:
+    /// 100, as documented.
     pub page_size: usize,
-    /// Calls of `rooms`, by their number from 0, before which the list changes: its first room moves
-    /// to its end. So a listing under way sees one room twice and another one not at all, and the
-    /// first page, read again, begins with another room. Default: none.
-    pub rooms_change_before: Vec<u64>,
 }
 
 impl Default for Knobs {
@@ -199,8 +206,10 @@ impl Default for Knobs {
             top_user_unit: TopUserUnit::default(),
             misleading_fail_msg: 0.3,
             export_times: ExportTimes::default(),
+            rooms: None,
+            rooms_move: 0,
+            rooms_change: false,
             page_size: 100,
-            rooms_change_before: Vec::new(),
         }
     }
 }

@@ -167,11 +167,7 @@ fn top_row(participant: &Participant, id_type: IdType) -> Option<(&str, TopRow<'
     };
     match &participant.who {
         Attendee::Employee(employee) => {
-            let id = match id_type {
-                IdType::Open => &employee.open_id,
-                IdType::Union => &employee.union_id,
-                IdType::Employee => &employee.user_id,
-            };
+            let id = id_type.of(employee);
             Some((&employee.open_id, row(id, &employee.name, USER)))
         }
         Attendee::Room(room) => Some((

@@ -1,10 +1,13 @@
 //! Rooms and room levels, page by page.
 //!
-//! A page token is opaque to the client: it is the offset in disguise, and anything else is refused.
+//! A page token is opaque to the client: it is the offset in disguise, and anything else is
+//! refused. So a room that changes its place between two pages is seen twice or not at all.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Options;
-use crate::company::{Company, Room, RoomLevel, RoomState};
-use crate::exports::{IdType, id_type, rooms_of_level};
+use crate::company::{Blanks, Company, DisableEnd, Room, RoomLevel};
+use crate::exports::{IdType, belongs_to_level, id_type};
 use crate::params::Params;
 use crate::wire::{
     ApiError, LevelData, LevelItem, LevelsPage, RoomDevice, RoomItem, RoomStatus, RoomsPage,
@@ -14,19 +17,45 @@ use crate::wire::{
 const DEFAULT_PAGE_SIZE: i64 = 10;
 const TOKEN_MASK: u64 = 0x5DEE_CE66_D1CE;
 
-/// Answers `rooms`; `number` is the call's number on the endpoint, from 0.
+/// The order of the rooms, which the knob `rooms_move` lets change between two pages.
+#[derive(Debug, Default)]
+pub(crate) struct RoomOrder(Mutex<Moves>);
+
+#[derive(Debug, Default)]
+struct Moves {
+    /// Moves so far; each one put the last room first.
+    done: u32,
+    /// A listing has begun and seen no move yet.
+    is_due: bool,
+}
+
+impl RoomOrder {
+    /// By how many places the rooms have moved on when a page is asked for, at most `most`.
+    fn places_moved(&self, is_first_page: bool, most: u32) -> usize {
+        let mut moves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_first_page && moves.is_due && moves.done < most {
+            moves.done += 1;
+        }
+        moves.is_due = is_first_page;
+        moves.done as usize
+    }
+}
+
+/// Answers `rooms`.
 ///
 /// # Errors
-/// 99992402 for a wrong page size or token, 121004 for an unknown level.
+/// 99992402 for a wrong page size or token, 99991672 for contacts by an id that the app may not
+/// see, 121004 for an unknown level.
 pub(crate) fn list(
     params: &mut Params,
     company: &Company,
     options: &Options,
-    number: u64,
+    order: &RoomOrder,
 ) -> Result<RoomsPage, ApiError> {
     let level = params.text("room_level_id").unwrap_or_default();
     let id_type = id_type(params);
     let page = Page::of(params, options.knobs.page_size)?;
+    id_type.check_scope(&options.knobs)?;
     let owner = company.room_level(&level).ok_or_else(ApiError::not_found)?;
     // No level at all is the whole tenant, whatever the knob says about its level.
     let owner_id = if level.is_empty() {
@@ -34,19 +63,14 @@ pub(crate) fn list(
     } else {
         &owner.room_level_id
     };
-    let mut rooms = rooms_of_level(company, owner_id, &options.knobs);
-    let changes = options.knobs.rooms_change_before.iter();
-    let changes = changes.filter(|&&before| before <= number).count();
-    let moved = changes % rooms.len().max(1);
-    rooms.rotate_left(moved);
+    let mut rooms: Vec<Arc<Room>> = company.rooms_on(company.date_of(options.clock.now()));
+    rooms.retain(|room| belongs_to_level(room, owner_id, &options.knobs));
+    let places = order.places_moved(page.offset == 0, options.knobs.rooms_move);
+    let places = places.checked_rem(rooms.len()).unwrap_or(0);
+    rooms.rotate_right(places);
     let (rooms, page_token) = page.cut(&rooms);
-    let contact = match id_type {
-        IdType::Open => &company.employees()[0].open_id,
-        IdType::Union => &company.employees()[0].union_id,
-        IdType::Employee => &company.employees()[0].user_id,
-    };
     Ok(RoomsPage {
-        rooms: rooms.iter().map(|room| room_item(room, contact)).collect(),
+        rooms: rooms.iter().map(|room| room_item(room, id_type)).collect(),
         has_more: page_token.is_some(),
         page_token,
     })
@@ -134,40 +158,67 @@ fn offset_of(token: &str) -> Option<usize> {
         .filter(|&offset| offset < 1_000_000)
 }
 
-fn room_item(room: &Room, contact: &str) -> RoomItem {
-    let state = room.state;
-    let disabled_until = match state {
-        RoomState::Disabled { until } => Some(until),
-        _ => None,
-    };
+fn room_item(room: &Room, id_type: IdType) -> RoomItem {
     RoomItem {
         room_id: room.room_id.clone(),
         name: room.name.clone(),
         capacity: room.capacity,
-        description: room.description.clone(),
+        description: text_or_blank(&room.description, room.blanks),
         display_id: room.display_id.clone(),
-        custom_room_id: room.custom_room_id.clone(),
+        custom_room_id: text_or_blank(&room.custom_room_id, room.blanks),
         room_level_id: room.room_level_id.clone(),
         path: room.path.clone(),
-        room_status: RoomStatus {
-            status: room.enabled,
-            schedule_status: room.enabled && state != RoomState::DisabledSoon,
-            disable_start_time: disabled_until.map(|_| "1735660800".to_owned()),
-            disable_end_time: disabled_until.map(|until| until.to_string()),
-            disable_reason: disabled_until.map(|_| "装修"),
-            contact_ids: match disabled_until {
-                Some(until) if until > 0 => vec![contact.to_owned()],
-                _ => Vec::new(),
-            },
-            disable_notice: disabled_until.is_some(),
-            resume_notice: false,
-        },
-        device: room
-            .devices
-            .iter()
-            .map(|name| RoomDevice { name })
-            .collect(),
+        room_status: room_status(room, id_type),
+        device: list_or_blank(
+            room.devices.iter().map(|&name| RoomDevice { name }),
+            room.blanks,
+        ),
     }
+}
+
+fn room_status(room: &Room, id_type: IdType) -> RoomStatus {
+    let start = room.disable_start.map(|start| start.as_second());
+    let end = match room.disable_end {
+        DisableEnd::Unset => None,
+        DisableEnd::Never => Some(0),
+        DisableEnd::At(end) => Some(end.as_second()),
+    };
+    let contact_ids = room
+        .contacts
+        .iter()
+        .map(|contact| id_type.of(contact).to_owned());
+    RoomStatus {
+        status: room.enabled,
+        schedule_status: room.enabled_later,
+        disable_start_time: time_or_blank(start, room.blanks),
+        disable_end_time: time_or_blank(end, room.blanks),
+        disable_reason: match room.blanks {
+            Blanks::Usual | Blanks::LeftOut if room.disable_reason.is_empty() => None,
+            _ => Some(room.disable_reason),
+        },
+        contact_ids: list_or_blank(contact_ids, room.blanks),
+        disable_notice: room.notifies_on_disable,
+        resume_notice: room.notifies_on_resume,
+    }
+}
+
+fn time_or_blank(second: Option<i64>, blanks: Blanks) -> Option<String> {
+    match (second, blanks) {
+        (Some(second), _) => Some(second.to_string()),
+        (None, Blanks::Usual | Blanks::LeftOut) => None,
+        (None, Blanks::EmptyText) => Some(String::new()),
+        (None, Blanks::Zero) => Some("0".to_owned()),
+    }
+}
+
+fn text_or_blank(text: &str, blanks: Blanks) -> Option<String> {
+    let is_left_out = text.is_empty() && blanks == Blanks::LeftOut;
+    (!is_left_out).then(|| text.to_owned())
+}
+
+fn list_or_blank<T>(items: impl ExactSizeIterator<Item = T>, blanks: Blanks) -> Option<Vec<T>> {
+    let is_left_out = items.len() == 0 && blanks == Blanks::LeftOut;
+    (!is_left_out).then(|| items.collect())
 }
 
 fn level_item(level: &RoomLevel) -> LevelItem {

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::Options;
 use crate::auth::Tokens;
-use crate::company::{Company, MOST_MEETINGS_PER_DAY};
+use crate::company::{Company, FIRST_ROOMS, MOST_MEETINGS_PER_DAY};
 use crate::endpoint::{Endpoint, Route};
 use crate::exports::{Exports, Mishap};
 use crate::faults::{Fault, FaultKind, Faults};
@@ -34,6 +34,7 @@ use crate::line::{self, Cutter};
 use crate::params::Params;
 use crate::random::Draw;
 use crate::report::{Report, Tally};
+use crate::rooms::RoomOrder;
 use crate::wire::{ApiError, Reply, log_id};
 use crate::{reports, rooms, workbook};
 
@@ -41,6 +42,8 @@ use crate::{reports, rooms, workbook};
 const LARGEST_BODY_BYTES: usize = 1 << 20;
 /// How much later a slow answer comes, in simulated time.
 const SLOWNESS: Duration = Duration::from_secs(20);
+/// More rooms than any company has; every page of a listing goes through all of them.
+const MOST_ROOMS: usize = 100_000;
 
 /// A running simulator. Dropping it stops it.
 #[derive(Debug)]
@@ -59,6 +62,7 @@ struct App {
     limits: Limits,
     faults: Faults,
     exports: Exports,
+    room_order: RoomOrder,
     tally: Tally,
     draw: Draw,
 }
@@ -67,7 +71,8 @@ impl Server {
     /// Makes the company and begins to answer on `listener`, on the current runtime.
     ///
     /// # Errors
-    /// A time zone that does not exist, no days, more meetings a day than there are numbers for, or a listener without an address.
+    /// A time zone that does not exist, no days, more meetings a day than there are numbers for,
+    /// too few or too many rooms, or a listener without an address.
     pub fn start(listener: TcpListener, options: Options) -> anyhow::Result<Self> {
         let zone = TimeZone::get(&options.time_zone)
             .with_context(|| format!("time zone {:?}", options.time_zone))?;
@@ -80,15 +85,25 @@ impl Server {
             options.quota_scale.is_finite() && options.quota_scale > 0.0,
             "the quota's scale must be positive"
         );
+        let rooms = options.knobs.rooms.unwrap_or(FIRST_ROOMS);
+        anyhow::ensure!(
+            (FIRST_ROOMS..=MOST_ROOMS).contains(&rooms),
+            "a company has {FIRST_ROOMS} to {MOST_ROOMS} rooms"
+        );
+        let mut company = Company::new(
+            options.seed,
+            options.last_day,
+            options.days,
+            options.meetings_per_day,
+            zone,
+        )
+        .with_rooms(rooms);
+        if options.knobs.rooms_change {
+            company = company.with_changing_rooms();
+        }
         let address = listener.local_addr().context("address of the listener")?;
         let app = Arc::new(App {
-            company: Company::new(
-                options.seed,
-                options.last_day,
-                options.days,
-                options.meetings_per_day,
-                zone,
-            ),
+            company,
             tokens: Tokens::new(&options),
             limits: Limits::new(
                 &options.knobs,
@@ -98,6 +113,7 @@ impl Server {
             ),
             faults: Faults::new(options.seed, &options.faults),
             exports: Exports::new(options.seed),
+            room_order: RoomOrder::default(),
             tally: Tally::default(),
             draw: Draw::new(options.seed).label("server"),
             options,
@@ -335,7 +351,8 @@ impl App {
             Endpoint::GetDaily => Reply::data(reports::daily(&mut params, company, options)?),
             Endpoint::GetTopUser => Reply::data(reports::top_user(&mut params, company, options)?),
             Endpoint::Rooms => {
-                Reply::data(rooms::list(&mut params, company, options, call.number)?)
+                let order = &self.room_order;
+                Reply::data(rooms::list(&mut params, company, options, order)?)
             }
             Endpoint::RoomLevels => Reply::data(rooms::levels(&mut params, company, options)?),
             Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),

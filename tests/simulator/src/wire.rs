@@ -89,13 +89,16 @@ pub(crate) struct RoomItem {
     pub(crate) room_id: String,
     pub(crate) name: String,
     pub(crate) capacity: u32,
-    pub(crate) description: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
     pub(crate) display_id: String,
-    pub(crate) custom_room_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) custom_room_id: Option<String>,
     pub(crate) room_level_id: String,
     pub(crate) path: Vec<String>,
     pub(crate) room_status: RoomStatus,
-    pub(crate) device: Vec<RoomDevice>,
+    /// `null` is as good as an empty list.
+    pub(crate) device: Option<Vec<RoomDevice>>,
 }
 
 #[derive(Serialize)]
@@ -108,7 +111,8 @@ pub(crate) struct RoomStatus {
     pub(crate) disable_end_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) disable_reason: Option<&'static str>,
-    pub(crate) contact_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) contact_ids: Option<Vec<String>>,
     pub(crate) disable_notice: bool,
     pub(crate) resume_notice: bool,
 }

@@ -46,7 +46,7 @@ const GUESTS: [&str; 12] = [
 ];
 
 /// Somebody who works at the company.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Employee {
     /// Id within the app, `ou_…`.
     pub open_id: String,

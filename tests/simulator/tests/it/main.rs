@@ -11,4 +11,5 @@ mod faults;
 mod figures;
 mod knobs;
 mod limits;
+mod rooms;
 mod validation;
