@@ -27,9 +27,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::contract::Contract;
-use crate::datasets::Dataset;
-use crate::datasets::DurationUnit;
-use crate::datasets::Lineage;
+use crate::datasets::{Dataset, DurationUnit, Lineage};
 use crate::decode::{self, Fallback, WorkbookLimits};
 use crate::normalize::{
     self, BATCH_ROWS, ConstantColumns, Context, Findings, Normalizer, NormalizerOutput, Quarantine,

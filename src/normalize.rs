@@ -575,9 +575,7 @@ mod tests {
     use super::*;
     use crate::column::ColumnKind;
     use crate::contract::lineage;
-    use crate::datasets::Dataset;
-    use crate::datasets::DurationUnit;
-    use crate::datasets::{Lineage, TopUserOrder};
+    use crate::datasets::{Dataset, DurationUnit, Lineage, TopUserOrder};
     use crate::table::HeaderColumn;
     use arrow::array::{Array as _, AsArray};
     use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};

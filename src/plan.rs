@@ -99,9 +99,7 @@ pub(crate) mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::datasets::Parent;
-    use crate::datasets::RequestOptions;
-    use crate::datasets::UserIdType;
+    use crate::datasets::{Parent, RequestOptions, UserIdType};
     use crate::job::{Check, FanOut, MissedPolicy, OverlapPolicy};
     use crate::record::{Phase, TaskRow, WindowRow, WindowState};
     use crate::task::machine::State;

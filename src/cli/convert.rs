@@ -13,8 +13,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::convert::{self, Conversion, ConversionReport, Error};
-use crate::datasets::Dataset;
-use crate::datasets::{Lineage, TopUserOrder, UserIdType};
+use crate::datasets::{Dataset, Lineage, TopUserOrder, UserIdType};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::normalize::{Findings, cell};

@@ -75,11 +75,12 @@ fn next_steps(dir: &Path) -> String {
     } else {
         format!("cd {}\n   ", dir.display())
     };
-    let scopes = scopes().join(", ");
+    let scopes = scopes().join(",\n   ");
     format!(
         "
 Next:
-1. In the developer console, give your app the scopes {scopes};
+1. In the developer console, give your app the scopes
+   {scopes};
    its creator needs the admin role for meeting management.
 2. {go}cp .env.example .env      fill in app id and secret, then: set -a; . ./.env; set +a
 3. Set the tenant's name and the lake in meetlake.toml; remove jobs that you do not need.

@@ -6,8 +6,7 @@ use jiff::civil::Date;
 
 use super::stored::{StoredRow, integer, micros};
 use super::{Error, Ledger, Transaction, commit, sql};
-use crate::datasets::Dataset;
-use crate::datasets::Parent;
+use crate::datasets::{Dataset, Parent};
 use crate::record::ReportedDay;
 use crate::task::TaskKey;
 use crate::window::Window;

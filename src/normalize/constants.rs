@@ -255,8 +255,7 @@ fn lineage_date(lineage: &Lineage, name: &str) -> Option<Date> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasets::Dataset;
-    use crate::datasets::UserIdType;
+    use crate::datasets::{Dataset, UserIdType};
     use crate::normalize::Normalizer;
     use crate::table::{Cell, Header, HeaderColumn, RowSink};
     use arrow::array::Array as _;

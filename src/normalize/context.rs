@@ -5,8 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::contract::Contract;
-use crate::datasets::DurationUnit;
-use crate::datasets::Lineage;
+use crate::datasets::{DurationUnit, Lineage};
 use crate::task::{ExportId, TaskKey};
 use crate::window::Window;
 

@@ -1,8 +1,7 @@
 //! Which windows of children fit their parents, and which have to be planned again.
 
 use super::found::{FoundTask, Setting, Tasks, Windows};
-use crate::datasets::Dataset;
-use crate::datasets::Parent;
+use crate::datasets::{Dataset, Parent};
 use crate::plan::children::{Budget, KnownChildren, ParentWindow, children};
 use crate::record::{PhaseCounts, WindowState};
 use crate::task::TaskKey;

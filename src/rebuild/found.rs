@@ -8,8 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::report::RebuildProblem;
-use crate::datasets::Dataset;
-use crate::datasets::Parent;
+use crate::datasets::{Dataset, Parent};
 use crate::findings::Findings;
 use crate::job::JobSpec;
 use crate::pipeline::{Reread, Tenant};

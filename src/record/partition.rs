@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::Dataset;
-use crate::datasets::{Lineage, Request};
+use crate::datasets::{Dataset, Lineage, Request};
 use crate::task::machine::State;
 use crate::task::{ExportId, TaskKey};
 use crate::window::Window;

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 
 use super::job_record::JobRecord;
 use super::jobs_of;
-use crate::datasets::{CallLimits, Dataset, Extent};
+use crate::datasets::{CallLimits, Dataset, Extent, ROOMS};
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::children::{Budget, Children, ParentWindow, children, known_children};
@@ -104,6 +104,10 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
         let load = loads.entry(forecast.job.dataset).or_default();
         load.tasks += forecast.tasks + forecast.expected.unwrap_or(0);
         load.rows = load.rows.max(forecast.rows);
+        // The rooms are listed once a run.
+        if forecast.job.dataset.needs_rooms() && !forecast.windows.is_empty() {
+            loads.entry(ROOMS).or_default().tasks += 1;
+        }
     }
     estimate(&loads, limits)
 }

@@ -4,10 +4,9 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::forecast::{ForecastNote, Forecaster, JobForecast};
+use super::forecast::{ForecastNote, Forecaster, JobForecast, cost};
 use super::*;
-use crate::datasets::Parent;
-use crate::datasets::{Lineage, Request, UserIdType};
+use crate::datasets::{CallLimits, Lineage, Parent, Request, UserIdType};
 use crate::ledger::{Ledger, Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 use crate::plan::tests::{job, meeting, task_row, window_row};
 use crate::record::{
@@ -349,4 +348,37 @@ async fn counts_of_the_ledger_make_a_day_implausible() {
     ] {
         assert_eq!(reason(of, day).await, None, "{of} {day}");
     }
+}
+
+#[test]
+fn what_is_made_from_rooms_costs_a_listing_of_them_once() {
+    let of = |dataset, windows: i8| JobForecast {
+        job: Box::leak(Box::new(job(dataset))),
+        windows: (1..=windows)
+            .map(|day| Window::day(&TimeZone::UTC, dt(day)).expect("a day"))
+            .collect(),
+        left_over: 0,
+        tasks: 1,
+        unknown: 0,
+        expected: None,
+        rows: 0,
+        coverage: None,
+        notes: Vec::new(),
+    };
+    let calls_of_rooms = |forecasts: &[JobForecast<'_>]| {
+        let cost = cost(forecasts, &CallLimits::default());
+        let of_rooms = cost
+            .endpoints
+            .into_iter()
+            .find(|load| load.endpoint == "GET rooms");
+        of_rooms.map_or(0, |load| load.calls)
+    };
+    let reservations = Dataset::ResourceReservationList;
+    assert_eq!(calls_of_rooms(&[of(reservations, 0)]), 0);
+    assert_eq!(calls_of_rooms(&[of(reservations, 3)]), 1);
+    assert_eq!(
+        calls_of_rooms(&[of(reservations, 3), of(Dataset::Room, 1)]),
+        2
+    );
+    assert_eq!(calls_of_rooms(&[of(Dataset::MeetingList, 3)]), 0);
 }
