@@ -5,7 +5,9 @@
 //! list below, write a job file, and let the simulator answer. A test looks for names elsewhere.
 
 mod endpoint;
+mod export;
 mod parent;
+mod report;
 mod request;
 mod secrets;
 
@@ -44,7 +46,6 @@ macro_rules! datasets {
         ///
         /// let participants: Dataset = "participant_list".parse()?;
         /// assert_eq!(participants.parent(), Some(Dataset::MeetingList));
-        /// assert_eq!(participants.child(), Some(Dataset::ParticipantQualityList));
         /// assert!("participants".parse::<Dataset>().is_err());
         /// # Ok::<(), Box<dyn std::error::Error>>(())
         /// ```
@@ -152,8 +153,10 @@ pub enum Extent {
         pieces: Pieces,
         /// How far back Feishu answers, where it says so.
         horizon: Option<Duration>,
-        /// How much more than its day a request asks for, on each side.
-        margin: Duration,
+        /// Whether a row may be of the UTC day of its date, and not of the local one. Then a
+        /// request asks for a day more on each side, and rows of other days are left to other
+        /// tasks.
+        utc_buckets: bool,
     },
     /// The state at the time of asking. A day that was missed is lost, because the API has no
     /// history.
@@ -266,11 +269,10 @@ impl Dataset {
         }
     }
 
-    /// The dataset that is asked for by the rows of this one.
-    #[must_use]
-    pub fn child(self) -> Option<Self> {
-        let is_child = |child: &Self| child.parent() == Some(self);
-        Self::ALL.into_iter().find(is_child)
+    /// The datasets that are asked for by the rows of this one.
+    pub fn children(self) -> impl Iterator<Item = Self> {
+        let is_child = move |child: &Self| child.parent() == Some(self);
+        Self::ALL.into_iter().filter(is_child)
     }
 
     /// Whether the tenant's rooms must be known before the dataset can be asked for.
@@ -297,7 +299,7 @@ impl Dataset {
     /// Whether a request asks for more than its day, so that an answer has rows of other days.
     #[must_use]
     pub const fn asks_for_more(self) -> bool {
-        matches!(self.definition().extent, Extent::Windows { margin, .. } if !margin.is_zero())
+        matches!(self.definition().extent, Extent::Windows { utc_buckets, .. } if utc_buckets)
     }
 
     /// Whether the original is a workbook, which an export task made.
@@ -334,7 +336,7 @@ impl Dataset {
         match definition.fetch {
             Fetch::Export => vec![own(1), (POLL, 1), (DOWNLOAD, 1)],
             Fetch::Call { .. } => vec![own(1)],
-            Fetch::Pages(_) => vec![own(listing::calls(rows))],
+            Fetch::Pages(listed) => vec![own(listed.calls(rows))],
             // At most: one below each item, and few pages are full.
             Fetch::Walk(..) => vec![own(rows.max(1) + 1 + u64::from(rows > 1))],
         }
@@ -350,9 +352,17 @@ impl Dataset {
     /// The listing that answers a request; `None` for a dataset that is not listed.
     #[must_use]
     pub fn listing(self, request: &Request) -> Option<Listing> {
-        let definition = self.definition();
-        let query = (definition.parameters)(request).query;
-        match definition.fetch {
+        self.listing_with((self.definition().parameters)(request).query)
+    }
+
+    /// The listing behind an archived original. Nobody asks for its pages, so it has no parameters.
+    #[must_use]
+    pub fn archived_listing(self) -> Option<Listing> {
+        self.listing_with(Vec::new())
+    }
+
+    fn listing_with(self, query: Vec<(&'static str, String)>) -> Option<Listing> {
+        match self.definition().fetch {
             Fetch::Pages(listed) => Some(Listing::new(listed, None, query)),
             Fetch::Walk(listed, tree) => Some(Listing::new(listed, Some(tree), query)),
             Fetch::Export | Fetch::Call { .. } => None,

@@ -1,5 +1,5 @@
-//! Decoding: the bytes of an exported workbook, of a report or of a listing become rows, which go into a
-//! [`RowSink`] one by one.
+//! Decoding: the bytes of an exported workbook, of a report or of a listing become rows, which go
+//! into a [`RowSink`] one by one.
 //!
 //! Takes bytes or a file, a contract (to recognise header rows) and limits. It knows nothing of
 //! networks and tasks. It does not give cells a type either: `normalize` does.

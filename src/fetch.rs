@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
-use crate::datasets::listing::Listed;
-use crate::datasets::{Extent, Fetch, without_secrets};
+use crate::datasets::listing::{self as pages, Listed};
+use crate::datasets::{Fetch, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
 use crate::record::TaskRow;
@@ -35,7 +35,7 @@ use crate::task::machine::{GaveUp, IllegalTransition, State};
 use listing::PageSink;
 use pace::Pace;
 
-/// What is needed to drive the exports of one tenant; cheap to clone.
+/// What is needed to get the originals of one tenant; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     /// Feishu.
@@ -98,9 +98,7 @@ impl Fetcher {
             return Ok(task.machine.clone());
         }
         let definition = task.spec.dataset().definition();
-        if matches!(definition.extent, Extent::Snapshot) {
-            self.check_day(task)?;
-        }
+        self.check_day(task)?;
         match definition.fetch {
             Fetch::Export => self.drive(task, deadline).await,
             Fetch::Call { .. } => self.fetch_at_once(task, self.call(task)).await,
@@ -113,20 +111,27 @@ impl Fetcher {
 
     /// A snapshot is what Feishu says on its day. What it says on another day is another snapshot.
     fn check_day(&self, task: &TaskRow) -> Result<(), Error> {
-        let now = self.clock.now();
-        if task.spec.window.contains(now) {
+        let (now, spec) = (self.clock.now(), &task.spec);
+        if !spec.dataset().is_snapshot() || spec.window.contains(now) {
             return Ok(());
         }
+        let (dataset, window) = (spec.dataset(), spec.window);
+        let (gave_up, message) = match now < window.start() {
+            true => {
+                let message = format!("the day {window} of {dataset} has not begun yet");
+                (GaveUp::CallFailed, message)
+            }
+            false => {
+                let message = format!("the day {window} is over: {dataset} is listed on it only");
+                (GaveUp::DayIsOver, message)
+            }
+        };
         Err(Error::GaveUp {
             state: Box::new(State::Planned),
-            gave_up: GaveUp::DayIsOver,
+            gave_up,
             call: None,
             log_id: None,
-            message: format!(
-                "{} of {} can be listed on that day only",
-                task.spec.dataset(),
-                task.spec.window
-            ),
+            message,
         })
     }
 
@@ -167,36 +172,61 @@ impl Fetcher {
     /// All pages of a listing; gives the hash and size of their zip.
     async fn list(&self, task: &TaskRow, listed: Listed) -> Result<(String, u64), Error> {
         let mut sink = SpooledPages {
-            spool: &self.spool,
+            fetcher: self,
+            task,
             listed,
-            pages: self.spool.begin_pages()?,
+            pages: None,
+            size_bytes: 0,
         };
         listing::read(&self.client, &task.spec.request, &mut sink)
             .await?
             .map_err(|error| call_failed(&error))?;
-        Ok(sink.pages.keep()?)
+        let pages = sink.pages.expect("a listing has at least one page");
+        Ok(pages.keep()?)
     }
 }
 
 /// The pages of a listing, on their way into the spool.
-struct SpooledPages<'s> {
-    spool: &'s Spool,
+struct SpooledPages<'f> {
+    fetcher: &'f Fetcher,
+    task: &'f TaskRow,
     listed: Listed,
-    pages: spool::SpoolingPages,
+    /// None before the first page.
+    pages: Option<spool::SpoolingPages>,
+    size_bytes: u64,
 }
 
 impl PageSink for SpooledPages<'_> {
     type Error = Error;
 
     fn restart(&mut self) -> Result<(), Error> {
-        self.pages = self.spool.begin_pages()?;
+        (self.pages, self.size_bytes) = (None, 0);
         Ok(())
     }
 
     fn page(&mut self, body: &Bytes, _: Vec<Map<String, Value>>) -> Result<(), Error> {
+        let dataset = self.task.spec.dataset();
+        let refused = |error| call_failed(&client::Error::unlisted(dataset, &error));
         let kept = without_secrets(body, self.listed.secrets);
-        let kept = kept.expect("the listing took it, so it is JSON");
-        Ok(self.pages.add(&kept)?)
+        let kept = kept.map_err(|error| refused(pages::Error::Garbled(error.to_string())))?;
+        self.size_bytes += kept.len() as u64;
+        let most = self.fetcher.max_workbook_bytes;
+        if self.size_bytes > most {
+            let why = format!(
+                "the listing has more than {most} bytes; if it is right, raise `size` in \
+                 [limits.workbook]"
+            );
+            return Err(refused(pages::Error::Endless(why)));
+        }
+        let pages = match &mut self.pages {
+            Some(pages) => pages,
+            None => {
+                // The listing begins now, however long its first page had to wait.
+                self.fetcher.check_day(self.task)?;
+                self.pages.insert(self.fetcher.spool.begin_pages()?)
+            }
+        };
+        Ok(pages.add(&kept)?)
     }
 }
 

@@ -2,7 +2,7 @@
 //! rows of each date.
 //!
 //! ```text
-//! <folder>/originals/<sha256>         workbooks and JSON bodies, named by their content
+//! <folder>/originals/<sha256>         workbooks, JSON bodies and zips of pages, named by content
 //! <folder>/rows/<task key>-g<generation>/<dt>.<sha256>.arrow
 //!                                     one Arrow IPC file for each date that the task has rows for
 //! <folder>/tmp/…                      downloads and files under construction

@@ -1,5 +1,7 @@
 //! `meetlake doctor`: tests the live services without exporting anything, and names cause and fix.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
@@ -173,30 +175,39 @@ async fn check_tenant(
             add("clock", skew, Code::Unexpected);
         }
     }
-    for dataset in asked_for(&config.jobs, &tenant.name) {
-        let found = may_read(&client, dataset, tenant, clock.now()).await;
+    for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
+        let found = may_read(&client, dataset, &options, tenant, clock.now()).await;
         add(dataset.as_str(), found, Code::Credentials);
     }
-    add("exports", exports(&client).await, Code::Credentials);
+    if jobs_of(&config.jobs, &tenant.name).any(|job| job.dataset.is_export()) {
+        add("exports", exports(&client).await, Code::Credentials);
+    }
 }
 
-/// The datasets that the tenant's jobs ask for in plain calls. What is made from rooms lists them.
-fn asked_for(jobs: &[JobSpec], tenant: &str) -> Vec<Dataset> {
-    let of_tenant = || jobs_of(jobs, tenant).map(|job| job.dataset);
-    let needs_rooms = of_tenant().any(Dataset::needs_rooms);
-    let is_asked_for = |dataset: &Dataset| {
-        of_tenant().any(|of_job| of_job == *dataset) || needs_rooms && *dataset == ROOMS
+/// The datasets that the tenant's jobs ask for in plain calls, with what each job chose. What is
+/// made from rooms lists them. What is made from the rows of a parent has no first call of its own.
+fn asked_for(jobs: &[JobSpec], tenant: &str) -> Vec<(Dataset, RequestOptions)> {
+    let has_a_first_call = |dataset: &Dataset| {
+        let definition = dataset.definition();
+        !dataset.is_export() && matches!(definition.ask, Ask::Windows(_))
     };
-    let plain = Dataset::ALL
+    let of_jobs: BTreeMap<Dataset, RequestOptions> = jobs_of(jobs, tenant)
+        .map(|job| (job.dataset, job.options.clone()))
+        .collect();
+    let needs_rooms = of_jobs.keys().any(|dataset| dataset.needs_rooms());
+    let rooms = needs_rooms.then(|| (ROOMS, RequestOptions::for_dataset(ROOMS)));
+    let asked: BTreeMap<_, _> = rooms.into_iter().chain(of_jobs).collect();
+    let plain = asked
         .into_iter()
-        .filter(|dataset| !dataset.is_export());
-    plain.filter(is_asked_for).collect()
+        .filter(|(dataset, _)| has_a_first_call(dataset));
+    plain.collect()
 }
 
 /// Makes the first call of a dataset, for a day that is over.
 async fn may_read(
     client: &Client,
     dataset: Dataset,
+    options: &RequestOptions,
     tenant: &TenantConfig,
     now: Timestamp,
 ) -> Result<String, String> {
@@ -209,7 +220,7 @@ async fn may_read(
         start: end - 86_400,
         end,
         date: date_of(&tenant.time_zone, now),
-        options: &RequestOptions::for_dataset(dataset),
+        options,
         unit: tenant.unit,
     };
     for (request, _) in requests(&piece).into_iter().take(1) {

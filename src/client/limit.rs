@@ -41,6 +41,8 @@ pub enum SlotWait {
 pub struct SlidingWindow {
     per_minute: u32,
     per_second: Option<u32>,
+    /// The tier's own limit a second, whatever a header said since.
+    most_per_second: Option<u32>,
     /// The highest value to which a header may raise `per_minute`.
     ceiling: u32,
     in_flight: usize,
@@ -58,6 +60,7 @@ impl SlidingWindow {
         Self {
             per_minute,
             per_second,
+            most_per_second: per_second,
             ceiling: per_minute,
             in_flight: 0,
             answered: VecDeque::new(),
@@ -102,11 +105,11 @@ impl SlidingWindow {
         let wait = SignedDuration::try_from(wait).unwrap_or(LONGEST_HOLD);
         let until = after(now, wait.saturating_add(WAIT_MARGIN).min(LONGEST_HOLD));
         self.hold_until = self.hold_until.max(Some(until));
-        match (limit, self.per_second) {
+        match (limit, self.most_per_second) {
             (None | Some(0), _) => {}
             // There are two limits and one header. A number up to the limit a second is taken for
             // that one.
-            (Some(limit), Some(per_second)) if limit <= per_second => {
+            (Some(limit), Some(most)) if limit <= most => {
                 self.per_second = Some(limit);
             }
             (Some(limit), _) => self.per_minute = limit.min(self.ceiling),
@@ -411,6 +414,16 @@ mod tests {
         };
         assert_eq!(learned(None), 200);
         assert_eq!(learned(Some(10)), 10);
+    }
+
+    #[test]
+    fn a_limit_a_second_can_be_lowered_and_raised_again() {
+        let mut window = SlidingWindow::of(Tier::Four, &CallLimits::default());
+        for (header, per_second, per_minute) in [(20, 20, 1_000), (30, 30, 1_000), (400, 30, 400)] {
+            window.obey_rate_limit(Some(header), Duration::ZERO, at(0));
+            let learned = (window.per_second, window.per_minute);
+            assert_eq!(learned, (Some(per_second), per_minute), "{header}");
+        }
     }
 
     #[test]

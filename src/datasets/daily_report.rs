@@ -3,10 +3,9 @@
 //! The page does not say whether a bucket is a UTC day or a local one (API reference, 2.1). So a
 //! day is asked for with a day more on each side, and is due when both are over.
 
-use std::time::Duration;
-
+use super::report::{HORIZON, parameters};
 use super::{
-    Ask, DAY, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters, Piece,
+    Ask, DAY, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Piece,
     Pieces, Plausibility, Request, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind, Derivation};
@@ -26,7 +25,7 @@ pub(super) const DEFINITION: Definition = Definition {
     extent: Extent::Windows {
         pieces: Pieces::CivilDays,
         horizon: Some(HORIZON),
-        margin: DAY,
+        utc_buckets: true,
     },
     ask: Ask::Windows(requests),
     parameters,
@@ -40,25 +39,14 @@ pub(super) const DEFINITION: Definition = Definition {
     job_file: include_str!("../../jobs/daily_report.toml"),
 };
 
-/// How far back reports are answered (API reference, 2).
-pub(super) const HORIZON: Duration = Duration::from_secs(90 * 86_400);
-
 fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {
-    let margin = DAY.as_secs().cast_signed();
-    let (start, end) = (piece.start - margin, piece.end + margin);
+    let day = DAY.as_secs().cast_signed();
+    let (start, end) = (piece.start - day, piece.end + day);
     let request = Request {
         unit: piece.unit,
         ..Request::between(Dataset::DailyReport, start, end)
     };
     vec![(request, Lineage::default())]
-}
-
-/// The parameters that both reports have.
-pub(super) fn parameters(request: &Request) -> Parameters {
-    Parameters::default()
-        .with("start_time", request.start)
-        .with("end_time", request.end)
-        .with("unit", request.unit)
 }
 
 fn columns() -> Vec<Column> {

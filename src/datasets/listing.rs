@@ -15,9 +15,6 @@ use serde_json::{Map, Value};
 
 use super::endpoint::Parameters;
 
-/// The largest page that is allowed (API reference, 6.1).
-const PAGE_SIZE: u32 = 100;
-
 /// The most pages of one list.
 const PAGE_LIMIT: usize = 1_000;
 
@@ -25,14 +22,7 @@ const PAGE_LIMIT: usize = 1_000;
 const LIST_LIMIT: usize = 10_000;
 
 /// The most items of one listing, however large its pages are.
-const ITEM_LIMIT: usize = PAGE_LIMIT * PAGE_SIZE as usize;
-
-/// The calls that so many items take: their pages, and the first one again if there are several.
-#[must_use]
-pub fn calls(items: u64) -> u64 {
-    let pages = items.div_ceil(PAGE_SIZE.into()).max(1);
-    pages + u64::from(pages > 1)
-}
+const ITEM_LIMIT: usize = 100_000;
 
 /// What the pages of an endpoint hold.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +31,23 @@ pub struct Listed {
     pub list: &'static str,
     /// The member of an item that identifies it.
     pub id: &'static str,
+    /// Items to ask for on a page: the most that is allowed.
+    pub page_size: u32,
     /// Paths of secret values in a body, such as `data.meeting.password`; a segment `[]` is every
     /// element of a list. They are blanked before a body is kept.
     pub secrets: &'static [&'static str],
     /// Adds what a page says only in a roundabout way to an item.
     pub derive: fn(&mut Map<String, Value>),
+}
+
+impl Listed {
+    /// The calls that so many items take: their pages, and the first one again if there are
+    /// several.
+    #[must_use]
+    pub fn calls(&self, items: u64) -> u64 {
+        let pages = items.div_ceil(self.page_size.max(1).into()).max(1);
+        pages + u64::from(pages > 1)
+    }
 }
 
 /// How a tree of pages is walked.
@@ -148,7 +150,7 @@ impl Listing {
                 body: None,
             });
         }
-        let mut query = vec![("page_size", PAGE_SIZE.to_string())];
+        let mut query = vec![("page_size", self.listed.page_size.to_string())];
         query.extend(self.query.iter().cloned());
         if let (Some(tree), Some(parent)) = (self.tree, &call.parent) {
             query.push((tree.parent, parent.clone()));
@@ -183,11 +185,17 @@ impl Listing {
         self.items += items.len();
         let mut fresh = Vec::new();
         for mut item in items {
-            if let Some(id) = text(item.get(self.listed.id)) {
-                if !self.ids.insert(id.clone()) {
-                    continue;
+            match text(item.get(self.listed.id)) {
+                Some(id) if !self.ids.insert(id.clone()) => continue,
+                Some(id) => self.plan_children(&call, &item, id)?,
+                // Whatever is below it would be missed.
+                None if self.tree.is_some() => {
+                    return Err(Error::Garbled(format!(
+                        "an item has no `{}`",
+                        self.listed.id
+                    )));
                 }
-                self.plan_children(&call, &item, id);
+                None => {}
             }
             if self.tree.is_some() {
                 item.insert(DEPTH.to_owned(), call.depth.into());
@@ -221,7 +229,7 @@ impl Listing {
     }
 
     fn plan_next_page(&mut self, call: &PageCall, data: &Map<String, Value>) -> Result<(), Error> {
-        if data.get("has_more").and_then(Value::as_bool) != Some(true) {
+        if flag(data, "has_more")? != Some(true) {
             return Ok(());
         }
         let Some(token) = text(data.get("page_token")).filter(|token| !token.is_empty()) else {
@@ -246,11 +254,18 @@ impl Listing {
         Ok(())
     }
 
-    fn plan_children(&mut self, call: &PageCall, item: &Map<String, Value>, id: String) {
-        let Some(tree) = self.tree else { return };
-        let has_child = item.get(tree.has_child).and_then(Value::as_bool);
+    fn plan_children(
+        &mut self,
+        call: &PageCall,
+        item: &Map<String, Value>,
+        id: String,
+    ) -> Result<(), Error> {
+        let Some(tree) = self.tree else {
+            return Ok(());
+        };
         // The root is always asked: it says nothing of children where a tenant has only one level.
-        if call.is_root || has_child == Some(true) {
+        let has_child = flag(item, tree.has_child)? == Some(true);
+        if call.is_root || has_child {
             self.next.push_back(PageCall {
                 parent: Some(id),
                 depth: call.depth + 1,
@@ -259,6 +274,7 @@ impl Listing {
                 is_root: false,
             });
         }
+        Ok(())
     }
 }
 
@@ -305,8 +321,20 @@ fn list_of(data: &Map<String, Value>, member: &str) -> Result<Vec<Map<String, Va
     })
 }
 
+/// A member that says yes or no. Anything else could hide the rest of a list, so it is refused.
+fn flag(members: &Map<String, Value>, name: &str) -> Result<Option<bool>, Error> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(Error::Garbled(format!(
+            "`{name}` of a page is neither true nor false"
+        ))),
+    }
+}
+
 /// A text or a number, as text.
-fn text(value: Option<&Value>) -> Option<String> {
+#[must_use]
+pub fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -322,6 +350,7 @@ mod tests {
     const LISTED: Listed = Listed {
         list: "items",
         id: "id",
+        page_size: 100,
         secrets: &[],
         derive: |_| {},
     };
@@ -426,6 +455,17 @@ mod tests {
         assert_eq!(once(no_list), "`items` of a page is no list");
         let no_objects = br#"{"code":0,"data":{"items":[1]}}"#;
         assert!(once(no_objects).ends_with("something else than objects"));
+        let has_more = br#"{"code":0,"data":{"items":[],"has_more":"true"}}"#;
+        assert_eq!(
+            once(has_more),
+            "`has_more` of a page is neither true nor false"
+        );
+        let mut walk = Listing::new(LISTED, Some(TREE), Vec::new());
+        let no_id = walk.take(br#"{"code":0,"data":{"root":{"has_child":true}}}"#);
+        assert_eq!(
+            no_id.expect_err("refused").to_string(),
+            "an item has no `id`"
+        );
         let no_token = br#"{"code":0,"data":{"items":[],"has_more":true}}"#;
         assert!(once(no_token).contains("no page_token"));
 

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::{
-    Ask, DAY, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters,
-    ParentColumns, Piece, Pieces, Plausibility, Request, RequestOption, Tier, UserIdType,
+    Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters,
+    ParentColumns, Piece, Plausibility, Request, RequestOption, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind};
 
@@ -43,16 +44,6 @@ pub(super) const DEFINITION: Definition = Definition {
     job_file: include_str!("../../jobs/meeting_list.toml"),
 };
 
-/// Scopes of which every export needs one (API reference, 3).
-pub(super) const EXPORT_SCOPES: &[&str] = &["vc:export", "vc:meeting:export"];
-
-/// Windows of an export: a day at a time, as far back as there is data.
-pub(super) const DAILY: Extent = Extent::Windows {
-    pieces: Pieces::Spans(DAY),
-    horizon: None,
-    margin: std::time::Duration::ZERO,
-};
-
 fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {
     let request = Request {
         user_id_type: Some(piece.options.user_id_type),
@@ -69,11 +60,6 @@ fn parameters(request: &Request) -> Parameters {
         "end_time": second(request.end),
     }))
     .with("user_id_type", request.user_id_type.map(UserIdType::as_str))
-}
-
-/// An instant in the body of an export: Unix seconds as text.
-pub(super) fn second(second: Option<i64>) -> String {
-    second.unwrap_or_default().to_string()
 }
 
 fn columns() -> Vec<Column> {

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::meeting_list::{DAILY, EXPORT_SCOPES, second};
+use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::{
     Ask, DAY, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
     ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Tier,

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::meeting_list::{DAILY, EXPORT_SCOPES, second};
+use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::participant_list::meeting;
 use super::{
     Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent, ParticipantId,

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
+use crate::column::EnumValue;
 
 /// Which kind of user id a request speaks in and asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,22 @@ impl UserIdType {
         }
     }
 }
+
+/// The kinds as values of a column.
+pub(super) const USER_ID_TYPES: &[EnumValue] = &[
+    EnumValue {
+        value: "open_id",
+        texts: &[],
+    },
+    EnumValue {
+        value: "union_id",
+        texts: &[],
+    },
+    EnumValue {
+        value: "user_id",
+        texts: &[],
+    },
+];
 
 /// What the top users are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +87,6 @@ pub enum ParticipantId {
 /// key and stored in manifests. So the order of the fields never changes, and a parameter that is
 /// not used is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Request {
     /// What is asked for.
     pub dataset: Dataset,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::meeting_list::{DAILY, EXPORT_SCOPES, second};
+use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::{
     Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Piece, Plausibility,
     Request, RequestOption, RoomOfLevel, Tier, UserIdType,

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::listing::Listed;
-use super::top_user::USER_ID_TYPES;
+use super::request::USER_ID_TYPES;
 use super::{
     Ask, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters, Piece,
     Plausibility, Request, RequestOption, Tier, UserIdType,
@@ -25,6 +25,7 @@ pub(super) const DEFINITION: Definition = Definition {
     fetch: Fetch::Pages(Listed {
         list: "rooms",
         id: "room_id",
+        page_size: 100,
         secrets: &[],
         derive: is_disabled_forever,
     }),
@@ -193,7 +194,7 @@ fn columns() -> Vec<Column> {
             "attributes_hash",
             Text,
             &[],
-            "SHA-256 over what Feishu answered for the room: equal hashes, nothing changed",
+            "SHA-256 over the values before it that Feishu answered: equal hashes, equal values",
         )
         .derived(Derivation::AttributesHash),
     ]

@@ -22,6 +22,7 @@ pub(super) const DEFINITION: Definition = Definition {
         Listed {
             list: "items",
             id: "room_level_id",
+            page_size: 100,
             secrets: &[],
             derive: |_| {},
         },
@@ -97,7 +98,7 @@ fn columns() -> Vec<Column> {
             "attributes_hash",
             Text,
             &[],
-            "SHA-256 over what Feishu answered for the level: equal hashes, nothing changed",
+            "SHA-256 over the values before it that Feishu answered: equal hashes, equal values",
         )
         .derived(Derivation::AttributesHash),
     ]

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 /// `null`.
 ///
 /// # Errors
-/// The body is no JSON: where a secret may be is not known then.
+/// The body is no JSON, or has a list where a path expects an object, or the other way round: where
+/// a secret may be is not known then.
 pub fn without_secrets<'b>(
     body: &'b [u8],
     paths: &[&str],
@@ -26,8 +27,8 @@ pub fn without_secrets<'b>(
     for path in paths {
         let steps: Vec<&str> = path.split('.').collect();
         find(root, &steps, &mut |secret| {
-            places.push(place_in(body, secret));
-        });
+            places.push(place_in(body, secret))
+        })?;
     }
     places.sort_unstable_by_key(|place| place.start);
     places.dedup();
@@ -47,24 +48,32 @@ pub fn without_secrets<'b>(
     Ok(Cow::Owned(kept))
 }
 
-/// Hands each value at the end of the path to `found`.
-fn find<'b>(value: &'b RawValue, steps: &[&str], found: &mut dyn FnMut(&'b RawValue)) {
+/// Hands each value at the end of the path to `found`. A list where an object is expected, or the
+/// other way round, may hold the secret at another place, so it is an error.
+fn find<'b>(
+    value: &'b RawValue,
+    steps: &[&str],
+    found: &mut dyn FnMut(&'b RawValue),
+) -> Result<(), serde_json::Error> {
     let Some((step, rest)) = steps.split_first() else {
-        return found(value);
+        found(value);
+        return Ok(());
     };
+    if !value.get().starts_with(['{', '[']) {
+        return Ok(());
+    }
     if *step == "[]" {
-        let elements = serde_json::from_str::<Vec<&RawValue>>(value.get());
-        for element in elements.unwrap_or_default() {
-            find(element, rest, found);
+        for element in serde_json::from_str::<Vec<&RawValue>>(value.get())? {
+            find(element, rest, found)?;
         }
-        return;
+        return Ok(());
     }
-    let members = serde_json::from_str::<Members<'_>>(value.get());
-    for (name, member) in members.map(|members| members.0).unwrap_or_default() {
+    for (name, member) in serde_json::from_str::<Members<'_>>(value.get())?.0 {
         if name == *step {
-            find(member, rest, found);
+            find(member, rest, found)?;
         }
     }
+    Ok(())
 }
 
 /// Where a value stands in the body that it was read from.
@@ -74,14 +83,14 @@ fn place_in(body: &[u8], value: &RawValue) -> Range<usize> {
 }
 
 /// All members of an object. A map would keep only one of two with the same name.
-struct Members<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
+struct Members<'b>(Vec<(String, &'b RawValue)>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MembersVisitor;
 
         impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Vec<(String, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -89,8 +98,8 @@ impl<'de: 'b, 'b> Deserialize<'de> for Members<'b> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    members.push((Cow::Owned(name), value));
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
                 Ok(members)
             }
@@ -126,7 +135,10 @@ mod tests {
                 r#"{"data":{"meeting":{"password":"a","pass\u0077ord":"b"}}}"#,
                 r#"{"data":{"meeting":{"password":"","pass\u0077ord":""}}}"#,
             ),
-            (r#"{"data":{"meeting":[]}}"#, r#"{"data":{"meeting":[]}}"#),
+            (
+                r#"{"data":{"meeting":null}}"#,
+                r#"{"data":{"meeting":null}}"#,
+            ),
             (r#"{"password":"a"}"#, r#"{"password":"a"}"#),
         ] {
             assert_eq!(blanked(body, paths), kept);
@@ -146,5 +158,15 @@ mod tests {
             body.as_slice()
         );
         assert!(without_secrets(body, &["data.password"]).is_err());
+        for elsewhere in [
+            r#"{"data":[{"password":"a"}]}"#,
+            r#"{"data":{"list":{"password":"a"}}}"#,
+        ] {
+            let paths = &["data.password", "data.list.[].password"];
+            assert!(
+                without_secrets(elsewhere.as_bytes(), paths).is_err(),
+                "{elsewhere}"
+            );
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! `top_user`: who met most, by count and by duration.
 
-use std::time::Duration;
-
-use super::daily_report::{self, HORIZON};
+use super::report::{self, HORIZON};
+use super::request::USER_ID_TYPES;
 use super::{
     Ask, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters, Piece,
     Pieces, Plausibility, Request, RequestOption, Tier, TopUserOrder, UserIdType,
@@ -24,7 +23,7 @@ pub(super) const DEFINITION: Definition = Definition {
     extent: Extent::Windows {
         pieces: Pieces::CivilDays,
         horizon: Some(HORIZON),
-        margin: Duration::ZERO,
+        utc_buckets: false,
     },
     ask: Ask::Windows(requests),
     parameters,
@@ -71,7 +70,7 @@ fn parameters(request: &Request) -> Parameters {
         TopUserOrder::MeetingCount => 1,
         TopUserOrder::MeetingDuration => 2,
     });
-    daily_report::parameters(request)
+    report::parameters(request)
         .with("limit", request.limit)
         .with("order_by", order_by)
         .with("user_id_type", request.user_id_type.map(UserIdType::as_str))
@@ -85,21 +84,6 @@ const ORDERS: &[EnumValue] = &[
     EnumValue {
         value: "meeting_duration",
         texts: &["2"],
-    },
-];
-
-pub(super) const USER_ID_TYPES: &[EnumValue] = &[
-    EnumValue {
-        value: "open_id",
-        texts: &[],
-    },
-    EnumValue {
-        value: "union_id",
-        texts: &[],
-    },
-    EnumValue {
-        value: "user_id",
-        texts: &[],
     },
 ];
 

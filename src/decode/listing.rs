@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use super::report::cell;
 use super::{DecodeSummary, Error, SheetRead};
 use crate::contract::Contract;
-use crate::datasets::Request;
 use crate::datasets::listing::Listing;
 use crate::pages::PageArchive;
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
@@ -83,7 +82,7 @@ fn for_each_item(
     mut each: impl FnMut(&Map<String, Value>),
 ) -> Result<(), Error> {
     let dataset = contract.dataset;
-    let listing = dataset.listing(&Request::of(dataset));
+    let listing = dataset.archived_listing();
     let mut listing: Listing =
         listing.ok_or_else(|| refuse(format!("{dataset} is not listed in pages")))?;
     let mut pages =
@@ -95,7 +94,7 @@ fn for_each_item(
         let items = listing.take(&body);
         for item in items.map_err(|error| refuse(format!("page {number}: {error}")))? {
             let mut flat = Map::new();
-            flatten(String::new(), Value::Object(item), &mut flat);
+            flatten("", item, &mut flat);
             each(&flat);
         }
     }
@@ -108,47 +107,53 @@ fn for_each_item(
     }
 }
 
-/// Adds a value under its name, and the members of objects under theirs.
-fn flatten(name: String, value: Value, flat: &mut Map<String, Value>) {
-    match value {
-        Value::Object(members) => {
-            let prefix = match name.as_str() {
-                "" => String::new(),
-                name => format!("{name}."),
-            };
-            for (member, value) in members {
-                flatten(format!("{prefix}{member}"), value, flat);
-            }
-        }
-        // Feishu writes "none" as an empty list, as null, or not at all.
-        Value::Array(elements) if elements.is_empty() => {}
-        Value::Array(elements) if elements.iter().all(Value::is_object) => {
-            let count = elements.len();
-            let mut lists: Map<String, Value> = Map::new();
-            for (index, element) in elements.into_iter().enumerate() {
-                let mut members = Map::new();
-                flatten(String::new(), element, &mut members);
-                for (member, value) in members {
-                    let list = lists
-                        .entry(member)
-                        .or_insert_with(|| Value::Array(Vec::new()));
-                    if let Value::Array(list) = list {
-                        list.resize(index, Value::Null);
-                        list.push(value);
-                    }
+/// Adds the members of an object, those of its objects under their path. An empty list or object
+/// says nothing: Feishu writes "none" as an empty list, as null, or not at all.
+fn flatten(prefix: &str, members: Map<String, Value>, flat: &mut Map<String, Value>) {
+    for (member, value) in members {
+        let name = format!("{prefix}{member}");
+        match value {
+            Value::Object(members) => flatten(&format!("{name}."), members, flat),
+            Value::Array(elements) if elements.is_empty() => {}
+            Value::Array(elements) if elements.iter().all(Value::is_object) => {
+                for (member, list) in by_member(elements) {
+                    add(format!("{name}[].{member}"), list, flat);
                 }
             }
-            for (member, mut list) in lists {
-                if let Value::Array(list) = &mut list {
-                    list.resize(count, Value::Null);
-                }
-                flat.insert(format!("{name}[].{member}"), list);
-            }
-        }
-        value => {
-            flat.insert(name, value);
+            value => add(name, value, flat),
         }
     }
+}
+
+/// For each member of the elements, the list of its values; null where an element lacks it.
+fn by_member(elements: Vec<Value>) -> Map<String, Value> {
+    let count = elements.len();
+    let mut lists: HashMap<String, Vec<Value>> = HashMap::new();
+    for (index, element) in elements.into_iter().enumerate() {
+        let mut members = Map::new();
+        if let Value::Object(element) = element {
+            flatten("", element, &mut members);
+        }
+        for (member, value) in members {
+            let list = lists.entry(member).or_default();
+            list.resize(index, Value::Null);
+            list.push(value);
+        }
+    }
+    let lists = lists.into_iter().map(|(member, mut list)| {
+        list.resize(count, Value::Null);
+        (member, Value::Array(list))
+    });
+    lists.collect()
+}
+
+/// Adds a value. Two members may get the same name, such as `a.b` and the `b` of `a`. Neither takes
+/// the place of the other.
+fn add(mut name: String, value: Value, flat: &mut Map<String, Value>) {
+    while flat.contains_key(&name) {
+        name.push_str(" (again)");
+    }
+    flat.insert(name, value);
 }
 
 #[cfg(test)]
@@ -241,6 +246,22 @@ mod tests {
             table.rows[1]
                 .1
                 .ends_with(r#"Empty, Empty, Text("[\"omb_1\"]")]"#)
+        );
+    }
+
+    #[test]
+    fn members_that_get_the_same_name_are_both_kept() {
+        let room = json!([{ "room_id": "omm_1", "": { "room_id": "other" }, "a.b": 1,
+            "a": { "b": 2 }, "none": {}, "list": [{}, { "x": 1 }] }]);
+        let table = read(Dataset::Room, &zip(&[page(room, None)])).expect("a listing");
+        let header: Vec<&str> = table.header.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            header,
+            [".room_id", "a.b", "a.b (again)", "list[].x", "room_id"]
+        );
+        assert_eq!(
+            table.rows[0].1,
+            r#"[Text("other"), Text("2"), Text("1"), Text("[null,1]"), Text("omm_1")]"#
         );
     }
 

@@ -1,7 +1,9 @@
 //! Reads a listing page by page, all or nothing.
 //!
-//! Feishu pages by offset. While a list changes, an item can come twice or not at all. So at the end
-//! the first page is read again. If its ids differ, the list is read once more from its beginning.
+//! Feishu pages by offset. While a list changes, an item can come twice or not at all. So at the
+//! end the first page is read again. If its ids differ, the list is read once more from its
+//! beginning. Of a walk that is the page right below the root: a level that moves deeper down while
+//! the tree is walked can be missed, or come twice and is then taken once.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};

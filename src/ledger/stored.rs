@@ -45,7 +45,7 @@ impl<'r> StoredRow<'r> {
     }
 
     pub(super) const fn room(row: &'r AnyRow) -> Self {
-        Self::of("meeting room", &["tenant", "room_id"], row)
+        Self::of("room", &["tenant", "room_id"], row)
     }
 
     pub(super) const fn reported_day(row: &'r AnyRow) -> Self {

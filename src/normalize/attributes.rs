@@ -2,7 +2,8 @@
 //!
 //! For each column, the digest covers its name, then 0 for null or 1 and the value. Names and
 //! values have their length in front. A value does not depend on how Arrow or Parquet hold it. The
-//! form is the same for ever, because another digest would mean that the row has changed.
+//! form is the same for ever, because another digest would mean that the row has changed. (So a
+//! column that is added in front of the digest changes it once for every row.)
 
 use std::sync::Arc;
 

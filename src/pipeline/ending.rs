@@ -93,6 +93,11 @@ pub(super) async fn act(tenant: &Tenant, task: &TaskRow, failed: FailedAttempt) 
     let attempts = Attempts {
         given_up: task.attempts,
         damage: task.damage.as_ref(),
+        day_ends: task
+            .spec
+            .dataset()
+            .is_snapshot()
+            .then(|| task.spec.window.end()),
         now: tenant.clock.now(),
     };
     let Disposition {

@@ -1,5 +1,5 @@
-//! What is kept of a tenant between runs, beside its tasks: its rooms, how long exports take, and the
-//! calls of the last minute.
+//! What is kept of a tenant between runs, beside its tasks: its rooms, how long exports take, and
+//! the calls of the last minute.
 
 use anyhow::Result;
 

@@ -115,9 +115,10 @@ fn due_windows(
     }
 }
 
-/// The days on which a snapshot job fired and that are not known yet. Only today's can be taken:
+/// The days on which a snapshot job fired and that were not named yet. Only today's can be taken:
 /// the others are lost. A job that never ran takes its first snapshot at once. When the job fires a
-/// second time in a day, its snapshot is taken again.
+/// second time in a day, its snapshot is taken again. So is one that a clock which ran ahead took:
+/// what Feishu said then was of another day.
 fn due_snapshots(
     job: &JobSpec,
     schedule: &Schedule,
@@ -128,11 +129,14 @@ fn due_snapshots(
     let zone = &job.time_zone;
     let today = date_of(zone, now);
     let firing = schedule.previous_at_or_before(now).unwrap_or(now);
+    let tomorrow = Window::day(zone, today).map_or(now, |day| day.end());
     let fired = match state {
         None => vec![(today, now)],
-        // A firing that is still to come was handled by a clock that was wrong.
-        Some(state) if state.last_firing > now => vec![(date_of(zone, firing), firing)],
-        Some(state) => days_with_a_firing(schedule, zone, state.last_firing, now),
+        // A clock that ran ahead named days to come.
+        Some(state) if state.watermark > tomorrow => {
+            days_with_a_firing(schedule, zone, start_of_day(zone, today), now)
+        }
+        Some(state) => days_with_a_firing(schedule, zone, state.watermark, now),
     };
     let new: Vec<NewWindow> = fired
         .into_iter()
@@ -149,13 +153,14 @@ fn due_snapshots(
             })
         })
         .collect();
-    let is_of_today = |row: &&WindowRow| row.window.contains(now) && row.state.has_ended();
-    let again = known.iter().filter(is_of_today).filter(|row| {
-        let is_from_the_future = row.covered_at > now;
-        is_from_the_future || row.covered_at < firing && row.window.contains(firing)
+    let again = known.iter().filter(|row| {
+        let fired_since = row.covered_at < firing && row.window.contains(firing);
+        row.state.has_ended()
+            && !is_lost(job.dataset, &row.window, now)
+            && (row.covered_at > now || fired_since)
     });
     let watermark = new.last().map(|new| new.window.end());
-    let watermark = watermark.or(state.map(|state| state.watermark));
+    let watermark = watermark.or(state.map(|state| state.watermark.min(tomorrow)));
     Due {
         firing,
         again: again.map(|row| row.window).collect(),
@@ -167,23 +172,21 @@ fn due_snapshots(
     }
 }
 
-/// Each day in which the schedule fires within `(after, until]`, with its first such firing.
+/// Each day in which the schedule fires within `[from, until]`, with its first such firing.
 fn days_with_a_firing(
     schedule: &Schedule,
     zone: &TimeZone,
-    after: Timestamp,
+    mut from: Timestamp,
     until: Timestamp,
 ) -> Vec<(Date, Timestamp)> {
     let mut days = Vec::new();
-    let mut from = after;
-    while let Some(firing) = schedule.after(from).next().filter(|at| *at <= until) {
+    while let Some(firing) = schedule.next_at_or_after(from).filter(|at| *at <= until) {
         let date = date_of(zone, firing);
         days.push((date, firing));
         let Some(day) = Window::day(zone, date) else {
             break;
         };
-        // From the last instant of the day on.
-        from = day.end() - SignedDuration::from_nanos(1);
+        from = day.end();
     }
     days
 }
@@ -347,14 +350,22 @@ pub fn tick(
 ) -> Tick {
     let jitter = SignedDuration::try_from(jitter(job)).unwrap_or_default();
     let at = now.checked_sub(jitter).unwrap_or(Timestamp::MIN);
-    let Some(firing) = schedule.previous_at_or_before(at) else {
+    let is_snapshot = job.dataset.is_snapshot();
+    // A snapshot is of the day on which the job fires, so its jitter does not cross midnight.
+    let crosses = |firing: &Timestamp| {
+        date_of(&job.time_zone, *firing) != date_of(&job.time_zone, *firing + jitter)
+    };
+    let at_midnight = schedule.previous_at_or_before(now);
+    let at_midnight = at_midnight.filter(|firing| is_snapshot && crosses(firing));
+    let Some(firing) = at_midnight.or_else(|| schedule.previous_at_or_before(at)) else {
         return Tick::Nothing;
     };
     // A firing that is still to come was handled by a clock that was wrong.
     let is_handled = |last: Timestamp| last >= firing && last <= now;
     match state {
         Some(state) if is_handled(state.last_firing) => Tick::Nothing,
-        Some(state) if is_busy && job.overlap == OverlapPolicy::Skip => {
+        // The next firing would not bring a skipped snapshot: its day is over by then.
+        Some(state) if is_busy && job.overlap == OverlapPolicy::Skip && !is_snapshot => {
             Tick::Skipped(ScheduleState {
                 last_firing: firing,
                 ..state
@@ -394,15 +405,15 @@ fn first_day(job: &JobSpec, now: Timestamp) -> Date {
 }
 
 /// When a window may be exported: after its end and the settle delay; a snapshot from the day's
-/// beginning on. What a request asks for beyond its day (a report's bucket may be the UTC day of the
-/// same date, which ends later than the local day in zones east of Greenwich) must be over too.
+/// beginning on. Where a bucket may be the UTC day of the same date, that day must be over too. It
+/// ends later than the local day in zones east of Greenwich.
 #[must_use]
 pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
-    let Extent::Windows { margin, .. } = job.dataset.definition().extent else {
+    let Extent::Windows { utc_buckets, .. } = job.dataset.definition().extent else {
         return window.start();
     };
     let mut end = window.end();
-    if !margin.is_zero()
+    if utc_buckets
         && let Some(after_last) = window
             .dates(&job.time_zone)
             .last()
@@ -802,10 +813,14 @@ mod tests {
             .collect()
     }
 
+    /// A schedule whose last firing was handled.
     fn stands(last_firing: &str) -> Option<ScheduleState> {
+        let last_firing = at(last_firing);
+        let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
+        let day = Window::day(&zone, date_of(&zone, last_firing)).expect("a day");
         Some(ScheduleState {
-            watermark: at("2026-11-01T16:00:00Z"),
-            last_firing: at(last_firing),
+            watermark: day.end(),
+            last_firing,
         })
     }
 
@@ -913,6 +928,46 @@ mod tests {
             &open,
         );
         assert_eq!(found.again, [], "it is under way");
+    }
+
+    #[test]
+    fn what_a_fast_clock_took_is_taken_again_on_its_day() {
+        let job = snapshot_job();
+        let day = |n| Window::day(&job.time_zone, date(2026, 11, n)).expect("a day");
+        // On the 10th, a clock that is a day ahead took the 11th.
+        let known = [settled(&job, day(11), at("2026-11-10T21:00:00Z"))];
+        let state = stands("2026-11-10T21:00:00Z");
+        let found = due_now(&job, at("2026-11-09T22:00:00Z"), state, &known);
+        assert_eq!(found.again, [day(11)]);
+        assert_eq!(
+            days(&job, &found),
+            [("2026-11-10".to_owned(), WindowState::Due)]
+        );
+        let watermark = found.schedule.expect("it ran").watermark;
+        assert_eq!(
+            watermark,
+            day(10).end(),
+            "the 11th is named again when the job fires on it"
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_not_skipped_and_its_jitter_stays_within_its_day() {
+        let mut job = snapshot_job();
+        let state = stands("2026-11-09T21:00:00Z");
+        let busy = |job: &JobSpec, now| tick(job, &schedule(job), at(now), state, true);
+        assert_eq!(busy(&job, "2026-11-10T20:59:00Z"), Tick::Nothing);
+        let fired = Tick::Fired(at("2026-11-10T21:00:00Z"));
+        assert_eq!(busy(&job, "2026-11-10T21:00:00Z"), fired);
+
+        job.cron = "50 23 * * *".into();
+        job.jitter = Duration::from_secs(6 * 3600);
+        assert!(
+            jitter(&job) > Duration::from_secs(600),
+            "it would cross midnight"
+        );
+        let fired = Tick::Fired(at("2026-11-10T15:50:00Z"));
+        assert_eq!(busy(&job, "2026-11-10T15:50:00Z"), fired);
     }
 
     #[test]

@@ -462,8 +462,8 @@ fn summary(revision: &Revision) -> InputSummary {
     }
 }
 
-/// Whether two records say the same in the lake; when they were made, and the tag that a repeated PUT
-/// got, may differ.
+/// Whether two records say the same in the lake; when they were made, and the tag that a repeated
+/// PUT got, may differ.
 fn is_same(one: &Manifest, other: &Manifest) -> bool {
     let mut one = one.clone();
     one.created_at = other.created_at;

@@ -160,7 +160,7 @@ impl LakeReader<'_> {
                     Ok(read) => task.read = Some(read.into()),
                     Err(reason) => {
                         // Others are asked for by its rows.
-                        task.is_lost = dataset.child().is_some();
+                        task.is_lost = dataset.children().next().is_some();
                         let reason = format!("{reason:#}");
                         problems.insert(unread(&name, input, &reason, task.is_lost)?);
                     }

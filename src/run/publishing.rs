@@ -111,13 +111,15 @@ impl Run {
 
     async fn open_children(&self, dataset: Dataset, window: Window) -> Result<()> {
         let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
-        let Some(child) = dataset.child() else {
+        if dataset.children().next().is_none() {
             return Ok(());
-        };
+        }
         let digest = digest(&ledger.parents(name, dataset, window).await?);
-        for row in ledger.windows(name, child, Some(window)).await? {
-            if row.window == window && must_be_planned_again(&row, &digest) {
-                ledger.set_window_state(&row, WindowState::Due).await?;
+        for child in dataset.children() {
+            for row in ledger.windows(name, child, Some(window)).await? {
+                if row.window == window && must_be_planned_again(&row, &digest) {
+                    ledger.set_window_state(&row, WindowState::Due).await?;
+                }
             }
         }
         Ok(())

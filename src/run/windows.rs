@@ -179,12 +179,17 @@ impl Run {
             if !row.is_unsettled(now) || !due::is_lost(job.dataset, &row.window, now) {
                 continue;
             }
-            // What was fetched in time goes on, and what is in quarantine can be tried again.
-            let tasks = tenant
-                .ledger
-                .tasks_of(&tenant.name, job.dataset, row.window);
-            if tasks.await?.iter().any(TaskRow::has_bytes) {
-                continue;
+            // A snapshot that was fetched on its day goes on, and one in quarantine can be tried
+            // again.
+            if job.dataset.is_snapshot() {
+                let tasks = tenant
+                    .ledger
+                    .tasks_of(&tenant.name, job.dataset, row.window);
+                let has_bytes =
+                    |task: &TaskRow| task.generation == row.generation && task.has_bytes();
+                if tasks.await?.iter().any(has_bytes) {
+                    continue;
+                }
             }
             if tenant.ledger.lose_window(&row, now).await? == Some(WindowState::Lost) {
                 self.lose(job.dataset, &row.window);

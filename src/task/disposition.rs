@@ -20,6 +20,10 @@ pub const MOST_DAMAGED_READS: u32 = 3;
 pub const FIRST_DELAY: Duration = Duration::from_secs(60);
 /// Longest wait between attempts.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+/// Wait between the attempts of a snapshot once its attempts are used up: the day does not come
+/// back, so it is tried until its end. It is longer than a run waits, so that a run ends all the
+/// same.
+pub const DELAY_UNTIL_MIDNIGHT: Duration = Duration::from_secs(30 * 60);
 
 /// Bytes that could not be read, and how many times in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +96,8 @@ pub struct Attempts<'a> {
     pub given_up: u32,
     /// Bytes that could not be read before.
     pub damage: Option<&'a Damage>,
+    /// Until when the task can be tried, where its day does not come back: a snapshot's.
+    pub day_ends: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
 }
@@ -276,20 +282,13 @@ fn later(
 ) -> Disposition {
     let run_at = attempts
         .now
-        .checked_add(SignedDuration::try_from(delay(attempts.given_up)).unwrap_or_default())
+        .checked_add(SignedDuration::try_from(attempts.delay()).unwrap_or_default())
         .unwrap_or(Timestamp::MAX);
     Disposition {
         next: NextStep::Later { run_at, damage },
         state,
         failure,
     }
-}
-
-/// The wait after so many attempts were given up before this one.
-fn delay(given_up: u32) -> Duration {
-    FIRST_DELAY
-        .saturating_mul(1 << given_up.min(8))
-        .min(LONGEST_DELAY)
 }
 
 /// The ledger's cause for an attempt that brought no bytes.
@@ -311,7 +310,23 @@ fn cause_of(gave_up: GaveUp, call: Option<Cause>) -> Cause {
 
 impl Attempts<'_> {
     /// Whether no further attempt follows this one.
-    const fn is_last(&self) -> bool {
+    fn is_last(&self) -> bool {
+        let again = self.now + SignedDuration::try_from(DELAY_UNTIL_MIDNIGHT).unwrap_or_default();
+        self.are_used_up() && self.day_ends.is_none_or(|end| again >= end)
+    }
+
+    /// The wait before the next attempt.
+    fn delay(&self) -> Duration {
+        if self.are_used_up() && self.day_ends.is_some() {
+            return DELAY_UNTIL_MIDNIGHT;
+        }
+        FIRST_DELAY
+            .saturating_mul(1 << self.given_up.min(8))
+            .min(LONGEST_DELAY)
+    }
+
+    /// Whether this was the last of the attempts that every task has.
+    const fn are_used_up(&self) -> bool {
         self.given_up + 1 >= MOST_ATTEMPTS
     }
 }
@@ -346,6 +361,7 @@ mod tests {
 
     fn attempts(given_up: u32) -> Attempts<'static> {
         Attempts {
+            day_ends: None,
             given_up,
             damage: None,
             now: now(),
@@ -556,5 +572,50 @@ mod tests {
         assert_eq!(wait_s(&panicked(0)), Some(60));
         assert_eq!(panicked(4).next, NextStep::Fail);
         assert_eq!(panicked(4).failure.cause, Cause::Other);
+    }
+
+    /// Feishu is down from the first attempt on.
+    #[test]
+    fn a_snapshot_is_tried_until_its_day_is_over() {
+        let hours = |hours: f64| SignedDuration::from_secs_f64(hours * 3_600.0);
+        for (given_up, day_ends, waits) in [
+            (0, 20.0, Some(hours(1.0 / 60.0))),
+            (3, 20.0, Some(hours(8.0 / 60.0))),
+            (4, 20.0, Some(hours(0.5))),
+            (40, 0.6, Some(hours(0.5))),
+            (40, 0.5, None),
+            (4, 0.2, None),
+        ] {
+            let attempts = Attempts {
+                given_up,
+                damage: None,
+                day_ends: Some(now() + hours(day_ends)),
+                now: now(),
+            };
+            let failure = AttemptFailure::NotFetched {
+                state: State::Planned,
+                gave_up: GaveUp::CallFailed,
+                call: Some(Cause::Retry),
+                message: "down".into(),
+            };
+            let found = match of_failure(failure, attempts).next {
+                NextStep::Later { run_at, .. } => Some(run_at.duration_since(now())),
+                _ => None,
+            };
+            assert_eq!(found, waits, "{given_up} given up, {day_ends} h left");
+        }
+        let over = AttemptFailure::NotFetched {
+            state: State::Planned,
+            gave_up: GaveUp::DayIsOver,
+            call: None,
+            message: "over".into(),
+        };
+        let first = Attempts {
+            given_up: 0,
+            damage: None,
+            day_ends: Some(now()),
+            now: now(),
+        };
+        assert_eq!(of_failure(over, first).next, NextStep::Fail);
     }
 }
