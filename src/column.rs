@@ -106,6 +106,8 @@ pub struct Column {
     pub personal: bool,
     /// Often without a value in every row, so a blank column is nothing to tell.
     pub is_sparse: bool,
+    /// The field of the task that gives its value, if it is not called as the column is.
+    task_field: Option<&'static str>,
     /// One line for the data dictionary.
     pub doc: &'static str,
 }
@@ -120,6 +122,7 @@ impl Column {
             key: Key::No,
             personal: false,
             is_sparse: false,
+            task_field: None,
             doc,
         }
     }
@@ -127,6 +130,11 @@ impl Column {
     pub fn of_task(mut self) -> Self {
         self.source = ColumnSource::Task;
         self
+    }
+
+    pub fn of_task_field(mut self, field: &'static str) -> Self {
+        self.task_field = Some(field);
+        self.of_task()
     }
 
     pub fn derived(mut self, derivation: Derivation) -> Self {
@@ -152,6 +160,12 @@ impl Column {
     pub fn sparse(mut self) -> Self {
         self.is_sparse = true;
         self
+    }
+
+    /// The field of [`crate::datasets::Lineage`] that gives its value, if the task does.
+    #[must_use]
+    pub fn task_field(&self) -> &str {
+        self.task_field.unwrap_or(&self.name)
     }
 
     /// The Arrow type of the column.

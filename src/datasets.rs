@@ -27,8 +27,8 @@ use listing::{Listed, Listing, Tree};
 pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
 pub use parent::{Parent, ParentColumns, ParentIdentity, ParticipantColumns};
 pub use request::{
-    DurationUnit, Lineage, ParticipantId, Request, RequestOption, RequestOptions, TopUserOrder,
-    UserIdType,
+    DurationUnit, Lineage, LineageValue, ParticipantId, Request, RequestOption, RequestOptions,
+    TopUserOrder, UserIdType,
 };
 pub use secrets::without_secrets;
 
@@ -137,6 +137,8 @@ pub enum Fetch {
     Call {
         /// Where the list is in the body.
         list: &'static [&'static str],
+        /// Paths of secret values in the body; see [`without_secrets`].
+        secrets: &'static [&'static str],
     },
     /// A list in pages, all or nothing. The original is a zip of their bodies.
     Pages(Listed),

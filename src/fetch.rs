@@ -16,6 +16,7 @@ pub mod listing;
 pub mod pace;
 pub mod rooms;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,7 +102,7 @@ impl Fetcher {
         self.check_day(task)?;
         match definition.fetch {
             Fetch::Export => self.drive(task, deadline).await,
-            Fetch::Call { .. } => self.fetch_at_once(task, self.call(task)).await,
+            Fetch::Call { secrets, .. } => self.fetch_at_once(task, self.call(task, secrets)).await,
             Fetch::Pages(listed) | Fetch::Walk(listed, _) => {
                 let list = Box::pin(self.list(task, listed));
                 Box::pin(self.fetch_at_once(task, list)).await
@@ -162,11 +163,25 @@ impl Fetcher {
     }
 
     /// One call; gives the hash and size of its body.
-    async fn call(&self, task: &TaskRow) -> Result<(String, u64), Error> {
+    async fn call(&self, task: &TaskRow, secrets: &[&str]) -> Result<(String, u64), Error> {
         let body = self.client.answer(&task.spec.request).await;
         let body = body.map_err(|error| call_failed(&error))?;
-        let sha256 = self.spool.put_original(&body)?;
-        Ok((sha256, body.len() as u64))
+        let kept = self.blanked(task, &body, secrets)?;
+        let sha256 = self.spool.put_original(&kept)?;
+        Ok((sha256, kept.len() as u64))
+    }
+
+    /// A body as it is kept.
+    fn blanked<'b>(
+        &self,
+        task: &TaskRow,
+        body: &'b [u8],
+        secrets: &[&str],
+    ) -> Result<Cow<'b, [u8]>, Error> {
+        without_secrets(body, secrets).map_err(|error| {
+            let garbled = pages::Error::Garbled(format!("its secrets are not found: {error}"));
+            call_failed(&client::Error::unlisted(task.spec.dataset(), &garbled))
+        })
     }
 
     /// All pages of a listing; gives the hash and size of their zip.
@@ -205,10 +220,7 @@ impl PageSink for SpooledPages<'_> {
     }
 
     fn page(&mut self, body: &Bytes, _: Vec<Map<String, Value>>) -> Result<(), Error> {
-        let dataset = self.task.spec.dataset();
-        let refused = |error| call_failed(&client::Error::unlisted(dataset, &error));
-        let kept = without_secrets(body, self.listed.secrets);
-        let kept = kept.map_err(|error| refused(pages::Error::Garbled(error.to_string())))?;
+        let kept = self.fetcher.blanked(self.task, body, self.listed.secrets)?;
         self.size_bytes += kept.len() as u64;
         let most = self.fetcher.max_workbook_bytes;
         if self.size_bytes > most {
@@ -216,7 +228,9 @@ impl PageSink for SpooledPages<'_> {
                 "the listing has more than {most} bytes; if it is right, raise `size` in \
                  [limits.workbook]"
             );
-            return Err(refused(pages::Error::Endless(why)));
+            let endless = pages::Error::Endless(why);
+            let dataset = self.task.spec.dataset();
+            return Err(call_failed(&client::Error::unlisted(dataset, &endless)));
         }
         let pages = match &mut self.pages {
             Some(pages) => pages,

@@ -290,7 +290,7 @@ impl<'c> Normalizer<'c> {
             .find(|column| {
                 column.source == ColumnSource::Task
                     && column.key == Key::Required
-                    && !constants::has_lineage_value(&self.context.lineage, &column.name)
+                    && !constants::has_lineage_value(&self.context.lineage, column)
             })
             .map(|column| column.name.clone())
     }

@@ -21,6 +21,7 @@ pub(super) const DEFINITION: Definition = Definition {
     scopes: &["vc:report:readonly"],
     fetch: Fetch::Call {
         list: &["data", "meeting_report", "daily_report"],
+        secrets: &[],
     },
     extent: Extent::Windows {
         pieces: Pieces::CivilDays,

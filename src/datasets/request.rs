@@ -201,6 +201,38 @@ pub struct Lineage {
     pub snapshot_date: Option<Date>,
 }
 
+/// A value that a task gives to its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineageValue<'l> {
+    /// Text, or the value of an enumeration.
+    Text(&'l str),
+    /// An instant.
+    Time(Timestamp),
+    /// A civil date.
+    Date(Date),
+}
+
+impl Lineage {
+    /// The value of a field; `None` if there is no such field, or if it has no value.
+    #[must_use]
+    pub fn value(&self, field: &str) -> Option<LineageValue<'_>> {
+        use LineageValue::{Date, Text, Time};
+        match field {
+            "meeting_no" => self.meeting_no.as_deref().map(Text),
+            "meeting_start_time" => self.meeting_start_time.map(Time),
+            "meeting_end_time" => self.meeting_end_time.map(Time),
+            "join_time" => self.join_time.map(Time),
+            "user_id" => self.user_id.as_deref().map(Text),
+            "room_id" => self.room_id.as_deref().map(Text),
+            "room_level_id" => self.room_level_id.as_deref().map(Text),
+            "order_by" => self.order_by.map(|order| Text(order.as_str())),
+            "user_id_type" => self.user_id_type.map(|kind| Text(kind.as_str())),
+            "snapshot_date" => self.snapshot_date.map(Date),
+            _ => None,
+        }
+    }
+}
+
 /// What a job may choose of its requests. Which of it a dataset has is in its
 /// [`Definition`](super::Definition); everything else is rejected when the file is read.
 #[derive(Clone, Debug, PartialEq)]

@@ -174,7 +174,7 @@ fn columns() -> Vec<Column> {
             &[],
             "kind of `contact_ids`",
         )
-        .of_task(),
+        .of_task_field("user_id_type"),
         Column::new(
             "notifies_on_disable",
             Bool,

@@ -19,6 +19,7 @@ pub(super) const DEFINITION: Definition = Definition {
     scopes: &["vc:report:readonly"],
     fetch: Fetch::Call {
         list: &["data", "top_user_report"],
+        secrets: &[],
     },
     extent: Extent::Windows {
         pieces: Pieces::CivilDays,

@@ -24,7 +24,7 @@ pub fn report(
     contract: &Contract,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
-    let Fetch::Call { list: path } = contract.dataset.definition().fetch else {
+    let Fetch::Call { list: path, .. } = contract.dataset.definition().fetch else {
         let dataset = contract.dataset;
         return Err(refuse(format!("{dataset} is not answered by one call")));
     };

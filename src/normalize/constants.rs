@@ -20,7 +20,7 @@ use super::column::{days_since_1970, dictionary_key};
 use super::{Context, Stamp};
 use crate::column::{Column, ColumnKind, ColumnSource, EnumValue, OTHER};
 use crate::contract::{self, Contract, lineage};
-use crate::datasets::Lineage;
+use crate::datasets::{Lineage, LineageValue};
 use crate::task::TaskKey;
 
 /// Completes batches of the columns that are read to batches of the contract.
@@ -179,26 +179,40 @@ fn dictionary_names(values: &[EnumValue]) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(names))
 }
 
-/// Whether the task has a value for the column `name`.
-pub(super) fn has_lineage_value(lineage: &Lineage, name: &str) -> bool {
-    lineage_text(lineage, name).is_some()
-        || lineage_time(lineage, name).is_some()
-        || lineage_date(lineage, name).is_some()
+/// Whether the task has a value for a column.
+pub(super) fn has_lineage_value(lineage: &Lineage, column: &Column) -> bool {
+    lineage.value(column.task_field()).is_some()
 }
 
 /// A column with the task's value in every row.
 fn lineage_column(column: &Column, lineage: &Lineage, rows: usize) -> ArrayRef {
+    let value = lineage.value(column.task_field());
+    let text = match value {
+        Some(LineageValue::Text(text)) => Some(text),
+        _ => None,
+    };
     match column.kind {
-        ColumnKind::Time => constant_time(lineage_time(lineage, &column.name), rows),
-        ColumnKind::Date => constant_date(lineage_date(lineage, &column.name), rows),
+        ColumnKind::Time => {
+            let time = match value {
+                Some(LineageValue::Time(time)) => Some(time),
+                _ => None,
+            };
+            constant_time(time, rows)
+        }
+        ColumnKind::Date => {
+            let date = match value {
+                Some(LineageValue::Date(date)) => Some(date),
+                _ => None,
+            };
+            constant_date(date, rows)
+        }
         ColumnKind::Enum(values) => {
-            let value = lineage_text(lineage, &column.name);
-            let index = value.map(|value| values.iter().position(|v| v.value == value));
+            let index = text.map(|value| values.iter().position(|v| v.value == value));
             let key = index.map(|index| dictionary_key(index, values));
             let keys: Int32Array = std::iter::repeat_n(key, rows).collect();
             Arc::new(DictionaryArray::new(keys, dictionary_names(values)))
         }
-        _ => constant_text(lineage_text(lineage, &column.name), rows),
+        _ => constant_text(text, rows),
     }
 }
 
@@ -222,34 +236,6 @@ fn constant_date(value: Option<Date>, rows: usize) -> ArrayRef {
     let value = value.map(days_since_1970);
     let array: Date32Array = std::iter::repeat_n(value, rows).collect();
     Arc::new(array)
-}
-
-fn lineage_text<'l>(lineage: &'l Lineage, name: &str) -> Option<&'l str> {
-    match name {
-        "meeting_no" => lineage.meeting_no.as_deref(),
-        "user_id" => lineage.user_id.as_deref(),
-        "room_id" => lineage.room_id.as_deref(),
-        "room_level_id" => lineage.room_level_id.as_deref(),
-        "order_by" => lineage.order_by.map(|order| order.as_str()),
-        "user_id_type" | "contact_id_type" => lineage.user_id_type.map(|kind| kind.as_str()),
-        _ => None,
-    }
-}
-
-fn lineage_time(lineage: &Lineage, name: &str) -> Option<Timestamp> {
-    match name {
-        "meeting_start_time" => lineage.meeting_start_time,
-        "meeting_end_time" => lineage.meeting_end_time,
-        "join_time" => lineage.join_time,
-        _ => None,
-    }
-}
-
-fn lineage_date(lineage: &Lineage, name: &str) -> Option<Date> {
-    match name {
-        "snapshot_date" => lineage.snapshot_date,
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -278,7 +264,7 @@ mod tests {
             (unknown.data_type(), unknown.null_count()),
             (&DataType::Date32, 2)
         );
-        let kind = column("contact_id_type", ColumnKind::Id);
+        let kind = column("contact_id_type", ColumnKind::Id).of_task_field("user_id_type");
         let kinds = lineage_column(&kind, &lineage, 1);
         assert_eq!(kinds.as_string::<i32>().value(0), "union_id");
     }
