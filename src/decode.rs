@@ -216,7 +216,7 @@ pub enum Error {
 /// Reads an original of the contract's dataset, in the form in which its fetch keeps it.
 ///
 /// # Errors
-/// Those of [`workbook`], [`report`] or [`listing`].
+/// Those of [`workbook()`], [`report()`] or [`listing()`].
 pub fn original(
     bytes: &[u8],
     contract: &Contract,
