@@ -298,6 +298,16 @@ impl Dataset {
         }
     }
 
+    /// What an original is called.
+    #[must_use]
+    pub const fn original(self) -> &'static str {
+        match self.definition().fetch {
+            Fetch::Export => "workbook",
+            Fetch::Call { .. } => "answer",
+            Fetch::Pages(_) | Fetch::Walk(..) => "listing",
+        }
+    }
+
     /// Whether a request asks for more than its day, so that an answer has rows of other days.
     #[must_use]
     pub const fn asks_for_more(self) -> bool {
@@ -340,7 +350,7 @@ impl Dataset {
             Fetch::Call { .. } => vec![own(1)],
             Fetch::Pages(listed) => vec![own(listed.calls(rows))],
             // At most: one below each item, and few pages are full.
-            Fetch::Walk(..) => vec![own(rows.max(1) + 1 + u64::from(rows > 1))],
+            Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
         }
     }
 

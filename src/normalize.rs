@@ -265,8 +265,14 @@ impl<'c> Normalizer<'c> {
             return Some(QuarantineReason::MissingLineage { column });
         }
         let columns = self.context.contract.columns.iter().zip(&self.columns);
+        let all_rows = u64::from(self.rows_before + self.rows);
+        // The one value that a sparse column has says nothing of its format.
+        let of = |column: &Column, state: &ColumnBuilder| match column.is_sparse {
+            true => all_rows,
+            false => state.values + state.rejected,
+        };
         let refused = columns
-            .filter(|(_, state)| is_too_many(state.rejected, state.values + state.rejected))
+            .filter(|(column, state)| is_too_many(state.rejected, of(column, state)))
             .max_by_key(|(_, state)| state.rejected);
         if let Some((column, state)) = refused {
             return Some(QuarantineReason::RejectedCells {
@@ -275,7 +281,7 @@ impl<'c> Normalizer<'c> {
                 filled: state.values + state.rejected,
             });
         }
-        let rows = u64::from(self.rows_before + self.rows);
+        let rows = all_rows;
         let quarantined = self.findings.rows_quarantined;
         is_too_many(quarantined, rows)
             .then_some(QuarantineReason::RowsWithoutKey { quarantined, rows })
@@ -880,6 +886,21 @@ mod tests {
         let findings = table.expect("a table").findings;
         assert_eq!(findings.blank_columns, ["capacity"]);
         assert_eq!(findings.missing_columns, ["seen"]);
+    }
+
+    #[test]
+    fn one_odd_value_of_a_sparse_column_does_not_cost_the_day() {
+        let row = |path| vec!["omm_1", "12", path, "", "1"];
+        let mut rows = vec![row(""); 40];
+        rows[7] = row("omb_1");
+        let table = run(&listing(), None, &LISTING, &rows).expect("a table");
+        assert_eq!(table.findings.cells_rejected, 1);
+        rows[..3].fill(row("omb_1"));
+        let refused = run(&listing(), None, &LISTING, &rows).expect_err("a tenth of the rows");
+        let QuarantineReason::RejectedCells { rejected, .. } = refused.reason else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(rejected, 4);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crate::text::harmless;
 
 /// How many rejects are printed.
 const PRINTED: usize = 20;
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "meeting_no",
     "meeting_start_time",
     "meeting_end_time",
@@ -32,6 +33,7 @@ const KEYS: [&str; 9] = [
     "room_level_id",
     "order_by",
     "user_id_type",
+    "snapshot_date",
 ];
 
 /// Arguments of `convert`.
@@ -153,6 +155,7 @@ fn set(lineage: &mut Lineage, key: &str, value: &str, zone: &TimeZone) -> Result
         "join_time" => lineage.join_time = time()?,
         "order_by" => lineage.order_by = Some(order(value)?),
         "user_id_type" => lineage.user_id_type = Some(user_id_type(value)?),
+        "snapshot_date" => lineage.snapshot_date = Some(day(value)?),
         _ => return Err(unknown_key(key)),
     }
     Ok(())
@@ -174,6 +177,12 @@ fn user_id_type(value: &str) -> Result<UserIdType, String> {
         .ok_or_else(|| {
             format!("`--set user_id_type={value}` is none of open_id, union_id, user_id")
         })
+}
+
+fn day(value: &str) -> Result<Date, String> {
+    value
+        .parse()
+        .map_err(|_| format!("`--set snapshot_date={value}` is no day like 2026-11-19"))
 }
 
 fn unknown_key(key: &str) -> String {

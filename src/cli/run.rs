@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::open::App;
 use super::progress::{self, Style};
 use super::{Common, StopSignals, describe, exit_for};
+use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::pipeline;
@@ -121,6 +122,7 @@ pub(super) async fn execute(
         return Ok(Code::Usage);
     }
     let clock = crate::failpoint::clock();
+    note_snapshots(&config, &scope);
     let app = App::open(config, clock.clone(), verb).await?;
     app.note_lost_ledger().await?;
     let limits = RunLimits {
@@ -145,6 +147,16 @@ pub(super) async fn execute(
         print_summaries(&summaries);
     }
     Ok(exit_of(&summaries))
+}
+
+/// Tells whose jobs a backfill leaves out, because the API has no history.
+fn note_snapshots(config: &Config, scope: &Scope) {
+    let jobs = config.jobs.iter().filter(|job| job.dataset.is_snapshot());
+    let names: Vec<&str> = jobs.map(|job| job.name.as_str()).collect();
+    if matches!(scope, Scope::Backfill { .. }) && !names.is_empty() {
+        let names = names.join(", ");
+        eprintln!("note: a backfill leaves out {names}: the API has no history of them");
+    }
 }
 
 /// Reconciles the tenants of an open configuration side by side, until done or told to stop.

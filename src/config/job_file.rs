@@ -61,7 +61,7 @@ pub(super) fn read<'p>(
     root.required("version", |field| field.integer(1..=1));
     let dataset = root.required("dataset", |field| field.parse(dataset));
     let tenant_names = tenant_names(&root, tenants);
-    let time_zone = time_zone(&root, tenants, tenant_names.as_deref());
+    let time_zone = time_zone(&root, dataset, tenants, tenant_names.as_deref());
     let cron = cron(&root, time_zone.as_ref());
     let window_days = root.optional("window", |field| field.parse(|t| text::days(t, 1, 31)));
     let settle_delay = within(&root, "settle_delay", Duration::ZERO, 30 * DAY);
@@ -71,7 +71,7 @@ pub(super) fn read<'p>(
     let overlap = root.optional("overlap", |field| field.parse(overlap_policy));
     let jitter = within(&root, "jitter", Duration::ZERO, 6 * HOUR);
     let deadline = within(&root, "deadline", MINUTE, 7 * DAY);
-    let destination = root.optional("destination", |field| field.parse(text::destination));
+    let destination = root.optional("destination", |field| field.parse(destination));
     let fan_out = fan_out(root.section("fan_out"), dataset);
     let options = request_options(root.section("request"), dataset);
     let check = check(root.section("check"), dataset);
@@ -138,6 +138,15 @@ fn dataset(text: &str) -> Result<Dataset, String> {
         text,
         &Dataset::ALL.map(|dataset| (dataset.as_str(), dataset)),
     )
+}
+
+/// A folder of another dataset's name would mix the two for whoever reads with a glob.
+fn destination(text: &str) -> Result<String, String> {
+    let folder = text::destination(text)?;
+    match folder.split('/').next().map(str::parse::<Dataset>) {
+        Some(Ok(dataset)) => Err(format!("begins with the folder of {dataset}")),
+        _ => Ok(folder),
+    }
 }
 
 fn missed_policy(text: &str) -> Result<MissedPolicy, String> {
@@ -214,25 +223,35 @@ fn tenant_name(
 /// The job's own zone, or the zone that its tenants have in common.
 fn time_zone(
     root: &Section<'_>,
+    dataset: Option<Dataset>,
     tenants: &TenantZones,
     names: Option<&[String]>,
 ) -> Option<TimeZone> {
     let read = |field: &Field<'_>| field.parse(text::time_zone);
-    root.optional_or("time_zone", read, || common_zone(root, tenants, names?))
+    root.optional_or("time_zone", read, || {
+        common_zone(root, dataset, tenants, names?)
+    })
 }
 
-fn common_zone(root: &Section<'_>, tenants: &TenantZones, names: &[String]) -> Option<TimeZone> {
+fn common_zone(
+    root: &Section<'_>,
+    dataset: Option<Dataset>,
+    tenants: &TenantZones,
+    names: &[String],
+) -> Option<TimeZone> {
     let zones: Option<Vec<&TimeZone>> = names.iter().map(|name| tenants[name].as_ref()).collect();
     let zones = zones?;
     let (first, others) = zones.split_first()?;
     if others.iter().all(|zone| zone == first) {
         return Some((*first).clone());
     }
-    root.problem(
-        "tenants",
-        "the tenants of this job are in different time zones; add `time_zone`, or write a job for \
-         each zone",
-    );
+    // The day of a snapshot is its tenant's.
+    let way_out = match dataset.is_some_and(Dataset::is_snapshot) {
+        true => "write a job for each zone",
+        false => "add `time_zone`, or write a job for each zone",
+    };
+    let what = "the tenants of this job are in different time zones";
+    root.problem("tenants", format!("{what}; {way_out}"));
     None
 }
 

@@ -46,7 +46,7 @@ impl Listed {
     #[must_use]
     pub fn calls(&self, items: u64) -> u64 {
         let pages = items.div_ceil(self.page_size.max(1).into()).max(1);
-        pages + u64::from(pages > 1)
+        pages + 2 * u64::from(pages > 1)
     }
 }
 
@@ -229,10 +229,16 @@ impl Listing {
     }
 
     fn plan_next_page(&mut self, call: &PageCall, data: &Map<String, Value>) -> Result<(), Error> {
-        if flag(data, "has_more")? != Some(true) {
-            return Ok(());
+        let token = text(data.get("page_token")).filter(|token| !token.is_empty());
+        match (flag(data, "has_more")?, &token) {
+            (Some(true), _) => {}
+            (None, Some(_)) => {
+                let why = "a page has a page_token and does not say whether there is another page";
+                return Err(Error::Garbled(why.to_owned()));
+            }
+            (Some(false), _) | (None, None) => return Ok(()),
         }
-        let Some(token) = text(data.get("page_token")).filter(|token| !token.is_empty()) else {
+        let Some(token) = token else {
             let why = "there is another page, but no page_token";
             return Err(Error::Endless(why.to_owned()));
         };
@@ -263,8 +269,8 @@ impl Listing {
         let Some(tree) = self.tree else {
             return Ok(());
         };
-        // The root is always asked: it says nothing of children where a tenant has only one level.
-        let has_child = flag(item, tree.has_child)? == Some(true);
+        // The root is always asked. So is an item that does not say whether it has children.
+        let has_child = flag(item, tree.has_child)?.unwrap_or(true);
         if call.is_root || has_child {
             self.next.push_back(PageCall {
                 parent: Some(id),
@@ -306,10 +312,19 @@ fn root_of(data: &Map<String, Value>, member: &str) -> Result<Map<String, Value>
     }
 }
 
-/// The objects of a list. An absent list is empty: Feishu leaves out empty lists.
+/// The objects of a list. An absent list is empty: Feishu leaves out empty lists. But where another
+/// list has something in it, ours may only have got another name.
 fn list_of(data: &Map<String, Value>, member: &str) -> Result<Vec<Map<String, Value>>, Error> {
     let items = match data.get(member) {
-        None | Some(Value::Null) => return Ok(Vec::new()),
+        None | Some(Value::Null) => {
+            let is_filled = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty());
+            return match data.values().any(is_filled) {
+                false => Ok(Vec::new()),
+                true => Err(Error::Garbled(format!(
+                    "a page has a list, and it is not `{member}`"
+                ))),
+            };
+        }
         Some(Value::Array(items)) => items,
         Some(_) => return Err(Error::Garbled(format!("`{member}` of a page is no list"))),
     };
@@ -461,6 +476,10 @@ mod tests {
             "`has_more` of a page is neither true nor false"
         );
         let mut walk = Listing::new(LISTED, Some(TREE), Vec::new());
+        let unsaid = br#"{"code":0,"data":{"items":[],"page_token":"t"}}"#;
+        assert!(once(unsaid).ends_with("does not say whether there is another page"));
+        let renamed = br#"{"code":0,"data":{"rooms":[{"id":"a"}]}}"#;
+        assert_eq!(once(renamed), "a page has a list, and it is not `items`");
         let no_id = walk.take(br#"{"code":0,"data":{"root":{"has_child":true}}}"#);
         assert_eq!(
             no_id.expect_err("refused").to_string(),

@@ -5,7 +5,7 @@
 //! original that lacks a page, or has one too many, is refused. A member of a member is named with
 //! a dot (`room_status.status`), the members of a list's objects with `[]` (`device[].name`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -15,6 +15,9 @@ use crate::contract::Contract;
 use crate::datasets::listing::Listing;
 use crate::pages::PageArchive;
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
+
+/// The most members of all items together. Rooms have some 20.
+const MOST_COLUMNS: usize = 1_000;
 
 /// Reads the items of a listing into `sink`. Rows are numbered from 0.
 ///
@@ -28,15 +31,19 @@ pub fn listing(
     // The header comes before the first row. So the pages are gone through twice, and only one of
     // them is in memory at a time.
     let mut columns: Vec<HeaderColumn> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashSet<String> = HashSet::new();
     for_each_item(original, contract, |item| {
         for name in item.keys() {
-            if !places.contains_key(name) {
-                places.insert(name.clone(), columns.len());
+            if columns.len() <= MOST_COLUMNS && places.insert(name.clone()) {
                 columns.push(column_of(name, contract));
             }
         }
     })?;
+    if columns.len() > MOST_COLUMNS {
+        return Err(refuse(format!(
+            "its items have more than {MOST_COLUMNS} different members"
+        )));
+    }
     let header = Header {
         sheet: contract.dataset.definition().endpoint.name.to_owned(),
         row: None,
@@ -85,8 +92,8 @@ fn for_each_item(
     let listing = dataset.archived_listing();
     let mut listing: Listing =
         listing.ok_or_else(|| refuse(format!("{dataset} is not listed in pages")))?;
-    let mut pages =
-        PageArchive::open(original).map_err(|error| refuse(format!("no zip: {error}")))?;
+    let mut pages = PageArchive::open(original)
+        .map_err(|error| refuse(format!("it is no zip of pages, or cut off ({error})")))?;
     for index in 0..pages.len() {
         let body = pages.body(index);
         let number = index + 1;
@@ -114,6 +121,7 @@ fn flatten(prefix: &str, members: Map<String, Value>, flat: &mut Map<String, Val
         let name = format!("{prefix}{member}");
         match value {
             Value::Object(members) => flatten(&format!("{name}."), members, flat),
+            Value::Null => {}
             Value::Array(elements) if elements.is_empty() => {}
             Value::Array(elements) if elements.iter().all(Value::is_object) => {
                 for (member, list) in by_member(elements) {
@@ -233,20 +241,15 @@ mod tests {
                 ("device[].name", true),
                 ("room_id", true),
                 ("room_status.status", true),
-                ("new.thing", false),
                 ("path", true),
             ]
         );
         assert_eq!(table.rows.len(), 2, "a room that moved counts once");
         assert_eq!(
             table.rows[0].1,
-            r#"[Bool(false), Text("8"), Text("[null,\"00:11\"]"), Text("[\"a\",null]"), Text("omm_1"), Bool(true), Empty, Empty]"#
+            r#"[Bool(false), Text("8"), Text("[null,\"00:11\"]"), Text("[\"a\",null]"), Text("omm_1"), Bool(true), Empty]"#
         );
-        assert!(
-            table.rows[1]
-                .1
-                .ends_with(r#"Empty, Empty, Text("[\"omb_1\"]")]"#)
-        );
+        assert!(table.rows[1].1.ends_with(r#"Empty, Text("[\"omb_1\"]")]"#));
     }
 
     #[test]
@@ -268,12 +271,16 @@ mod tests {
     #[test]
     fn a_walk_says_how_deep_and_which_is_the_root() {
         let root = json!({ "code": 0, "data": { "room_level": { "room_level_id": "omb_0" } } });
-        let below = json!({ "code": 0, "data": { "items": [{ "room_level_id": "omb_1" }] } });
+        let level = json!({ "has_child": false, "room_level_id": "omb_1" });
+        let below = json!({ "code": 0, "data": { "items": [level] } });
         let table = read(Dataset::RoomLevel, &zip(&[root, below])).expect("a walk");
-        assert_eq!(table.rows[0].1, r#"[Text("0"), Bool(true), Text("omb_0")]"#);
+        assert_eq!(
+            table.rows[0].1,
+            r#"[Text("0"), Bool(true), Text("omb_0"), Empty]"#
+        );
         assert_eq!(
             table.rows[1].1,
-            r#"[Text("1"), Bool(false), Text("omb_1")]"#
+            r#"[Text("1"), Bool(false), Text("omb_1"), Bool(false)]"#
         );
     }
 

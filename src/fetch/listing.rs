@@ -1,9 +1,10 @@
 //! Reads a listing page by page, all or nothing.
 //!
-//! Feishu pages by offset. While a list changes, an item can come twice or not at all. So at the
-//! end the first page is read again. If its ids differ, the list is read once more from its
-//! beginning. Of a walk that is the page right below the root: a level that moves deeper down while
-//! the tree is walked can be missed, or come twice and is then taken once.
+//! Feishu pages by offset. While a list changes, an item can come twice or not at all. So at the end
+//! the first and the last page are read again: whatever came or went in between moved the last one.
+//! If their ids differ, the list is read once more from its beginning. Of a walk these are the page
+//! right below the root and the one that was read last: a level that moves elsewhere while the tree
+//! is walked can be missed.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -54,7 +55,7 @@ pub async fn read<S: PageSink>(
     Ok(Err(client::Error::unlisted(request.dataset, &changed)))
 }
 
-/// Says whether the first page was still the same at the end.
+/// Says whether the first and the last page were still the same at the end.
 async fn read_once<S: PageSink>(
     client: &Client,
     request: &Request,
@@ -65,10 +66,10 @@ async fn read_once<S: PageSink>(
         let not_listed = listing::Error::NotListed;
         return Ok(Err(client::Error::unlisted(dataset, &not_listed)));
     };
-    let mut first = None;
-    let mut later_pages = 0_u64;
+    // The first page of a list, and the last page if it is another one.
+    let (mut first, mut last) = (None, None);
     while let Some(call) = listing.next_call() {
-        let is_first = first.is_none() && listing.is_at_first_page();
+        let is_of_list = first.is_some() || listing.is_at_first_page();
         let body = match client.page(dataset, call.clone()).await {
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
@@ -78,22 +79,28 @@ async fn read_once<S: PageSink>(
             Err(error) => return Ok(Err(client::Error::unlisted(dataset, &error))),
         };
         crash_point!("w05-page-listed");
-        later_pages += u64::from(first.is_some());
-        if is_first {
-            first = Some((call, body.clone()));
+        let read = (call, body.clone());
+        match (is_of_list, &first) {
+            (true, None) => first = Some(read),
+            (true, Some(_)) => last = Some(read),
+            (false, _) => {}
         }
         sink.page(&body, items)?;
     }
-    let Some((call, before)) = first.filter(|_| later_pages > 0) else {
-        return Ok(Ok(true));
-    };
-    let after = match client.page(dataset, call).await {
-        Ok(body) => body,
-        Err(error) => return Ok(Err(error)),
-    };
-    let ids = |body: &Bytes| listing.ids_on(body);
-    Ok(match (ids(&before), ids(&after)) {
-        (Ok(before), Ok(after)) => Ok(before == after),
-        (Err(error), _) | (_, Err(error)) => Err(client::Error::unlisted(dataset, &error)),
-    })
+    // A list of one page cannot change under its reader.
+    let again = first.filter(|_| last.is_some()).into_iter().chain(last);
+    for (call, before) in again {
+        let after = match client.page(dataset, call).await {
+            Ok(body) => body,
+            Err(error) => return Ok(Err(error)),
+        };
+        match (listing.ids_on(&before), listing.ids_on(&after)) {
+            (Ok(before), Ok(after)) if before == after => {}
+            (Ok(_), Ok(_)) => return Ok(Ok(false)),
+            (Err(error), _) | (_, Err(error)) => {
+                return Ok(Err(client::Error::unlisted(dataset, &error)));
+            }
+        }
+    }
+    Ok(Ok(true))
 }

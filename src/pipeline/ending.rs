@@ -171,7 +171,8 @@ async fn quarantine(
     let spec = &task.spec;
     let reason = failure.message;
     let message = format!(
-        "the workbook of {} {} was quarantined: {reason}",
+        "the {} of {} {} was quarantined: {reason}",
+        spec.dataset().original(),
         spec.dataset(),
         spec.window,
     );

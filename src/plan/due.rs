@@ -138,7 +138,7 @@ fn due_snapshots(
         }
         Some(state) => days_with_a_firing(schedule, zone, state.watermark, now),
     };
-    let new: Vec<NewWindow> = fired
+    let named: Vec<NewWindow> = fired
         .into_iter()
         .filter_map(|(date, due_at)| {
             let window = Window::day(zone, date)?;
@@ -153,13 +153,18 @@ fn due_snapshots(
             })
         })
         .collect();
+    let watermark = named.last().map(|new| new.window.end());
+    // What is known stays as it is, and is not told of once more.
+    let is_known = |new: &NewWindow| known.iter().any(|row| row.window == new.window);
+    let new = named.into_iter().filter(|new| !is_known(new)).collect();
     let again = known.iter().filter(|row| {
         let fired_since = row.covered_at < firing && row.window.contains(firing);
+        // What broke its contract this morning may be right this afternoon. Tomorrow it is too late.
+        let is_stuck = row.state == WindowState::Stuck && row.window.contains(now);
         row.state.has_ended()
             && !is_lost(job.dataset, &row.window, now)
-            && (row.covered_at > now || fired_since)
+            && (row.covered_at > now || fired_since || is_stuck)
     });
-    let watermark = new.last().map(|new| new.window.end());
     let watermark = watermark.or(state.map(|state| state.watermark.min(tomorrow)));
     Due {
         firing,
@@ -928,6 +933,35 @@ mod tests {
             &open,
         );
         assert_eq!(found.again, [], "it is under way");
+        let mut stuck = known;
+        stuck[1].state = WindowState::Stuck;
+        for (what, now, again) in [
+            ("its day is not over", "2026-11-10T03:00:00Z", vec![day(10)]),
+            ("its day is over", "2026-11-10T16:00:00Z", vec![]),
+        ] {
+            let found = due_now(&job, at(now), stands("2026-11-09T21:00:00Z"), &stuck);
+            assert_eq!(found.again, again, "stuck, and {what}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_known_is_not_lost_once_more() {
+        let job = snapshot_job();
+        let day = |n| Window::day(&job.time_zone, date(2026, 11, n)).expect("a day");
+        let known = [settled(&job, day(11), at("2026-11-10T21:00:00Z"))];
+        // A clock that was set back in between left an older watermark.
+        let found = due_now(
+            &job,
+            at("2026-11-12T22:00:00Z"),
+            stands("2026-11-09T21:00:00Z"),
+            &known,
+        );
+        let expected = [
+            ("2026-11-12", WindowState::Lost),
+            ("2026-11-13", WindowState::Due),
+        ];
+        let expected = expected.map(|(day, state)| (day.to_owned(), state));
+        assert_eq!(days(&job, &found), expected);
     }
 
     #[test]

@@ -103,11 +103,11 @@ mod tests {
         for (dataset, rows, calls) in [
             (Dataset::Room, 0, 1),
             (Dataset::Room, 100, 1),
-            // Three pages, and the first one again.
-            (Dataset::Room, 201, 4),
+            // Three pages, and the first and the last one again.
+            (Dataset::Room, 201, 5),
             // The root, what is below it, and at most a call for each level more.
             (Dataset::RoomLevel, 0, 2),
-            (Dataset::RoomLevel, 12, 14),
+            (Dataset::RoomLevel, 12, 15),
         ] {
             let loads = BTreeMap::from([(dataset, load(1, rows))]);
             let estimate = estimate(&loads, &CallLimits::default());
