@@ -1,5 +1,5 @@
-//! `participant_quality_list`: one row a minute of one participant (API reference, 3.2 and 4.4). The
-//! sheet has no column for the participant, who comes from the task.
+//! `participant_quality_list`: one row a minute of one participant (API reference, 3.2 and 4.4).
+//! The sheet has no column for the participant, who comes from the task.
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -93,7 +93,7 @@ fn for_each_item(
     let mut listing: Listing =
         listing.ok_or_else(|| refuse(format!("{dataset} is not listed in pages")))?;
     let mut pages = PageArchive::open(original)
-        .map_err(|error| refuse(format!("it is no zip of pages, or cut off ({error})")))?;
+        .map_err(|_| refuse("it is no zip of pages, or it is cut off"))?;
     for index in 0..pages.len() {
         let body = pages.body(index);
         let number = index + 1;

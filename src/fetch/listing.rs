@@ -1,10 +1,11 @@
 //! Reads a listing page by page, all or nothing.
 //!
-//! Feishu pages by offset. While a list changes, an item can come twice or not at all. So at the end
-//! the first and the last page are read again: whatever came or went in between moved the last one.
-//! If their ids differ, the list is read once more from its beginning. Of a walk these are the page
-//! right below the root and the one that was read last: a level that moves elsewhere while the tree
-//! is walked can be missed.
+//! Feishu pages by offset. While a list changes, an item can come twice or not at all. So the first
+//! and the last page are read again at the end: whatever came or went in between moved the last one.
+//! If their ids differ, the list is read once more from its beginning.
+//!
+//! Of a walk, these are the page right below the root and the one that was read last. A level that
+//! moves elsewhere while the tree is walked can be missed.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};

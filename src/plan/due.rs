@@ -159,7 +159,7 @@ fn due_snapshots(
     let new = named.into_iter().filter(|new| !is_known(new)).collect();
     let again = known.iter().filter(|row| {
         let fired_since = row.covered_at < firing && row.window.contains(firing);
-        // What broke its contract this morning may be right this afternoon. Tomorrow it is too late.
+        // What broke its contract this morning may be right this afternoon, and lost tomorrow.
         let is_stuck = row.state == WindowState::Stuck && row.window.contains(now);
         row.state.has_ended()
             && !is_lost(job.dataset, &row.window, now)
