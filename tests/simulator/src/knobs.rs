@@ -4,6 +4,7 @@
 //! documented reading as its default. Plain values without behaviour: whoever is affected asks.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which rows a window selects.
@@ -158,6 +159,9 @@ pub struct Knobs {
     pub misleading_fail_msg: f64,
     /// How long exports take.
     pub export_times: ExportTimes,
+    /// A file that every export hands out byte for byte in place of the company's rows, such as a
+    /// workbook of a million rows. Default: none.
+    pub export_file: Option<PathBuf>,
     /// So many rooms in all, 16 to 100,000; the first 16 are always the same. Default: 16.
     pub rooms: Option<usize>,
     /// So many listings of rooms see the order change between their first and their second page,
@@ -206,6 +210,7 @@ impl Default for Knobs {
             top_user_unit: TopUserUnit::default(),
             misleading_fail_msg: 0.3,
             export_times: ExportTimes::default(),
+            export_file: None,
             rooms: None,
             rooms_move: 0,
             rooms_change: false,
