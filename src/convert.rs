@@ -19,9 +19,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
 use jiff::tz::TimeZone;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -33,8 +31,9 @@ use crate::normalize::{
     self, BATCH_ROWS, ConstantColumns, Context, Findings, Normalizer, NormalizerOutput, Quarantine,
     Stamp,
 };
-use crate::publish::order::{Pushed, RUN_ROWS, Sorter};
-use crate::publish::parquet::{FileWriter, Written};
+use crate::publish::parquet::FileWriter;
+use crate::publish::sorted_file::{LastStep, SortedFile};
+use crate::sort::{RowOrder, RunSize};
 use crate::task::hex;
 
 /// What to convert into what.
@@ -160,8 +159,15 @@ pub fn file(conversion: &Conversion) -> Result<ConversionReport, Error> {
         // If the input changed meanwhile, that is reported instead: other errors may be due to the
         // change.
         let unless_changed = |error| input.check_unchanged().map_or_else(unreadable, |()| error);
-        let mut normalizer = Normalizer::streaming(&context, send_to_writer);
-        let summary = decode_input(conversion, &input, context.contract, &mut normalizer);
+        let mut normalizer = Normalizer::new(&context, send_to_writer);
+        let summary = decode::original(
+            &input.file,
+            input.length,
+            context.contract,
+            &WorkbookLimits::default(),
+            &conversion.fallback,
+            &mut normalizer,
+        );
         let summary = summary.map_err(|error| match error {
             decode::Error::Unreadable(reason) => {
                 unless_changed(unreadable(io::Error::other(reason)))
@@ -171,7 +177,7 @@ pub fn file(conversion: &Conversion) -> Result<ConversionReport, Error> {
                 source,
             }),
         })?;
-        let findings = normalizer.finish_stream();
+        let findings = normalizer.finish();
         let mut findings = findings.map_err(|source| {
             unless_changed(Error::Quarantined {
                 path: path(),
@@ -195,22 +201,6 @@ pub fn file(conversion: &Conversion) -> Result<ConversionReport, Error> {
             findings,
         })
     })
-}
-
-fn decode_input(
-    conversion: &Conversion,
-    input: &InputFile,
-    contract: &Contract,
-    sink: &mut Normalizer<'_>,
-) -> Result<decode::DecodeSummary, decode::Error> {
-    let (limits, fallback) = (WorkbookLimits::default(), &conversion.fallback);
-    if conversion.dataset.is_export() {
-        let (file, length) = (&input.file, input.length);
-        return decode::workbook_file(file, length, contract, &limits, fallback, sink);
-    }
-    let bytes = input.read_all();
-    let bytes = bytes.map_err(|error| decode::Error::Unreadable(error.to_string()))?;
-    decode::original(&bytes, contract, &limits, fallback, sink)
 }
 
 fn conversion_context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Context {
@@ -258,13 +248,6 @@ impl InputFile {
         })
     }
 
-    /// All bytes of the file.
-    fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.length];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
-    }
-
     fn check_unchanged(&self) -> io::Result<()> {
         let now = self.file.metadata()?;
         let changed = (now.ctime(), now.ctime_nsec());
@@ -308,7 +291,7 @@ impl Drop for ScratchFile {
     }
 }
 
-/// Writes the rows to `path`, in the order of the natural key. If the table is not accepted, the
+/// Writes the rows to `path`, in the order of the contract. If the table is not accepted, the
 /// unfinished file stays.
 fn write_rows(
     messages: Receiver<WriterMessage>,
@@ -317,17 +300,19 @@ fn write_rows(
     path: &Path,
 ) -> Result<(), ParquetError> {
     let constants = ConstantColumns::new(context, stamp, BATCH_ROWS);
-    let mut out = SortedOutput::new(context, &constants, path, RUN_ROWS)?;
+    let mut out = begin_file(context, &constants, path, RunSize::default())?;
     for message in messages {
         match message {
             WriterMessage::Output(NormalizerOutput::Rows(batch)) => out.push(batch)?,
             WriterMessage::Output(NormalizerOutput::Restart) => {
                 // Drop the old one first: bytes that it still holds would go into the new file.
                 drop(out);
-                out = SortedOutput::new(context, &constants, path, RUN_ROWS)?;
+                out = begin_file(context, &constants, path, RunSize::default())?;
             }
             WriterMessage::Accepted => {
-                out.finish()?;
+                let (_, mut completion) = out.finish()?;
+                completion.end_flushing()?;
+                File::open(path)?.sync_all()?;
                 break;
             }
         }
@@ -335,34 +320,41 @@ fn write_rows(
     Ok(())
 }
 
-/// The output while it is written. Takes rows in their final order.
-struct OutputFile<'a> {
+fn begin_file<'a>(
+    context: &Context,
     constants: &'a ConstantColumns,
-    path: &'a Path,
-    writer: FileWriter,
+    path: &Path,
+    run_size: RunSize,
+) -> Result<SortedFile<Completion<'a>>, ParquetError> {
+    let contract = context.contract;
+    let order = RowOrder::new(normalize::read_schema(contract), contract.key_columns())?;
+    let completion = Completion {
+        contract,
+        constants,
+        path: path.to_owned(),
+        batches: 0,
+        flushing: None,
+    };
+    SortedFile::create(path, contract, order, run_size, completion)
+}
+
+/// Completes sorted rows by the columns that only a task knows. Sorting them too would move the
+/// same values around.
+struct Completion<'a> {
+    contract: &'static Contract,
+    constants: &'a ConstantColumns,
+    path: PathBuf,
     /// Number of batches that were written.
     batches: usize,
     /// A thread that writes to disk what there is, so that the end does not wait for all of it.
     flushing: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl<'a> OutputFile<'a> {
-    fn new(
-        contract: &'static Contract,
-        constants: &'a ConstantColumns,
-        path: &'a Path,
-    ) -> Result<Self, ParquetError> {
-        Ok(Self {
-            constants,
-            path,
-            writer: FileWriter::create(path, contract)?,
-            batches: 0,
-            flushing: None,
-        })
-    }
+impl LastStep for Completion<'_> {
+    type Error = ParquetError;
 
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        self.writer.write(&self.constants.complete(batch))?;
+    fn write(&mut self, rows: RecordBatch, file: &mut FileWriter) -> Result<(), ParquetError> {
+        file.write(&self.constants.complete(&rows))?;
         self.batches += 1;
         if self.batches.is_multiple_of(BATCHES_PER_FLUSH) {
             self.flush()?;
@@ -370,13 +362,26 @@ impl<'a> OutputFile<'a> {
         Ok(())
     }
 
+    fn end(&mut self, _: &mut FileWriter) -> Result<(), ParquetError> {
+        Ok(())
+    }
+
+    fn reader(
+        &self,
+    ) -> impl Fn(&RecordBatch) -> Result<RecordBatch, ParquetError> + Send + 'static {
+        let read_columns = normalize::ReadColumns::new(self.contract);
+        move |written| Ok(read_columns.select(written))
+    }
+}
+
+impl Completion<'_> {
     /// Starts to flush, unless a flush is still running.
     fn flush(&mut self) -> io::Result<()> {
         if self.flushing.as_ref().is_some_and(|at| !at.is_finished()) {
             return Ok(());
         }
         self.end_flushing()?;
-        let file = File::open(self.path)?;
+        let file = File::open(&self.path)?;
         self.flushing = Some(thread::spawn(move || file.sync_data()));
         Ok(())
     }
@@ -388,91 +393,6 @@ impl<'a> OutputFile<'a> {
             return Ok(());
         };
         flushing.join().unwrap_or_else(|panic| resume_unwind(panic))
-    }
-
-    /// Completes the file and writes it to disk.
-    fn finish(mut self) -> Result<Written, ParquetError> {
-        self.end_flushing()?;
-        let written = self.writer.finish()?;
-        File::open(self.path)?.sync_all()?;
-        Ok(written)
-    }
-}
-
-/// The output while it is written. Takes rows in any order.
-struct SortedOutput<'a> {
-    contract: &'static Contract,
-    sorter: Sorter,
-    target: OutputFile<'a>,
-    /// Whether rows were written directly, without sorting.
-    has_rows: bool,
-    is_in_order: bool,
-}
-
-impl<'a> SortedOutput<'a> {
-    fn new(
-        context: &Context,
-        constants: &'a ConstantColumns,
-        path: &'a Path,
-        run_rows: usize,
-    ) -> Result<Self, ParquetError> {
-        let contract = context.contract;
-        let schema = normalize::read_schema(contract);
-        Ok(Self {
-            contract,
-            sorter: Sorter::new(schema, contract.key_columns(), path, run_rows)?,
-            target: OutputFile::new(contract, constants, path)?,
-            has_rows: false,
-            is_in_order: true,
-        })
-    }
-
-    fn push(&mut self, batch: RecordBatch) -> Result<(), ParquetError> {
-        match self.sorter.push(batch)? {
-            Pushed::InOrder(batch) => {
-                self.has_rows = true;
-                self.target.write(&batch)
-            }
-            Pushed::Waiting => Ok(()),
-            Pushed::Kept => {
-                if std::mem::replace(&mut self.is_in_order, false) && self.has_rows {
-                    self.reopen_as_run()?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Turns the rows that were written directly into one sorted run among others, and starts the
-    /// output anew.
-    fn reopen_as_run(&mut self) -> Result<(), ParquetError> {
-        let OutputFile {
-            constants, path, ..
-        } = self.target;
-        let mut first = path.as_os_str().to_owned();
-        first.push(".first");
-        let first = ScratchFile(PathBuf::from(first));
-        fs::rename(path, &first.0)?;
-        let next = OutputFile::new(self.contract, constants, path)?;
-        let mut written = std::mem::replace(&mut self.target, next);
-        written.end_flushing()?;
-        written.writer.finish()?;
-        let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&first.0)?)?
-            .with_batch_size(BATCH_ROWS)
-            .build()?;
-        let read_columns = normalize::ReadColumns::new(self.contract);
-        self.sorter.give_back(Box::new(rows.map(move |batch| {
-            // Keeps the file until its reader is done.
-            let _ = &first;
-            Ok::<_, ArrowError>(read_columns.select(&batch?))
-        })));
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Written, ParquetError> {
-        let mut target = self.target;
-        self.sorter.finish(|batch| target.write(&batch))?;
-        target.finish()
     }
 }
 

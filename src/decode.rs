@@ -18,6 +18,7 @@ mod own;
 mod report;
 mod sheet;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -213,22 +214,37 @@ pub enum Error {
     Listing(String),
 }
 
-/// Reads an original of the contract's dataset, in the form in which its fetch keeps it.
+/// Reads an original of the contract's dataset, a file of `length` bytes, in the form in which its
+/// fetch keeps it. A workbook is read piece by piece. It is held in memory only if calamine has to
+/// read it.
 ///
 /// # Errors
-/// Those of [`workbook()`], [`report()`] or [`listing()`].
+/// [`Error::Unreadable`], and what [`report()`] and [`listing()`] say; for a workbook: the bytes are
+/// none, it is damaged, dangerous or larger than `limits`, or no sheet has the contract's header.
 pub fn original(
-    bytes: &[u8],
+    file: &File,
+    length: usize,
     contract: &Contract,
     limits: &WorkbookLimits,
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
-    match contract.dataset.definition().fetch {
-        Fetch::Export => workbook(bytes, contract, limits, fallback, sink),
-        Fetch::Call { .. } => report(bytes, contract, sink),
-        Fetch::Pages(_) | Fetch::Walk(..) => listing(bytes, contract, sink),
-    }
+    let source = WorkbookBytes::File(file, length);
+    let read: fn(&[u8], &Contract, &mut dyn RowSink) -> Result<DecodeSummary, Error> =
+        match contract.dataset.definition().fetch {
+            Fetch::Export if length as u64 > limits.container_bytes => {
+                return Err(container::too_large(length, limits));
+            }
+            Fetch::Export => return read(source, contract, limits, fallback, sink),
+            Fetch::Call { .. } => report,
+            Fetch::Pages(_) | Fetch::Walk(..) => listing,
+        };
+    read(&read_all(source)?, contract, sink)
+}
+
+fn read_all(source: WorkbookBytes<'_>) -> Result<Cow<'_, [u8]>, Error> {
+    let bytes = source.read_all();
+    bytes.map_err(|error| Error::Unreadable(error.to_string()))
 }
 
 /// Reads all sheets of a workbook that have a header of `contract`, in order, into `sink`.
@@ -239,6 +255,7 @@ pub fn original(
 /// # Errors
 /// The bytes are no workbook, the workbook is damaged, dangerous or larger than `limits`, or no
 /// sheet has the contract's header.
+#[cfg(any(test, feature = "testing"))]
 pub fn workbook(
     bytes: &[u8],
     contract: &Contract,
@@ -253,26 +270,6 @@ pub fn workbook(
         fallback,
         sink,
     )
-}
-
-/// Like [`workbook`], for a file of `length` bytes. The file is held in memory only if calamine has
-/// to read it.
-///
-/// # Errors
-/// Those of [`workbook`], and [`Error::Unreadable`].
-pub fn workbook_file(
-    file: &File,
-    length: usize,
-    contract: &Contract,
-    limits: &WorkbookLimits,
-    fallback: &Fallback,
-    sink: &mut dyn RowSink,
-) -> Result<DecodeSummary, Error> {
-    if length as u64 > limits.container_bytes {
-        return Err(container::too_large(length, limits));
-    }
-    let source = WorkbookBytes::File(file, length);
-    read(source, contract, limits, fallback, sink)
 }
 
 fn read(
@@ -304,9 +301,7 @@ fn read(
         Err(_) => "the fast reader panicked",
     };
     sink.restart();
-    let bytes = source
-        .read_all()
-        .map_err(|error| Error::Unreadable(error.to_string()))?;
+    let bytes = read_all(source)?;
     let mut summary = workbook_by_calamine(&bytes, contract, limits, fallback, sink)?;
     summary.reader = WorkbookReader::Calamine { why };
     Ok(summary)

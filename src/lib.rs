@@ -69,6 +69,7 @@ pub(crate) mod publish;
 // --- adapters: each owns a connection to something outside
 pub(crate) mod client;
 pub(crate) mod ledger;
+pub(crate) mod sort;
 pub(crate) mod spool;
 pub(crate) mod store;
 
@@ -82,6 +83,7 @@ pub(crate) mod disk;
 pub(crate) mod events;
 pub(crate) mod exit;
 pub(crate) mod findings;
+pub(crate) mod hashing;
 pub(crate) mod job;
 pub(crate) mod pages;
 pub(crate) mod record;

@@ -1,12 +1,11 @@
-//! Normalizing: a table becomes a record batch of its contract, with typed columns, rows sorted by
-//! natural key, and lineage columns.
+//! Normalizing: a table becomes record batches of its contract, with typed columns.
 //!
 //! ```text
-//! decode ──header, rows──► Normalizer ──finish──► Normalized { batch, findings }
-//!                              │                   or Quarantine { reason, findings }
-//!                              │ streaming: batches of what was read, in the order of the source
-//!                              └──────────────► a consumer that sorts and completes them;
-//!                                               the verdict still comes at the end
+//! decode ──header, rows──► Normalizer ──finish──► Findings, or Quarantine { reason, findings }
+//!                              │
+//!                              └─ batches of what was read, in the order of the source ─► a
+//!                                 consumer that completes and sorts them; the verdict comes at
+//!                                 the end
 //! ```
 //! Columns are found by header. Nothing is dropped silently. A cell that does not parse becomes
 //! null, its text goes to `_extra`, and it is counted. A row without its key is left out and
@@ -32,10 +31,10 @@ use arrow::array::{
 };
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::row::{RowConverter, SortField};
 use jiff::Timestamp;
 
 use crate::column::{Column, ColumnSource, Derivation, Key};
+#[cfg(any(test, feature = "testing"))]
 use crate::contract::Contract;
 use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
@@ -55,12 +54,12 @@ const MAX_ROWS: u32 = 16_000_000;
 /// hold.
 const MAX_EXTRA_BYTES: usize = 1 << 30;
 
-/// Rows of a batch while streaming. The Parquet writer takes as many at once.
+/// Rows of a batch. The Parquet writer takes as many at once.
 pub const BATCH_ROWS: usize = 8_192;
-/// Rows that a table in memory has room for at first. Most workbooks have a few dozen.
+/// Rows that there is room for at first. Most workbooks have a few dozen.
 const FEW_ROWS: usize = 64;
 
-/// What a streaming normalizer emits.
+/// What a normalizer emits.
 #[derive(Debug)]
 pub enum NormalizerOutput {
     /// The next rows, in the order of the source. The columns are those of [`read_schema`]. There
@@ -70,7 +69,8 @@ pub enum NormalizerOutput {
     Restart,
 }
 
-/// A normalized table.
+/// A normalized table, whole: for tests of what becomes of it.
+#[cfg(any(test, feature = "testing"))]
 #[derive(Clone)]
 pub struct Normalized {
     /// The rows in the contract's schema, in ascending order of natural key (nulls first), then of
@@ -80,12 +80,11 @@ pub struct Normalized {
     pub findings: Findings,
 }
 
-/// Takes the rows of one workbook or report. Returns one batch at the end, or emits batches on the
-/// way.
+/// Takes the rows of one workbook, report or listing, and emits batches on the way.
 pub struct Normalizer<'c> {
     context: &'c Context,
-    /// Takes the batches while streaming.
-    out: Option<Box<dyn FnMut(NormalizerOutput) + 'c>>,
+    /// Takes the batches.
+    out: Box<dyn FnMut(NormalizerOutput) + 'c>,
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
     /// Index of the column that gives a report's bucket its start. `None` without such buckets.
@@ -110,23 +109,13 @@ pub struct Normalizer<'c> {
 }
 
 impl<'c> Normalizer<'c> {
-    /// An empty normalizer that keeps all rows until the end.
-    #[must_use]
-    pub fn new(context: &'c Context) -> Self {
-        Self::with(context, None, FEW_ROWS)
-    }
-
     /// An empty normalizer that passes batches to `out` as rows come.
     #[must_use]
-    pub fn streaming(context: &'c Context, out: impl FnMut(NormalizerOutput) + 'c) -> Self {
-        Self::with(context, Some(Box::new(out)), BATCH_ROWS)
+    pub fn new(context: &'c Context, out: impl FnMut(NormalizerOutput) + 'c) -> Self {
+        Self::with(context, Box::new(out))
     }
 
-    fn with(
-        context: &'c Context,
-        out: Option<Box<dyn FnMut(NormalizerOutput) + 'c>>,
-        rows: usize,
-    ) -> Self {
+    fn with(context: &'c Context, out: Box<dyn FnMut(NormalizerOutput) + 'c>) -> Self {
         let columns = &context.contract.columns;
         Self {
             context,
@@ -134,46 +123,33 @@ impl<'c> Normalizer<'c> {
             schema: read_schema(context.contract),
             columns: columns
                 .iter()
-                .map(|column| ColumnBuilder::new(column, rows))
+                .map(|column| ColumnBuilder::new(column, FEW_ROWS))
                 .collect(),
             bucket_start: bucket_start(columns),
             offsets: Offsets::new(&context.time_zone),
             sheet: SheetMapping::default(),
-            source_row: Int64Builder::with_capacity(rows),
+            source_row: Int64Builder::with_capacity(FEW_ROWS),
             extra: None,
             extra_bytes: 0,
             leftover: Vec::new(),
             rows: 0,
             rows_before: 0,
-            kept: Vec::with_capacity(rows),
+            kept: Vec::with_capacity(FEW_ROWS),
             extra_columns: BTreeSet::new(),
             overflow: None,
             findings: Findings::default(),
         }
     }
 
-    /// Ends the table and returns all its rows. Not for a streaming normalizer.
+    /// Ends the table: emits the last batch and returns the findings.
     ///
     /// # Errors
-    /// The table as a whole does not fit its contract: see [`QuarantineReason`].
-    pub fn finish(mut self) -> Result<Normalized, Box<Quarantine>> {
-        self.check_verdict()?;
-        let batch = self.take_batch();
-        let constants = ConstantColumns::new(self.context, &self.context.stamp, batch.num_rows());
-        Ok(Normalized {
-            batch: sorted(&constants.complete(&batch), self.context.contract),
-            findings: self.findings,
-        })
-    }
-
-    /// Ends a streamed table: emits the last batch and returns the findings.
-    ///
-    /// # Errors
-    /// As [`Normalizer::finish`]. The rows that were emitted are void then.
-    pub fn finish_stream(mut self) -> Result<Findings, Box<Quarantine>> {
+    /// The table as a whole does not fit its contract: see [`QuarantineReason`]. The rows that were
+    /// emitted are void then.
+    pub fn finish(mut self) -> Result<Findings, Box<Quarantine>> {
         self.check_verdict()?;
         if !self.kept.is_empty() {
-            self.emit_batch();
+            self.emit_batch(false);
         }
         Ok(self.findings)
     }
@@ -187,17 +163,15 @@ impl<'c> Normalizer<'c> {
         Err(Box::new(Quarantine { reason, findings }))
     }
 
-    fn emit_batch(&mut self) {
-        let batch = self.take_batch();
-        if let Some(out) = &mut self.out {
-            out(NormalizerOutput::Rows(batch));
-        }
+    fn emit_batch(&mut self, more_come: bool) {
+        let batch = self.take_batch(more_come);
+        (self.out)(NormalizerOutput::Rows(batch));
     }
 
-    /// Takes the rows with a key out of the builders, in the order of the source.
-    fn take_batch(&mut self) -> RecordBatch {
+    /// Takes the rows with a key out of the builders, in the order of the source. If more come,
+    /// the builders get room for a whole batch.
+    fn take_batch(&mut self, more_come: bool) -> RecordBatch {
         let rows = std::mem::take(&mut self.rows);
-        let is_streaming = self.out.is_some();
         let columns = self.context.contract.columns.iter().zip(&mut self.columns);
         let (mut arrays, mut attributes): (Vec<ArrayRef>, _) = (Vec::new(), Vec::new());
         for (column, state) in columns {
@@ -206,7 +180,7 @@ impl<'c> Normalizer<'c> {
                 ColumnSource::Derived(Derivation::AttributesHash) => {
                     attributes::hashes(&attributes, rows as usize)
                 }
-                ColumnSource::Sheet | ColumnSource::Derived(_) => state.finish(is_streaming),
+                ColumnSource::Sheet | ColumnSource::Derived(_) => state.finish(more_come),
             };
             if column.source == ColumnSource::Sheet {
                 attributes.push((column, ArrayRef::clone(&array)));
@@ -347,8 +321,8 @@ impl<'c> Normalizer<'c> {
             self.findings.rows_quarantined += 1;
         }
         self.rows += 1;
-        if self.out.is_some() && self.kept.len() == BATCH_ROWS {
-            self.emit_batch();
+        if self.kept.len() == BATCH_ROWS {
+            self.emit_batch(true);
         }
     }
 
@@ -503,13 +477,34 @@ impl RowSink for Normalizer<'_> {
     }
 
     fn restart(&mut self) {
-        let out = self.out.take();
-        let rows = if out.is_some() { BATCH_ROWS } else { FEW_ROWS };
-        *self = Self::with(self.context, out, rows);
-        if let Some(out) = &mut self.out {
-            out(NormalizerOutput::Restart);
-        }
+        let out = std::mem::replace(&mut self.out, Box::new(drop));
+        *self = Self::with(self.context, out);
+        (self.out)(NormalizerOutput::Restart);
     }
+}
+
+/// Reads a table with `read` into memory, sorted: for tests. Gives what `read` gave, and what
+/// [`Normalizer::finish`] said.
+#[cfg(any(test, feature = "testing"))]
+pub fn whole<T>(
+    context: &Context,
+    read: impl FnOnce(&mut Normalizer<'_>) -> T,
+) -> (T, Result<Normalized, Box<Quarantine>>) {
+    let batches = std::cell::RefCell::new(Vec::new());
+    let mut normalizer = Normalizer::new(context, |output| match output {
+        NormalizerOutput::Rows(batch) => batches.borrow_mut().push(batch),
+        NormalizerOutput::Restart => batches.borrow_mut().clear(),
+    });
+    let given = read(&mut normalizer);
+    let table = normalizer.finish().map(|findings| {
+        let schema = read_schema(context.contract);
+        let batch = arrow::compute::concat_batches(&schema, &batches.take());
+        let batch = batch.expect("batches of one schema");
+        let constants = ConstantColumns::new(context, &context.stamp, batch.num_rows());
+        let batch = sorted(&constants.complete(&batch), context.contract);
+        Normalized { batch, findings }
+    });
+    (given, table)
 }
 
 // `Debug` shows no rows, because they hold personal data.
@@ -522,6 +517,7 @@ impl fmt::Debug for Normalizer<'_> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl fmt::Debug for Normalized {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Normalized");
@@ -552,7 +548,8 @@ fn is_blank(cell: &Cell<'_>) -> bool {
     }
 }
 
-/// Sorts the rows by natural key, then by source row.
+/// Sorts the rows by natural key, then in the order of the source.
+#[cfg(any(test, feature = "testing"))]
 fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
     if batch.num_rows() < 2 {
         return batch.clone();
@@ -563,8 +560,8 @@ fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
         .collect();
     let fields = keys
         .iter()
-        .map(|key| SortField::new(key.data_type().clone()));
-    let keys = RowConverter::new(fields.collect())
+        .map(|key| arrow::row::SortField::new(key.data_type().clone()));
+    let keys = arrow::row::RowConverter::new(fields.collect())
         .and_then(|converter| converter.convert_columns(&keys))
         .expect("key columns are plain types");
     if keys.iter().is_sorted() {
@@ -620,13 +617,14 @@ mod tests {
         texts: &[&str],
         rows: &[Vec<&str>],
     ) -> Result<Normalized, Box<Quarantine>> {
-        let mut normalizer = Normalizer::new(context);
-        normalizer.sheet(&header(context.contract, header_row, texts));
-        for (number, row) in (header_row.map_or(0, |row| row + 1)..).zip(rows) {
-            let cells: Vec<_> = row.iter().map(|text| Cell::Text((*text).into())).collect();
-            normalizer.row(number, &cells);
-        }
-        normalizer.finish()
+        let read = |normalizer: &mut Normalizer<'_>| {
+            normalizer.sheet(&header(context.contract, header_row, texts));
+            for (number, row) in (header_row.map_or(0, |row| row + 1)..).zip(rows) {
+                let cells: Vec<_> = row.iter().map(|text| Cell::Text((*text).into())).collect();
+                normalizer.row(number, &cells);
+            }
+        };
+        whole(context, read).1
     }
 
     fn meetings(texts: &[&str], rows: &[Vec<&str>]) -> Result<Normalized, Box<Quarantine>> {
@@ -944,23 +942,13 @@ mod tests {
             .collect();
         let texts = ["room_id", "capacity", "path"];
         let whole = run(&context, None, &texts, &rows).expect("a table");
-
-        let mut streamed = Vec::new();
-        let mut batches = 0;
-        let mut normalizer = Normalizer::streaming(&context, |output| {
-            if let NormalizerOutput::Rows(batch) = output {
-                streamed.extend(attribute_hashes(&batch));
-                batches += 1;
-            }
-        });
-        normalizer.sheet(&header(context.contract, None, &texts));
-        for (number, row) in (0..).zip(&rows) {
-            let cells: Vec<_> = row.iter().map(|text| Cell::Text((*text).into())).collect();
-            normalizer.row(number, &cells);
+        let hashes = attribute_hashes(&whole.batch);
+        assert_eq!(hashes.len(), rows.len());
+        // In two batches, and each in a batch of its own.
+        for row in [0, 1, BATCH_ROWS - 1, BATCH_ROWS, BATCH_ROWS + 99] {
+            let alone = run(&context, None, &texts, &rows[row..=row]).expect("a table");
+            assert_eq!(attribute_hashes(&alone.batch), hashes[row..=row]);
         }
-        normalizer.finish_stream().expect("a table");
-        assert_eq!(batches, 2);
-        assert!(streamed == attribute_hashes(&whole.batch));
     }
 
     #[test]

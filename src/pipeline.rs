@@ -16,6 +16,7 @@ mod partition;
 mod reading;
 mod replay;
 mod restore;
+mod rows;
 mod stranger;
 mod tenant_memory;
 
@@ -23,7 +24,7 @@ pub use failing::{storage_failure, with_disk};
 pub use originals::bring_back;
 pub(crate) use originals::rows_without_key;
 pub use replay::{Replayed, replay_partition};
-pub(crate) use restore::{Reread, reread};
+pub(crate) use restore::{Reread, Rows, reread};
 pub use tenant_memory::{
     calls_name, last_call_failure, list_rooms, pace_name, remember_pace_and_calls,
 };
@@ -51,7 +52,6 @@ use crate::publish::Publisher;
 use crate::record::{SpooledResult, TaskRow, keys_of};
 use crate::spool::Spool;
 use crate::store::Lake;
-use crate::task::disposition::AttemptFailure;
 use crate::window::Window;
 
 /// Everything that the tasks of one tenant are done with.
@@ -174,35 +174,22 @@ async fn attempt(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<Attem
         Err(error) => return Ok(Attempt::Failed(ending::not_fetched(task, error)?.into())),
     };
     crash_point!("w07-fetched");
-    let normalized = match reading::read(tenant, job, task, &fetched).await? {
-        Ok(normalized) => normalized,
+    let read = match reading::read(tenant, job, task, &fetched).await? {
+        Ok(read) => read,
         Err(failed) => return Ok(Attempt::Failed(failed)),
     };
-    let parents = parents::of_batch(task.spec.dataset(), &normalized.batch);
-    let reported = parents::reported_days(&tenant.time_zone, &normalized.batch);
-    let findings = normalized.findings;
-    let passed = tenant.policy.apply(normalized.batch);
-    let by_date = reading::split(tenant, &task.spec, &passed)?;
-    let spooled = tenant
-        .spool
-        .put_rows(&task.spec.key, task.generation, &by_date);
-    if let Err(error) = spooled {
-        let message = format!("could not keep the rows of task {}: {error}", task.spec.key);
-        let state = fetched;
-        let failure = AttemptFailure::NotKept { state, message };
-        return Ok(Attempt::Failed(Box::new(failure.into())));
-    }
     crash_point!("w08-rows-kept");
+    let findings = read.findings;
     for column in &findings.blank_columns {
         let column = column.clone();
         tenant.events.emit(task, EventKind::BlankColumn { column });
     }
     let (rows, rejects) = (findings.rows_out, findings.cells_rejected);
     let result = SpooledResult {
-        dts: by_date.keys().copied().collect(),
+        dts: read.dts,
         findings,
-        parents,
-        reported,
+        parents: read.parents,
+        reported: read.reported,
     };
     let now = tenant.clock.now();
     tenant.ledger.spool(task, &fetched, result, now).await?;

@@ -19,30 +19,32 @@
 pub mod location;
 pub mod manifest;
 pub mod merge;
-pub mod order;
 pub mod pack;
 pub mod parquet;
 #[cfg(test)]
 pub(crate) mod rows;
+pub mod sorted_file;
 mod split;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path as FilePath, PathBuf};
 
 use ::parquet::errors::ParquetError;
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
+use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
 use self::manifest::Object;
 use self::merge::{Inputs, Overridden};
 use self::pack::Pack;
-use self::parquet::{FileWriter, Written};
+use self::parquet::Written;
 use crate::contract::Contract;
 use crate::datasets::Dataset;
 use crate::disk;
 use crate::record::{PartitionId, SpooledTask};
-use crate::spool::{self, Spool, TempFile};
+use crate::spool::{self, Spool, SpooledRows, TempFile};
 use crate::store::{self, Lake};
 use crate::task::{TaskKey, hex};
 
@@ -154,9 +156,8 @@ impl Publisher {
         let mut index = PackIndex::new();
         for group in pack::groups(sizes, pack::PACK_BYTES) {
             let spool = self.spool.clone();
-            let read = group.clone();
-            let (name, bytes) =
-                blocking(move || pack::build(&read_originals(&spool, &read)?)).await?;
+            let of_pack = group.clone();
+            let (name, bytes) = blocking(move || build_pack(&spool, &of_pack)).await?;
             let path = location::pack(tenant, &name)?;
             self.lake.sweep(&path);
             self.lake.put_create(&path, bytes).await?;
@@ -171,15 +172,11 @@ impl Publisher {
     /// If the lake cannot be read, or the pack is gone or damaged.
     pub async fn open_pack(&self, tenant: &str, sha256: &str) -> Result<Pack, Error> {
         let path = location::pack(tenant, sha256)?;
-        let bytes = self.lake.get(&path).await?.ok_or_else(|| Error::Record {
+        let pack = Pack::fetch(&self.lake, &path, sha256, &self.spool).await?;
+        pack.ok_or_else(|| Error::Record {
             path: path.to_string(),
             problem: "it is gone".to_owned(),
-        })?;
-        blocking({
-            let sha256 = sha256.to_owned();
-            move || Pack::open(&sha256, bytes)
         })
-        .await
     }
 
     /// Merges the current object with the plan's spooled rows into a temporary file.
@@ -332,31 +329,22 @@ fn stage(
         base,
         replaced: &replaced,
         ranks: &plan.ranks,
-        spool,
     };
     let file = spool.temp_file();
-    let of_disk = |error: Error| error.of_disk(file.path());
-    let mut out =
-        FileWriter::create(file.path(), contract).map_err(|error| of_disk(error.into()))?;
-    let mut lost = Vec::new();
-    let spooled = plan.add.iter().filter_map(|task| {
-        match spool.read_rows(&task.key, task.generation, plan.id.dt) {
-            Ok(Some(rows)) => Some(Ok(rows)),
-            Ok(None) => {
-                lost.push(task.key.clone());
-                None
-            }
-            Err(error) => Some(Err(error.into())),
-        }
-    });
-    let overridden =
-        merge::merge(&inputs, spooled, |batch| Ok(out.write(&batch)?)).map_err(of_disk)?;
-    if !lost.is_empty() {
-        return Err(Error::RowsLost(lost));
+    let mut spooled = SpooledBatches {
+        spool,
+        dt: plan.id.dt,
+        tasks: plan.add.iter(),
+        open: None,
+        lost: Vec::new(),
+    };
+    let merged = merge::merge(&inputs, &mut spooled, file.path());
+    let (written, overridden) = merged.map_err(|error| error.of_disk(file.path()))?;
+    if !spooled.lost.is_empty() {
+        return Err(Error::RowsLost(spooled.lost));
     }
-    let written = out.finish().map_err(|error| of_disk(error.into()))?;
-    // Both: an object whose manifest is missing still needs one.
     let hash = Some(&written.content_hash);
+    // Both: an object whose manifest is missing still needs one.
     let unchanged = base_hash.as_ref() == hash && plan.previous_content_hash.as_ref() == hash;
     Ok(Staged {
         written,
@@ -365,6 +353,42 @@ fn stage(
         file,
         base: base_object,
     })
+}
+
+/// The spooled rows of one date, task by task.
+struct SpooledBatches<'a> {
+    spool: &'a Spool,
+    dt: Date,
+    tasks: std::slice::Iter<'a, SpooledTask>,
+    open: Option<(&'a SpooledTask, SpooledRows)>,
+    /// Tasks whose rows are not there, or not whole.
+    lost: Vec<TaskKey>,
+}
+
+impl Iterator for SpooledBatches<'_> {
+    type Item = Result<RecordBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((task, mut rows)) = self.open.take() {
+                match rows.next() {
+                    Some(Ok(batch)) => {
+                        self.open = Some((task, rows));
+                        return Some(Ok(batch));
+                    }
+                    // The bytes are as they were written, so another version wrote them.
+                    Some(Err(_)) => self.lost.push(task.key.clone()),
+                    None => {}
+                }
+            }
+            let task = self.tasks.next()?;
+            match self.spool.read_rows(&task.key, task.generation, self.dt) {
+                Ok(Some(rows)) => self.open = Some((task, rows)),
+                Ok(None) => self.lost.push(task.key.clone()),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
 }
 
 fn hash_of_base(path: &FilePath, contract: &Contract) -> Result<String, Error> {
@@ -379,19 +403,24 @@ fn hash_of_base(path: &FilePath, contract: &Contract) -> Result<String, Error> {
     }
 }
 
-fn read_originals(spool: &Spool, hashes: &[String]) -> Result<Vec<(String, Bytes)>, Error> {
-    let (mut originals, mut lost) = (Vec::new(), Vec::new());
-    for sha256 in hashes {
-        match spool.read_original(sha256)? {
-            Some(bytes) => originals.push((sha256.clone(), bytes)),
-            None => lost.push(sha256.clone()),
+/// The pack of originals of the spool: its name and its bytes.
+fn build_pack(spool: &Spool, hashes: &[String]) -> Result<(String, Bytes), Error> {
+    let mut lost = Vec::new();
+    let originals = hashes.iter().filter_map(|sha256| {
+        let original = spool.open_original(sha256).transpose();
+        if original.is_none() {
+            lost.push(sha256.clone());
         }
+        let named = original?.map(|original| (sha256.clone(), original));
+        Some(named.map_err(Error::from))
+    });
+    let file = spool.temp_file();
+    let name = pack::build(originals, file.path())?;
+    if !lost.is_empty() {
+        return Err(Error::OriginalsLost(lost));
     }
-    if lost.is_empty() {
-        Ok(originals)
-    } else {
-        Err(Error::OriginalsLost(lost))
-    }
+    let bytes = std::fs::read(file.path()).map_err(Error::local("read", file.path()))?;
+    Ok((name, bytes.into()))
 }
 
 /// Runs `work` where blocking is allowed; a panic in it goes on here.
@@ -536,9 +565,11 @@ mod tests {
         /// Spools one generation of a task, as the pipeline would.
         fn spool(&self, task: &str, generation: u32, rows: &[TopUserRow]) -> SpooledTask {
             let key = TaskKey::from_stored(task);
-            let by_date = BTreeMap::from([(DAY, PassedRows::passed_by_policy(batch(rows)))]);
+            let rows = PassedRows::passed_by_policy(batch(rows));
             let spool = &self.publisher.spool;
-            spool.put_rows(&key, generation, &by_date).expect("spooled");
+            let mut spooling = spool.begin_rows(&key, generation).expect("begun");
+            spooling.add(DAY, &rows).expect("added");
+            spooling.keep().expect("kept");
             SpooledTask { key, generation }
         }
 
@@ -636,8 +667,11 @@ mod tests {
             .await;
         assert_eq!(again.expect("packed"), index);
         let pack = fixture.publisher.open_pack("公司", &index[&original]).await;
-        let read = pack.expect("a pack").original(&original).expect("it");
-        assert_eq!(read, "PK workbook");
+        let copy = fixture.publisher.spool.temp_file();
+        let read = pack.expect("a pack").extract(&original, copy.path());
+        read.expect("it");
+        let read = std::fs::read(copy.path()).expect("read");
+        assert_eq!(read, b"PK workbook");
 
         let first = fixture.spool("t1", 1, &[row("a", 1, "t1", 1), row("a", 2, "t1", 2)]);
         let staged = fixture.stage(None, &[first]).await;

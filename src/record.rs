@@ -8,6 +8,7 @@
 //! The ledger reads and writes them, `plan` decides over them, `status` shows them. Nothing here
 //! does I/O, and no value is text that somebody has to parse.
 
+mod parents;
 mod partition;
 mod reason;
 mod rows;
@@ -15,6 +16,7 @@ mod task;
 mod window;
 
 pub use crate::task::disposition::Damage;
+pub use parents::{ParentArrays, ParentRows};
 pub use partition::{
     Input, InputOutcome, Intent, PartitionId, PartitionRow, PublishedPartition, SpooledTask,
 };

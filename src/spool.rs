@@ -4,7 +4,8 @@
 //! ```text
 //! <folder>/originals/<sha256>         workbooks, JSON bodies and zips of pages, named by content
 //! <folder>/rows/<task key>-g<generation>/<dt>.<sha256>.arrow
-//!                                     one Arrow IPC file for each date that the task has rows for
+//!                                     one Arrow IPC stream for each date that the task has rows for,
+//!                                     in the order of the original
 //! <folder>/tmp/…                      downloads and files under construction
 //! ```
 //! Everything appears by a rename, so a killed process leaves no half file under a final name.
@@ -12,23 +13,31 @@
 //! reported as missing, and its task is exported again. A lost spool costs no more than that. The
 //! spool does not know which tasks exist or what is published; the ledger does.
 
-use std::collections::{BTreeMap, HashSet};
+mod rows;
+
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Seek as _};
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::FileWriter;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
+pub use self::rows::SpoolingRows;
 use crate::disk;
+use crate::hashing::hash_of;
 use crate::pages::PagesWriter;
-use crate::record::PassedRows;
 use crate::task::{TaskKey, hex};
+
+/// How an Arrow IPC file begins. Earlier versions kept rows in such files.
+const FILE_MAGIC: [u8; 6] = *b"ARROW1";
+/// Where the stream begins in such a file: its writer aligned everything to 64 bytes.
+const FILE_STREAM_AT: u64 = 64;
 
 /// The folder of waiting results; clones share it.
 #[derive(Clone, Debug)]
@@ -71,7 +80,7 @@ pub enum Error {
         task: TaskKey,
         /// What the writer said.
         #[source]
-        source: arrow::error::ArrowError,
+        source: ArrowError,
     },
 }
 
@@ -129,9 +138,8 @@ impl SpoolingPages {
 fn finish_and_hash(pages: PagesWriter<File>) -> io::Result<(String, u64)> {
     let mut file = pages.finish()?;
     file.rewind()?;
-    let mut hash = Sha256::new();
-    let size_bytes = io::copy(&mut file, &mut hash)?;
-    Ok((hex(&hash.finalize()), size_bytes))
+    let (size_bytes, sha256) = hash_of(file)?;
+    Ok((sha256, size_bytes))
 }
 
 impl Spool {
@@ -201,8 +209,23 @@ impl Spool {
     ///
     /// # Errors
     /// If the file system fails otherwise.
+    pub fn open_original(&self, sha256: &str) -> Result<Option<SpooledOriginal>, Error> {
+        let opened = open_checked(&self.original_path(sha256), sha256)?;
+        Ok(opened.map(|(file, size_bytes)| SpooledOriginal { file, size_bytes }))
+    }
+
+    /// All bytes of the original with this SHA-256; `None` as for [`Spool::open_original`].
+    ///
+    /// # Errors
+    /// If the file system fails otherwise.
     pub fn read_original(&self, sha256: &str) -> Result<Option<Bytes>, Error> {
-        read_checked(&self.original_path(sha256), sha256)
+        let Some(mut original) = self.open_original(sha256)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let read = original.file.read_to_end(&mut bytes);
+        read.map_err(failed("read", &self.original_path(sha256)))?;
+        Ok(Some(bytes.into()))
     }
 
     /// Size of an original, bytes; `None` if it is not there.
@@ -222,32 +245,12 @@ impl Spool {
         ignore_missing(fs::remove_file(&path)).map_err(failed("remove", &path))
     }
 
-    /// Keeps the rows of one generation of a task, by date. All dates appear together. Rows kept
-    /// earlier for the same generation are replaced, so that a task that ran twice leaves one
-    /// result. A task without rows keeps an empty map.
+    /// Begins the rows of one generation of a task.
     ///
     /// # Errors
-    /// If the rows cannot be encoded or written.
-    pub fn put_rows(
-        &self,
-        task: &TaskKey,
-        generation: u32,
-        by_date: &BTreeMap<Date, PassedRows>,
-    ) -> Result<(), Error> {
-        let temp = self.temp_path();
-        fs::create_dir(&temp).map_err(failed("make the folder", &temp))?;
-        for (dt, rows) in by_date {
-            let ipc = encode(rows.batch()).map_err(|source| Error::Encode {
-                task: task.clone(),
-                source,
-            })?;
-            let path = temp.join(format!("{dt}.{}.arrow", hex(&Sha256::digest(&ipc))));
-            fs::write(&path, &ipc).map_err(failed("write the rows", &path))?;
-            crash_point!("w08-rows-half-written");
-        }
-        self.remove(task, generation)?;
-        let rows = self.rows_path(task, generation);
-        fs::rename(&temp, &rows).map_err(failed("keep the rows", &rows))
+    /// If their folder cannot be made.
+    pub fn begin_rows(&self, task: &TaskKey, generation: u32) -> Result<SpoolingRows, Error> {
+        SpoolingRows::begin(self.clone(), task.clone(), generation)
     }
 
     /// The rows of one generation of a task that fall on `dt`; `None` if there are none, or if the
@@ -265,15 +268,18 @@ impl Spool {
         let Some((path, sha256)) = find_rows(&folder, dt)? else {
             return Ok(None);
         };
-        let Some(ipc) = read_checked(&path, &sha256)? else {
+        let Some((mut file, _)) = open_checked(&path, &sha256)? else {
             return Ok(None);
         };
-        let size_bytes = ipc.len();
+        let mut magic = [0; FILE_MAGIC.len()];
+        let is_file = file.read_exact(&mut magic).is_ok() && magic == FILE_MAGIC;
+        let stream_at = if is_file { FILE_STREAM_AT } else { 0 };
+        let sought = file.seek(io::SeekFrom::Start(stream_at));
+        sought.map_err(failed("read", &path))?;
         // The hash matches, so a file that does not decode was written by another version. It
         // counts as missing.
-        Ok(decode(ipc)
-            .ok()
-            .map(|batch| SpooledRows { batch, size_bytes }))
+        let reader = StreamReader::try_new(BufReader::new(file), None);
+        Ok(reader.ok().map(SpooledRows))
     }
 
     /// Removes the rows of one generation of a task. Rows that are already gone are fine.
@@ -328,13 +334,25 @@ impl Spool {
     }
 }
 
-/// Rows read back from the spool.
+/// Rows read back from the spool, a batch at a time, in the order in which they were kept.
 #[derive(Debug)]
-pub struct SpooledRows {
-    /// The rows.
-    pub batch: RecordBatch,
-    /// Memory that they hold, bytes.
-    pub size_bytes: usize,
+pub struct SpooledRows(StreamReader<BufReader<File>>);
+
+impl Iterator for SpooledRows {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+/// An original in the spool, whose bytes are as its name says.
+#[derive(Debug)]
+pub struct SpooledOriginal {
+    /// Its file, at the first byte.
+    pub file: File,
+    /// Its length, bytes.
+    pub size_bytes: u64,
 }
 
 /// What is still needed, according to the ledger.
@@ -362,28 +380,17 @@ fn find_rows(folder: &Path, dt: Date) -> Result<Option<(PathBuf, String)>, Error
     Ok(found)
 }
 
-fn encode(batch: &RecordBatch) -> Result<Vec<u8>, arrow::error::ArrowError> {
-    let mut writer = FileWriter::try_new(Vec::new(), &batch.schema())?;
-    writer.write(batch)?;
-    writer.into_inner()
-}
-
-fn decode(ipc: Bytes) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let mut reader = FileReader::try_new(io::Cursor::new(ipc), None)?;
-    let schema = reader.schema();
-    reader
-        .next()
-        .unwrap_or_else(|| Ok(RecordBatch::new_empty(schema)))
-}
-
-fn read_checked(path: &Path, sha256: &str) -> Result<Option<Bytes>, Error> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+/// The file at `path`, at its first byte, and its length; `None` if it is missing or its bytes have
+/// another hash.
+fn open_checked(path: &Path, sha256: &str) -> Result<Option<(File, u64)>, Error> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path)(error)),
     };
-    let is_whole = hex(&Sha256::digest(&bytes)) == sha256;
-    Ok(is_whole.then(|| bytes.into()))
+    let hashed = hash_of(&file).map_err(failed("read", path))?;
+    file.rewind().map_err(failed("read", path))?;
+    Ok((hashed.1 == sha256).then_some((file, hashed.0)))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -436,8 +443,8 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Contract;
-    use crate::datasets::Dataset;
+    use crate::publish::rows;
+    use crate::record::PassedRows;
     use jiff::civil::date;
 
     fn spool() -> (tempfile::TempDir, Spool) {
@@ -450,36 +457,54 @@ mod tests {
         TaskKey::from_stored("00112233445566778899aabbccddeeff")
     }
 
-    fn one_empty_batch() -> BTreeMap<Date, PassedRows> {
-        let schema = Contract::of(Dataset::TopUser).schema();
-        let rows = PassedRows::passed_by_policy(RecordBatch::new_empty(schema));
-        BTreeMap::from([(date(2026, 11, 19), rows)])
+    const DAY: Date = date(2026, 11, 19);
+
+    fn put_rows(spool: &Spool, generation: u32) -> RecordBatch {
+        let batch = rows::batch(&[rows::row("a", 1, "t", 1), rows::row("b", 2, "t", 2)]);
+        let mut spooling = spool.begin_rows(&key(), generation).expect("begun");
+        let passed = PassedRows::passed_by_policy(batch.clone());
+        spooling.add(DAY, &passed).expect("added");
+        assert_eq!(spooling.keep().expect("kept"), [DAY].into());
+        batch
+    }
+
+    fn read_rows(spool: &Spool, dt: Date) -> Option<Vec<RecordBatch>> {
+        let read = spool.read_rows(&key(), 1, dt).expect("read")?;
+        Some(read.map(|batch| batch.expect("whole")).collect())
     }
 
     #[test]
-    fn rows_come_back_and_a_second_put_replaces_them() {
+    fn rows_come_back_and_a_second_time_replaces_them() {
         let (_folder, spool) = spool();
-        let rows = one_empty_batch();
-        spool.put_rows(&key(), 1, &rows).expect("put");
-        spool.put_rows(&key(), 1, &rows).expect("put again");
-        let back = spool
-            .read_rows(&key(), 1, date(2026, 11, 19))
-            .expect("read")
-            .expect("rows");
-        assert_eq!(&back.batch, rows[&date(2026, 11, 19)].batch());
-        let other_day = spool.read_rows(&key(), 1, date(2026, 11, 20));
-        assert!(other_day.expect("read").is_none());
+        put_rows(&spool, 1);
+        let batch = put_rows(&spool, 1);
+        assert_eq!(read_rows(&spool, DAY), Some(vec![batch]));
+        assert_eq!(read_rows(&spool, date(2026, 11, 20)), None);
         spool.remove(&key(), 1).expect("remove");
         spool.remove(&key(), 1).expect("remove again");
-        let gone = spool.read_rows(&key(), 1, date(2026, 11, 19));
-        assert!(gone.expect("read").is_none());
+        assert_eq!(read_rows(&spool, DAY), None);
+    }
+
+    #[test]
+    fn rows_of_an_earlier_version_are_read() {
+        let (_folder, spool) = spool();
+        let batch = rows::batch(&[rows::row("a", 1, "t", 1)]);
+        let mut writer =
+            arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).expect("begun");
+        writer.write(&batch).expect("written");
+        let bytes = writer.into_inner().expect("ended");
+        let folder = spool.rows_path(&key(), 1);
+        fs::create_dir(&folder).expect("made");
+        let name = format!("{DAY}.{}.arrow", hex(&Sha256::digest(&bytes)));
+        fs::write(folder.join(name), bytes).expect("written");
+        assert_eq!(read_rows(&spool, DAY), Some(vec![batch]));
     }
 
     #[test]
     fn torn_files_are_missing_files() {
         let (_folder, spool) = spool();
-        spool.put_rows(&key(), 1, &one_empty_batch()).expect("put");
-        let (rows, _) = find_rows(&spool.rows_path(&key(), 1), date(2026, 11, 19))
+        put_rows(&spool, 1);
+        let (rows, _) = find_rows(&spool.rows_path(&key(), 1), DAY)
             .expect("list")
             .expect("a file");
         let sha256 = spool.put_original(b"a workbook").expect("put");
@@ -488,8 +513,7 @@ mod tests {
             bytes[5] ^= 1;
             fs::write(&path, bytes).expect("write");
         }
-        let torn = spool.read_rows(&key(), 1, date(2026, 11, 19));
-        assert!(torn.expect("read").is_none());
+        assert_eq!(read_rows(&spool, DAY), None);
         assert!(spool.read_original(&sha256).expect("read").is_none());
     }
 
@@ -509,8 +533,8 @@ mod tests {
         let (folder, spool) = spool();
         let kept = spool.put_original(b"kept").expect("put");
         let orphan = spool.put_original(b"orphan").expect("put");
-        spool.put_rows(&key(), 1, &one_empty_batch()).expect("put");
-        spool.put_rows(&key(), 2, &one_empty_batch()).expect("put");
+        put_rows(&spool, 1);
+        put_rows(&spool, 2);
         fs::write(folder.path().join("tmp/half"), b"half").expect("write");
         let keep = Keep {
             originals: HashSet::from([kept.clone()]),

@@ -60,7 +60,8 @@ pub mod decode {
 /// Cells and tables, typed.
 pub mod normalize {
     pub use crate::normalize::{
-        Buckets, Context, Normalized, Normalizer, Quarantine, QuarantineReason, Stamp, cell,
+        Buckets, ConstantColumns, Context, Normalized, Normalizer, NormalizerOutput, Quarantine,
+        QuarantineReason, Stamp, cell, whole,
     };
 }
 

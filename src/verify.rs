@@ -398,18 +398,21 @@ impl Verifier<'_> {
                 self.add_finding(FindingKind::Pack, path.as_ref(), why);
                 continue;
             }
-            let Some(bytes) = self.lake.get(&path).await? else {
-                continue;
+            let mut pack = match Pack::fetch(self.lake, &path, &name, self.scratch).await {
+                Ok(Some(pack)) => pack,
+                Ok(None) => continue,
+                Err(error @ publish::Error::Record { .. }) => {
+                    self.report.packs += 1;
+                    self.add_finding(FindingKind::Pack, path.as_ref(), error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             };
             self.report.packs += 1;
             let read = tokio::task::spawn_blocking(move || {
-                let mut pack = match Pack::open(&name, bytes) {
-                    Ok(pack) => pack,
-                    Err(error) => return (0, vec![error.to_string()]),
-                };
                 let wrong: Vec<String> = originals
                     .iter()
-                    .filter_map(|sha256| Some(pack.original(sha256).err()?.to_string()))
+                    .filter_map(|sha256| Some(pack.check(sha256).err()?.to_string()))
                     .collect();
                 (originals.len() as u64, wrong)
             });

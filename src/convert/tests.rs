@@ -1,6 +1,5 @@
 use super::*;
-use crate::normalize::Normalized;
-use crate::publish::parquet::write_file;
+use crate::publish::parquet::{Written, write_file};
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
 use proptest::prelude::*;
 
@@ -79,7 +78,6 @@ fn a_file_that_takes_the_place_of_another_is_not_read_in_part() {
     fs::write(&other, "other").expect("written");
     let input = InputFile::open(&path).expect("opened");
     fs::rename(&other, &path).expect("renamed");
-    assert_eq!(input.read_all().expect("read"), b"one");
     assert_eq!(input.sha256().expect("read"), hex(&Sha256::digest("one")));
 }
 
@@ -94,9 +92,8 @@ fn what_is_no_regular_file_is_not_read() {
 /// The simple way: everything is sorted in memory.
 fn simply(numbers: &[usize]) -> Written {
     let context = meetings();
-    let mut normalizer = Normalizer::new(&context);
-    hand_over(numbers, &mut normalizer);
-    let Normalized { batch, .. } = normalizer.finish().expect("a table");
+    let read = |normalizer: &mut Normalizer<'_>| hand_over(numbers, normalizer);
+    let batch = normalize::whole(&context, read).1.expect("a table").batch;
     let folder = tempfile::tempdir().expect("a folder");
     write_file(&folder.path().join("a"), context.contract, [batch]).expect("written")
 }
@@ -106,19 +103,29 @@ fn streamed(numbers: &[usize], run_rows: usize, is_read_twice: bool) -> Written 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a");
     let constants = ConstantColumns::new(&context, &context.stamp, BATCH_ROWS);
-    let new = || SortedOutput::new(&context, &constants, &path, run_rows).expect("a file");
-    let mut out = new();
-    let mut normalizer = Normalizer::streaming(&context, |piece| match piece {
-        NormalizerOutput::Rows(batch) => out.push(batch).expect("written"),
-        NormalizerOutput::Restart => out = new(),
+    let run_size = RunSize {
+        rows: run_rows,
+        ..RunSize::default()
+    };
+    let new = || begin_file(&context, &constants, &path, run_size).expect("a file");
+    let mut out = Some(new());
+    let mut normalizer = Normalizer::new(&context, |piece| match piece {
+        NormalizerOutput::Rows(batch) => {
+            let out = out.as_mut().expect("a file");
+            out.push(batch).expect("written");
+        }
+        NormalizerOutput::Restart => {
+            drop(out.take());
+            out = Some(new());
+        }
     });
     if is_read_twice {
         hand_over(&numbers[..numbers.len() / 2], &mut normalizer);
         normalizer.restart();
     }
     hand_over(numbers, &mut normalizer);
-    let findings = normalizer.finish_stream().expect("a table");
-    let written = out.finish().expect("written");
+    let findings = normalizer.finish().expect("a table");
+    let (written, _) = out.expect("a file").finish().expect("written");
     assert_eq!(written.rows, findings.rows_out);
     written
 }

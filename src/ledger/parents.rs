@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use sqlx::QueryBuilder;
 
 use super::stored::{StoredRow, integer, micros};
 use super::{Error, Ledger, Transaction, commit, sql};
@@ -134,34 +135,47 @@ impl Ledger {
     }
 }
 
-pub(super) async fn insert_parent(
+/// Parent rows that one statement inserts: enough that the statement's own cost does not count, and
+/// few enough for every database's limit of bound values.
+const PARENTS_AT_ONCE: usize = 500;
+
+/// Inserts the parent rows of a task.
+pub(super) async fn insert_parents(
     transaction: &mut Transaction,
     key: &TaskKey,
     tenant: &str,
     of: Dataset,
-    parent: &Parent,
+    mut parents: impl Iterator<Item = Parent>,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, end_at, \
-         participant_count, join_at, stay_s, user_id, room_id) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-    )
-    .bind(key.as_str())
-    .bind(parent.source_row)
-    .bind(tenant)
-    .bind(of.as_str())
-    .bind(&parent.meeting_no)
-    .bind(micros(parent.start))
-    .bind(parent.end.map(micros))
-    .bind(parent.participant_count)
-    .bind(parent.join_time.map(micros))
-    .bind(parent.stay_s)
-    .bind(parent.user_id.as_deref())
-    .bind(parent.room_id.as_deref())
-    .execute(&mut **transaction)
-    .await
-    .map_err(sql("record parent rows"))?;
-    Ok(())
+    loop {
+        let parents: Vec<Parent> = parents.by_ref().take(PARENTS_AT_ONCE).collect();
+        if parents.is_empty() {
+            return Ok(());
+        }
+        let mut insert = QueryBuilder::new(
+            "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, \
+             end_at, participant_count, join_at, stay_s, user_id, room_id) ",
+        );
+        insert.push_values(&parents, |mut row, parent| {
+            row.push_bind(key.as_str())
+                .push_bind(parent.source_row)
+                .push_bind(tenant)
+                .push_bind(of.as_str())
+                .push_bind(&parent.meeting_no)
+                .push_bind(micros(parent.start))
+                .push_bind(parent.end.map(micros))
+                .push_bind(parent.participant_count)
+                .push_bind(parent.join_time.map(micros))
+                .push_bind(parent.stay_s)
+                .push_bind(parent.user_id.as_deref())
+                .push_bind(parent.room_id.as_deref());
+        });
+        insert
+            .build()
+            .execute(&mut **transaction)
+            .await
+            .map_err(sql("record parent rows"))?;
+    }
 }
 
 /// Keeps what a report says of a day, in place of what an earlier one said.

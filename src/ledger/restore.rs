@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use sqlx::Row as _;
 
-use super::parents::{insert_parent, keep_reported_day};
+use super::parents::{insert_parents, keep_reported_day};
 use super::partitions::{insert_inputs, insert_partition};
 use super::stored::{integer, micros, to_json};
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
@@ -191,9 +191,9 @@ async fn restore_task(transaction: &mut Transaction, task: &RestoredTask) -> Res
         .execute(&mut **transaction)
         .await
         .map_err(sql("restore a task"))?;
-    for parent in &task.parents {
-        insert_parent(transaction, &spec.key, &spec.tenant, spec.dataset(), parent).await?;
-    }
+    let (key, tenant) = (&spec.key, &spec.tenant);
+    let parents = task.parents.iter().cloned();
+    insert_parents(transaction, key, tenant, spec.dataset(), parents).await?;
     for day in &task.reported {
         keep_reported_day(transaction, &spec.tenant, day).await?;
     }

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::parents::{insert_parent, keep_reported_day};
+use super::parents::{insert_parents, keep_reported_day};
 use super::stored::{integer, micros, to_json};
 use super::{Error, Ledger, Transaction, commit, sql};
 use crate::cause::Failure;
@@ -273,9 +273,8 @@ impl TaskStep {
             .execute(&mut **transaction)
             .await
             .map_err(sql("replace parent rows"))?;
-        for parent in &result.parents {
-            insert_parent(transaction, &self.key, tenant, of, parent).await?;
-        }
+        let parents = result.parents.iter();
+        insert_parents(transaction, &self.key, tenant, of, parents).await?;
         for day in &result.reported {
             keep_reported_day(transaction, tenant, day).await?;
         }

@@ -11,7 +11,8 @@ use crate::cause::{Cause, Failure};
 use crate::datasets::{Lineage, Request, UserIdType};
 use crate::findings::Findings;
 use crate::record::{
-    NewWindow, OpenTask, Phase, SpooledResult, TaskRow, WindowBatch, WindowRow, WindowState,
+    NewWindow, OpenTask, ParentRows, Phase, SpooledResult, TaskRow, WindowBatch, WindowRow,
+    WindowState,
 };
 use crate::task::machine::State;
 use crate::task::{ExportId, TaskSpec};
@@ -93,7 +94,7 @@ fn three_rows() -> SpooledResult {
             rows_out: 3,
             ..Findings::default()
         },
-        parents: vec![],
+        parents: ParentRows::default(),
         reported: vec![],
     }
 }

@@ -286,7 +286,7 @@ mod tests {
             keys_from_task_required: false,
         };
         let mut batches = Vec::new();
-        let mut normalizer = Normalizer::streaming(&context, |piece| {
+        let mut normalizer = Normalizer::new(&context, |piece| {
             if let super::super::NormalizerOutput::Rows(batch) = piece {
                 batches.push(batch);
             }
@@ -305,7 +305,7 @@ mod tests {
             let cells = ["r", "2026.10.12 06:10:42", status].map(|t| Cell::Text(t.into()));
             normalizer.row(row, &cells);
         }
-        normalizer.finish_stream().expect("a table");
+        normalizer.finish().expect("a table");
         let constants = ConstantColumns::new(&context, &context.stamp, 10);
         let complete = constants.complete(&batches[0]);
         assert_eq!(complete.schema(), contract.schema());

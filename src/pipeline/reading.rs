@@ -1,71 +1,77 @@
-//! From the bytes of a task to normalized rows: decode and normalize, where blocking is allowed.
+//! From the bytes of a task to rows in the spool: decode, normalize, policy and spool, batch by
+//! batch, where blocking is allowed.
 
-use std::collections::BTreeMap;
-
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use jiff::Timestamp;
-use jiff::civil::Date;
 
+use super::Tenant;
 use super::ending::FailedAttempt;
-use super::{Tenant, stranger};
+use super::rows::{ReadRows, RowKeeper};
 use crate::contract::Contract;
 use crate::decode;
 use crate::events::EventKind;
 use crate::findings::Findings;
 use crate::job::JobSpec;
-use crate::normalize::{self, Normalized, Normalizer};
-use crate::publish;
-use crate::record::{PassedRows, TaskRow};
+use crate::normalize::{self, Normalizer};
+use crate::policy::Policy;
+use crate::record::TaskRow;
+use crate::spool::{self, SpooledOriginal, SpoolingRows};
 use crate::task::disposition::{AttemptFailure, Blame};
 use crate::task::machine::{ExportEvent, Machine, State};
 use crate::task::{ExportId, TaskSpec};
 use crate::text::harmless;
-use crate::window::{Window, date_of};
+use crate::window::Window;
 
-/// Reads the bytes of a fetched task. The inner error says why no rows came of them.
+/// Reads the bytes of a fetched task into the spool. The inner error says why no rows came of them.
 pub(super) async fn read(
     tenant: &Tenant,
     job: &JobSpec,
     task: &TaskRow,
     fetched: &State,
-) -> Result<Result<Normalized, Box<FailedAttempt>>> {
+) -> Result<Result<ReadRows, Box<FailedAttempt>>> {
     let State::Fetched { sha256, .. } = fetched else {
         anyhow::bail!("an export ended without bytes")
     };
+    let not_kept = |what: &str, error: &spool::Error| {
+        let message = format!("could not {what} of task {}: {error}", task.spec.key);
+        let state = fetched.clone();
+        Ok(Err(FailedAttempt::from(AttemptFailure::NotKept {
+            state,
+            message,
+        })
+        .into()))
+    };
     // Before the bytes are read: what waits its turn must not wait in memory.
     let permit = tenant.decoders.acquire().await?;
-    let original = match tenant.spool.read_original(sha256) {
-        Ok(Some(original)) => original,
-        Ok(None) => return Ok(Err(FailedAttempt::from(AttemptFailure::OriginalLost).into())),
-        Err(error) => {
-            let message = format!(
-                "could not read the download of task {}: {error}",
-                task.spec.key
-            );
-            let state = fetched.clone();
-            let failure = AttemptFailure::NotKept { state, message };
-            return Ok(Err(FailedAttempt::from(failure).into()));
-        }
-    };
-    let source = RowSource::of(fetched);
-    let reader = Reading::new(tenant, job, &task.spec, source);
-    let spec = task.spec.clone();
+    let reading = Reading::new(tenant, job, &task.spec, RowSource::of(fetched));
+    let (spool, sha256) = (tenant.spool.clone(), sha256.clone());
+    let (key, generation) = (task.spec.key.clone(), task.generation);
     let read = run_blocking(move || {
-        let normalized = reader.read(&original)?;
-        refuse_strangers(&spec, normalized)
+        let original = spool.open_original(&sha256);
+        let original = original.map_err(ReadFailure::OriginalNotOpened)?;
+        let original = original.ok_or(ReadFailure::OriginalLost)?;
+        let rows = spool.begin_rows(&key, generation);
+        reading.read(&original, Some(rows.map_err(ReadFailure::NotKept)?), true)
     })
     .await?;
     drop(permit);
     let findings = match &read {
-        Ok(normalized) => &normalized.findings,
-        Err(unread) => &unread.findings,
+        Ok(read) => Some(&read.findings),
+        Err(ReadFailure::Unread(unread)) => Some(&unread.findings),
+        Err(_) => None,
     };
-    if let Some(why) = findings.left_to_calamine.clone() {
+    if let Some(why) = findings.and_then(|findings| findings.left_to_calamine.clone()) {
         tenant.events.emit(task, EventKind::ReadByCalamine { why });
     }
     let unread = match read {
-        Ok(normalized) => return Ok(Ok(normalized)),
-        Err(unread) => unread,
+        Ok(read) => return Ok(Ok(read)),
+        Err(ReadFailure::OriginalLost) => {
+            return Ok(Err(FailedAttempt::from(AttemptFailure::OriginalLost).into()));
+        }
+        Err(ReadFailure::OriginalNotOpened(error)) => return not_kept("read the download", &error),
+        Err(ReadFailure::NotKept(error)) => return not_kept("keep the rows", &error),
+        Err(ReadFailure::Mistake(error)) => return Err(error),
+        Err(ReadFailure::Unread(unread)) => unread,
     };
     let machine = Machine {
         first_poll: std::time::Duration::ZERO,
@@ -106,6 +112,20 @@ impl RowSource {
     }
 }
 
+/// Why no rows of an original are in the spool.
+pub(super) enum ReadFailure {
+    /// It is not in the spool, or not whole.
+    OriginalLost,
+    /// It cannot be read from disk.
+    OriginalNotOpened(spool::Error),
+    /// The workbook was not taken.
+    Unread(Box<Unread>),
+    /// The spool could not keep the rows.
+    NotKept(spool::Error),
+    /// A mistake in meetlake.
+    Mistake(anyhow::Error),
+}
+
 /// Why a workbook was not taken: for people, and what was found until then.
 pub(super) struct Unread {
     pub(super) reason: String,
@@ -117,7 +137,9 @@ pub(super) struct Unread {
 pub(super) struct Reading {
     limits: decode::WorkbookLimits,
     fallback: decode::Fallback,
-    context: normalize::Context,
+    pub(super) context: normalize::Context,
+    pub(super) policy: Policy,
+    pub(super) spec: TaskSpec,
 }
 
 impl Reading {
@@ -126,37 +148,54 @@ impl Reading {
             limits: tenant.workbook_limits.clone(),
             fallback: tenant.fallback.clone(),
             context: context_of(tenant, job, spec, source),
+            policy: tenant.policy,
+            spec: spec.clone(),
         }
     }
 
-    /// Decodes and normalizes bytes.
-    pub(super) fn read(&self, original: &[u8]) -> Result<Normalized, Box<Unread>> {
+    /// Reads an original. Its rows go to `rows`, if they are wanted, and are kept there if the whole
+    /// original is accepted. `refuses_strangers` says whether it may be the file of another export.
+    pub(super) fn read(
+        &self,
+        original: &SpooledOriginal,
+        rows: Option<SpoolingRows>,
+        refuses_strangers: bool,
+    ) -> Result<ReadRows, ReadFailure> {
         crash_point!("w07-decoding");
-        let contract = self.context.contract;
-        let mut normalizer = Normalizer::new(&self.context);
+        let mut keeper = RowKeeper::new(self, rows);
+        let mut normalizer = Normalizer::new(&self.context, |output| keeper.take(output));
         let (limits, fallback) = (&self.limits, &self.fallback);
-        let read = decode::original(original, contract, limits, fallback, &mut normalizer);
-        let summary = read.map_err(|error| {
-            Box::new(Unread {
+        let (contract, length) = (self.context.contract, original.size_bytes);
+        let length = usize::try_from(length).map_err(|error| ReadFailure::Mistake(error.into()))?;
+        let summary = decode::original(
+            &original.file,
+            length,
+            contract,
+            limits,
+            fallback,
+            &mut normalizer,
+        );
+        let summary = summary.map_err(|error| {
+            ReadFailure::Unread(Box::new(Unread {
                 // It may quote the names of sheets and columns.
                 reason: harmless(&error.to_string()),
                 findings: Findings::default(),
                 blame: blame_for(&error),
-            })
+            }))
         })?;
         let left_to_calamine = summary.reader.left_to_calamine();
         match normalizer.finish() {
-            Ok(mut normalized) => {
-                normalized.findings.left_to_calamine = left_to_calamine;
-                Ok(normalized)
+            Ok(mut findings) => {
+                findings.left_to_calamine = left_to_calamine;
+                keeper.finish(findings, refuses_strangers)
             }
             Err(mut quarantine) => {
                 quarantine.findings.left_to_calamine = left_to_calamine;
-                Err(Box::new(Unread {
+                Err(ReadFailure::Unread(Box::new(Unread {
                     reason: quarantine.reason.to_string(),
                     findings: quarantine.findings,
                     blame: Blame::Data,
-                }))
+                })))
             }
         }
     }
@@ -175,18 +214,18 @@ const fn blame_for(error: &decode::Error) -> Blame {
 
 /// Runs `work` where blocking is allowed. A panic in it is the reader's end.
 pub(super) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Box<Unread>> + Send + 'static,
-) -> Result<Result<T, Box<Unread>>> {
+    work: impl FnOnce() -> Result<T, ReadFailure> + Send + 'static,
+) -> Result<Result<T, ReadFailure>> {
     match tokio::task::spawn_blocking(work).await {
         Ok(read) => Ok(read),
-        Err(error) if error.is_panic() => Ok(Err(Box::new(Unread {
+        Err(error) if error.is_panic() => Ok(Err(ReadFailure::Unread(Box::new(Unread {
             reason: "meetlake gave up in the middle of reading it, which is a mistake in it; \
                      the log says where. Please report it"
                 .to_owned(),
             findings: Findings::default(),
             blame: Blame::Reader,
-        }))),
-        Err(error) => Err(error.into()),
+        })))),
+        Err(error) => Err(anyhow!(error)),
     }
 }
 
@@ -227,28 +266,4 @@ fn query_window(start: i64, end: i64) -> Option<Window> {
         Timestamp::from_second(start).ok()?,
         Timestamp::from_second(end).ok()?,
     )
-}
-
-/// What another export brought is as good as damaged: the next attempt fetches the file once more.
-fn refuse_strangers(spec: &TaskSpec, normalized: Normalized) -> Result<Normalized, Box<Unread>> {
-    match stranger::why_not_of_task(spec, &normalized.batch) {
-        None => Ok(normalized),
-        Some(reason) => Err(Box::new(Unread {
-            reason,
-            findings: normalized.findings,
-            blame: Blame::Bytes,
-        })),
-    }
-}
-
-/// The rows of a task by the partition they fall into.
-pub(super) fn split(
-    tenant: &Tenant,
-    spec: &TaskSpec,
-    rows: &PassedRows,
-) -> Result<BTreeMap<Date, PassedRows>> {
-    let zone = &tenant.time_zone;
-    let home = date_of(zone, spec.window.start());
-    let contract = Contract::of(spec.dataset());
-    Ok(rows.cut(|batch| publish::split_by_dt(batch, contract, zone, home))?)
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::commit::{commit, object_of, put_object};
 use super::partition::ranks;
-use super::{Reread, Tenant, reread};
+use super::{Reread, Rows, Tenant, reread};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
 use crate::publish::manifest::{self, Found, Revision};
@@ -54,9 +54,16 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
     }
     let mut originals = OriginalRows::default();
     let with_workbook = inputs.iter().filter(|input| input.is_answered());
-    let read = reread(tenant, job, with_workbook, |input, read| {
-        originals.take(tenant, manifest, input, read)
-    });
+    let read = reread(
+        tenant,
+        job,
+        with_workbook,
+        Rows::Spooled,
+        |input, reread| {
+            originals.take(manifest, input, reread);
+            Ok(())
+        },
+    );
     let result = match read.await {
         Ok(()) if originals.unread.is_empty() => {
             publish_again(tenant, found, inputs, &originals).await
@@ -115,35 +122,22 @@ struct OriginalRows {
 }
 
 impl OriginalRows {
-    fn take(
-        &mut self,
-        tenant: &Tenant,
-        manifest: &manifest::Manifest,
-        input: &Input,
-        read: Result<Reread>,
-    ) -> Result<()> {
+    fn take(&mut self, manifest: &manifest::Manifest, input: &Input, reread: Result<Reread>) {
         let (key, generation) = (input.task_key.clone(), input.generation);
-        let read = match read {
-            Ok(read) => read,
+        let read = match reread {
+            Ok(reread) => reread.read,
             Err(reason) => {
                 let sha256 = input.source_sha256.as_deref().unwrap_or("?");
                 self.unread.push(format!("original {sha256}: {reason:#}"));
-                return Ok(());
+                return;
             }
         };
         let task = SpooledTask { key, generation };
-        // A task that had no row anywhere has none to keep until then.
-        if !read.by_date.is_empty() {
-            tenant
-                .spool
-                .put_rows(&task.key, generation, &read.by_date)?;
-            self.spooled.push(task.clone());
-        }
+        self.spooled.push(task.clone());
         self.findings.insert(task.key.clone(), read.findings);
-        if read.by_date.contains_key(&manifest.dt) {
+        if read.dts.contains(&manifest.dt) {
             self.add.push(task);
         }
-        Ok(())
     }
 }
 

@@ -1,18 +1,19 @@
 //! Archived originals, read again: decoded and normalized as on the day they came, without asking
 //! Feishu for anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fs::File;
 
 use anyhow::{Context as _, Result, anyhow};
 use jiff::civil::Date;
 
-use super::reading::{Reading, RowSource, run_blocking, split};
-use super::{Tenant, parents};
-use crate::datasets::Parent;
-use crate::findings::Findings;
+use super::Tenant;
+use super::reading::{ReadFailure, Reading, RowSource, run_blocking};
+use super::rows::ReadRows;
 use crate::job::JobSpec;
 use crate::publish::{self, pack::Pack};
-use crate::record::{Input, PassedRows, ReportedDay, SpooledTask};
+use crate::record::{Input, SpooledTask};
+use crate::spool::SpooledOriginal;
 use crate::task::TaskSpec;
 use crate::task::disposition::Blame;
 
@@ -22,25 +23,21 @@ const NO_ORIGINAL: &str = "it has no archived original";
 pub(crate) struct Reread {
     /// Length of the original, bytes.
     pub(crate) size_bytes: u64,
-    /// Its rows by the partition they fall into.
-    pub(crate) by_date: BTreeMap<Date, PassedRows>,
-    /// What normalizing found.
-    pub(crate) findings: Findings,
-    /// What children need of its rows.
-    pub(crate) parents: Vec<Parent>,
-    /// What it says of single days, if it is a daily report.
-    pub(crate) reported: Vec<ReportedDay>,
+    /// What reading it gave.
+    pub(crate) read: ReadRows,
 }
 
-impl Reread {
-    /// The partitions its rows fall into.
-    pub(crate) fn dts(&self) -> BTreeSet<Date> {
-        self.by_date.keys().copied().collect()
-    }
+/// What becomes of the rows of archived originals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// They go back into the spool.
+    Spooled,
+    /// Only what they say is wanted.
+    Forgotten,
 }
 
-/// Reads the originals of `inputs` again, pack by pack, and hands each to `each`; where an original
-/// cannot be read, with the reason.
+/// Reads the originals of `inputs` again, pack by pack, and hands what came of each to `each`; where
+/// an original cannot be read, the reason.
 ///
 /// # Errors
 /// When the lake cannot be read, or `each` fails. A pack that is gone or damaged is a reason, not
@@ -49,6 +46,7 @@ pub(crate) async fn reread(
     tenant: &Tenant,
     job: &JobSpec,
     inputs: impl IntoIterator<Item = &Input>,
+    rows: Rows,
     mut each: impl FnMut(&Input, Result<Reread>) -> Result<()>,
 ) -> Result<()> {
     let mut by_pack: BTreeMap<&str, Vec<&Input>> = BTreeMap::new();
@@ -71,7 +69,10 @@ pub(crate) async fn reread(
             Err(error) => return Err(error.into()),
         };
         for input in inputs {
-            each(input, reread_one(tenant, job, input, &mut pack).await?)?;
+            each(
+                input,
+                reread_one(tenant, job, input, rows, &mut pack).await?,
+            )?;
         }
     }
     Ok(())
@@ -81,16 +82,18 @@ async fn reread_one(
     tenant: &Tenant,
     job: &JobSpec,
     input: &Input,
+    rows: Rows,
     pack: &mut Pack,
 ) -> Result<Result<Reread>> {
     let (Some(sha256), Some(window)) = (&input.source_sha256, input.window()) else {
         return Ok(Err(anyhow!(NO_ORIGINAL)));
     };
-    let original = match pack.original(sha256) {
-        Ok(original) => original,
-        Err(error) => return Ok(Err(error.into())),
+    let copy = tenant.spool.temp_file();
+    let size_bytes = match pack.extract(sha256, copy.path()) {
+        Ok(size_bytes) => size_bytes,
+        Err(error @ publish::Error::Record { .. }) => return Ok(Err(error.into())),
+        Err(error) => return Err(error.into()),
     };
-    let size_bytes = original.len() as u64;
     let (request, lineage) = (input.request.clone(), input.lineage.clone());
     let spec = TaskSpec::new(&tenant.name, window, request, lineage);
     let source = RowSource {
@@ -98,22 +101,27 @@ async fn reread_one(
         sha256: sha256.clone(),
         extracted_at: input.extracted_at,
     };
-    let reader = Reading::new(tenant, job, &spec, source);
-    let normalized = match run_blocking(move || reader.read(&original)).await? {
-        Ok(normalized) => normalized,
-        Err(unread) if unread.blame == Blame::Machine => return Err(anyhow!(unread.reason)),
-        Err(unread) => return Ok(Err(anyhow!(unread.reason))),
+    let reading = Reading::new(tenant, job, &spec, source);
+    let file = File::open(copy.path()).context("could not open the copy of an original")?;
+    let original = SpooledOriginal { file, size_bytes };
+    let spooling = match rows {
+        Rows::Spooled => Some(tenant.spool.begin_rows(&input.task_key, input.generation)?),
+        Rows::Forgotten => None,
     };
-    let parents = parents::of_batch(spec.dataset(), &normalized.batch);
-    let reported = parents::reported_days(&tenant.time_zone, &normalized.batch);
-    let passed = tenant.policy.apply(normalized.batch);
-    Ok(Ok(Reread {
-        size_bytes,
-        by_date: split(tenant, &spec, &passed)?,
-        parents,
-        reported,
-        findings: normalized.findings,
-    }))
+    // What is archived was accepted as the task's when it came.
+    let read = run_blocking(move || reading.read(&original, spooling, false));
+    match read.await? {
+        Ok(read) => Ok(Ok(Reread { size_bytes, read })),
+        Err(ReadFailure::Unread(unread)) if unread.blame == Blame::Machine => {
+            Err(anyhow!(unread.reason))
+        }
+        Err(ReadFailure::Unread(unread)) => Ok(Err(anyhow!(unread.reason))),
+        Err(ReadFailure::NotKept(error) | ReadFailure::OriginalNotOpened(error)) => {
+            Err(error.into())
+        }
+        Err(ReadFailure::OriginalLost) => Err(anyhow!("the copy of an original is gone")),
+        Err(ReadFailure::Mistake(error)) => Err(error),
+    }
 }
 
 /// Puts the rows of archived originals back into the spool, and names those with rows of `dt`.
@@ -124,12 +132,11 @@ pub(super) async fn spool_again(
     dt: Date,
 ) -> Result<Vec<SpooledTask>> {
     let mut spooled = Vec::new();
-    reread(tenant, job, inputs, |input, read| {
+    reread(tenant, job, inputs, Rows::Spooled, |input, reread| {
         let (key, generation) = (input.task_key.clone(), input.generation);
-        let read =
-            read.with_context(|| format!("the archived original of task {key} cannot be read"))?;
-        tenant.spool.put_rows(&key, generation, &read.by_date)?;
-        if read.by_date.contains_key(&dt) {
+        let reread = reread
+            .with_context(|| format!("the archived original of task {key} cannot be read"))?;
+        if reread.read.dts.contains(&dt) {
             spooled.push(SpooledTask { key, generation });
         }
         Ok(())

@@ -10,30 +10,46 @@ use crate::task::TaskSpec;
 /// Sheets tell minutes, requests seconds.
 const SLACK_S: i64 = 60;
 
-/// What is wrong, if most of the rows that tell a time lie outside of what the task asked for. A
-/// few may: what a window selects by is not documented to the second.
-#[must_use]
-pub(super) fn why_not_of_task(spec: &TaskSpec, batch: &RecordBatch) -> Option<String> {
-    let (first, last, asked) = asked(spec)?;
-    let first = times(batch, first)?;
-    let last = times(batch, last)?;
-    let (mut told, mut outside) = (0, 0);
-    for row in (0..batch.num_rows()).filter(|row| first.is_valid(*row)) {
-        let begins = first.value(row);
-        let ends = if last.is_valid(row) {
-            last.value(row)
-        } else {
-            begins
+/// How many rows lie outside of what their task asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Strangers {
+    /// Rows that tell a time.
+    told: u64,
+    outside: u64,
+}
+
+impl Strangers {
+    /// Counts the rows of a batch.
+    pub(super) fn count(&mut self, spec: &TaskSpec, batch: &RecordBatch) {
+        let Some((first, last, asked)) = asked(spec) else {
+            return;
         };
-        told += 1;
-        outside += u64::from(begins > asked.1 || ends < asked.0);
+        let (Some(first), Some(last)) = (times(batch, first), times(batch, last)) else {
+            return;
+        };
+        for row in (0..batch.num_rows()).filter(|row| first.is_valid(*row)) {
+            let begins = first.value(row);
+            let ends = if last.is_valid(row) {
+                last.value(row)
+            } else {
+                begins
+            };
+            self.told += 1;
+            self.outside += u64::from(begins > asked.1 || ends < asked.0);
+        }
     }
-    (outside * 2 > told).then(|| {
-        format!(
-            "{outside} of {told} rows lie outside of the time that was asked for; it is another \
-             export's file"
-        )
-    })
+
+    /// What is wrong, if most of the rows that tell a time lie outside. A few may: what a window
+    /// selects by is not documented to the second.
+    pub(super) fn why_not_of_task(self) -> Option<String> {
+        let Self { told, outside } = self;
+        (outside * 2 > told).then(|| {
+            format!(
+                "{outside} of {told} rows lie outside of the time that was asked for; it is \
+                 another export's file"
+            )
+        })
+    }
 }
 
 /// The columns that tell when a row began and ended, and the range in which they should,
@@ -90,7 +106,11 @@ mod tests {
         };
         let batch =
             RecordBatch::try_from_iter([("start_time", column(0)), ("end_time", column(1))]);
-        why_not_of_task(&spec, &batch.expect("a batch"))
+        let (mut strangers, batch) = (Strangers::default(), batch.expect("a batch"));
+        for row in 0..batch.num_rows() {
+            strangers.count(&spec, &batch.slice(row, 1));
+        }
+        strangers.why_not_of_task()
     }
 
     #[test]

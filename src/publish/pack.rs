@@ -4,15 +4,22 @@
 //! objects. A pack is a pure function of its originals: entries sorted by hash, a fixed time, no
 //! compression. Packing the same originals again gives the same object.
 
-use std::io::{Cursor, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, Write as _};
+use std::path::Path;
 
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use object_store::path::Path as LakePath;
+use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::Error;
-use crate::task::hex;
+use crate::hashing::{HashingWriter, hash_of};
+use crate::spool::{Spool, SpooledOriginal, TempFile};
+use crate::store::Lake;
+
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 64 << 10;
 
 /// Size at which a pack is closed, bytes. There are few objects, and each still fits into memory
 /// and one PUT.
@@ -22,22 +29,42 @@ pub(super) const PACK_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Pack {
     name: String,
-    archive: ZipArchive<Cursor<Bytes>>,
+    archive: ZipArchive<BufReader<File>>,
+    /// The copy that is read.
+    _file: TempFile,
 }
 
 impl Pack {
-    /// Opens the bytes of the pack whose name is `sha256`.
+    /// Copies the pack whose name is `sha256` from the lake and opens it; `None` if it is gone.
     ///
     /// # Errors
-    /// If the bytes have another hash, or are not a zip.
-    pub fn open(sha256: &str, bytes: Bytes) -> Result<Self, Error> {
+    /// If the lake cannot be read, or the pack is damaged.
+    pub async fn fetch(
+        lake: &Lake,
+        path: &LakePath,
+        sha256: &str,
+        scratch: &Spool,
+    ) -> Result<Option<Self>, Error> {
+        let file = scratch.temp_file();
+        let Some(found) = lake.download(path, file.path()).await? else {
+            return Ok(None);
+        };
         let name = format!("pack {sha256}");
-        if hex(&Sha256::digest(&bytes)) != sha256 {
+        if found.sha256 != sha256 {
             return Err(damaged(&name, "its content is not what its name says"));
         }
-        let archive = ZipArchive::new(Cursor::new(bytes))
+        Self::open(name, file).map(Some)
+    }
+
+    fn open(name: String, file: TempFile) -> Result<Self, Error> {
+        let opened = File::open(file.path()).map_err(Error::local("open", file.path()))?;
+        let archive = ZipArchive::new(BufReader::new(opened))
             .map_err(|error| damaged(&name, &error.to_string()))?;
-        Ok(Self { name, archive })
+        Ok(Self {
+            name,
+            archive,
+            _file: file,
+        })
     }
 
     /// SHA-256 of the originals inside, sorted.
@@ -51,11 +78,24 @@ impl Pack {
         hashes
     }
 
-    /// The untouched bytes of an original.
+    /// Copies the untouched bytes of an original to the file `to`, and gives their number.
     ///
     /// # Errors
-    /// If the pack does not hold it, or its bytes have another hash.
-    pub fn original(&mut self, sha256: &str) -> Result<Bytes, Error> {
+    /// If the pack does not hold it, its bytes have another hash, or the file cannot be written.
+    pub fn extract(&mut self, sha256: &str, to: &Path) -> Result<u64, Error> {
+        let file = File::create(to).map_err(Error::local("make", to))?;
+        self.copy(sha256, file, to)
+    }
+
+    /// Whether the pack holds the original, with the bytes that its name says.
+    ///
+    /// # Errors
+    /// As [`Pack::extract`].
+    pub fn check(&mut self, sha256: &str) -> Result<(), Error> {
+        self.copy(sha256, io::sink(), Path::new("")).map(drop)
+    }
+
+    fn copy(&mut self, sha256: &str, out: impl io::Write, to: &Path) -> Result<u64, Error> {
         let found = ["xlsx", "json"].into_iter().find_map(|extension| {
             self.archive
                 .index_for_name(&format!("{sha256}.{extension}"))
@@ -63,19 +103,26 @@ impl Pack {
         let Some(index) = found else {
             return Err(damaged(&self.name, &format!("it does not hold {sha256}")));
         };
-        let bytes = read_entry(&mut self.archive, index)
-            .map_err(|error| damaged(&self.name, &error.to_string()))?;
-        if hex(&Sha256::digest(&bytes)) != sha256 {
+        let broken = |error: io::Error| damaged(&self.name, &error.to_string());
+        let entry = self.archive.by_index(index);
+        let entry = entry.map_err(|error| broken(error.into()))?;
+        let mut entry = BufReader::with_capacity(COPY_BYTES, entry);
+        let mut copy = HashingWriter::new(out);
+        loop {
+            let bytes = entry.fill_buf().map_err(broken)?;
+            if bytes.is_empty() {
+                break;
+            }
+            copy.write_all(bytes).map_err(Error::local("write", to))?;
+            let count = bytes.len();
+            entry.consume(count);
+        }
+        let (size_bytes, found) = copy.finish().map_err(Error::local("write", to))?;
+        if found != sha256 {
             return Err(damaged(&self.name, &format!("{sha256} has other content")));
         }
-        Ok(bytes.into())
+        Ok(size_bytes)
     }
-}
-
-fn read_entry(archive: &mut ZipArchive<Cursor<Bytes>>, index: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    archive.by_index(index)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// What an original is, by its first bytes: `xlsx` for a zip, else `json`.
@@ -109,24 +156,46 @@ pub(super) fn groups(mut originals: Vec<(String, u64)>, limit: u64) -> Vec<Vec<S
     groups
 }
 
-/// The pack of these originals (hash and bytes, sorted by hash) and its name, the SHA-256 of its
-/// bytes.
-pub(super) fn build(originals: &[(String, Bytes)]) -> Result<(String, Bytes), Error> {
+/// Writes the pack of these originals, sorted by hash, to a new file, and gives its name, the
+/// SHA-256 of its bytes. One original is open at a time, and is copied piece by piece.
+///
+/// # Errors
+/// If an original cannot be read, or the file not be written.
+pub(super) fn build(
+    originals: impl IntoIterator<Item = Result<(String, SpooledOriginal), Error>>,
+    to: &Path,
+) -> Result<String, Error> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644);
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let failed = |error: &dyn std::fmt::Display| damaged("the pack", &error.to_string());
-    for (sha256, bytes) in originals {
-        let name = format!("{sha256}.{}", extension(bytes));
-        let large = bytes.len() as u64 >= u64::from(u32::MAX);
+    let file = File::create_new(to).map_err(Error::local("make", to))?;
+    let mut zip = ZipWriter::new(BufWriter::with_capacity(COPY_BYTES, file));
+    let not_written = |error: ZipError| Error::local("write", to)(error.into());
+    for original in originals {
+        let (sha256, mut original) = original?;
+        let first = first_bytes(&original.file).map_err(Error::local("read", to))?;
+        let name = format!("{sha256}.{}", extension(&first));
+        let large = original.size_bytes >= u64::from(u32::MAX);
         zip.start_file(name, options.large_file(large))
-            .map_err(|error| failed(&error))?;
-        zip.write_all(bytes).map_err(|error| failed(&error))?;
+            .map_err(not_written)?;
+        io::copy(&mut original.file, &mut zip).map_err(Error::local("write", to))?;
     }
-    let bytes = zip.finish().map_err(|error| failed(&error))?.into_inner();
-    Ok((hex(&Sha256::digest(&bytes)), bytes.into()))
+    let file = zip.finish().map_err(not_written)?;
+    drop(
+        file.into_inner()
+            .map_err(|error| Error::local("write", to)(error.into_error()))?,
+    );
+    let written = File::open(to).and_then(hash_of);
+    Ok(written.map_err(Error::local("read", to))?.1)
+}
+
+/// The bytes by which [`extension`] tells an original.
+fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    file.take(2).read_to_end(&mut first)?;
+    file.rewind()?;
+    Ok(first)
 }
 
 fn damaged(path: &str, problem: &str) -> Error {
@@ -140,29 +209,54 @@ fn damaged(path: &str, problem: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn original(bytes: &'static [u8]) -> (String, Bytes) {
-        (hex(&Sha256::digest(bytes)), Bytes::from_static(bytes))
-    }
-
     #[test]
     fn originals_come_back_untouched_and_the_name_is_fixed() {
-        let mut originals = vec![original(b"PK a workbook"), original(b"{}"), original(b"")];
-        originals.sort();
-        let (name, bytes) = build(&originals).expect("a pack");
+        let folder = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(folder.path()).expect("a spool");
+        let contents: [&[u8]; 3] = [b"PK a workbook", b"{}", b""];
+        let mut originals = contents.map(|content| {
+            let sha256 = spool.put_original(content).expect("put");
+            let original = spool.open_original(&sha256).expect("read").expect("it");
+            (sha256, original)
+        });
+        originals.sort_by(|a, b| a.0.cmp(&b.0));
+        let hashes = originals.each_ref().map(|(sha256, _)| sha256.clone());
+        let file = spool.temp_file();
+        let name = build(originals.map(Ok), file.path()).expect("a pack");
         // Pinned: the same originals must give the same pack with every version of the zip crate.
         assert_eq!(
             name,
             "cca53f20d109a475ca651da77a130886a5ff520fa28aea29bd3f8780799dfcf4"
         );
-        let mut pack = Pack::open(&name, bytes.clone()).expect("open");
+        let bytes = std::fs::read(file.path()).expect("read");
+        let mut pack = Pack::open(name.clone(), file).expect("open");
         assert_eq!(pack.originals().len(), 3);
-        for (sha256, content) in &originals {
-            assert_eq!(pack.original(sha256).expect("it"), content);
+        let copy = folder.path().join("copy");
+        for sha256 in &hashes {
+            let size_bytes = pack.extract(sha256, &copy).expect("it");
+            let original = spool.read_original(sha256).expect("read").expect("it");
+            assert_eq!(std::fs::read(&copy).expect("read"), original);
+            assert_eq!(size_bytes, original.len() as u64);
         }
-        assert!(pack.original("00").is_err());
-        let mut torn = bytes.to_vec();
-        torn[40] ^= 1;
-        assert!(Pack::open(&name, torn.into()).is_err());
+        assert!(pack.extract("00", &copy).is_err());
+        // Of a torn original the checksum is wrong; of one under another's name, the hash.
+        let mut torn = bytes.clone();
+        let at = bytes
+            .windows(4)
+            .position(|four| four == b"PK a")
+            .expect("it");
+        torn[at + 3] ^= 1;
+        let file = spool.temp_file();
+        std::fs::write(file.path(), torn).expect("written");
+        let mut pack = Pack::open(name.clone(), file).expect("open");
+        let said: Vec<_> = hashes
+            .iter()
+            .map(|hash| pack.extract(hash, &copy))
+            .collect();
+        assert_eq!(said.iter().filter(|said| said.is_err()).count(), 1);
+        let file = spool.temp_file();
+        std::fs::write(file.path(), &bytes[..bytes.len() / 2]).expect("written");
+        assert!(Pack::open(name.clone(), file).is_err());
     }
 
     #[test]

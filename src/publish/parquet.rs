@@ -12,7 +12,7 @@ mod columns;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 use std::path::Path;
 
 use arrow::array::{
@@ -38,6 +38,7 @@ use sha2::{Digest, Sha256};
 use self::columns::ColumnEncoders;
 use crate::column::{ColumnKind, ColumnSource, Key};
 use crate::contract::{self, Contract, lineage};
+use crate::hashing::HashingWriter;
 use crate::task::hex;
 
 /// Rows handed to the encoder at once. Page boundaries depend on it, so it is part of the format:
@@ -92,7 +93,7 @@ pub fn write_file(
 /// A Parquet file that is being written.
 pub struct FileWriter {
     contract: &'static Contract,
-    writer: SerializedFileWriter<HashingWriter>,
+    writer: SerializedFileWriter<HashingWriter<BufWriter<File>>>,
     row_groups: ArrowRowGroupWriterFactory,
     /// Rows that do not fill a chunk yet.
     pending: Vec<RecordBatch>,
@@ -117,7 +118,7 @@ impl FileWriter {
     /// # Errors
     /// If the file cannot be made.
     pub fn create(path: &Path, contract: &'static Contract) -> Result<Self, ParquetError> {
-        let file = HashingWriter::new(File::create(path)?);
+        let file = HashingWriter::new(BufWriter::new(File::create(path)?));
         let writer = ArrowWriter::try_new(file, contract.schema(), Some(properties(contract)))?;
         let (writer, row_groups) = writer.into_serialized_writer()?;
         let columns = ColumnEncoders::new(contract, &row_groups)?;
@@ -474,42 +475,6 @@ fn write_maps(maps: &MapArray, out: &mut Vec<u8>) {
 
 fn unknown_type(data_type: &DataType) -> ArrowError {
     ArrowError::NotYetImplemented(format!("content hash of {data_type}"))
-}
-
-/// Writes to a file, and counts and hashes the bytes on the way.
-#[derive(Debug)]
-struct HashingWriter {
-    file: BufWriter<File>,
-    hash: Sha256,
-    size_bytes: u64,
-}
-
-impl HashingWriter {
-    fn new(file: File) -> Self {
-        Self {
-            file: BufWriter::new(file),
-            hash: Sha256::new(),
-            size_bytes: 0,
-        }
-    }
-
-    fn finish(mut self) -> io::Result<(u64, String)> {
-        self.file.flush()?;
-        Ok((self.size_bytes, hex(&self.hash.finalize())))
-    }
-}
-
-impl Write for HashingWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.size_bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 #[cfg(test)]

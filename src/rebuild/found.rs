@@ -142,12 +142,13 @@ pub(super) struct ReadOriginal {
 }
 
 impl From<Reread> for ReadOriginal {
-    fn from(read: Reread) -> Self {
+    fn from(reread: Reread) -> Self {
+        let read = reread.read;
         Self {
-            size_bytes: read.size_bytes,
-            dts: read.dts(),
+            size_bytes: reread.size_bytes,
+            dts: read.dts,
             findings: read.findings,
-            parents: read.parents,
+            parents: read.parents.iter().collect(),
             reported: read.reported,
         }
     }

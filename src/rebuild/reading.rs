@@ -9,7 +9,7 @@ use object_store::path::Path;
 
 use super::found::{FoundLake, FoundPartition, Setting, Stream};
 use super::report::RebuildProblem;
-use crate::pipeline::{self, Tenant};
+use crate::pipeline::{self, Rows, Tenant};
 use crate::publish::manifest::{self, Found};
 use crate::publish::{self, location};
 use crate::record::{Input, PartitionId};
@@ -152,7 +152,7 @@ impl LakeReader<'_> {
                 continue;
             };
             let (tasks, problems) = (&mut self.found.tasks, &mut self.found.problems);
-            pipeline::reread(&tenant, job, &inputs, |input, read| {
+            pipeline::reread(&tenant, job, &inputs, Rows::Forgotten, |input, read| {
                 let Some(task) = tasks.get_mut(&input.task_key) else {
                     return Ok(());
                 };

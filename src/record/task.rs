@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 
 use crate::cause::Failure;
-use crate::datasets::Parent;
 use crate::findings::Findings;
 use crate::task::disposition::Damage;
 use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
 
-use super::ReportedDay;
+use super::{ParentRows, ReportedDay};
 
 /// What became of a task's current generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,7 +169,7 @@ pub struct SpooledResult {
     /// What normalising found; its `rows_out` are the rows of all partitions.
     pub findings: Findings,
     /// What children need of its rows.
-    pub parents: Vec<Parent>,
+    pub parents: ParentRows,
     /// What it says of single days, if it is a daily report.
     pub reported: Vec<ReportedDay>,
 }

@@ -111,15 +111,19 @@ impl Run {
 
     async fn open_children(&self, dataset: Dataset, window: Window) -> Result<()> {
         let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
-        if dataset.children().next().is_none() {
+        let mut rows = Vec::new();
+        for child in dataset.children() {
+            let of_child = ledger.windows(name, child, Some(window)).await?;
+            rows.extend(of_child.into_iter().filter(|row| row.window == window));
+        }
+        // Without a window that was planned, nobody asks which parents there are.
+        if rows.is_empty() {
             return Ok(());
         }
         let digest = digest(&ledger.parents(name, dataset, window).await?);
-        for child in dataset.children() {
-            for row in ledger.windows(name, child, Some(window)).await? {
-                if row.window == window && must_be_planned_again(&row, &digest) {
-                    ledger.set_window_state(&row, WindowState::Due).await?;
-                }
+        for row in rows {
+            if must_be_planned_again(&row, &digest) {
+                ledger.set_window_state(&row, WindowState::Due).await?;
             }
         }
         Ok(())

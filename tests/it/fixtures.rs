@@ -11,7 +11,7 @@ use meetlake::testing::convert::{self, Conversion};
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::decode::{self, Fallback, WorkbookLimits};
 use meetlake::testing::job::DurationUnit;
-use meetlake::testing::normalize::{Context, Normalized, Normalizer, Stamp};
+use meetlake::testing::normalize::{self, Context, Normalized, Stamp};
 use meetlake::testing::task::Lineage;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
@@ -77,18 +77,17 @@ fn normalized(fixture: &Path, dataset: Dataset) -> Normalized {
         keys_from_task_required: true,
     };
     let bytes = fs::read(fixture).expect("a fixture");
-    let mut normalizer = Normalizer::new(&context);
-    decode::workbook(
-        &bytes,
-        context.contract,
-        &WorkbookLimits::default(),
-        &Fallback::in_this_process(),
-        &mut normalizer,
-    )
-    .unwrap_or_else(|e| panic!("{}: {e}", fixture.display()));
-    normalizer
-        .finish()
-        .unwrap_or_else(|e| panic!("{}: {e}", fixture.display()))
+    let (read, table) = normalize::whole(&context, |normalizer| {
+        decode::workbook(
+            &bytes,
+            context.contract,
+            &WorkbookLimits::default(),
+            &Fallback::in_this_process(),
+            normalizer,
+        )
+    });
+    read.unwrap_or_else(|e| panic!("{}: {e}", fixture.display()));
+    table.unwrap_or_else(|e| panic!("{}: {e}", fixture.display()))
 }
 
 /// A cell of a batch as JSON: instants in microseconds, enumerations as their text.

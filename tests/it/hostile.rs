@@ -17,7 +17,7 @@ use meetlake::testing::dataset::Dataset;
 use meetlake::testing::decode::{self, Fallback, WorkbookLimits};
 use meetlake::testing::findings::Fault;
 use meetlake::testing::job::DurationUnit;
-use meetlake::testing::normalize::{Context, Normalized, Normalizer, Stamp};
+use meetlake::testing::normalize::{self, Context, Normalized, Stamp};
 use meetlake::testing::task::Lineage;
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
 use zip::write::SimpleFileOptions;
@@ -205,10 +205,11 @@ fn read_as(dataset: Dataset, bytes: &[u8], limits: &WorkbookLimits) -> Result<No
     let context = context(dataset);
     let fallback = Fallback::in_this_process();
     let by = |read: Read| {
-        let mut normalizer = Normalizer::new(&context);
-        read(bytes, context.contract, limits, &fallback, &mut normalizer)
-            .map_err(|e| e.to_string())?;
-        normalizer.finish().map_err(|e| e.to_string())
+        let (read, table) = normalize::whole(&context, |normalizer| {
+            read(bytes, context.contract, limits, &fallback, normalizer)
+        });
+        read.map_err(|e| e.to_string())?;
+        table.map_err(|e| e.to_string())
     };
     let (table, judged) = (by(decode::workbook), by(decode::workbook_by_calamine));
     match (&table, &judged) {
@@ -637,21 +638,22 @@ fn a_header_below_titles_on_a_later_sheet_is_found() {
     }
     let bytes = workbook.save_to_buffer().expect("a workbook");
     let context = context(Dataset::MeetingList);
-    let mut normalizer = Normalizer::new(&context);
-    let summary = decode::workbook(
-        &bytes,
-        context.contract,
-        &WorkbookLimits::default(),
-        &Fallback::in_this_process(),
-        &mut normalizer,
-    )
-    .expect("one sheet");
+    let (summary, table) = normalize::whole(&context, |normalizer| {
+        decode::workbook(
+            &bytes,
+            context.contract,
+            &WorkbookLimits::default(),
+            &Fallback::in_this_process(),
+            normalizer,
+        )
+    });
+    let summary = summary.expect("one sheet");
     assert_eq!(
         (summary.sheets[0].name.as_str(), summary.sheets[0].rows),
         ("数据", 1)
     );
     assert_eq!(summary.ignored[0].name, "说明");
-    let batch = normalizer.finish().expect("a table").batch;
+    let batch = table.expect("a table").batch;
     assert_eq!(batch["topic"].as_string::<i32>().value(0), " =1+1 ");
     assert_eq!(
         batch["_source_row"]

@@ -13,18 +13,18 @@ use meetlake::testing::decode::{
     self, DecodeSummary, Error, Fallback, WorkbookLimits, WorkbookReader,
 };
 use meetlake::testing::findings::Findings;
-use meetlake::testing::normalize::{Normalizer, Quarantine};
+use meetlake::testing::normalize::{self, Normalizer, Quarantine};
 use meetlake::testing::table::{Cell, Header, RowSink, column_name};
 
 use cases::{Case, Random};
 
 /// Takes down what it is given, and normalizes it; `Debug` of a float tells any two apart.
-struct Both<'c> {
+struct Both<'n, 'c> {
     lines: Vec<String>,
-    normalizer: Normalizer<'c>,
+    normalizer: &'n mut Normalizer<'c>,
 }
 
-impl RowSink for Both<'_> {
+impl RowSink for Both<'_, '_> {
     fn sheet(&mut self, header: &Header) {
         self.lines.push(format!("{header:?}"));
         self.normalizer.sheet(header);
@@ -69,19 +69,22 @@ fn read_by(
     fallback: &Fallback,
 ) -> (Outcome, Option<WorkbookReader>) {
     let context = crate::hostile::context(dataset);
-    let mut both = Both {
-        lines: Vec::new(),
-        normalizer: Normalizer::new(&context),
-    };
-    let mut summary = match reader(bytes, context.contract, limits, fallback, &mut both) {
+    let ((read, lines), table) = normalize::whole(&context, |normalizer| {
+        let mut both = Both {
+            lines: Vec::new(),
+            normalizer,
+        };
+        let read = reader(bytes, context.contract, limits, fallback, &mut both);
+        (read, both.lines)
+    });
+    let mut summary = match read {
         Ok(summary) => summary,
         Err(error) => return (Err(error), None),
     };
     let read_by = std::mem::take(&mut summary.reader);
-    let table = both.normalizer.finish();
     let seen = Seen {
         summary,
-        lines: both.lines,
+        lines,
         table: table.map(|table| (table.batch, table.findings)),
     };
     (Ok(seen), Some(read_by))

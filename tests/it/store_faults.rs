@@ -383,17 +383,16 @@ impl Bench {
         };
         let batch = meetings(spec.key.as_str(), numbers);
         let passed = PassedRows::passed_by_policy(batch);
-        tenant
-            .spool
-            .put_rows(&spec.key, 1, &BTreeMap::from([(DAY, passed)]))
-            .expect("kept");
+        let mut spooling = tenant.spool.begin_rows(&spec.key, 1).expect("begun");
+        spooling.add(DAY, &passed).expect("added");
+        spooling.keep().expect("kept");
         let result = SpooledResult {
             dts: BTreeSet::from([DAY]),
             findings: Findings {
                 rows_out: numbers.len() as u64,
                 ..Findings::default()
             },
-            parents: vec![],
+            parents: Default::default(),
             reported: vec![],
         };
         ledger

@@ -172,8 +172,10 @@ fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> Partiti
 
 fn spooled(spool: &Spool, task: &str, numbers: &[&str]) -> SpooledTask {
     let key = TaskKey::from_stored(task);
-    let rows = BTreeMap::from([(DAY, PassedRows::passed_by_policy(meetings(task, numbers)))]);
-    spool.put_rows(&key, 1, &rows).expect("spooled");
+    let rows = PassedRows::passed_by_policy(meetings(task, numbers));
+    let mut spooling = spool.begin_rows(&key, 1).expect("begun");
+    spooling.add(DAY, &rows).expect("added");
+    spooling.keep().expect("kept");
     SpooledTask { key, generation: 1 }
 }
 
@@ -258,7 +260,9 @@ async fn publishes(lake: Lake) {
         .open_pack(&id.tenant, &index[&original])
         .await
         .expect("a pack");
-    assert_eq!(pack.original(&original).expect("it"), "PK workbook");
+    let copy = folder.path().join("copy");
+    pack.extract(&original, &copy).expect("it");
+    assert_eq!(std::fs::read(&copy).expect("read"), b"PK workbook");
     let reason = serde_json::json!({"cell": "F12"});
     let broken = publisher.quarantine(id.dataset, &id.tenant, "PK broken".into(), &reason);
     broken.await.expect("quarantined");

@@ -16,6 +16,8 @@ const PIECE: usize = if cfg!(test) { 53 } else { 128 << 10 };
 /// Where the bytes of a workbook are.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::decode) enum WorkbookBytes<'a> {
+    /// For tests and fuzzing.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code))]
     Memory(&'a [u8]),
     /// A file and its length.
     File(&'a File, usize),

@@ -41,7 +41,7 @@ async fn all_that_a_spooled_task_leaves_is_given_back_typed() {
     };
     let result = SpooledResult {
         dts: [DAY, date(1970, 1, 3)].into(),
-        parents: vec![meeting.clone()],
+        parents: std::iter::once(meeting.clone()).collect(),
         reported: vec![report(8), report(9)],
         ..three_rows()
     };

@@ -1,0 +1,143 @@
+//! The rows of one original on their way from normalize to the spool: completed, counted, passed by
+//! the policy and cut by date.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::Date;
+
+use super::parents;
+use super::reading::{ReadFailure, Reading, Unread};
+use super::stranger::Strangers;
+use crate::contract::Contract;
+use crate::findings::Findings;
+use crate::normalize::{ConstantColumns, NormalizerOutput};
+use crate::publish;
+use crate::record::{ParentRows, ReportedDay};
+use crate::spool::SpoolingRows;
+use crate::task::disposition::Blame;
+use crate::window::date_of;
+
+/// What reading an original gave, beside its rows.
+pub(crate) struct ReadRows {
+    /// The partitions its rows fall into.
+    pub(crate) dts: BTreeSet<Date>,
+    /// What normalizing found.
+    pub(crate) findings: Findings,
+    /// What children need of its rows.
+    pub(crate) parents: ParentRows,
+    /// What it says of single days, if it is a daily report.
+    pub(crate) reported: Vec<ReportedDay>,
+}
+
+/// Takes the batches of one original.
+pub(super) struct RowKeeper<'r> {
+    reading: &'r Reading,
+    /// `None` if the rows themselves are not wanted.
+    rows: Option<SpoolingRows>,
+    /// For batches of so many rows at most.
+    constants: Option<(usize, ConstantColumns)>,
+    facts: RowFacts,
+    /// What stopped it. Everything after that is ignored.
+    failure: Option<ReadFailure>,
+}
+
+/// What is kept beside the rows.
+#[derive(Default)]
+struct RowFacts {
+    rows: usize,
+    dts: BTreeSet<Date>,
+    parents: ParentRows,
+    reported: Vec<ReportedDay>,
+    strangers: Strangers,
+}
+
+impl<'r> RowKeeper<'r> {
+    pub(super) fn new(reading: &'r Reading, rows: Option<SpoolingRows>) -> Self {
+        Self {
+            reading,
+            rows,
+            constants: None,
+            facts: RowFacts::default(),
+            failure: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, output: NormalizerOutput) {
+        if self.failure.is_none() {
+            self.failure = self.try_take(output).err();
+        }
+    }
+
+    fn try_take(&mut self, output: NormalizerOutput) -> Result<(), ReadFailure> {
+        let batch = match output {
+            NormalizerOutput::Restart => {
+                self.facts = RowFacts::default();
+                let restarted = self.rows.as_mut().map_or(Ok(()), SpoolingRows::restart);
+                return restarted.map_err(ReadFailure::NotKept);
+            }
+            NormalizerOutput::Rows(batch) => batch,
+        };
+        let batch = self.constants(batch.num_rows()).complete(&batch);
+        let (spec, context) = (&self.reading.spec, &self.reading.context);
+        let (dataset, zone) = (spec.dataset(), &context.tenant_zone);
+        if let Some(parents) = parents::of_batch(dataset, &batch, self.facts.rows) {
+            self.facts.parents.push(parents);
+        }
+        let reported = parents::reported_days(zone, &batch);
+        self.facts.reported.extend(reported);
+        self.facts.strangers.count(spec, &batch);
+        self.facts.rows += batch.num_rows();
+        let passed = self.reading.policy.apply(batch);
+        let home = date_of(zone, spec.window.start());
+        let contract = Contract::of(dataset);
+        let by_date = passed.cut(|rows| publish::split_by_dt(rows, contract, zone, home));
+        let by_date = by_date.map_err(|error| ReadFailure::Mistake(error.into()))?;
+        for (dt, rows) in &by_date {
+            self.facts.dts.insert(*dt);
+            if let Some(spooling) = &mut self.rows {
+                spooling.add(*dt, rows).map_err(ReadFailure::NotKept)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The constant columns for a batch of so many rows. A small export needs short ones.
+    fn constants(&mut self, rows: usize) -> &ConstantColumns {
+        let context = &self.reading.context;
+        if self.constants.as_ref().is_none_or(|(most, _)| *most < rows) {
+            self.constants = None;
+        }
+        let new = || (rows, ConstantColumns::new(context, &context.stamp, rows));
+        &self.constants.get_or_insert_with(new).1
+    }
+
+    /// Keeps the rows of an original that was accepted.
+    pub(super) fn finish(
+        self,
+        findings: Findings,
+        refuses_strangers: bool,
+    ) -> Result<ReadRows, ReadFailure> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let why = self.facts.strangers.why_not_of_task();
+        if let Some(reason) = why.filter(|_| refuses_strangers) {
+            // What another export brought is as good as damaged: the next attempt fetches the file
+            // once more.
+            return Err(ReadFailure::Unread(Box::new(Unread {
+                reason,
+                findings,
+                blame: Blame::Bytes,
+            })));
+        }
+        if let Some(rows) = self.rows {
+            rows.keep().map_err(ReadFailure::NotKept)?;
+        }
+        Ok(ReadRows {
+            dts: self.facts.dts,
+            findings,
+            parents: self.facts.parents,
+            reported: self.facts.reported,
+        })
+    }
+}
