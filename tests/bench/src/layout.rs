@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use jiff::civil::{DateTime, date};
+use jiff::civil::{Date, DateTime, date};
 use jiff::{SignedDuration, ToSpan as _};
 
 use crate::random::Random;
@@ -13,10 +13,16 @@ use crate::random::Random;
 /// Which sheet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
+    /// Meetings of thirty days.
     Meeting,
+    /// Meetings of one day.
+    Day,
     Participants,
     Quality,
 }
+
+/// The day of [`Layout::Day`], and the first one of [`Layout::Meeting`].
+pub(crate) const FIRST_DAY: Date = date(2026, 10, 1);
 
 /// In which order the rows stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +37,12 @@ impl FromStr for Layout {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "meeting" => Ok(Self::Meeting),
+            "day" => Ok(Self::Day),
             "participants" => Ok(Self::Participants),
             "quality" => Ok(Self::Quality),
-            _ => anyhow::bail!("LAYOUT is `meeting`, `participants` or `quality`, not `{text}`"),
+            _ => anyhow::bail!(
+                "LAYOUT is `meeting`, `day`, `participants` or `quality`, not `{text}`"
+            ),
         }
     }
 }
@@ -141,7 +150,7 @@ impl Layout {
     pub(crate) fn header(self) -> Vec<String> {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         match self {
-            Self::Meeting => owned(&MEETING),
+            Self::Meeting | Self::Day => owned(&MEETING),
             Self::Participants => owned(&PARTICIPANTS),
             Self::Quality => quality_header(),
         }
@@ -150,17 +159,18 @@ impl Layout {
     /// So many rows below it.
     pub(crate) fn rows(self, rows: u32, order: Order) -> Box<dyn Iterator<Item = Vec<String>>> {
         match self {
-            Self::Meeting => Box::new(meetings(rows, order)),
+            Self::Meeting => Box::new(meetings(rows, 30, order)),
+            Self::Day => Box::new(meetings(rows, 1, order)),
             Self::Participants => Box::new((0..rows).map(participant)),
             Self::Quality => Box::new((0..rows).map(minute)),
         }
     }
 }
 
-/// Meetings of thirty days: every tenth belongs to a series that keeps its number.
-fn meetings(rows: u32, order: Order) -> impl Iterator<Item = Vec<String>> {
+/// Meetings of so many days: every tenth belongs to a series that keeps its number.
+fn meetings(rows: u32, days: u32, order: Order) -> impl Iterator<Item = Vec<String>> {
     let mut random = Random::new(1);
-    let step = f64::from(30 * 86_400) / f64::from(rows.max(1));
+    let step = f64::from(days * 86_400) / f64::from(rows.max(1));
     let mut meetings: Vec<(u64, i64, u64)> = (0..rows)
         .map(|row| {
             let number = if random.chance(10) {
@@ -185,7 +195,7 @@ fn meetings(rows: u32, order: Order) -> impl Iterator<Item = Vec<String>> {
 
 fn meeting(number: u64, start: i64, seed: u64) -> Vec<String> {
     let mut random = Random::new(seed);
-    let start = date(2026, 10, 1)
+    let start = FIRST_DAY
         .at(0, 0, 0, 0)
         .saturating_add(SignedDuration::from_secs(start));
     let seconds = 60 + i64::try_from(random.below(7_000)).expect("two hours");

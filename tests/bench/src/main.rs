@@ -1,13 +1,17 @@
 //! What `tests/bench/run` needs beside the converter: workbooks of any size, and the floor.
 //!
 //! ```text
-//! meetlake-bench generate LAYOUT STRINGS ORDER ROWS FILE.xlsx   LAYOUT meeting, participants, quality; STRINGS shared, inline; ORDER time, key
+//! meetlake-bench generate LAYOUT STRINGS ORDER ROWS FILE.xlsx   LAYOUT meeting, day (meetings of one day), participants, quality;
+//!                                                               STRINGS shared, inline; ORDER time, key
 //! meetlake-bench inflate FILE.xlsx                              inflates every part and forgets it
 //! meetlake-bench batch LAYOUT REPEAT                            a small export, from bytes to record batch; LAYOUT participants, quality
 //! meetlake-bench publish LAYOUT EXPORTS FOLDER                  so many small exports, from bytes to a partition below FOLDER
+//! meetlake-bench serve FILE.xlsx FOLDER                         answers every export with the file, until it is killed; FOLDER gets a
+//!                                                               configuration for it, of one job
 //! ```
 
 mod layout;
+mod nightly;
 mod random;
 mod small;
 mod workbook;
@@ -50,9 +54,10 @@ fn main() -> anyhow::Result<()> {
             let exports = exports.parse().context("EXPORTS is no number")?;
             small::publish(layout.parse()?, exports, folder.as_ref())
         }
+        ["serve", file, folder] => nightly::serve(file.as_ref(), folder.as_ref()),
         _ => bail!(
-            "say `generate LAYOUT STRINGS ORDER ROWS FILE` `inflate FILE`,\n\
-             `batch LAYOUT REPEAT` or `publish LAYOUT EXPORTS FOLDER`"
+            "say `generate LAYOUT STRINGS ORDER ROWS FILE`, `inflate FILE`, `batch LAYOUT REPEAT`,\n\
+             `publish LAYOUT EXPORTS FOLDER` or `serve FILE FOLDER`"
         ),
     }
 }

@@ -15,7 +15,7 @@ use meetlake::testing::contract::Contract;
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::decode::{self, Fallback, WorkbookLimits};
 use meetlake::testing::job::DurationUnit;
-use meetlake::testing::normalize::{Context, Normalizer, Stamp};
+use meetlake::testing::normalize::{ConstantColumns, Context, Normalizer, NormalizerOutput, Stamp};
 use meetlake::testing::policy::Policy;
 use meetlake::testing::publish::{PartitionPlan, Publisher, split_by_dt};
 use meetlake::testing::record::{PartitionId, SpooledTask};
@@ -34,7 +34,7 @@ fn export(layout: Layout) -> anyhow::Result<(Vec<u8>, Dataset, u32)> {
     let (dataset, rows) = match layout {
         Layout::Participants => (Dataset::ParticipantList, 10),
         Layout::Quality => (Dataset::ParticipantQualityList, 45),
-        Layout::Meeting => anyhow::bail!("meetings come in one large sheet"),
+        Layout::Meeting | Layout::Day => anyhow::bail!("meetings come in one large sheet"),
     };
     let mut bytes = Vec::new();
     let sheet = layout.rows(rows, Order::Time);
@@ -72,7 +72,11 @@ fn key(number: u64) -> TaskKey {
 }
 
 fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
-    let mut normalizer = Normalizer::new(context);
+    let mut batches = Vec::new();
+    let mut normalizer = Normalizer::new(context, |output| match output {
+        NormalizerOutput::Rows(batch) => batches.push(batch),
+        NormalizerOutput::Restart => batches.clear(),
+    });
     let limits = WorkbookLimits::default();
     decode::workbook(
         bytes,
@@ -81,7 +85,10 @@ fn to_batch(bytes: &[u8], context: &Context) -> anyhow::Result<RecordBatch> {
         &Fallback::in_this_process(),
         &mut normalizer,
     )?;
-    Ok(normalizer.finish()?.batch)
+    normalizer.finish()?;
+    let batch = batches.pop().context("a sheet without rows")?;
+    let constants = ConstantColumns::new(context, &context.stamp, batch.num_rows());
+    Ok(constants.complete(&batch))
 }
 
 /// From bytes to record batch, `repeat` times; prints milliseconds of CPU and allocations of one.
@@ -126,7 +133,11 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
             key: key(number),
             generation: 1,
         };
-        spool.put_rows(&task.key, task.generation, &by_date)?;
+        let mut spooling = spool.begin_rows(&task.key, task.generation)?;
+        for (dt, rows) in &by_date {
+            spooling.add(*dt, rows)?;
+        }
+        spooling.keep()?;
         add.push(task);
     }
     steps.end("decode, normalize, spool")?;
