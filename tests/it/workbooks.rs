@@ -1,17 +1,20 @@
 //! What becomes of workbooks, good and bad, late and changed: a fake Feishu that hands out whatever workbook the test writes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, body::Bytes};
+use meetlake::testing::convert::{self, Conversion};
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::exit::Code;
 use meetlake::testing::run::Summary;
-use rust_xlsxwriter::Workbook;
+use meetlake::testing::task::Lineage;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use rust_xlsxwriter::{Workbook, Worksheet};
 use serde_json::{Value, json};
 
 use crate::app::{Setup, TestApp};
@@ -152,7 +155,11 @@ fn router(current: Current) -> Router {
 /// A workbook with a row for each number; an empty number leaves the cell blank.
 pub(crate) fn workbook(header: &[&str], numbers: &[&str]) -> Vec<u8> {
     let mut workbook = Workbook::new();
-    let sheet = workbook.add_worksheet();
+    write_sheet(workbook.add_worksheet(), header, numbers);
+    workbook.save_to_buffer().expect("a workbook")
+}
+
+fn write_sheet(sheet: &mut Worksheet, header: &[&str], numbers: &[&str]) {
     for (column, text) in header.iter().enumerate() {
         sheet
             .write_string(0, column as u16, *text)
@@ -178,7 +185,57 @@ pub(crate) fn workbook(header: &[&str], numbers: &[&str]) -> Vec<u8> {
             }
         }
     }
-    workbook.save_to_buffer().expect("a workbook")
+}
+
+/// What the footer of a Parquet file says of its rows and their order.
+fn content_hash(file: &Path) -> Option<String> {
+    let reader = SerializedFileReader::new(fs::File::open(file).expect("a file"));
+    let reader = reader.expect("a Parquet file");
+    let entries = reader.metadata().file_metadata().key_value_metadata()?;
+    let entry = entries
+        .iter()
+        .find(|entry| entry.key == "meetlake.content_hash")?;
+    entry.value.clone()
+}
+
+#[test]
+fn a_run_and_convert_give_the_same_rows_in_the_same_order() {
+    // Several batches in no order. On the second sheet stand meetings of the first one once more.
+    let numbers: Vec<String> = (0..20_000u64)
+        .map(|row| (100_000_000 + row * 7_919 % 15_013).to_string())
+        .collect();
+    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    let mut workbook = Workbook::new();
+    write_sheet(workbook.add_worksheet(), &HEADER, &numbers);
+    write_sheet(workbook.add_worksheet(), &HEADER, &numbers[..500]);
+    let workbook = workbook.save_to_buffer().expect("a workbook");
+    let office = Office::open();
+    assert_eq!(office.export(&workbook).exit(), Code::Done);
+    let (input, output) = (office.app.path("a.xlsx"), office.app.path("a.parquet"));
+    fs::write(&input, workbook).expect("written");
+    let conversion = Conversion {
+        dataset: Dataset::MeetingList,
+        time_zone: crate::app::zone(),
+        lineage: Lineage::default(),
+        input,
+        output: output.clone(),
+        fallback: crate::app::fallback(),
+    };
+    convert::file(&conversion).expect("converted");
+    let published = lake::files(&office.app.lake(), Dataset::MeetingList);
+    let hash = content_hash(&published[0]);
+    assert!(hash.is_some());
+    assert_eq!(hash, content_hash(&output));
+    let order = |file: &Path| -> Vec<(String, i64)> {
+        let rows = lake::rows_of(file).into_iter();
+        rows.map(|row| {
+            let number = row["meeting_no"].as_str().expect("a number").to_owned();
+            (number, row["_source_row"].as_i64().expect("a row"))
+        })
+        .collect()
+    };
+    assert_eq!(order(&published[0]), order(&output));
+    assert_eq!(order(&output).len(), 20_500);
 }
 
 #[test]
