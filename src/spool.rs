@@ -2,6 +2,7 @@
 //! rows of each date.
 //!
 //! ```text
+//! <spool>/tenant=<name>/              the folder of one tenant
 //! <folder>/originals/<sha256>         workbooks, JSON bodies and zips of pages, named by content
 //! <folder>/rows/<task key>-g<generation>/<dt>.<sha256>.arrow
 //!                                     one Arrow IPC stream for each date that the task has rows for,
@@ -10,12 +11,13 @@
 //! ```
 //! Everything appears by a rename, so a killed process leaves no half file under a final name.
 //! Nothing is fsynced: after a power cut a file may be torn or gone. Its hash shows that, it is
-//! reported as missing, and its task is exported again. A lost spool costs no more than that. The
-//! spool does not know which tasks exist or what is published; the ledger does.
+//! reported as missing, and its task is exported again. A lost spool costs no more than that. Two
+//! tenants may have the same bytes, and each forgets its own. The spool does not know which tasks
+//! exist or what is published; the ledger does.
 
 mod rows;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -33,13 +35,16 @@ use crate::disk;
 use crate::hashing::hash_of;
 use crate::pages::PagesWriter;
 use crate::task::{TaskKey, hex};
+use crate::text::partition_value;
 
 /// How an Arrow IPC file begins. Earlier versions kept rows in such files.
 const FILE_MAGIC: [u8; 6] = *b"ARROW1";
 /// Where the stream begins in such a file: its writer aligned everything to 64 bytes.
 const FILE_STREAM_AT: u64 = 64;
 
-/// The folder of waiting results; clones share it.
+const FOLDERS: [&str; 3] = ["originals", "rows", "tmp"];
+
+/// The folder of a tenant's waiting results; clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool {
     folder: PathBuf,
@@ -142,7 +147,51 @@ fn finish_and_hash(pages: PagesWriter<File>) -> io::Result<(String, u64)> {
     Ok((sha256, size_bytes))
 }
 
+/// Gives each tenant its own of a spool that an earlier version kept for all tenants together.
+/// `kept` is what each still needs. Stopped anywhere, it goes on with what is left.
+///
+/// # Errors
+/// If a file cannot be linked, copied, moved or removed.
+pub fn divide(spool: &Path, kept: &BTreeMap<String, Keep>) -> Result<(), Error> {
+    let shared = Spool {
+        folder: spool.to_owned(),
+    };
+    let [originals, rows, tmp] = FOLDERS.map(|name| spool.join(name));
+    if !originals.exists() && !rows.exists() {
+        return ignore_missing(fs::remove_dir_all(&tmp)).map_err(failed("remove", &tmp));
+    }
+    for (tenant, keep) in kept {
+        let own = Spool::of_tenant(spool, tenant)?;
+        for sha256 in &keep.originals {
+            let (from, to) = (shared.original_path(sha256), own.original_path(sha256));
+            if from.exists() && !to.exists() {
+                own.copy_original(&from, sha256)?;
+            }
+        }
+        for (task, generation) in &keep.rows {
+            let from = shared.rows_path(task, *generation);
+            let to = own.rows_path(task, *generation);
+            if from.exists() && !to.exists() {
+                fs::rename(&from, &to).map_err(failed("move the rows", &from))?;
+            }
+        }
+    }
+    for folder in [originals, rows, tmp] {
+        ignore_missing(fs::remove_dir_all(&folder)).map_err(failed("remove", &folder))?;
+    }
+    Ok(())
+}
+
 impl Spool {
+    /// Opens the spool of a tenant below the folder `spool`, and makes its folders if they are
+    /// missing.
+    ///
+    /// # Errors
+    /// If the folders cannot be made.
+    pub fn of_tenant(spool: &Path, tenant: &str) -> Result<Self, Error> {
+        Self::open(spool.join(format!("tenant={}", partition_value(tenant))))
+    }
+
     /// Opens the spool in `folder`, and makes its folders if they are missing.
     ///
     /// # Errors
@@ -151,7 +200,7 @@ impl Spool {
         let spool = Self {
             folder: folder.into(),
         };
-        for name in ["originals", "rows", "tmp"] {
+        for name in FOLDERS {
             let path = spool.folder.join(name);
             fs::create_dir_all(&path).map_err(failed("make the folder", &path))?;
         }
@@ -187,6 +236,13 @@ impl Spool {
         fs::write(temp.path(), bytes).map_err(failed("write the original", temp.path()))?;
         self.adopt(temp, &sha256)?;
         Ok(sha256)
+    }
+
+    /// Keeps a copy of another file as the original with this SHA-256.
+    fn copy_original(&self, from: &Path, sha256: &str) -> Result<(), Error> {
+        let temp = self.temp_file();
+        fs::copy(from, temp.path()).map_err(failed("copy the original", temp.path()))?;
+        self.adopt(temp, sha256)
     }
 
     /// Begins an original that is the pages of a listing.
@@ -526,6 +582,37 @@ mod tests {
         spool.adopt(temp, &sha256).expect("adopt");
         let bytes = spool.read_original(&sha256).expect("read").expect("bytes");
         assert_eq!(bytes, "downloaded");
+    }
+
+    #[test]
+    fn what_tenants_shared_is_divided_and_each_forgets_its_own() {
+        let (folder, shared) = spool();
+        let sheet = shared.put_original(b"a header only").expect("put");
+        let orphan = shared.put_original(b"nobody's").expect("put");
+        let batch = put_rows(&shared, 1);
+        let keep = |rows: &[(TaskKey, u32)]| Keep {
+            originals: HashSet::from([sheet.clone()]),
+            rows: rows.iter().cloned().collect(),
+        };
+        let kept = BTreeMap::from([
+            ("acme".to_owned(), keep(&[(key(), 1)])),
+            ("公/司".to_owned(), keep(&[])),
+        ]);
+        for _ in 0..2 {
+            divide(folder.path(), &kept).expect("divided");
+            let left = fs::read_dir(folder.path()).expect("a folder");
+            let mut left: Vec<_> = left.map(|entry| entry.expect("one").file_name()).collect();
+            left.sort();
+            assert_eq!(left, ["tenant=%E5%85%AC%2F%E5%8F%B8", "tenant=acme"]);
+        }
+        let of = |tenant| Spool::of_tenant(folder.path(), tenant).expect("a spool");
+        let (acme, other) = (of("acme"), of("公/司"));
+        assert_eq!(read_rows(&acme, DAY), Some(vec![batch]));
+        assert_eq!(read_rows(&other, DAY), None);
+        assert!(acme.read_original(&orphan).expect("read").is_none());
+        acme.remove_original(&sheet).expect("removed");
+        assert!(acme.read_original(&sheet).expect("read").is_none());
+        assert!(other.read_original(&sheet).expect("read").is_some());
     }
 
     #[test]

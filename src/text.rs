@@ -15,3 +15,25 @@ pub fn harmless(text: &str) -> String {
 pub fn printable(c: char) -> char {
     if c.is_control() { ' ' } else { c }
 }
+
+/// A name as Hive writes the value of a partition: whatever is not [plain](is_plain) becomes `%XX`
+/// of its UTF-8 bytes. So no name can leave its folder.
+#[must_use]
+pub fn partition_value(name: &str) -> String {
+    use std::fmt::Write as _;
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if is_plain(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("writing to a string");
+        }
+    }
+    escaped
+}
+
+/// Whether a byte stands for itself in a path: an ASCII letter, a digit or one of `-_.`.
+#[must_use]
+pub const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}

@@ -1,5 +1,6 @@
 //! Opens what a configuration names: the ledger, the spool, the lake, and a client for each tenant.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::pipeline::{self, Tenant};
 use crate::policy::Policy;
 use crate::publish::{Publisher, manifest};
 use crate::run::RunLimits;
-use crate::spool::{Keep, Spool};
+use crate::spool::{self, Keep, Spool};
 use crate::store::{self, Lake};
 
 /// An open configuration.
@@ -52,10 +53,9 @@ impl App {
 
     async fn open_all(config: Config, clock: Clock, verb: &str) -> Result<Self> {
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
-        let spool = Spool::open(&config.spool_path)?;
-        clean(&ledger, &spool).await?;
+        let kept = spooled(&ledger).await?;
+        spool::divide(&config.spool_path, &kept)?;
         let lake = lake(&config)?;
-        let publisher = Publisher::new(lake.clone(), spool.clone());
         let decoders = Arc::new(Semaphore::new(
             std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         ));
@@ -69,6 +69,8 @@ impl App {
                 pace.restore(&learned);
             }
             restore_limits(&ledger, &tenant.name, &client, &clock).await?;
+            let spool = Spool::of_tenant(&config.spool_path, &tenant.name)?;
+            spool.clean(kept.get(&tenant.name).unwrap_or(&Keep::default()))?;
             let fetcher = Fetcher {
                 client,
                 ledger: ledger.clone(),
@@ -85,9 +87,9 @@ impl App {
                 unit: tenant.unit,
                 clock: clock.clone(),
                 ledger: ledger.clone(),
-                spool: spool.clone(),
+                publisher: Publisher::new(lake.clone(), spool.clone()),
+                spool,
                 lake: lake.clone(),
-                publisher: publisher.clone(),
                 fetcher,
                 policy: Policy::Keep,
                 events: events.of_tenant(&tenant.name),
@@ -170,15 +172,16 @@ pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<C
     Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
 }
 
-/// Removes from the spool what no task needs any more: left behind by a process that was killed.
-async fn clean(ledger: &Ledger, spool: &Spool) -> Result<()> {
-    let mut keep = Keep::default();
-    for (key, generation, original) in ledger.spool_contents().await? {
-        keep.originals.extend(original);
-        keep.rows.insert((key, generation));
+/// What the tasks of each tenant still need of the spool. Anything else there was left behind by a
+/// process that was killed.
+async fn spooled(ledger: &Ledger) -> Result<BTreeMap<String, Keep>> {
+    let mut kept: BTreeMap<String, Keep> = BTreeMap::new();
+    for content in ledger.spool_contents().await? {
+        let keep = kept.entry(content.tenant).or_default();
+        keep.originals.extend(content.original);
+        keep.rows.insert((content.key, content.generation));
     }
-    spool.clean(&keep)?;
-    Ok(())
+    Ok(kept)
 }
 
 /// Takes up the calls of the last minute. Where the last run left no record of them, because it was

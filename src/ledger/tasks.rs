@@ -12,6 +12,19 @@ use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
 
+/// What the spool still has to hold of a task that is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolContent {
+    /// Whose data.
+    pub tenant: String,
+    /// Which task.
+    pub key: TaskKey,
+    /// Its rows are of this generation.
+    pub generation: u32,
+    /// SHA-256 of its bytes, once fetched.
+    pub original: Option<String>,
+}
+
 /// A task that is neither published nor withdrawn, and what it refers to in the lake.
 #[derive(Clone, Debug)]
 pub struct Unpublished {
@@ -97,26 +110,29 @@ impl Ledger {
         self.tasks(query).await
     }
 
-    /// What the spool still has to hold: of every task that is not over, its key, its generation
-    /// and the SHA-256 of its bytes, once fetched.
+    /// What the spool still has to hold.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
-    pub async fn spool_contents(&self) -> Result<Vec<(TaskKey, u32, Option<String>)>, Error> {
-        sqlx::query("SELECT key, generation, machine FROM task WHERE phase IN ('open', 'spooled')")
-            .fetch_all(&self.read)
-            .await
-            .map_err(sql("list what is in the spool"))?
-            .iter()
-            .map(StoredRow::task)
-            .map(|row| {
-                Ok((
-                    row.task_key("key")?,
-                    row.count("generation")?,
-                    sha256(&row)?,
-                ))
+    pub async fn spool_contents(&self) -> Result<Vec<SpoolContent>, Error> {
+        sqlx::query(
+            "SELECT key, tenant, generation, machine FROM task \
+             WHERE phase IN ('open', 'spooled')",
+        )
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("list what is in the spool"))?
+        .iter()
+        .map(StoredRow::task)
+        .map(|row| {
+            Ok(SpoolContent {
+                tenant: row.get("tenant")?,
+                key: row.task_key("key")?,
+                generation: row.count("generation")?,
+                original: sha256(&row)?,
             })
-            .collect()
+        })
+        .collect()
     }
 
     /// What tasks that are neither published nor withdrawn still refer to in the lake: a pack, or

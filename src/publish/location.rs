@@ -6,13 +6,12 @@
 //! folder, hide (`_` or `.` in front) or collide with another. This module does not know which
 //! store the paths are used in.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use object_store::path::Path;
 
 use crate::datasets::Dataset;
 use crate::record::PartitionId;
+use crate::text::{is_plain, partition_value};
 
 /// Hive's name for a null partition value. A tenant with that name would be read back as null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -268,7 +267,7 @@ fn tenant_folder(name: &str) -> Result<String, Error> {
     if name == HIVE_NULL {
         return refuse("readers take it for a missing value");
     }
-    let folder = format!("tenant={}", escape(name));
+    let folder = format!("tenant={}", partition_value(name));
     if folder.len() > MAX_SEGMENT_BYTES {
         return refuse("it is too long for a folder name");
     }
@@ -300,22 +299,6 @@ fn destination_folders(destination: &str) -> Result<Vec<String>, Error> {
         folders.push(segment.to_owned());
     }
     Ok(folders)
-}
-
-fn escape(name: &str) -> String {
-    let mut escaped = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if is_plain(byte) {
-            escaped.push(char::from(byte));
-        } else {
-            write!(escaped, "%{byte:02X}").expect("writing to a string");
-        }
-    }
-    escaped
-}
-
-const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
 fn path(folder: &str, name: &str) -> Path {

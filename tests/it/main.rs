@@ -48,6 +48,7 @@ mod serving;
 mod silent;
 mod stopping;
 mod store_faults;
+mod tenants;
 mod time;
 mod unread;
 mod verbs;

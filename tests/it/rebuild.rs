@@ -677,7 +677,7 @@ fn a_replay_gives_what_is_there_and_brings_back_what_is_not() {
     assert_eq!(app.content_hashes(), hashes);
     assert_eq!(app.calls(), calls, "Feishu was asked");
     assert!(
-        lake::below(&app.path("spool/rows")).is_empty(),
+        lake::below(&app.path(&format!("spool/tenant={TENANT}/rows"))).is_empty(),
         "rows were left in the spool"
     );
     assert!(app.reconcile().is_settled());

@@ -6,6 +6,7 @@ use jiff::civil::{Date, date};
 
 use super::*;
 use crate::datasets::Parent;
+use crate::ledger::tasks::SpoolContent;
 use crate::record::{
     Coverage, Damage, Input, InputOutcome, PublishedPartition, ReportedDay, ScheduleState,
 };
@@ -69,7 +70,13 @@ async fn all_that_a_spooled_task_leaves_is_given_back_typed() {
     let nobodys = ledger.reported_day("acm%", DAY).await.expect("read");
     assert_eq!(nobodys, None);
     let contents = ledger.spool_contents().await.expect("listed");
-    assert_eq!(contents, [(task.spec.key, 1, Some("5e".to_owned()))]);
+    let content = SpoolContent {
+        tenant: "acme".to_owned(),
+        key: task.spec.key,
+        generation: 1,
+        original: Some("5e".to_owned()),
+    };
+    assert_eq!(contents, [content]);
 }
 
 #[tokio::test]
