@@ -219,8 +219,8 @@ pub enum Error {
 /// read it.
 ///
 /// # Errors
-/// [`Error::Unreadable`], and what [`report()`] and [`listing()`] say; for a workbook: the bytes are
-/// none, it is damaged, dangerous or larger than `limits`, or no sheet has the contract's header.
+/// [`Error::Unreadable`], and what [`report()`] and [`listing()`] say. For a workbook: the bytes are
+/// no workbook, it is damaged, dangerous or larger than `limits`, or no sheet has the contract's header.
 pub fn original(
     file: &File,
     length: usize,

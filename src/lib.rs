@@ -66,7 +66,7 @@ pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod publish;
 
-// --- adapters: each owns a connection to something outside
+// --- adapters: each owns a connection to something outside, be it a folder
 pub(crate) mod client;
 pub(crate) mod ledger;
 pub(crate) mod sort;

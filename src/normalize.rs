@@ -47,11 +47,11 @@ pub use quarantine::{Quarantine, QuarantineReason};
 use quick::Offsets;
 use sheet::SheetMapping;
 
-/// Most rows of a table. No export has that many, and 64 digits for each of them fit into one
-/// string column.
+/// Most rows of a table. No export has that many. Rows without a key stay in memory until the next
+/// batch, and 64 digits for each of them fit into one string column.
 const MAX_ROWS: u32 = 16_000_000;
-/// Most bytes of all keys and values of `_extra` together: half of what an Arrow string column can
-/// hold.
+/// Most bytes of all keys and values of `_extra` together. One batch may hold all of them: half of
+/// what an Arrow string column can hold.
 const MAX_EXTRA_BYTES: usize = 1 << 30;
 
 /// Rows of a batch. The Parquet writer takes as many at once.
@@ -548,7 +548,7 @@ fn is_blank(cell: &Cell<'_>) -> bool {
     }
 }
 
-/// Sorts the rows by natural key, then in the order of the source.
+/// Sorts the rows by natural key, then by source row.
 #[cfg(any(test, feature = "testing"))]
 fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
     if batch.num_rows() < 2 {
@@ -556,6 +556,7 @@ fn sorted(batch: &RecordBatch, contract: &Contract) -> RecordBatch {
     }
     let keys: Vec<ArrayRef> = contract
         .key_columns()
+        .chain([crate::contract::lineage::SOURCE_ROW])
         .filter_map(|name| batch.column_by_name(name).cloned())
         .collect();
     let fields = keys
@@ -944,7 +945,7 @@ mod tests {
         let whole = run(&context, None, &texts, &rows).expect("a table");
         let hashes = attribute_hashes(&whole.batch);
         assert_eq!(hashes.len(), rows.len());
-        // In two batches, and each in a batch of its own.
+        // All in two batches, and some of them in a batch of their own.
         for row in [0, 1, BATCH_ROWS - 1, BATCH_ROWS, BATCH_ROWS + 99] {
             let alone = run(&context, None, &texts, &rows[row..=row]).expect("a table");
             assert_eq!(attribute_hashes(&alone.batch), hashes[row..=row]);

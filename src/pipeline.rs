@@ -24,7 +24,7 @@ pub use failing::{storage_failure, with_disk};
 pub use originals::bring_back;
 pub(crate) use originals::rows_without_key;
 pub use replay::{Replayed, replay_partition};
-pub(crate) use restore::{Reread, Rows, reread};
+pub(crate) use restore::{Reread, RereadRows, reread};
 pub use tenant_memory::{
     calls_name, last_call_failure, list_rooms, pace_name, remember_pace_and_calls,
 };

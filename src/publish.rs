@@ -372,12 +372,12 @@ impl Iterator for SpooledBatches<'_> {
         loop {
             if let Some((task, mut rows)) = self.open.take() {
                 match rows.next() {
-                    Some(Ok(batch)) => {
+                    Some(Ok(Some(batch))) => {
                         self.open = Some((task, rows));
                         return Some(Ok(batch));
                     }
-                    // The bytes are as they were written, so another version wrote them.
-                    Some(Err(_)) => self.lost.push(task.key.clone()),
+                    Some(Ok(None)) => self.lost.push(task.key.clone()),
+                    Some(Err(error)) => return Some(Err(error.into())),
                     None => {}
                 }
             }
@@ -407,11 +407,16 @@ fn hash_of_base(path: &FilePath, contract: &Contract) -> Result<String, Error> {
 fn build_pack(spool: &Spool, hashes: &[String]) -> Result<(String, Bytes), Error> {
     let mut lost = Vec::new();
     let originals = hashes.iter().filter_map(|sha256| {
-        let original = spool.open_original(sha256).transpose();
-        if original.is_none() {
-            lost.push(sha256.clone());
-        }
-        let named = original?.map(|original| (sha256.clone(), original));
+        let original = match spool.open_original(sha256).transpose() {
+            // What is lost is counted to the end; there will be no pack.
+            Some(_) if !lost.is_empty() => return None,
+            Some(original) => original,
+            None => {
+                lost.push(sha256.clone());
+                return None;
+            }
+        };
+        let named = original.map(|original| (sha256.clone(), original));
         Some(named.map_err(Error::from))
     });
     let file = spool.temp_file();

@@ -28,8 +28,8 @@ use self::merge::RunMerge;
 pub use self::order::RowOrder;
 use self::order::{KeyedBatch, RowPlace, gather, sorted_addresses};
 
-/// Rows handed on at once: as many as a chunk of the file's writer.
-const BATCH_ROWS: usize = 8_192;
+/// Rows that are sorted, merged and handed on at once: as many as a chunk of the file's writer.
+pub const BATCH_ROWS: usize = 8_192;
 /// Rows of each run that are in memory while merging.
 const SPILL_ROWS: usize = 2_048;
 
@@ -192,7 +192,7 @@ impl<E: From<ArrowError> + 'static> Sorter<E> {
         };
         let is_behind = |last: &RowPlace| order.is_behind(&first, 0, last);
         if self.last.as_ref().is_none_or(is_behind) {
-            self.last = Some(order.position(&first, rows - 1));
+            self.last = Some(order.place(&first, rows - 1));
             self.waiting = Some(second);
             return Ok(Pushed::InOrder(first.batch));
         }
@@ -268,9 +268,7 @@ impl<E: From<ArrowError> + 'static> Sorter<E> {
             .open(&path);
         let file = opened.map_err(|error| io_error(error, &path))?;
         // Where the system keeps the name of an open file, the file is removed with its reader.
-        let rest = fs::remove_file(&path)
-            .err()
-            .map(|_| TempRunFile(path.clone()));
+        let rest = fs::remove_file(&path).err().map(|_| RunFile(path.clone()));
         let mut writer = StreamWriter::try_new(BufWriter::new(file), &self.order.schema())?;
         for batch in run {
             writer.write(&batch?)?;
@@ -298,10 +296,11 @@ fn size_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
         .sum()
 }
 
-/// A run file that could not be unlinked while open. It is removed when dropped.
-struct TempRunFile(PathBuf);
+/// A run in a file that has a name. It is removed when dropped.
+#[derive(Debug)]
+pub struct RunFile(pub PathBuf);
 
-impl Drop for TempRunFile {
+impl Drop for RunFile {
     fn drop(&mut self) {
         // A leftover is named after the output, so that people can tell what it is.
         let _ = fs::remove_file(&self.0);

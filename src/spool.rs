@@ -5,8 +5,7 @@
 //! <spool>/tenant=<name>/              the folder of one tenant
 //! <folder>/originals/<sha256>         workbooks, JSON bodies and zips of pages, named by content
 //! <folder>/rows/<task key>-g<generation>/<dt>.<sha256>.arrow
-//!                                     one Arrow IPC stream for each date that the task has rows for,
-//!                                     in the order of the original
+//!                                     one Arrow IPC stream for each date that the task has rows for
 //! <folder>/tmp/…                      downloads and files under construction
 //! ```
 //! Everything appears by a rename, so a killed process leaves no half file under a final name.
@@ -266,8 +265,13 @@ impl Spool {
     /// # Errors
     /// If the file system fails otherwise.
     pub fn open_original(&self, sha256: &str) -> Result<Option<SpooledOriginal>, Error> {
-        let opened = open_checked(&self.original_path(sha256), sha256)?;
-        Ok(opened.map(|(file, size_bytes)| SpooledOriginal { file, size_bytes }))
+        let path = self.original_path(sha256);
+        let opened = open_checked(&path, sha256)?;
+        Ok(opened.map(|(file, size_bytes)| SpooledOriginal {
+            path,
+            file,
+            size_bytes,
+        }))
     }
 
     /// All bytes of the original with this SHA-256; `None` as for [`Spool::open_original`].
@@ -310,7 +314,8 @@ impl Spool {
     }
 
     /// The rows of one generation of a task that fall on `dt`; `None` if there are none, or if the
-    /// file is torn. A caller that knows there must be rows treats `None` as lost.
+    /// file is torn or was written by another version. A caller that knows there must be rows treats
+    /// `None` as lost.
     ///
     /// # Errors
     /// If the file system fails otherwise.
@@ -332,10 +337,13 @@ impl Spool {
         let stream_at = if is_file { FILE_STREAM_AT } else { 0 };
         let sought = file.seek(io::SeekFrom::Start(stream_at));
         sought.map_err(failed("read", &path))?;
-        // The hash matches, so a file that does not decode was written by another version. It
-        // counts as missing.
-        let reader = StreamReader::try_new(BufReader::new(file), None);
-        Ok(reader.ok().map(SpooledRows))
+        match StreamReader::try_new(BufReader::new(file), None) {
+            Ok(reader) => Ok(Some(SpooledRows { reader, path })),
+            Err(error) => match of_disk(error, &path) {
+                Some(error) => Err(error),
+                None => Ok(None),
+            },
+        }
     }
 
     /// Removes the rows of one generation of a task. Rows that are already gone are fine.
@@ -390,21 +398,36 @@ impl Spool {
     }
 }
 
-/// Rows read back from the spool, a batch at a time, in the order in which they were kept.
+/// Rows read back from the spool, a batch at a time. `Ok(None)`
+/// instead of a batch: the bytes are as they were written, and another version wrote them.
 #[derive(Debug)]
-pub struct SpooledRows(StreamReader<BufReader<File>>);
+pub struct SpooledRows {
+    reader: StreamReader<BufReader<File>>,
+    path: PathBuf,
+}
 
 impl Iterator for SpooledRows {
-    type Item = Result<RecordBatch, ArrowError>;
+    type Item = Result<Option<RecordBatch>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
+        Some(match self.reader.next()? {
+            Ok(batch) => Ok(Some(batch)),
+            Err(error) => of_disk(error, &self.path).map_or(Ok(None), Err),
+        })
     }
+}
+
+/// The system's failure to read, if it is one, and not bytes that cannot be understood.
+fn of_disk(error: ArrowError, path: &Path) -> Option<Error> {
+    let number = disk::io_cause(&error)?.raw_os_error()?;
+    Some(failed("read", path)(io::Error::from_raw_os_error(number)))
 }
 
 /// An original in the spool, whose bytes are as its name says.
 #[derive(Debug)]
 pub struct SpooledOriginal {
+    /// Where it is.
+    pub path: PathBuf,
     /// Its file, at the first byte.
     pub file: File,
     /// Its length, bytes.
@@ -526,7 +549,8 @@ mod tests {
 
     fn read_rows(spool: &Spool, dt: Date) -> Option<Vec<RecordBatch>> {
         let read = spool.read_rows(&key(), 1, dt).expect("read")?;
-        Some(read.map(|batch| batch.expect("whole")).collect())
+        let batches = read.map(|batch| batch.expect("readable").expect("ours"));
+        Some(batches.collect())
     }
 
     #[test]
@@ -554,6 +578,36 @@ mod tests {
         let name = format!("{DAY}.{}.arrow", hex(&Sha256::digest(&bytes)));
         fs::write(folder.join(name), bytes).expect("written");
         assert_eq!(read_rows(&spool, DAY), Some(vec![batch]));
+    }
+
+    #[test]
+    fn rows_of_a_later_version_are_told_from_a_disk_that_fails() {
+        let (_folder, spool) = spool();
+        let folder = spool.rows_path(&key(), 1);
+        fs::create_dir(&folder).expect("made");
+        let put = |bytes: &[u8]| {
+            let name = format!("{DAY}.{}.arrow", hex(&Sha256::digest(bytes)));
+            fs::write(folder.join(&name), bytes).expect("written");
+            folder.join(name)
+        };
+        let path = put(b"something else");
+        assert!(spool.read_rows(&key(), 1, DAY).expect("read").is_none());
+        fs::remove_file(path).expect("removed");
+        // A stream that is understood at first.
+        let batch = rows::batch(&[rows::row("a", 1, "t", 1)]);
+        let mut stream =
+            arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).expect("begun");
+        stream.write(&batch).expect("written");
+        let mut bytes = stream.into_inner().expect("ended");
+        bytes.truncate(bytes.len() - 40);
+        put(&bytes);
+        let mut read = spool
+            .read_rows(&key(), 1, DAY)
+            .expect("read")
+            .expect("rows");
+        assert!(matches!(read.next(), Some(Ok(None))));
+        let broken = ArrowError::from(io::Error::from_raw_os_error(5));
+        assert!(matches!(of_disk(broken, &folder), Some(Error::Io { .. })));
     }
 
     #[test]

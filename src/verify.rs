@@ -410,13 +410,17 @@ impl Verifier<'_> {
             };
             self.report.packs += 1;
             let read = tokio::task::spawn_blocking(move || {
-                let wrong: Vec<String> = originals
-                    .iter()
-                    .filter_map(|sha256| Some(pack.check(sha256).err()?.to_string()))
-                    .collect();
-                (originals.len() as u64, wrong)
+                let mut wrong = Vec::new();
+                for sha256 in &originals {
+                    match pack.check(sha256) {
+                        Ok(()) => {}
+                        Err(error @ publish::Error::Record { .. }) => wrong.push(error.to_string()),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok((originals.len() as u64, wrong))
             });
-            let (originals, wrong) = read.await?;
+            let (originals, wrong) = read.await??;
             self.report.originals += originals;
             for why in wrong {
                 self.add_finding(FindingKind::Pack, path.as_ref(), why);

@@ -170,8 +170,10 @@ pub(super) async fn insert_parents(
                 .push_bind(parent.user_id.as_deref())
                 .push_bind(parent.room_id.as_deref());
         });
+        // Its text differs with the number of rows. Kept, it would push out statements that recur.
         insert
             .build()
+            .persistent(false)
             .execute(&mut **transaction)
             .await
             .map_err(sql("record parent rows"))?;

@@ -1,5 +1,5 @@
-//! What is kept of normalized rows beside the rows themselves, read before any policy: what children
-//! need of their parents, and what a daily report says of single days.
+//! What is kept beside the normalized rows themselves, read before any policy: what children need
+//! of their parents, and what a daily report says of single days.
 
 use arrow::array::{
     Array as _, AsArray as _, Int64Array, MapArray, RecordBatch, StringArray,

@@ -1,12 +1,15 @@
 //! From the bytes of a task to rows in the spool: decode, normalize, policy and spool, batch by
 //! batch, where blocking is allowed.
 
+use std::any::Any;
+use std::panic::resume_unwind;
+
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 
 use super::Tenant;
 use super::ending::FailedAttempt;
-use super::rows::{ReadRows, RowKeeper};
+use super::rows::{OriginalFacts, RowKeeper};
 use crate::contract::Contract;
 use crate::decode;
 use crate::events::EventKind;
@@ -14,6 +17,7 @@ use crate::findings::Findings;
 use crate::job::JobSpec;
 use crate::normalize::{self, Normalizer};
 use crate::policy::Policy;
+use crate::publish;
 use crate::record::TaskRow;
 use crate::spool::{self, SpooledOriginal, SpoolingRows};
 use crate::task::disposition::{AttemptFailure, Blame};
@@ -28,7 +32,7 @@ pub(super) async fn read(
     job: &JobSpec,
     task: &TaskRow,
     fetched: &State,
-) -> Result<Result<ReadRows, Box<FailedAttempt>>> {
+) -> Result<Result<OriginalFacts, Box<FailedAttempt>>> {
     let State::Fetched { sha256, .. } = fetched else {
         anyhow::bail!("an export ended without bytes")
     };
@@ -71,6 +75,8 @@ pub(super) async fn read(
         Err(ReadFailure::OriginalNotOpened(error)) => return not_kept("read the download", &error),
         Err(ReadFailure::NotKept(error)) => return not_kept("keep the rows", &error),
         Err(ReadFailure::Mistake(error)) => return Err(error),
+        Err(ReadFailure::NotExtracted(error)) => return Err(error.into()),
+        Err(ReadFailure::Panicked(panic)) => resume_unwind(panic),
         Err(ReadFailure::Unread(unread)) => unread,
     };
     let machine = Machine {
@@ -118,12 +124,22 @@ pub(super) enum ReadFailure {
     OriginalLost,
     /// It cannot be read from disk.
     OriginalNotOpened(spool::Error),
+    /// It could not be copied from its pack.
+    NotExtracted(publish::Error),
     /// The workbook was not taken.
     Unread(Box<Unread>),
     /// The spool could not keep the rows.
     NotKept(spool::Error),
     /// A mistake in meetlake.
     Mistake(anyhow::Error),
+    /// A panic beyond the reader, which is to go on where the attempt is driven.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl From<Box<dyn Any + Send>> for ReadFailure {
+    fn from(panic: Box<dyn Any + Send>) -> Self {
+        Self::Panicked(panic)
+    }
 }
 
 /// Why a workbook was not taken: for people, and what was found until then.
@@ -153,14 +169,14 @@ impl Reading {
         }
     }
 
-    /// Reads an original. Its rows go to `rows`, if they are wanted, and are kept there if the whole
-    /// original is accepted. `refuses_strangers` says whether it may be the file of another export.
+    /// Reads an original. Its rows go to `rows`, if they are wanted, and are kept there if all of
+    /// it is accepted. `refuses_strangers` says whether it may be the file of another export.
     pub(super) fn read(
         &self,
         original: &SpooledOriginal,
         rows: Option<SpoolingRows>,
         refuses_strangers: bool,
-    ) -> Result<ReadRows, ReadFailure> {
+    ) -> Result<OriginalFacts, ReadFailure> {
         crash_point!("w07-decoding");
         let mut keeper = RowKeeper::new(self, rows);
         let mut normalizer = Normalizer::new(&self.context, |output| keeper.take(output));

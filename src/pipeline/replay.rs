@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::commit::{commit, object_of, put_object};
 use super::partition::ranks;
-use super::{Reread, Rows, Tenant, reread};
+use super::{Reread, RereadRows, Tenant, reread};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
 use crate::publish::manifest::{self, Found, Revision};
@@ -58,7 +58,7 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
         tenant,
         job,
         with_workbook,
-        Rows::Spooled,
+        RereadRows::Spooled,
         |input, reread| {
             originals.take(manifest, input, reread);
             Ok(())

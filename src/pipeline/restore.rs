@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
 use jiff::civil::Date;
 
 use super::Tenant;
 use super::reading::{ReadFailure, Reading, RowSource, run_blocking};
-use super::rows::ReadRows;
+use super::rows::OriginalFacts;
 use crate::job::JobSpec;
 use crate::publish::{self, pack::Pack};
 use crate::record::{Input, SpooledTask};
@@ -24,20 +26,20 @@ pub(crate) struct Reread {
     /// Length of the original, bytes.
     pub(crate) size_bytes: u64,
     /// What reading it gave.
-    pub(crate) read: ReadRows,
+    pub(crate) read: OriginalFacts,
 }
 
 /// What becomes of the rows of archived originals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rows {
+pub(crate) enum RereadRows {
     /// They go back into the spool.
     Spooled,
     /// Only what they say is wanted.
     Forgotten,
 }
 
-/// Reads the originals of `inputs` again, pack by pack, and hands what came of each to `each`; where
-/// an original cannot be read, the reason.
+/// Reads the originals of `inputs` again, pack by pack, and hands what came of each to `each`, or
+/// the reason why it cannot be read.
 ///
 /// # Errors
 /// When the lake cannot be read, or `each` fails. A pack that is gone or damaged is a reason, not
@@ -46,7 +48,7 @@ pub(crate) async fn reread(
     tenant: &Tenant,
     job: &JobSpec,
     inputs: impl IntoIterator<Item = &Input>,
-    rows: Rows,
+    rows: RereadRows,
     mut each: impl FnMut(&Input, Result<Reread>) -> Result<()>,
 ) -> Result<()> {
     let mut by_pack: BTreeMap<&str, Vec<&Input>> = BTreeMap::new();
@@ -57,8 +59,8 @@ pub(crate) async fn reread(
         }
     }
     for (name, inputs) in by_pack {
-        let mut pack = match tenant.publisher.open_pack(&tenant.name, name).await {
-            Ok(pack) => pack,
+        let pack = match tenant.publisher.open_pack(&tenant.name, name).await {
+            Ok(pack) => Arc::new(Mutex::new(pack)),
             Err(publish::Error::Record { path, problem }) => {
                 for input in inputs {
                     let (path, problem) = (path.clone(), problem.clone());
@@ -69,10 +71,7 @@ pub(crate) async fn reread(
             Err(error) => return Err(error.into()),
         };
         for input in inputs {
-            each(
-                input,
-                reread_one(tenant, job, input, rows, &mut pack).await?,
-            )?;
+            each(input, reread_one(tenant, job, input, rows, &pack).await?)?;
         }
     }
     Ok(())
@@ -82,17 +81,11 @@ async fn reread_one(
     tenant: &Tenant,
     job: &JobSpec,
     input: &Input,
-    rows: Rows,
-    pack: &mut Pack,
+    rows: RereadRows,
+    pack: &Arc<Mutex<Pack>>,
 ) -> Result<Result<Reread>> {
     let (Some(sha256), Some(window)) = (&input.source_sha256, input.window()) else {
         return Ok(Err(anyhow!(NO_ORIGINAL)));
-    };
-    let copy = tenant.spool.temp_file();
-    let size_bytes = match pack.extract(sha256, copy.path()) {
-        Ok(size_bytes) => size_bytes,
-        Err(error @ publish::Error::Record { .. }) => return Ok(Err(error.into())),
-        Err(error) => return Err(error.into()),
     };
     let (request, lineage) = (input.request.clone(), input.lineage.clone());
     let spec = TaskSpec::new(&tenant.name, window, request, lineage);
@@ -102,16 +95,38 @@ async fn reread_one(
         extracted_at: input.extracted_at,
     };
     let reading = Reading::new(tenant, job, &spec, source);
-    let file = File::open(copy.path()).context("could not open the copy of an original")?;
-    let original = SpooledOriginal { file, size_bytes };
-    let spooling = match rows {
-        Rows::Spooled => Some(tenant.spool.begin_rows(&input.task_key, input.generation)?),
-        Rows::Forgotten => None,
-    };
-    // What is archived was accepted as the task's when it came.
-    let read = run_blocking(move || reading.read(&original, spooling, false));
+    let (spool, pack, sha256) = (tenant.spool.clone(), Arc::clone(pack), sha256.clone());
+    let (key, generation) = (input.task_key.clone(), input.generation);
+    let read = run_blocking(move || {
+        let copy = spool.temp_file();
+        // Whoever panicked while reading from it left it as it was.
+        let mut pack = pack.lock().unwrap_or_else(PoisonError::into_inner);
+        let size_bytes = pack
+            .extract(&sha256, copy.path())
+            .map_err(ReadFailure::NotExtracted)?;
+        drop(pack);
+        let opened = File::open(copy.path());
+        let file = opened.map_err(|error| ReadFailure::Mistake(error.into()))?;
+        let original = SpooledOriginal {
+            path: copy.path().to_owned(),
+            file,
+            size_bytes,
+        };
+        let spooling = match rows {
+            RereadRows::Spooled => Some(spool.begin_rows(&key, generation)),
+            RereadRows::Forgotten => None,
+        };
+        let spooling = spooling.transpose().map_err(ReadFailure::NotKept)?;
+        // What is archived was accepted as the task's when it came.
+        let read = reading.read(&original, spooling, false)?;
+        Ok(Reread { size_bytes, read })
+    });
     match read.await? {
-        Ok(read) => Ok(Ok(Reread { size_bytes, read })),
+        Ok(reread) => Ok(Ok(reread)),
+        Err(ReadFailure::NotExtracted(error @ publish::Error::Record { .. })) => {
+            Ok(Err(error.into()))
+        }
+        Err(ReadFailure::NotExtracted(error)) => Err(error.into()),
         Err(ReadFailure::Unread(unread)) if unread.blame == Blame::Machine => {
             Err(anyhow!(unread.reason))
         }
@@ -121,6 +136,7 @@ async fn reread_one(
         }
         Err(ReadFailure::OriginalLost) => Err(anyhow!("the copy of an original is gone")),
         Err(ReadFailure::Mistake(error)) => Err(error),
+        Err(ReadFailure::Panicked(panic)) => resume_unwind(panic),
     }
 }
 
@@ -132,7 +148,7 @@ pub(super) async fn spool_again(
     dt: Date,
 ) -> Result<Vec<SpooledTask>> {
     let mut spooled = Vec::new();
-    reread(tenant, job, inputs, Rows::Spooled, |input, reread| {
+    reread(tenant, job, inputs, RereadRows::Spooled, |input, reread| {
         let (key, generation) = (input.task_key.clone(), input.generation);
         let reread = reread
             .with_context(|| format!("the archived original of task {key} cannot be read"))?;

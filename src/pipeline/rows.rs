@@ -2,6 +2,7 @@
 //! the policy and cut by date.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use jiff::civil::Date;
 
@@ -18,7 +19,7 @@ use crate::task::disposition::Blame;
 use crate::window::date_of;
 
 /// What reading an original gave, beside its rows.
-pub(crate) struct ReadRows {
+pub(crate) struct OriginalFacts {
     /// The partitions its rows fall into.
     pub(crate) dts: BTreeSet<Date>,
     /// What normalizing found.
@@ -62,9 +63,11 @@ impl<'r> RowKeeper<'r> {
         }
     }
 
+    /// Takes what the normalizer emits. A panic is kept, because it is no fault of the reader.
     pub(super) fn take(&mut self, output: NormalizerOutput) {
         if self.failure.is_none() {
-            self.failure = self.try_take(output).err();
+            let taken = catch_unwind(AssertUnwindSafe(|| self.try_take(output)));
+            self.failure = taken.unwrap_or_else(|panic| Err(panic.into())).err();
         }
     }
 
@@ -116,7 +119,16 @@ impl<'r> RowKeeper<'r> {
         self,
         findings: Findings,
         refuses_strangers: bool,
-    ) -> Result<ReadRows, ReadFailure> {
+    ) -> Result<OriginalFacts, ReadFailure> {
+        let kept = AssertUnwindSafe(|| self.keep(findings, refuses_strangers));
+        catch_unwind(kept).unwrap_or_else(|panic| Err(panic.into()))
+    }
+
+    fn keep(
+        self,
+        findings: Findings,
+        refuses_strangers: bool,
+    ) -> Result<OriginalFacts, ReadFailure> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -133,7 +145,7 @@ impl<'r> RowKeeper<'r> {
         if let Some(rows) = self.rows {
             rows.keep().map_err(ReadFailure::NotKept)?;
         }
-        Ok(ReadRows {
+        Ok(OriginalFacts {
             dts: self.facts.dts,
             findings,
             parents: self.facts.parents,

@@ -218,13 +218,27 @@ fn generation(job: &JobSpec, known: Option<&KnownChild>, counted: Option<i64>) -
     known.generation + u32::from(is_short || was_empty)
 }
 
-/// The parents, each once.
+/// What a parent's row says, whatever its place in its sheet.
+fn values(parent: &Parent) -> impl Ord + use<'_> {
+    let meeting = (parent.start, &parent.meeting_no, parent.end);
+    let participant = (&parent.user_id, &parent.room_id, parent.join_time);
+    (
+        meeting,
+        participant,
+        parent.stay_s,
+        parent.participant_count,
+    )
+}
+
+/// The parents, each once. Which of two rows with one identity it is does not depend on their order.
 fn distinct(child: Dataset, parents: &[Parent]) -> Vec<&Parent> {
     let Ask::Parents { identity, .. } = child.definition().ask else {
         return Vec::new();
     };
     let mut seen = HashSet::new();
     let mut distinct = Vec::new();
+    let mut parents: Vec<&Parent> = parents.iter().collect();
+    parents.sort_by_key(|parent| values(parent));
     for parent in parents {
         if seen.insert(identity(parent)) {
             distinct.push(parent);
@@ -255,13 +269,20 @@ fn is_sampled(key: &TaskKey, share: f64) -> bool {
     f64::from(head) < share * f64::from(u32::MAX)
 }
 
-/// Digest of the parent rows of a window: when it changes, the fan-out is made again.
+/// Digest of the parent rows of a window: when it changes, the fan-out is made again. It does not
+/// depend on the order in which Feishu lists them, which may differ from export to export.
 #[must_use]
 pub fn digest(parents: &[Parent]) -> String {
     use sha2::{Digest as _, Sha256};
+    let mut parents: Vec<&Parent> = parents.iter().collect();
+    parents.sort_by_key(|parent| values(parent));
     let mut hash = Sha256::new();
     for parent in parents {
-        hash.update(format!("{parent:?}\n"));
+        let alike = Parent {
+            source_row: 0,
+            ..parent.clone()
+        };
+        hash.update(format!("{alike:?}\n"));
     }
     crate::task::hex(&hash.finalize()[..16])
 }
@@ -540,6 +561,18 @@ mod tests {
     fn an_ended_window_is_planned_again_when_its_parent_rows_changed() {
         let digest = digest(&[a_meeting("1", 10, Some(20), 2)]);
         assert_ne!(digest, super::digest(&[a_meeting("1", 10, Some(21), 2)]));
+        let people = [
+            a_participant(Some("ou_1"), 110, 0),
+            a_participant(Some("ou_2"), 110, 1),
+            a_participant(None, 110, 2),
+        ];
+        let mut listed_otherwise = people.clone();
+        listed_otherwise.reverse();
+        for (row, parent) in (0..).zip(&mut listed_otherwise) {
+            parent.source_row = row;
+        }
+        assert_eq!(super::digest(&people), super::digest(&listed_otherwise));
+        assert_ne!(super::digest(&people), super::digest(&people[..2]));
         for (state, parents, expected) in [
             (WindowState::Settled, Some(digest.as_str()), false),
             (WindowState::Settled, Some("other"), true),

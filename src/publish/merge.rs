@@ -23,11 +23,8 @@ use super::Error;
 use super::parquet::{FileWriter, Written};
 use super::sorted_file::{LastStep, SortedFile};
 use crate::contract::{Contract, lineage};
-use crate::sort::{RowOrder, RunSize, SortedRun};
+use crate::sort::{BATCH_ROWS, RowOrder, RunSize, SortedRun};
 use crate::task::TaskKey;
-
-/// Rows read and sorted at once.
-const BATCH_ROWS: usize = 8_192;
 
 /// What is merged.
 #[derive(Debug)]

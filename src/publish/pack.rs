@@ -5,7 +5,7 @@
 //! compression. Packing the same originals again gives the same object.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _};
 use std::path::Path;
 
 use object_store::path::Path as LakePath;
@@ -13,7 +13,7 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
-use super::Error;
+use super::{Error, blocking};
 use crate::hashing::{HashingWriter, hash_of};
 use crate::spool::{Spool, SpooledOriginal, TempFile};
 use crate::store::Lake;
@@ -31,7 +31,7 @@ pub struct Pack {
     name: String,
     archive: ZipArchive<BufReader<File>>,
     /// The copy that is read.
-    _file: TempFile,
+    file: TempFile,
 }
 
 impl Pack {
@@ -53,17 +53,17 @@ impl Pack {
         if found.sha256 != sha256 {
             return Err(damaged(&name, "its content is not what its name says"));
         }
-        Self::open(name, file).map(Some)
+        blocking(move || Self::open(name, file).map(Some)).await
     }
 
     fn open(name: String, file: TempFile) -> Result<Self, Error> {
         let opened = File::open(file.path()).map_err(Error::local("open", file.path()))?;
         let archive = ZipArchive::new(BufReader::new(opened))
-            .map_err(|error| damaged(&name, &error.to_string()))?;
+            .map_err(|error| not_read(error.into(), &name, file.path()))?;
         Ok(Self {
             name,
             archive,
-            _file: file,
+            file,
         })
     }
 
@@ -103,20 +103,11 @@ impl Pack {
         let Some(index) = found else {
             return Err(damaged(&self.name, &format!("it does not hold {sha256}")));
         };
-        let broken = |error: io::Error| damaged(&self.name, &error.to_string());
+        let broken = |error: io::Error| not_read(error, &self.name, self.file.path());
         let entry = self.archive.by_index(index);
-        let entry = entry.map_err(|error| broken(error.into()))?;
-        let mut entry = BufReader::with_capacity(COPY_BYTES, entry);
+        let mut entry = entry.map_err(|error| broken(error.into()))?;
         let mut copy = HashingWriter::new(out);
-        loop {
-            let bytes = entry.fill_buf().map_err(broken)?;
-            if bytes.is_empty() {
-                break;
-            }
-            copy.write_all(bytes).map_err(Error::local("write", to))?;
-            let count = bytes.len();
-            entry.consume(count);
-        }
+        copy_all(&mut entry, &mut copy, broken, Error::local("write", to))?;
         let (size_bytes, found) = copy.finish().map_err(Error::local("write", to))?;
         if found != sha256 {
             return Err(damaged(&self.name, &format!("{sha256} has other content")));
@@ -174,12 +165,19 @@ pub(super) fn build(
     let not_written = |error: ZipError| Error::local("write", to)(error.into());
     for original in originals {
         let (sha256, mut original) = original?;
-        let first = first_bytes(&original.file).map_err(Error::local("read", to))?;
+        let from = original.path.as_path();
+        let first = first_bytes(&original.file).map_err(Error::local("read", from))?;
         let name = format!("{sha256}.{}", extension(&first));
         let large = original.size_bytes >= u64::from(u32::MAX);
         zip.start_file(name, options.large_file(large))
             .map_err(not_written)?;
-        io::copy(&mut original.file, &mut zip).map_err(Error::local("write", to))?;
+        let not_read = Error::local("read", from);
+        copy_all(
+            &mut original.file,
+            &mut zip,
+            not_read,
+            Error::local("write", to),
+        )?;
     }
     let file = zip.finish().map_err(not_written)?;
     drop(
@@ -188,6 +186,35 @@ pub(super) fn build(
     );
     let written = File::open(to).and_then(hash_of);
     Ok(written.map_err(Error::local("read", to))?.1)
+}
+
+/// Copies all bytes, and tells a failure to read from one to write.
+fn copy_all(
+    from: &mut impl Read,
+    to: &mut impl io::Write,
+    not_read: impl FnOnce(io::Error) -> Error,
+    not_written: impl FnOnce(io::Error) -> Error,
+) -> Result<(), Error> {
+    let mut bytes = vec![0; COPY_BYTES];
+    loop {
+        let count = match from.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(not_read(error)),
+        };
+        if let Err(error) = to.write_all(&bytes[..count]) {
+            return Err(not_written(error));
+        }
+    }
+}
+
+/// Why a pack cannot be read from its copy: the system's failure, or its bytes.
+fn not_read(error: io::Error, name: &str, copy: &Path) -> Error {
+    match error.raw_os_error() {
+        Some(_) => Error::local("read", copy)(error),
+        None => damaged(name, &error.to_string()),
+    }
 }
 
 /// The bytes by which [`extension`] tells an original.

@@ -18,10 +18,7 @@ use parquet::errors::ParquetError;
 
 use super::parquet::{FileWriter, Written};
 use crate::contract::Contract;
-use crate::sort::{Pushed, RowOrder, RunSize, SortedRun, Sorter};
-
-/// Rows that are read back at once.
-const BATCH_ROWS: usize = 8_192;
+use crate::sort::{BATCH_ROWS, Pushed, RowOrder, RunFile, RunSize, SortedRun, Sorter};
 
 /// What becomes of sorted rows before they are written.
 pub trait LastStep {
@@ -107,7 +104,9 @@ impl<S: LastStep> SortedFile<S> {
     /// Turns the rows that were written into one sorted run among others, and begins the file anew.
     fn reopen_as_run(&mut self) -> Result<(), S::Error> {
         self.step.end(&mut self.writer)?;
-        let first = FirstRun::of(&self.path);
+        let mut first = self.path.as_os_str().to_owned();
+        first.push(".first");
+        let first = RunFile(PathBuf::from(first));
         fs::rename(&self.path, &first.0).map_err(ParquetError::from)?;
         let next = FileWriter::create(&self.path, self.contract)?;
         std::mem::replace(&mut self.writer, next).finish()?;
@@ -133,23 +132,5 @@ impl<S: LastStep> SortedFile<S> {
         self.sorter.finish(|batch| step.write(batch, &mut writer))?;
         step.end(&mut writer)?;
         Ok((writer.finish()?, step))
-    }
-}
-
-/// What was written before rows came out of order. Removed when dropped.
-struct FirstRun(PathBuf);
-
-impl FirstRun {
-    fn of(path: &Path) -> Self {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".first");
-        Self(PathBuf::from(name))
-    }
-}
-
-impl Drop for FirstRun {
-    fn drop(&mut self) {
-        // A leftover is named after the file, so that people can tell what it is.
-        let _ = fs::remove_file(&self.0);
     }
 }

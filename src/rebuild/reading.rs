@@ -9,7 +9,7 @@ use object_store::path::Path;
 
 use super::found::{FoundLake, FoundPartition, Setting, Stream};
 use super::report::RebuildProblem;
-use crate::pipeline::{self, Rows, Tenant};
+use crate::pipeline::{self, RereadRows, Tenant};
 use crate::publish::manifest::{self, Found};
 use crate::publish::{self, location};
 use crate::record::{Input, PartitionId};
@@ -152,21 +152,27 @@ impl LakeReader<'_> {
                 continue;
             };
             let (tasks, problems) = (&mut self.found.tasks, &mut self.found.problems);
-            pipeline::reread(&tenant, job, &inputs, Rows::Forgotten, |input, read| {
-                let Some(task) = tasks.get_mut(&input.task_key) else {
-                    return Ok(());
-                };
-                match read {
-                    Ok(read) => task.read = Some(read.into()),
-                    Err(reason) => {
-                        // Others are asked for by its rows.
-                        task.is_lost = dataset.children().next().is_some();
-                        let reason = format!("{reason:#}");
-                        problems.insert(unread(&name, input, &reason, task.is_lost)?);
+            pipeline::reread(
+                &tenant,
+                job,
+                &inputs,
+                RereadRows::Forgotten,
+                |input, read| {
+                    let Some(task) = tasks.get_mut(&input.task_key) else {
+                        return Ok(());
+                    };
+                    match read {
+                        Ok(read) => task.read = Some(read.into()),
+                        Err(reason) => {
+                            // Others are asked for by its rows.
+                            task.is_lost = dataset.children().next().is_some();
+                            let reason = format!("{reason:#}");
+                            problems.insert(unread(&name, input, &reason, task.is_lost)?);
+                        }
                     }
-                }
-                Ok(())
-            })
+                    Ok(())
+                },
+            )
             .await?;
         }
         Ok(())

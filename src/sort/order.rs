@@ -118,7 +118,7 @@ impl RowOrder {
         (1..keyed.num_rows()).all(|row| self.compare((keyed, row - 1), (keyed, row)).is_le())
     }
 
-    pub(super) fn position(&self, keyed: &KeyedBatch, row: usize) -> RowPlace {
+    pub(super) fn place(&self, keyed: &KeyedBatch, row: usize) -> RowPlace {
         let (task_key, source_row) = self.tie((keyed, row));
         RowPlace {
             key: keyed.keys.row(row).owned(),

@@ -23,7 +23,7 @@ use crate::task::TaskKey;
 
 /// Dates whose files are open at once. Rows of further dates wait for the end, sorted by date, so
 /// that a workbook with a thousand dates does not take all of the process' files.
-const MOST_OPEN: usize = 64;
+const MOST_OPEN: usize = 16;
 /// The column by which those are sorted.
 const DATE: &str = "dt of the spool";
 
@@ -55,7 +55,8 @@ impl SpoolingRows {
         })
     }
 
-    /// Adds rows of a date, behind those that it has.
+    /// Adds rows of a date. The rows of the first dates stay in the order in which they come; those
+    /// of dates beyond [`MOST_OPEN`] are ordered by task and source row.
     ///
     /// # Errors
     /// If they cannot be encoded or written.
@@ -305,7 +306,8 @@ mod tests {
         assert_eq!(dates, (0..20).map(day).collect());
         for of in 0..20 {
             let read = spool.read_rows(&task, 1, day(of)).expect("read");
-            let batches: Vec<_> = read.expect("rows").map(|b| b.expect("whole")).collect();
+            let read = read.expect("rows").map(|batch| batch.expect("readable"));
+            let batches: Vec<_> = read.map(|batch| batch.expect("ours")).collect();
             let batch = concat_batches(&batches[0].schema(), &batches).expect("one");
             let expected = (0..200).filter(|n| n * 7 % 20 == of);
             let expected: Vec<i64> = expected.flat_map(|n| [n, n + 1_000]).collect();

@@ -162,6 +162,7 @@ fn a_panic_costs_an_attempt_and_neither_the_run_nor_the_export() {
     for place in [
         "w07-fetched",
         "w07-decoding",
+        "w08-rows-half-written",
         "w08-rows-kept",
         "w03-id-recorded",
     ] {
@@ -178,6 +179,23 @@ fn a_panic_costs_an_attempt_and_neither_the_run_nor_the_export() {
             "{place}"
         );
     }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_panic_beyond_the_reader_is_not_the_workbook_s_fault() {
+    let mut setup = Setup::fast().only(&[LIST]);
+    let failpoints = "w08-rows-half-written=panic(canary)".to_owned();
+    setup.environment = Some(("FAILPOINTS", failpoints));
+    let mut app = setup.start();
+    let output = app.backfill(&[]);
+    assert_ne!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains("canary"), "{output:?}");
+    assert!(!app.lake().join("_quarantine").exists(), "{output:?}");
+    app.setup.environment = None;
+    let output = app.backfill(&["--again"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_whole(&app);
 }
 
 #[cfg(feature = "failpoints")]
