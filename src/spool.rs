@@ -54,14 +54,16 @@ pub struct Spool {
 pub enum Error {
     /// No space is left for the spool.
     #[error(
-        "no space left for {}{}: free some there, or move the spool to a larger disk, then run \
-         again",
-        path.display(),
-        disk::free_space(path)
+        "no space left for {}{room}: free some there, or move the spool to a larger disk, then \
+         run again",
+        path.display()
     )]
     Full {
         /// What was being written.
         path: PathBuf,
+        /// How much room there was, for people. What was written so far may be removed by the time
+        /// that this is told.
+        room: String,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -509,7 +511,8 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
     let path = path.to_owned();
     move |source| {
         if disk::is_full(&source) {
-            return Error::Full { path, source };
+            let room = disk::free_space(&path);
+            return Error::Full { path, room, source };
         }
         Error::Io {
             action,
