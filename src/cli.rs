@@ -6,6 +6,7 @@ pub mod convert;
 pub mod demo;
 pub mod doctor;
 mod dumps;
+mod identify;
 pub mod init;
 pub mod ledger;
 pub mod open;
@@ -34,7 +35,7 @@ use crate::config::{self, Config};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::ledger::Error as LedgerError;
-use crate::{pipeline, spool, store, telemetry};
+use crate::{keyring, pipeline, spool, store, telemetry};
 
 /// Feishu/Lark video-meeting data, in your warehouse by morning.
 #[derive(Debug, Parser)]
@@ -260,6 +261,16 @@ fn exit_for(error: &anyhow::Error) -> Code {
             Some(LedgerError::Unreadable { .. }) => return Code::Storage,
             Some(error) if error.is_of_disk() => return Code::Storage,
             _ => {}
+        }
+        match cause.downcast_ref() {
+            Some(keyring::Error::File { .. } | keyring::Error::NoRandomness) => {
+                return Code::Storage;
+            }
+            Some(_) => return Code::Usage,
+            None => {}
+        }
+        if cause.is::<identify::Error>() {
+            return Code::Usage;
         }
         if cause.is::<store::Error>() || cause.is::<spool::Error>() {
             return Code::Storage;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 
 /// Type of a column. It decides how cells are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub enum ColumnSource {
     Task,
     /// Computed.
     Derived(Derivation),
+    /// Hashed under the lake's key. It is made from what the lake already knows of a row, so it is
+    /// no content.
+    Keyed(RowKey),
 }
 
 /// How a derived column's value is computed.
@@ -75,6 +78,18 @@ pub enum Derivation {
     /// it and are read from the source, with the values that they have in the lake. Equal digests
     /// mean that nothing changed.
     AttributesHash,
+}
+
+/// A key of 32 hex digits that joins rows without telling whom they are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKey {
+    /// The meeting: tenant, number and start.
+    Meeting,
+    /// The stay of a participant: the meeting, who, when and with which device.
+    Participation,
+    /// The booking of a room: tenant, source and row, because nothing shorter is unique; and the
+    /// sheet, if it is not the first with rows.
+    Booking,
 }
 
 /// A column's part in the natural key.
@@ -108,6 +123,8 @@ pub struct Column {
     pub is_sparse: bool,
     /// The field of the task that gives its value, if it is not called as the column is.
     task_field: Option<&'static str>,
+    /// The id in files, if it is not the column's place.
+    pub(crate) explicit_field_id: Option<i32>,
     /// One line for the data dictionary.
     pub doc: &'static str,
 }
@@ -123,6 +140,7 @@ impl Column {
             personal: false,
             is_sparse: false,
             task_field: None,
+            explicit_field_id: None,
             doc,
         }
     }
@@ -139,6 +157,42 @@ impl Column {
 
     pub fn derived(mut self, derivation: Derivation) -> Self {
         self.source = ColumnSource::Derived(derivation);
+        self
+    }
+
+    /// The column of meetings, or of what happens in them, by which they are joined.
+    pub fn meeting_key() -> Self {
+        let doc = "the meeting: tenant, `meeting_no` and start, hashed under the lake's key; null \
+                   in `convert`, which knows no lake";
+        Self::keyed("meeting_key", RowKey::Meeting, doc).field_id(901)
+    }
+
+    /// The column of stays in meetings, or of what happens in them, by which they are joined.
+    pub fn participation_key() -> Self {
+        let doc = "the stay: `meeting_key`, who, join time and device, hashed under the lake's \
+                   key; null in `convert`";
+        Self::keyed("participation_key", RowKey::Participation, doc).field_id(902)
+    }
+
+    /// The column of bookings by which they are told apart.
+    pub fn booking_key() -> Self {
+        let doc = "the booking: tenant, `_source_sha256`, `_source_row` (and the sheet, from \
+                   the second on), hashed under the lake's key; null in `convert`";
+        Self::keyed("booking_key", RowKey::Booking, doc).field_id(903)
+    }
+
+    fn keyed(name: &str, key: RowKey, doc: &'static str) -> Self {
+        Self {
+            source: ColumnSource::Keyed(key),
+            ..Self::new(name, ColumnKind::Id, &[], doc)
+        }
+    }
+
+    /// Gives the column an id in files that does not depend on its place: from 501 on, which no
+    /// place reaches, and never one that any column had before. A column that does not stand at the
+    /// end of its list when it is added needs one. It does not count for the places of the others.
+    pub fn field_id(mut self, id: i32) -> Self {
+        self.explicit_field_id = Some(id);
         self
     }
 
@@ -173,9 +227,7 @@ impl Column {
     pub fn data_type(&self) -> DataType {
         match self.kind {
             ColumnKind::Text | ColumnKind::Id => DataType::Utf8,
-            ColumnKind::TextList => {
-                DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
-            }
+            ColumnKind::TextList => DataType::List(list_element()),
             ColumnKind::Time | ColumnKind::UnixTime => timestamp(),
             ColumnKind::Date => DataType::Date32,
             ColumnKind::DurationS | ColumnKind::Integer | ColumnKind::ReportedMinutes => {
@@ -189,6 +241,12 @@ impl Column {
             }
         }
     }
+}
+
+/// The element of a list, under the name that the Parquet specification gives it.
+#[must_use]
+pub fn list_element() -> FieldRef {
+    Arc::new(Field::new("element", DataType::Utf8, true))
 }
 
 /// The type of an instant.

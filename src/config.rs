@@ -36,6 +36,7 @@ pub use text::show_duration;
 use crate::datasets::CallLimits;
 use crate::decode;
 use crate::job::JobSpec;
+use crate::lake_key::{KeySource, LakeKey};
 use document::{Document, Field, Section};
 use job_file::TenantZones;
 
@@ -78,6 +79,8 @@ pub struct LakeConfig {
     pub url: Url,
     /// Options of the store, named as in `object_store`. Any of them may be a secret.
     pub options: BTreeMap<String, SecretString>,
+    /// Where its key is kept.
+    pub key: KeySource,
 }
 
 impl fmt::Debug for LakeConfig {
@@ -189,8 +192,15 @@ fn read_sections(
     let table = document.parse();
     let root = document.root(&table);
     root.required("version", |field| field.integer(1..=1));
-    let lake = lake(root.required_section("lake"), folder);
     let (ledger_path, spool_path) = ledger(root.section("ledger"), folder);
+    let home = |name| environment(name);
+    let default_key = KeySource::of_home(home("XDG_DATA_HOME"), home("HOME"));
+    let lake = lake(
+        root.required_section("lake"),
+        folder,
+        &ledger_path,
+        default_key,
+    );
     let limits = limits(root.section("limits"));
     let serve = serve(root.section("serve"));
     let (tenants, zones) = tenants(root.required_section("tenants"), folder);
@@ -208,8 +218,14 @@ fn read_sections(
     })
 }
 
-fn lake(section: Section<'_>, folder: &Path) -> Option<LakeConfig> {
+fn lake(
+    section: Section<'_>,
+    folder: &Path,
+    ledger: &Path,
+    default_key: KeySource,
+) -> Option<LakeConfig> {
     let url = section.required("url", |field| field.parse(|text| lake_url(text, folder)));
+    let key = key_source(&section, folder, ledger).unwrap_or(default_key);
     let mut options = BTreeMap::new();
     for (name, field) in section.section("options").fields() {
         match option(name, &field) {
@@ -218,11 +234,57 @@ fn lake(section: Section<'_>, folder: &Path) -> Option<LakeConfig> {
         }
     }
     section.finish();
-    Some(LakeConfig { url: url?, options })
+    Some(LakeConfig {
+        url: url?,
+        options,
+        key,
+    })
+}
+
+/// Where the lake's key is kept, if the configuration says so. Not in the ledger's folder: whoever
+/// copies that, or loses it, would copy or lose both.
+fn key_source(section: &Section<'_>, folder: &Path, ledger: &Path) -> Option<KeySource> {
+    let secret = section.optional("key", |field| {
+        if !field.raw()?.contains("${") {
+            return Err(
+                "stands in the file itself; write key = \"${NAME}\" and set that variable, or use \
+                 key_file"
+                    .to_owned(),
+            );
+        }
+        let text = field.text()?;
+        LakeKey::parse(&text).map_err(|error| error.to_string())?;
+        Ok(SecretString::from(text))
+    });
+    let file = section.optional("key_file", |field| {
+        field.parse(|text| {
+            let path = folder.join(text);
+            match path.parent() == ledger.parent() {
+                true => Err(
+                    "must not lie in the ledger's folder: a copy of that folder would hold \
+                             the ids and the key to them"
+                        .to_owned(),
+                ),
+                false => Ok(path),
+            }
+        })
+    });
+    if let Some(path) = &file {
+        tenant::warn_of_mode(section, "key_file", path);
+    }
+    if section.has("key") && section.has("key_file") {
+        section.problem("key_file", "`key` and `key_file` are both there; keep one");
+    }
+    secret
+        .map(KeySource::Secret)
+        .or_else(|| file.map(KeySource::File))
 }
 
 /// The lake's URL. A relative path is a folder beside the configuration.
-fn lake_url(text: &str, folder: &Path) -> Result<Url, String> {
+///
+/// # Errors
+/// A fragment for people.
+pub fn lake_url(text: &str, folder: &Path) -> Result<Url, String> {
     const SCHEMES: [&str; 5] = ["file", "s3", "gs", "az", "memory"];
     let url = match Url::parse(text) {
         Ok(url) => url,
@@ -580,7 +642,7 @@ app_secret_file = "nowhere"
         meetlake.toml:2:11: `version` must be 1, not 2
         meetlake.toml:3:1: unknown key `jbos`; did you mean `jobs`?
         meetlake.toml:5:1: `url` is missing in [lake]
-        meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `options`
+        meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `key`, `key_file`, `options`
         meetlake.toml:9:8: `path` must be text in quotes, not a number
         meetlake.toml:12:22: `exports_per_minute` must be from 1 to 1000000, not 0
         meetlake.toml:14:8: `size` `256MB` is not a size; write a whole number and a unit: 64KiB, 256MiB, 2GiB
@@ -597,6 +659,48 @@ app_secret_file = "nowhere"
         meetlake.toml:29:8: `host` `http://example.com` must use https; http is for this machine only
         meetlake.toml:30:19: `app_secret_file` `nowhere` cannot be read: No such file or directory (os error 2)
         "#);
+    }
+
+    #[test]
+    fn the_lakes_key_is_a_secret_or_a_file_apart_from_the_ledger() {
+        let key = "0f".repeat(32);
+        let config = |lines: &str| {
+            format!(
+                "version = 1\n[lake]\nurl = 'lake'\n{lines}\n[tenants.acme]\nhost = 'feishu'\n\
+                 app_id = 'cli_1'\napp_secret = '${{SECRET}}'\n"
+            )
+        };
+        let jobs = [("meetings", "dataset = 'meeting_list'\ncron = '0 3 * * *'\n")];
+        let load = |lines: &str| {
+            let files = Files::new(&config(lines), &jobs);
+            let environment = |name: &str| match name {
+                "KEY" => Some(key.clone()),
+                "SECRET" => Some("a-secret".to_owned()),
+                "BROKEN" => Some("no-key-canary".to_owned()),
+                "HOME" => Some("/home/somebody".to_owned()),
+                _ => None,
+            };
+            load(&files.0.path().join(FILE_NAME), &environment)
+        };
+        let source = |lines: &str| load(lines).expect("valid").lake.key;
+        let default = source("").file("1").expect("a file");
+        assert_eq!(
+            default,
+            Path::new("/home/somebody/.local/share/meetlake/keys/1.key")
+        );
+        let file = source("key_file = 'keys/lake.key'").file("1");
+        assert!(file.expect("a file").ends_with("keys/lake.key"));
+        assert!(matches!(source("key = '${KEY}'"), KeySource::Secret(_)));
+        for (lines, said) in [
+            ("key_file = 'lake.key'", "the ledger's folder"),
+            ("key = '0f0f'", "stands in the file itself"),
+            ("key = '${BROKEN}'", "64 hex digits"),
+            ("key = '${KEY}'\nkey_file = 'keys/k'", "keep one"),
+        ] {
+            let problems = load(lines).expect_err("refused").to_string();
+            assert!(problems.contains(said), "{lines}: {problems}");
+            assert!(!problems.contains("canary"), "{problems}");
+        }
     }
 
     #[test]

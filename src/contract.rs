@@ -9,11 +9,13 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+
 use crate::column::{Column, ColumnSource, Key, fold, timestamp};
 use crate::datasets::Dataset;
 
 /// Version of all contracts. It is written into every row and every manifest.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
 /// Lineage columns. Every dataset has them after its own columns, in this order.
 pub mod lineage {
@@ -36,7 +38,32 @@ pub mod lineage {
     /// Cells of unknown columns and cells that did not parse, by header: map of string to string.
     /// Personal data.
     pub const EXTRA: &str = "_extra";
+
+    /// The ids of these columns in files, in the order of the columns. An id is never used again
+    /// for anything else.
+    pub const FIELD_IDS: [(&str, i32); 9] = [
+        (TASK_KEY, 1001),
+        (EXPORT_ID, 1002),
+        (SOURCE_SHA256, 1003),
+        (SOURCE_ROW, 1004),
+        (WINDOW_START, 1005),
+        (WINDOW_END, 1006),
+        (EXTRACTED_AT, 1007),
+        (CONTRACT_VERSION, 1008),
+        (EXTRA, 1009),
+    ];
+    /// The id of the keys of [`EXTRA`].
+    pub const EXTRA_KEY_FIELD_ID: i32 = 1010;
+    /// The id of the values of [`EXTRA`].
+    pub const EXTRA_VALUE_FIELD_ID: i32 = 1011;
 }
+
+/// The id of a list's elements is this more than the id of the list.
+const ELEMENT_FIELD_IDS: i32 = 2000;
+
+/// The names inside of a map, as the Parquet specification has them: of the repeated group, the
+/// key and the value.
+pub const MAP_NAMES: [&str; 3] = ["key_value", "key", "value"];
 
 /// The columns of one dataset.
 ///
@@ -57,6 +84,8 @@ pub struct Contract {
     /// The time or date column that gives a row its `dt`. Without one it is the day of the
     /// task's window.
     pub partition_column: Option<&'static str>,
+    /// Columns of the natural key by which rows are sorted before all others.
+    sort_first: &'static [&'static str],
     schema: SchemaRef,
     by_header: HashMap<String, usize>,
 }
@@ -74,20 +103,20 @@ impl Contract {
 
     fn build(dataset: Dataset) -> Self {
         let definition = dataset.definition();
-        Self::with(dataset, (definition.columns)(), definition.partition_column)
+        Self {
+            partition_column: definition.partition_column,
+            sort_first: definition.sort_first,
+            ..Self::with(dataset, (definition.columns)())
+        }
     }
 
     /// A contract of any columns.
     #[cfg(test)]
     pub(crate) fn of_columns(columns: Vec<Column>) -> &'static Self {
-        Box::leak(Box::new(Self::with(Dataset::ALL[0], columns, None)))
+        Box::leak(Box::new(Self::with(Dataset::ALL[0], columns)))
     }
 
-    fn with(
-        dataset: Dataset,
-        columns: Vec<Column>,
-        partition_column: Option<&'static str>,
-    ) -> Self {
+    fn with(dataset: Dataset, columns: Vec<Column>) -> Self {
         let fields: Vec<Field> = columns
             .iter()
             .map(|column| Field::new(&column.name, column.data_type(), true))
@@ -101,7 +130,8 @@ impl Contract {
         Self {
             dataset,
             columns,
-            partition_column,
+            partition_column: None,
+            sort_first: &[],
             schema: Arc::new(Schema::new(fields)),
             by_header,
         }
@@ -115,12 +145,43 @@ impl Contract {
         Arc::clone(&self.schema)
     }
 
-    /// Names of the natural key's columns, in sort order.
+    /// The schema as it stands in files: every field has its id, nested ones too. The id of a
+    /// column is its place among the columns without an [explicit one](Column::field_id), from 1.
+    #[must_use]
+    pub fn file_schema(&self) -> Schema {
+        let mut place = 0;
+        let own = self.columns.iter().map(|column| {
+            column.explicit_field_id.unwrap_or_else(|| {
+                place += 1;
+                place
+            })
+        });
+        let ids = own.chain(lineage::FIELD_IDS.map(|(_, id)| id));
+        let fields = self.schema.fields().iter().zip(ids);
+        Schema::new(
+            fields
+                .map(|(field, id)| with_field_id(field, id))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// Names of the natural key's columns, in sort order: by time first, because exports come and
+    /// readers ask by time.
     pub fn key_columns(&self) -> impl Iterator<Item = &str> {
-        self.columns
-            .iter()
-            .filter(|column| column.key != Key::No)
-            .map(|column| column.name.as_str())
+        let first = self.sort_first.iter().copied();
+        let rest = self.columns.iter().filter(|column| {
+            column.key != Key::No && !self.sort_first.contains(&column.name.as_str())
+        });
+        first.chain(rest.map(|column| column.name.as_str()))
+    }
+
+    /// Names of the columns that the content of a file is made of: the dataset's own ones, except
+    /// for keys of the lake, and `_extra`.
+    pub fn content_columns(&self) -> impl Iterator<Item = &str> {
+        let own = self.columns.iter();
+        let own = own.filter(|column| !matches!(column.source, ColumnSource::Keyed(_)));
+        own.map(|column| column.name.as_str())
+            .chain([lineage::EXTRA])
     }
 
     /// Index of the column that a sheet has under `header`, compared after [`fold`].
@@ -148,15 +209,43 @@ impl Contract {
     }
 }
 
+/// The field with its id in files, and those inside of it with theirs.
+fn with_field_id(field: &Field, id: i32) -> Field {
+    let data_type = match field.data_type() {
+        DataType::List(element) => {
+            DataType::List(Arc::new(with_field_id(element, ELEMENT_FIELD_IDS + id)))
+        }
+        DataType::Map(entry, is_sorted) => {
+            let DataType::Struct(pair) = entry.data_type() else {
+                unreachable!("a map has entries of key and value")
+            };
+            let ids = [lineage::EXTRA_KEY_FIELD_ID, lineage::EXTRA_VALUE_FIELD_ID];
+            let pair = pair
+                .iter()
+                .zip(ids)
+                .map(|(field, id)| with_field_id(field, id));
+            let pair = DataType::Struct(pair.collect());
+            let entry = entry.as_ref().clone().with_data_type(pair);
+            DataType::Map(Arc::new(entry), *is_sorted)
+        }
+        other => other.clone(),
+    };
+    let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
+    let metadata = HashMap::from([id]);
+    field
+        .clone()
+        .with_data_type(data_type)
+        .with_metadata(metadata)
+}
+
 fn lineage_fields() -> Vec<Field> {
-    let entries = Fields::from(vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("value", DataType::Utf8, true),
+    let [entry, key, value] = MAP_NAMES;
+    let pair = Fields::from(vec![
+        Field::new(key, DataType::Utf8, false),
+        Field::new(value, DataType::Utf8, true),
     ]);
-    let map = DataType::Map(
-        Arc::new(Field::new("entries", DataType::Struct(entries), false)),
-        false,
-    );
+    let entry = Field::new(entry, DataType::Struct(pair), false);
+    let map = DataType::Map(Arc::new(entry), false);
     vec![
         Field::new(lineage::TASK_KEY, DataType::Utf8, true),
         Field::new(lineage::EXPORT_ID, DataType::Utf8, true),
@@ -230,12 +319,125 @@ mod tests {
     }
 
     #[test]
-    fn quality_has_35_documented_columns_and_its_lineage() {
+    fn quality_has_35_documented_columns_one_that_was_seen_and_its_lineage() {
         let sheet = Contract::of(Dataset::ParticipantQualityList)
             .columns
             .iter()
             .filter(|c| c.source == ColumnSource::Sheet)
             .count();
-        assert_eq!(sheet, 35);
+        assert_eq!(sheet, 36);
+    }
+
+    #[test]
+    fn rows_are_sorted_by_time_first_and_by_all_of_their_natural_key() {
+        let order = |dataset| Contract::of(dataset).key_columns().collect::<Vec<_>>();
+        assert_eq!(
+            order(Dataset::MeetingList),
+            ["start_time", "meeting_no", "end_time"]
+        );
+        assert_eq!(
+            order(Dataset::ParticipantList),
+            [
+                "meeting_start_time",
+                "meeting_no",
+                "join_time",
+                "participant_name",
+                "user_id",
+                "device",
+            ]
+        );
+        assert_eq!(
+            order(Dataset::ParticipantQualityList),
+            [
+                "meeting_start_time",
+                "meeting_no",
+                "time",
+                "user_id",
+                "room_id",
+                "join_time",
+            ]
+        );
+        assert_eq!(
+            order(Dataset::ResourceReservationList),
+            ["start_time", "room_level_id", "room_id", "room_name"]
+        );
+        for dataset in Dataset::ALL {
+            let columns = Contract::of(dataset).columns.iter();
+            let natural = columns.filter(|column| column.key != Key::No);
+            let natural: HashSet<_> = natural.map(|column| column.name.as_str()).collect();
+            let order = order(dataset);
+            assert_eq!(order.len(), natural.len(), "{dataset}");
+            assert_eq!(HashSet::from_iter(order), natural, "{dataset}");
+        }
+    }
+
+    /// Path and id of a field and of all inside of it.
+    fn field_ids(path: &str, field: &Field, found: &mut Vec<(String, i32)>) {
+        let path = format!("{path}{}", field.name());
+        // The repeated groups that the Parquet format puts around elements and entries have none.
+        if let Some(id) = field.metadata().get(PARQUET_FIELD_ID_META_KEY) {
+            found.push((path.clone(), id.parse().expect("a number")));
+        }
+        let inside = match field.data_type() {
+            DataType::List(element) => vec![element],
+            DataType::Map(entry, _) => vec![entry],
+            DataType::Struct(fields) => fields.iter().collect(),
+            _ => vec![],
+        };
+        for field in inside {
+            field_ids(&format!("{path}."), field, found);
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_file_has_an_id_of_its_own() {
+        for dataset in Dataset::ALL {
+            let contract = Contract::of(dataset);
+            let mut found = Vec::new();
+            for field in contract.file_schema().fields() {
+                field_ids("", field, &mut found);
+            }
+            let lists = contract.columns.iter();
+            let lists = lists.filter(|column| column.kind == ColumnKind::TextList);
+            let expected = contract.schema().fields().len() + lists.count() + 2;
+            assert_eq!(found.len(), expected, "{dataset}: {found:?}");
+            let ids: HashSet<i32> = found.iter().map(|(_, id)| *id).collect();
+            assert_eq!(ids.len(), found.len(), "{dataset}: {found:?}");
+            assert!(ids.iter().all(|id| (1..4_000).contains(id)), "{dataset}");
+            for column in &contract.columns {
+                let range = 501..=1_000;
+                let is_free = |id: i32| range.contains(&id);
+                assert!(column.explicit_field_id.is_none_or(is_free), "{dataset}");
+            }
+        }
+    }
+
+    /// A column among others does not take the id of one that was there before.
+    #[test]
+    fn a_new_column_changes_no_id() {
+        let ids = |columns: Vec<Column>| {
+            let mut found = Vec::new();
+            for field in Contract::of_columns(columns).file_schema().fields() {
+                field_ids("", field, &mut found);
+            }
+            found
+        };
+        let column = |name: &str| Column::new(name, ColumnKind::Text, &[], "");
+        let before = ids(vec![column("a"), column("b")]);
+        let new = Column::new("new", ColumnKind::TextList, &[], "").field_id(501);
+        let mut after = ids(vec![column("a"), new, column("b")]);
+        after.retain(|(path, _)| !path.starts_with("new"));
+        assert_eq!(after, before);
+        assert_ne!(
+            ids(vec![column("a"), column("new"), column("b")])[2],
+            before[1]
+        );
+    }
+
+    #[test]
+    fn lineage_columns_stand_in_the_order_of_their_ids() {
+        let fields = lineage_fields();
+        let names = fields.iter().map(|field| field.name().as_str());
+        assert!(names.eq(lineage::FIELD_IDS.map(|(name, _)| name)));
     }
 }

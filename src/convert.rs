@@ -214,6 +214,7 @@ fn conversion_context(dataset: Dataset, zone: &TimeZone, lineage: Lineage) -> Co
         buckets: None,
         top_user_duration: DurationUnit::Minutes,
         keys_from_task_required: false,
+        keys: None,
     }
 }
 
@@ -335,7 +336,7 @@ fn begin_file<'a>(
         batches: 0,
         flushing: None,
     };
-    SortedFile::create(path, contract, order, run_size, completion)
+    SortedFile::create(path, contract, None, order, run_size, completion)
 }
 
 /// Completes sorted rows by the columns that only a task knows. Sorting them too would move the

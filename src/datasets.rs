@@ -25,7 +25,7 @@ use crate::column::Column;
 use listing::{Listed, Listing, Tree};
 
 pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
-pub use parent::{Parent, ParentColumns, ParentIdentity, ParticipantColumns};
+pub use parent::{Parent, ParentColumns, ParentIdentity, ParticipantColumns, Who};
 pub use request::{
     DurationUnit, Lineage, LineageValue, ParticipantId, Request, RequestOption, RequestOptions,
     TopUserOrder, UserIdType,
@@ -117,6 +117,8 @@ pub struct Definition {
     /// The time or date column that gives a row its `dt`. Without one it is the day of the task's
     /// window.
     pub partition_column: Option<&'static str>,
+    /// Columns of the natural key by which rows are sorted before all others.
+    pub sort_first: &'static [&'static str],
     /// Columns that say when what a row tells of began and ended. Most rows must touch what was
     /// asked for.
     pub time_columns: Option<(&'static str, &'static str)>,
@@ -305,6 +307,16 @@ impl Dataset {
             Fetch::Export => "workbook",
             Fetch::Call { .. } => "answer",
             Fetch::Pages(_) | Fetch::Walk(..) => "listing",
+        }
+    }
+
+    /// How the name of an archived original ends.
+    #[must_use]
+    pub const fn original_extension(self) -> &'static str {
+        match self.definition().fetch {
+            Fetch::Export => "xlsx",
+            Fetch::Call { .. } => "json",
+            Fetch::Pages(_) | Fetch::Walk(..) => "zip",
         }
     }
 

@@ -31,6 +31,9 @@
 //! | `w11-partition-recorded` | when the partition is recorded, before its tasks are |
 //! | `w11-tasks-recorded` | when the tasks of a round are recorded, before the spool is cleaned |
 //! | `w11-window-settled` | when a window is settled, before its children are looked at |
+//! | `w08-replayed-pack-put` | when the originals of a day are archived in a new lake |
+//! | `w09-replayed-object-put` | when a replayed object is in a new lake, before its manifest |
+//! | `w10-replayed-manifest-put` | when a replayed manifest is in a new lake, before the spool is cleaned |
 //! | `w12-orphans-intended` | when the ledger names the orphans, before references are read again |
 //! | `w12-orphan-deleted` | when one of them is gone |
 //!
@@ -68,7 +71,8 @@ pub(crate) fn is_on(name: &str) -> bool {
 
 /// Switches on the failpoints that the environment names, for as long as the value lives.
 #[cfg(feature = "failpoints")]
-pub(crate) fn set_up() -> fail::FailScenario<'static> {
+#[must_use]
+pub fn set_up() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
 

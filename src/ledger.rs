@@ -17,6 +17,7 @@ mod lock;
 mod parents;
 mod partitions;
 mod planning;
+mod rename;
 mod restore;
 mod steps;
 mod stored;

@@ -68,6 +68,7 @@ pub(crate) mod publish;
 
 // --- adapters: each owns a connection to something outside, be it a folder
 pub(crate) mod client;
+pub(crate) mod keyring;
 pub(crate) mod ledger;
 pub(crate) mod sort;
 pub(crate) mod spool;
@@ -85,6 +86,7 @@ pub(crate) mod exit;
 pub(crate) mod findings;
 pub(crate) mod hashing;
 pub(crate) mod job;
+pub(crate) mod lake_key;
 pub(crate) mod pages;
 pub(crate) mod record;
 pub(crate) mod schedule;

@@ -18,22 +18,26 @@ pub mod cell;
 mod column;
 mod constants;
 mod context;
+mod keys;
 mod quarantine;
 mod quick;
 mod sheet;
+pub mod stays;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int64Builder, MapBuilder, RecordBatch, StringBuilder, UInt32Array, new_null_array,
+    ArrayRef, Int64Builder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, UInt32Array,
+    new_null_array,
 };
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use jiff::Timestamp;
 
 use crate::column::{Column, ColumnSource, Derivation, Key};
+use crate::contract;
 #[cfg(any(test, feature = "testing"))]
 use crate::contract::Contract;
 use crate::table::{Cell, Header, RowSink, cell_name};
@@ -43,6 +47,7 @@ pub use crate::findings::{Fault, Findings, Reject};
 use column::{Appended, ColumnBuilder};
 pub use constants::{ConstantColumns, ReadColumns, read_schema};
 pub use context::{Buckets, Context, Stamp};
+pub use keys::RowKeys;
 pub use quarantine::{Quarantine, QuarantineReason};
 use quick::Offsets;
 use sheet::SheetMapping;
@@ -176,7 +181,7 @@ impl<'c> Normalizer<'c> {
         let (mut arrays, mut attributes): (Vec<ArrayRef>, _) = (Vec::new(), Vec::new());
         for (column, state) in columns {
             let array = match column.source {
-                ColumnSource::Task => continue,
+                ColumnSource::Task | ColumnSource::Keyed(_) => continue,
                 ColumnSource::Derived(Derivation::AttributesHash) => {
                     attributes::hashes(&attributes, rows as usize)
                 }
@@ -301,7 +306,7 @@ impl<'c> Normalizer<'c> {
         let mut has_key = true;
         for (index, column) in columns.iter().enumerate() {
             let has_value = match column.source {
-                ColumnSource::Task => continue,
+                ColumnSource::Task | ColumnSource::Keyed(_) => continue,
                 ColumnSource::Sheet => self.append_cell(index, number, cells),
                 ColumnSource::Derived(derivation) => {
                     self.append_derived(index, derivation, number, date_unix)
@@ -406,8 +411,7 @@ impl<'c> Normalizer<'c> {
         self.leftover
             .sort_unstable_by(|a, b| sheet.keys[*a].cmp(&sheet.keys[*b]));
         let extra = self.extra.get_or_insert_with(|| {
-            let text = || StringBuilder::with_capacity(0, 0);
-            let mut extra = MapBuilder::with_capacity(None, text(), text(), FEW_ROWS);
+            let mut extra = extra_builder(FEW_ROWS);
             for _ in 0..self.rows {
                 extra.append(false).expect("keys and values grow together");
             }
@@ -527,6 +531,14 @@ impl fmt::Debug for Normalized {
     }
 }
 
+/// An empty `_extra` with room for `rows` rows.
+fn extra_builder(rows: usize) -> MapBuilder<StringBuilder, StringBuilder> {
+    let text = || StringBuilder::with_capacity(0, 0);
+    let [entry, key, value] = contract::MAP_NAMES.map(str::to_owned);
+    let names = MapFieldNames { entry, key, value };
+    MapBuilder::with_capacity(Some(names), text(), text(), rows)
+}
+
 /// Index of the column with the start of a report's bucket, if its date is derived.
 fn bucket_start(columns: &[Column]) -> Option<usize> {
     let is_date = |column: &Column| column.source == ColumnSource::Derived(Derivation::BucketDate);
@@ -596,6 +608,7 @@ mod tests {
             buckets: None,
             top_user_duration: DurationUnit::Minutes,
             keys_from_task_required: false,
+            keys: None,
         }
     }
 
@@ -660,9 +673,9 @@ mod tests {
             .iter()
             .flatten()
             .collect();
-        assert_eq!(topics, ["c", "d", "b", "a"]);
+        assert_eq!(topics, ["c", "d", "a", "b"]);
         let source = table.batch["_source_row"].as_primitive::<Int64Type>();
-        assert_eq!(source.values(), &[4, 5, 3, 2]);
+        assert_eq!(source.values(), &[4, 5, 2, 3]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::ledger::Ledger;
 use crate::publish::location::{self, Place};
 use crate::publish::manifest::{self, Found};
-use crate::record::{Input, PartitionId};
+use crate::record::{Input, PackId, PartitionId};
 use crate::store::Lake;
 
 /// An object that nothing names.
@@ -215,7 +215,7 @@ async fn every_manifest(lake: &Lake, ledger: &Ledger) -> Result<Vec<(Path, Found
 /// Everything that manifests and the ledger name.
 #[derive(Default)]
 struct References {
-    packs: HashSet<String>,
+    packs: HashSet<PackId>,
     chunks: HashSet<String>,
     manifests: HashSet<Path>,
 }
@@ -229,6 +229,11 @@ impl References {
         }
         for input in ledger.all_inputs().await? {
             references.add_input(input);
+        }
+        for row in ledger.partitions(None).await? {
+            references
+                .packs
+                .extend(row.intent.into_iter().flat_map(|intent| intent.packs));
         }
         for (path, found) in every_manifest(lake, ledger).await? {
             references
@@ -255,7 +260,7 @@ impl References {
     /// What kind of orphan the object at `place` is; `None` if something names it.
     fn orphan_kind(&self, place: &Place, tenants: &HashSet<String>) -> Option<OrphanKind> {
         let (kind, tenant, is_named) = match place {
-            Place::Pack(tenant, sha256) => (OrphanKind::Pack, tenant, self.packs.contains(sha256)),
+            Place::Pack(tenant, _, id) => (OrphanKind::Pack, tenant, self.packs.contains(id)),
             Place::Inputs(id, sha256) => {
                 (OrphanKind::Inputs, &id.tenant, self.chunks.contains(sha256))
             }
@@ -272,6 +277,7 @@ impl References {
             Place::Partition { .. }
             | Place::Manifest(..)
             | Place::Quarantine { .. }
+            | Place::Identity
             | Place::Other => return None,
         };
         (!is_named && tenants.contains(tenant)).then_some(kind)

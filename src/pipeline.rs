@@ -15,6 +15,7 @@ mod parents;
 mod partition;
 mod reading;
 mod replay;
+mod replay_into;
 mod restore;
 mod rows;
 mod stranger;
@@ -24,7 +25,9 @@ pub use failing::{storage_failure, with_disk};
 pub use originals::bring_back;
 pub(crate) use originals::rows_without_key;
 pub use replay::{Replayed, replay_partition};
-pub(crate) use restore::{Reread, RereadRows, reread};
+pub use replay_into::{copy_quarantine, replay_into};
+pub(crate) use restore::{RereadRows, reread};
+pub(crate) use rows::OriginalFacts;
 pub use tenant_memory::{
     calls_name, last_call_failure, list_rooms, pace_name, remember_pace_and_calls,
 };
@@ -32,12 +35,12 @@ pub use tenant_memory::{
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cause::Failure;
 use crate::clock::Clock;
@@ -46,19 +49,28 @@ use crate::decode;
 use crate::events::{EventKind, Events, Subject};
 use crate::fetch::{self, Fetcher};
 use crate::job::JobSpec;
+use crate::lake_key::LakeKey;
 use crate::ledger::Ledger;
 use crate::policy::Policy;
 use crate::publish::Publisher;
+use crate::publish::identity::{self, LakeState, TenantRecord};
 use crate::record::{SpooledResult, TaskRow, keys_of};
 use crate::spool::Spool;
 use crate::store::Lake;
-use crate::window::Window;
+use crate::task::TaskOwner;
+use crate::window::{Window, date_of, start_of_day};
 
 /// Everything that the tasks of one tenant are done with.
 #[derive(Debug)]
 pub struct Tenant {
     /// Its name in the configuration and in the lake.
     pub name: String,
+    /// Which lake its ledger belongs to.
+    pub lake_id: String,
+    /// The key of the lake.
+    pub key: LakeKey,
+    /// Whether the lake is known to be that lake, and to have the tenant's record.
+    pub is_recorded: OnceCell<()>,
     /// The zone in which its rows get their `dt`.
     pub time_zone: TimeZone,
     /// Where its data resides.
@@ -85,6 +97,17 @@ pub struct Tenant {
     pub decoders: Arc<Semaphore>,
     /// Where it is told what happened.
     pub events: Events,
+}
+
+impl Tenant {
+    /// Whose tasks it plans, and under which key.
+    #[must_use]
+    pub fn owner(&self) -> TaskOwner<'_> {
+        TaskOwner {
+            tenant: &self.name,
+            key: &self.key,
+        }
+    }
 }
 
 /// How one attempt at a task ended.
@@ -232,7 +255,11 @@ async fn publish_round(
         return Ok(Vec::new());
     }
     let mut done = Vec::new();
-    for dt in partition::days_of_round(tenant, job.dataset, windows, &round).await? {
+    let days = partition::days_of_round(tenant, job.dataset, windows, &round).await?;
+    if !days.is_empty() {
+        record_tenant(tenant, async || first_day(tenant).await).await?;
+    }
+    for dt in days {
         match partition::publish(tenant, job, dt, &round).await {
             Ok(Some(published)) => {
                 tell(tenant, job.dataset, &published);
@@ -254,6 +281,60 @@ async fn publish_round(
         originals::forget(tenant, task);
     }
     Ok(done)
+}
+
+/// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
+/// may have been out of reach), and that it says in which zone the tenant's days are cut.
+pub(crate) async fn record_tenant(
+    tenant: &Tenant,
+    first_day: impl AsyncFnOnce() -> Result<Date>,
+) -> Result<()> {
+    let record = async || {
+        let first = first_day().await?;
+        let zone = tenant.time_zone.iana_name();
+        let record = TenantRecord {
+            tenant: tenant.name.clone(),
+            time_zone: zone.unwrap_or("UTC").to_owned(),
+            first_instant: start_of_day(&tenant.time_zone, first),
+        };
+        let is_ours = match identity::find(&tenant.lake).await? {
+            LakeState::Known(lake, _) => {
+                lake.lake_id == tenant.lake_id && lake.key.fingerprint == tenant.key.fingerprint()
+            }
+            LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => false,
+        };
+        if !is_ours {
+            bail!(
+                "the lake {} is not the one that this ledger belongs to; nothing is published \
+                 there; run again to see which it is",
+                tenant.lake.url()
+            );
+        }
+        let zone = record.time_zone.clone();
+        let standing = identity::create_tenant(&tenant.lake, record).await?;
+        if standing.time_zone != zone {
+            bail!(
+                "the days of tenant {} are cut in {} in this lake, and not in {zone}; nothing is \
+                 published in another zone",
+                tenant.name,
+                standing.time_zone
+            );
+        }
+        Ok(())
+    };
+    tenant.is_recorded.get_or_try_init(record).await?;
+    Ok(())
+}
+
+/// The civil day in which the oldest window of the tenant begins.
+async fn first_day(tenant: &Tenant) -> Result<Date> {
+    let mut oldest = tenant.clock.now();
+    for dataset in Dataset::ALL {
+        let windows = tenant.ledger.windows(&tenant.name, dataset, None).await?;
+        let starts = windows.iter().map(|row| row.window.start());
+        oldest = starts.fold(oldest, Timestamp::min);
+    }
+    Ok(date_of(&tenant.time_zone, oldest))
 }
 
 fn tell(tenant: &Tenant, dataset: Dataset, day: &PublishedDay) {

@@ -24,7 +24,7 @@ pub mod settle;
 
 use crate::datasets::{Ask, Dataset, Extent, Lineage, Piece, Pieces, Request, RoomOfLevel};
 use crate::job::JobSpec;
-use crate::task::TaskSpec;
+use crate::task::{TaskOwner, TaskSpec};
 use crate::window::{Window, date_of};
 
 /// The tasks of a window whose dataset has no parent. `rooms` are the tenant's; only what is made
@@ -32,7 +32,7 @@ use crate::window::{Window, date_of};
 #[must_use]
 pub fn tasks(
     job: &JobSpec,
-    tenant: &str,
+    owner: TaskOwner<'_>,
     unit: Option<i32>,
     window: &Window,
     rooms: &[RoomOfLevel],
@@ -49,7 +49,7 @@ pub fn tasks(
             };
             requests(job.dataset, &piece, rooms)
                 .into_iter()
-                .map(|(request, lineage)| TaskSpec::new(tenant, *window, request, lineage))
+                .map(|(request, lineage)| TaskSpec::new(owner, *window, request, lineage))
         })
         .collect()
 }
@@ -92,6 +92,7 @@ pub fn priority(dataset: Dataset, value: i64) -> i64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeSet;
+    use std::sync::LazyLock;
     use std::time::Duration;
 
     use jiff::Timestamp;
@@ -101,8 +102,18 @@ pub(crate) mod tests {
     use super::*;
     use crate::datasets::{Parent, RequestOptions, UserIdType};
     use crate::job::{Check, FanOut, MissedPolicy, OverlapPolicy};
+    use crate::lake_key::LakeKey;
     use crate::record::{Phase, TaskRow, WindowRow, WindowState};
     use crate::task::machine::State;
+
+    /// The tenant of the tests, with a key that everybody knows.
+    pub(crate) fn owner() -> TaskOwner<'static> {
+        static KEY: LazyLock<LakeKey> = LazyLock::new(LakeKey::of_tests);
+        TaskOwner {
+            tenant: "acme",
+            key: &KEY,
+        }
+    }
 
     pub(crate) fn job(dataset: Dataset) -> JobSpec {
         JobSpec {
@@ -150,7 +161,7 @@ pub(crate) mod tests {
             ..Request::between(dataset, start, end)
         };
         TaskRow {
-            spec: TaskSpec::new("acme", window, request, Lineage::default()),
+            spec: TaskSpec::new(owner(), window, request, Lineage::default()),
             job_window: window,
             generation: 1,
             phase,
@@ -181,6 +192,7 @@ pub(crate) mod tests {
             stay_s: None,
             user_id: None,
             room_id: None,
+            device: None,
         }
     }
 
@@ -189,10 +201,10 @@ pub(crate) mod tests {
         let mut job = job(Dataset::MeetingList);
         job.time_zone = TimeZone::get("Europe/Berlin").expect("a zone");
         let window = Window::day(&job.time_zone, date(2026, 10, 25)).expect("a day");
-        assert_eq!(tasks(&job, "acme", None, &window, &[]).len(), 2);
+        assert_eq!(tasks(&job, owner(), None, &window, &[]).len(), 2);
         job.dataset = Dataset::TopUser;
         assert_eq!(
-            tasks(&job, "acme", None, &window, &[]).len(),
+            tasks(&job, owner(), None, &window, &[]).len(),
             2,
             "by count and by duration"
         );
@@ -204,12 +216,12 @@ pub(crate) mod tests {
         let window = Window::day(&job.time_zone, date(2026, 11, 10)).expect("a day");
         let rooms = [("omm_2", "omb_a"), ("omm_1", "omb_a"), ("omm_3", "omb_b")]
             .map(|(r, l)| (r.to_owned(), l.to_owned()));
-        let levels = tasks(&job, "acme", None, &window, &rooms);
+        let levels = tasks(&job, owner(), None, &window, &rooms);
         assert_eq!(levels.len(), 2);
         assert_eq!(levels[0].request.room_ids, ["omm_1", "omm_2"]);
         assert_eq!(levels[0].lineage.room_id, None);
         job.options.per_room = true;
-        let single = tasks(&job, "acme", None, &window, &rooms);
+        let single = tasks(&job, owner(), None, &window, &rooms);
         assert_eq!(
             (single.len(), single[0].lineage.room_id.as_deref()),
             (3, Some("omm_1"))

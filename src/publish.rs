@@ -16,6 +16,7 @@
 //! The steps do not know the ledger; what is recorded between them, and that no other process
 //! publishes to a local lake, is the caller's.
 
+pub mod identity;
 pub mod location;
 pub mod manifest;
 pub mod merge;
@@ -31,6 +32,7 @@ use std::path::{Path as FilePath, PathBuf};
 
 use ::parquet::errors::ParquetError;
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use jiff::civil::Date;
@@ -43,7 +45,7 @@ use self::parquet::Written;
 use crate::contract::Contract;
 use crate::datasets::Dataset;
 use crate::disk;
-use crate::record::{PartitionId, SpooledTask};
+use crate::record::{ArchivedTask, PackId, PartitionId, SpooledTask};
 use crate::spool::{self, Spool, SpooledRows, TempFile};
 use crate::store::{self, Lake};
 use crate::task::{TaskKey, hex};
@@ -57,8 +59,11 @@ pub struct Publisher {
     spool: Spool,
 }
 
-/// Where originals are archived: SHA-256 of the original to SHA-256 of the pack.
-pub type PackIndex = BTreeMap<String, String>;
+/// The first contract version whose rows are in today's order.
+const ORDERED_BY_TIME_SINCE: i32 = 2;
+
+/// Which pack holds the original of each task.
+pub type PackIndex = BTreeMap<TaskKey, PackId>;
 
 /// What a partition's next revision is made of.
 #[derive(Clone, Debug)]
@@ -81,6 +86,9 @@ pub struct PartitionPlan {
     /// Whether the current object is not read, because it is gone or damaged and `add` holds every
     /// task of the partition.
     pub from_scratch: bool,
+    /// Id of the lake's key under which the keys of the rows are made. An object with keys of
+    /// another one is not merged with.
+    pub key_id: Option<String>,
     /// SHA-256 of each object that may be the current one, so that a read that came damaged or
     /// stale is not merged with; empty if none is known.
     pub known_objects: Vec<String>,
@@ -137,42 +145,57 @@ impl Publisher {
         Self { lake, spool }
     }
 
-    /// Archives the originals (by SHA-256) of a tenant and says which pack holds each. The
-    /// originals stay in the spool.
+    /// Archives the originals of tasks of a tenant and dataset, each in a pack of its day, and says
+    /// which pack holds each task's. The originals stay in the spool.
     ///
     /// # Errors
     /// [`Error::OriginalsLost`] if the spool has lost some; otherwise if the lake cannot be
     /// written.
-    pub async fn pack(&self, tenant: &str, originals: &[String]) -> Result<PackIndex, Error> {
-        let sizes: Vec<_> = originals
-            .iter()
-            .map(|sha256| {
-                (
-                    sha256.clone(),
-                    self.spool.original_size(sha256).unwrap_or(0),
-                )
-            })
-            .collect();
+    pub async fn pack(
+        &self,
+        tenant: &str,
+        dataset: Dataset,
+        tasks: BTreeMap<Date, Vec<ArchivedTask>>,
+    ) -> Result<PackIndex, Error> {
         let mut index = PackIndex::new();
-        for group in pack::groups(sizes, pack::PACK_BYTES) {
-            let spool = self.spool.clone();
-            let of_pack = group.clone();
-            let (name, bytes) = blocking(move || build_pack(&spool, &of_pack)).await?;
-            let path = location::pack(tenant, &name)?;
-            self.lake.sweep(&path);
-            self.lake.put_create(&path, bytes).await?;
-            index.extend(group.into_iter().map(|sha256| (sha256, name.clone())));
+        for (dt, tasks) in tasks {
+            let size_of = |sha256: &str| self.spool.original_size(sha256).unwrap_or(0);
+            let originals = tasks.iter().map(|task| {
+                let sha256 = task.source_sha256.clone();
+                let size_bytes = size_of(&sha256);
+                (sha256, size_bytes)
+            });
+            for group in pack::groups(originals.collect(), pack::PACK_BYTES) {
+                let members: HashSet<&String> = group.iter().collect();
+                let of_group = |task: &&ArchivedTask| members.contains(&task.source_sha256);
+                let mut of_pack: Vec<_> = tasks.iter().filter(of_group).cloned().collect();
+                of_pack.sort_by(|a, b| a.task_key.cmp(&b.task_key));
+                let keys: Vec<_> = of_pack.iter().map(|task| task.task_key.clone()).collect();
+                let spool = self.spool.clone();
+                let build = move || build_pack(&spool, dataset, &group, &of_pack);
+                let (sha256, bytes) = blocking(build).await?;
+                let id = PackId { dt, sha256 };
+                let path = location::pack(tenant, dataset, &id)?;
+                self.lake.sweep(&path);
+                self.lake.put_create(&path, bytes).await?;
+                index.extend(keys.into_iter().map(|key| (key, id.clone())));
+            }
         }
         Ok(index)
     }
 
-    /// Opens a tenant's pack to read originals from it.
+    /// Opens a pack of a tenant and dataset to read originals from it.
     ///
     /// # Errors
     /// If the lake cannot be read, or the pack is gone or damaged.
-    pub async fn open_pack(&self, tenant: &str, sha256: &str) -> Result<Pack, Error> {
-        let path = location::pack(tenant, sha256)?;
-        let pack = Pack::fetch(&self.lake, &path, sha256, &self.spool).await?;
+    pub async fn open_pack(
+        &self,
+        tenant: &str,
+        dataset: Dataset,
+        id: &PackId,
+    ) -> Result<Pack, Error> {
+        let path = location::pack(tenant, dataset, id)?;
+        let pack = Pack::fetch(&self.lake, &path, &id.sha256, &self.spool).await?;
         pack.ok_or_else(|| Error::Record {
             path: path.to_string(),
             problem: "it is gone".to_owned(),
@@ -278,9 +301,10 @@ impl Publisher {
     ) -> Result<(), Error> {
         let sha256 = hex(&Sha256::digest(&original));
         // Bytes that are no workbook keep apart from the reason's `.json`.
-        let extension = match pack::extension(&original) {
-            "xlsx" => "xlsx",
-            _ => "bin",
+        let extension = if original.starts_with(b"PK") {
+            "xlsx"
+        } else {
+            "bin"
         };
         let workbook = location::quarantine(dataset, tenant, &sha256, extension)?;
         let record = location::quarantine(dataset, tenant, &sha256, "json")?;
@@ -319,13 +343,14 @@ fn stage(
 ) -> Result<Staged, Error> {
     let contract = Contract::of(plan.id.dataset);
     let base_hash = match base {
-        Some(path) => Some(hash_of_base(path, contract)?),
+        Some(path) => Some(hash_of_base(path, contract, plan.key_id.as_deref())?),
         None => None,
     };
     let mut replaced = plan.drop.clone();
     replaced.extend(plan.add.iter().map(|task| task.key.clone()));
     let inputs = Inputs {
         contract,
+        key_id: plan.key_id.as_deref(),
         base,
         replaced: &replaced,
         ranks: &plan.ranks,
@@ -333,6 +358,7 @@ fn stage(
     let file = spool.temp_file();
     let mut spooled = SpooledBatches {
         spool,
+        schema: contract.schema(),
         dt: plan.id.dt,
         tasks: plan.add.iter(),
         open: None,
@@ -358,6 +384,7 @@ fn stage(
 /// The spooled rows of one date, task by task.
 struct SpooledBatches<'a> {
     spool: &'a Spool,
+    schema: SchemaRef,
     dt: Date,
     tasks: std::slice::Iter<'a, SpooledTask>,
     open: Option<(&'a SpooledTask, SpooledRows)>,
@@ -382,7 +409,8 @@ impl Iterator for SpooledBatches<'_> {
                 }
             }
             let task = self.tasks.next()?;
-            match self.spool.read_rows(&task.key, task.generation, self.dt) {
+            let (key, generation) = (&task.key, task.generation);
+            match self.spool.read_rows(key, generation, self.dt, &self.schema) {
                 Ok(Some(rows)) => self.open = Some((task, rows)),
                 Ok(None) => self.lost.push(task.key.clone()),
                 Err(error) => return Some(Err(error.into())),
@@ -391,20 +419,34 @@ impl Iterator for SpooledBatches<'_> {
     }
 }
 
-fn hash_of_base(path: &FilePath, contract: &Contract) -> Result<String, Error> {
-    match parquet::recorded_content_hash(path, contract) {
-        Ok(Some(hash)) => Ok(hash),
-        Ok(None) => Err(Error::Object {
-            problem: format!("it is no {} of meetlake", contract.dataset),
-        }),
-        Err(error) => Err(Error::Object {
-            problem: error.to_string(),
-        }),
-    }
+/// The content hash of an object that can be merged with.
+fn hash_of_base(
+    path: &FilePath,
+    contract: &Contract,
+    key_id: Option<&str>,
+) -> Result<String, Error> {
+    let problem = match parquet::footer(path, contract) {
+        Ok(Some(footer)) if footer.contract_version < ORDERED_BY_TIME_SINCE => {
+            let version = footer.contract_version;
+            format!("its rows are in the order of contract {version}")
+        }
+        Ok(Some(footer)) if footer.key_id.as_deref() != key_id => {
+            "its keys were made with another key of the lake".to_owned()
+        }
+        Ok(Some(footer)) => return Ok(footer.content_hash),
+        Ok(None) => format!("it is no {} of meetlake", contract.dataset),
+        Err(error) => error.to_string(),
+    };
+    Err(Error::Object { problem })
 }
 
 /// The pack of originals of the spool: its name and its bytes.
-fn build_pack(spool: &Spool, hashes: &[String]) -> Result<(String, Bytes), Error> {
+fn build_pack(
+    spool: &Spool,
+    dataset: Dataset,
+    hashes: &[String],
+    tasks: &[ArchivedTask],
+) -> Result<(String, Bytes), Error> {
     let mut lost = Vec::new();
     let originals = hashes.iter().filter_map(|sha256| {
         let original = match spool.open_original(sha256).transpose() {
@@ -420,7 +462,7 @@ fn build_pack(spool: &Spool, hashes: &[String]) -> Result<(String, Bytes), Error
         Some(named.map_err(Error::from))
     });
     let file = spool.temp_file();
-    let name = pack::build(originals, file.path())?;
+    let name = pack::build(dataset, originals, tasks, file.path())?;
     if !lost.is_empty() {
         return Err(Error::OriginalsLost(lost));
     }
@@ -535,6 +577,7 @@ mod tests {
     use super::rows::{TopUserRow, batch, row};
     use super::*;
     use crate::datasets::{Lineage, Request, TopUserOrder, UserIdType};
+    use crate::plan::tests::owner;
     use crate::record::{Input, InputOutcome, PassedRows};
     use jiff::Timestamp;
     use jiff::civil::{Date, date};
@@ -587,6 +630,7 @@ mod tests {
                 drop: HashSet::new(),
                 ranks: HashMap::new(),
                 from_scratch: false,
+                key_id: None,
                 known_objects: vec![],
             }
         }
@@ -616,7 +660,9 @@ mod tests {
                 rows: staged.written.rows,
                 object,
                 content_hash: staged.written.content_hash.clone(),
+                key_id: "k0".into(),
                 previous_sha256: None,
+                replayed_from: None,
                 inputs: vec![input()],
                 rejects: BTreeMap::new(),
                 blank_columns: BTreeSet::new(),
@@ -630,17 +676,61 @@ mod tests {
         Timestamp::from_second(1_795_000_000).expect("an instant")
     }
 
+    /// A task with this key, or with the key of its request if that is empty.
+    fn archived(key: &str, original: &str) -> ArchivedTask {
+        let request = Request {
+            order_by: Some(TopUserOrder::MeetingCount),
+            limit: Some(1),
+            user_id_type: Some(UserIdType::OpenId),
+            ..Request::between(Dataset::TopUser, 1, 2)
+        };
+        ArchivedTask {
+            task_key: TaskKey::from_stored(key),
+            source_sha256: original.to_owned(),
+            window_start: Timestamp::UNIX_EPOCH,
+            window_end: now(),
+            request,
+            lineage: Lineage::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn originals_are_packed_by_day_and_found_under_another_key_too() {
+        let fixture = Fixture::new(None);
+        let put = |bytes: &[u8]| fixture.publisher.spool.put_original(bytes).expect("put");
+        let (same, other) = (put(b"PK the same"), put(b"PK other"));
+        let next = DAY.tomorrow().expect("a day");
+        let days = BTreeMap::from([
+            (DAY, vec![archived("b", &same), archived("a", &same)]),
+            (next, vec![archived("c", &same), archived("d", &other)]),
+        ]);
+        let publisher = &fixture.publisher;
+        let index = publisher.pack("公司", Dataset::TopUser, days).await;
+        let index = index.expect("packed");
+        let pack_of = |key: &str| &index[&TaskKey::from_stored(key)];
+        assert_eq!((pack_of("a"), pack_of("c")), (pack_of("b"), pack_of("d")));
+        assert_eq!((pack_of("a").dt, pack_of("c").dt), (DAY, next));
+        // One original, two tasks; each day has its own copy.
+        let pack = publisher
+            .open_pack("公司", Dataset::TopUser, pack_of("a"))
+            .await;
+        let pack = pack.expect("a pack");
+        assert_eq!(pack.originals(), [same]);
+        // Packed under an earlier key of the lake, asked for under the present one.
+        let request = archived("", "").request;
+        let key = TaskKey::new(owner(), &request);
+        assert_eq!(pack.task(&key, owner()).expect("it").request, request);
+        let unknown = TaskKey::from_stored("unknown");
+        assert!(matches!(
+            pack.task(&unknown, owner()),
+            Err(Error::Record { .. })
+        ));
+    }
+
     fn input() -> Input {
         Input {
             task_key: TaskKey::from_stored("t"),
             generation: 1,
-            request: Request {
-                order_by: Some(TopUserOrder::MeetingCount),
-                limit: Some(1),
-                user_id_type: Some(UserIdType::OpenId),
-                ..Request::between(Dataset::TopUser, 1, 2)
-            },
-            lineage: Lineage::default(),
             window_start: Timestamp::UNIX_EPOCH,
             window_end: now(),
             job_window: None,
@@ -655,26 +745,61 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_object_with_keys_of_another_key_is_not_merged_with() {
+        let fixture = Fixture::new(None);
+        let first = fixture.spool("t1", 1, &[row("a", 1, "t1", 1)]);
+        let second = fixture.spool("t2", 1, &[row("b", 1, "t2", 1)]);
+        let plan = |key_id: Option<&str>, previous, add| PartitionPlan {
+            key_id: key_id.map(str::to_owned),
+            ..fixture.plan(previous, &[add])
+        };
+        let staged = fixture
+            .publisher
+            .stage(plan(Some("k1"), None, first.clone()));
+        let staged = staged.await.expect("staged");
+        fixture.put(&staged).await;
+        let previous = Some(staged.written.content_hash.as_str());
+        for other in [Some("k2"), None] {
+            let refused = fixture
+                .publisher
+                .stage(plan(other, previous, second.clone()));
+            let refused = refused.await.expect_err("another key");
+            assert!(
+                matches!(&refused, Error::Object { problem }
+                    if problem == "its keys were made with another key of the lake"),
+                "{refused}"
+            );
+            let anew = PartitionPlan {
+                from_scratch: true,
+                add: vec![first.clone(), second.clone()],
+                ..plan(other, previous, second.clone())
+            };
+            let anew = fixture.publisher.stage(anew).await.expect("staged");
+            assert_eq!(anew.written.rows, 2);
+        }
+        let merged = fixture.publisher.stage(plan(Some("k1"), previous, second));
+        assert_eq!(merged.await.expect("staged").written.rows, 2);
+    }
+
     async fn publishes(fixture: Fixture) {
         let original = fixture
             .publisher
             .spool
             .put_original(b"PK workbook")
             .expect("put");
-        let index = fixture
-            .publisher
-            .pack("公司", std::slice::from_ref(&original))
-            .await;
-        let index = index.expect("packed");
-        let again = fixture
-            .publisher
-            .pack("公司", std::slice::from_ref(&original))
-            .await;
-        assert_eq!(again.expect("packed"), index);
-        let pack = fixture.publisher.open_pack("公司", &index[&original]).await;
+        let task = archived("t", &original);
+        let days = || BTreeMap::from([(DAY, vec![task.clone()])]);
+        let pack = || fixture.publisher.pack("公司", Dataset::TopUser, days());
+        let index = pack().await.expect("packed");
+        assert_eq!(pack().await.expect("packed"), index);
+        let name = &index[&task.task_key];
+        assert_eq!(name.dt, DAY);
+        let opened = fixture.publisher.open_pack("公司", Dataset::TopUser, name);
+        let mut opened = opened.await.expect("a pack");
+        assert_eq!(opened.task(&task.task_key, owner()).expect("it"), &task);
         let copy = fixture.publisher.spool.temp_file();
-        let read = pack.expect("a pack").extract(&original, copy.path());
-        read.expect("it");
+        opened.extract(&original, copy.path()).expect("it");
         let read = std::fs::read(copy.path()).expect("read");
         assert_eq!(read, b"PK workbook");
 
@@ -821,7 +946,11 @@ mod tests {
         );
         let error = fixture
             .publisher
-            .pack("公司", &["00".into()])
+            .pack(
+                "公司",
+                Dataset::TopUser,
+                BTreeMap::from([(DAY, vec![archived("t", "00")])]),
+            )
             .await
             .expect_err("lost");
         assert!(matches!(error, Error::OriginalsLost(_)));

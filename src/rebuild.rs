@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! reading   newest manifests ─► inputs ─► tasks ─► originals read again: findings, parent rows
+//! specs     what was asked for where no pack says so; tasks under another key of the lake
 //! windows   tasks, complete days ─► windows; what is partial is opened again
 //! children  windows of children that do not fit their parents are opened again
 //! schedules windows ─► where each schedule stands
@@ -20,6 +21,7 @@ mod found;
 mod reading;
 mod report;
 mod schedules;
+mod specs;
 mod windows;
 
 use std::sync::Arc;

@@ -18,7 +18,8 @@ mod window;
 pub use crate::task::disposition::Damage;
 pub use parents::{ParentArrays, ParentRows};
 pub use partition::{
-    Input, InputOutcome, Intent, PartitionId, PartitionRow, PublishedPartition, SpooledTask,
+    ArchivedTask, Input, InputOutcome, Intent, PackId, PartitionId, PartitionRow,
+    PublishedPartition, SpooledTask,
 };
 pub(crate) use reason::format_1 as reason_format_1;
 pub use reason::{Reason, ReasonKind};

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
@@ -316,7 +317,7 @@ impl Spool {
     }
 
     /// The rows of one generation of a task that fall on `dt`; `None` if there are none, or if the
-    /// file is torn or was written by another version. A caller that knows there must be rows treats
+    /// file is torn or was written by another version, with other columns than `schema` has. A caller that knows there must be rows treats
     /// `None` as lost.
     ///
     /// # Errors
@@ -326,6 +327,7 @@ impl Spool {
         task: &TaskKey,
         generation: u32,
         dt: Date,
+        schema: &Schema,
     ) -> Result<Option<SpooledRows>, Error> {
         let folder = self.rows_path(task, generation);
         let Some((path, sha256)) = find_rows(&folder, dt)? else {
@@ -340,6 +342,7 @@ impl Spool {
         let sought = file.seek(io::SeekFrom::Start(stream_at));
         sought.map_err(failed("read", &path))?;
         match StreamReader::try_new(BufReader::new(file), None) {
+            Ok(reader) if reader.schema().fields() != schema.fields() => Ok(None),
             Ok(reader) => Ok(Some(SpooledRows { reader, path })),
             Err(error) => match of_disk(error, &path) {
                 Some(error) => Err(error),
@@ -525,9 +528,13 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Contract;
+    use crate::datasets::Dataset;
     use crate::publish::rows;
     use crate::record::PassedRows;
+    use arrow::datatypes::DataType;
     use jiff::civil::date;
+    use std::sync::Arc;
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -551,7 +558,8 @@ mod tests {
     }
 
     fn read_rows(spool: &Spool, dt: Date) -> Option<Vec<RecordBatch>> {
-        let read = spool.read_rows(&key(), 1, dt).expect("read")?;
+        let schema = Contract::of(Dataset::TopUser).schema();
+        let read = spool.read_rows(&key(), 1, dt, &schema).expect("read")?;
         let batches = read.map(|batch| batch.expect("readable").expect("ours"));
         Some(batches.collect())
     }
@@ -584,6 +592,37 @@ mod tests {
     }
 
     #[test]
+    fn rows_with_other_columns_are_of_another_version() {
+        let (_folder, spool) = spool();
+        let batch = put_rows(&spool, 1);
+        let expected = batch.schema();
+        let renamed = |index: usize, name: &str| {
+            let mut fields = expected.fields().to_vec();
+            fields[index] = Arc::new(fields[index].as_ref().clone().with_name(name));
+            Schema::new(fields)
+        };
+        let fewer = expected.project(&[0, 1]).expect("columns");
+        for schema in [renamed(0, "another"), fewer] {
+            let read = spool.read_rows(&key(), 1, DAY, &schema).expect("read");
+            assert!(read.is_none());
+        }
+        // As the map was named before.
+        let map = expected.fields().last().expect("`_extra`");
+        let DataType::Map(entry, is_sorted) = map.data_type() else {
+            panic!("{map}");
+        };
+        let entry = Arc::new(entry.as_ref().clone().with_name("entries"));
+        let map = map
+            .as_ref()
+            .clone()
+            .with_data_type(DataType::Map(entry, *is_sorted));
+        let mut fields = expected.fields().to_vec();
+        *fields.last_mut().expect("one") = Arc::new(map);
+        let read = spool.read_rows(&key(), 1, DAY, &Schema::new(fields));
+        assert!(read.expect("read").is_none());
+    }
+
+    #[test]
     fn rows_of_a_later_version_are_told_from_a_disk_that_fails() {
         let (_folder, spool) = spool();
         let folder = spool.rows_path(&key(), 1);
@@ -594,7 +633,7 @@ mod tests {
             folder.join(name)
         };
         let path = put(b"something else");
-        assert!(spool.read_rows(&key(), 1, DAY).expect("read").is_none());
+        assert_eq!(read_rows(&spool, DAY), None);
         fs::remove_file(path).expect("removed");
         // A stream that is understood at first.
         let batch = rows::batch(&[rows::row("a", 1, "t", 1)]);
@@ -605,7 +644,7 @@ mod tests {
         bytes.truncate(bytes.len() - 40);
         put(&bytes);
         let mut read = spool
-            .read_rows(&key(), 1, DAY)
+            .read_rows(&key(), 1, DAY, &batch.schema())
             .expect("read")
             .expect("rows");
         assert!(matches!(read.next(), Some(Ok(None))));

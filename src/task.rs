@@ -10,32 +10,51 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::datasets::{Dataset, Lineage, Request};
+use crate::lake_key::{HashOf, LakeKey};
 use crate::window::Window;
 
-/// Identifies a task: 32 hex digits of SHA-256 over tenant, dataset and wire parameters.
+pub use crate::text::hex;
+
+/// Whose tasks they are, and the key under which their requests become task keys.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskOwner<'a> {
+    /// The tenant's name in the configuration and in the lake.
+    pub tenant: &'a str,
+    /// The key of the lake that the rows go to.
+    pub key: &'a LakeKey,
+}
+
+/// Identifies a task: 32 hex digits of a keyed hash over tenant, dataset and wire parameters. It
+/// tells nobody without the key who or what is asked for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskKey(String);
 
 impl TaskKey {
-    /// The key of a request; the same request of the same tenant has the same key on every machine
-    /// and in every version.
+    /// The key of a request; the same request of the same tenant and lake has the same key on every
+    /// machine and in every version.
     #[must_use]
-    pub fn new(tenant: &str, request: &Request) -> Self {
-        let parameters =
-            serde_json::to_string(request).expect("a request is plain strings and numbers");
-        let mut hash = Sha256::new();
-        for part in [tenant, request.dataset.as_str(), &parameters] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        }
-        Self(hex(&hash.finalize()[..16]))
+    pub fn new(owner: TaskOwner<'_>, request: &Request) -> Self {
+        let parameters = parameters_of(request);
+        let parts = [owner.tenant, request.dataset.as_str(), &parameters].map(str::as_bytes);
+        Self(owner.key.hash(HashOf::Task, &parts))
     }
 
     /// A key read back from the ledger or a manifest.
     #[must_use]
     pub fn from_stored(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// A fixed pseudo-random number for a request, evenly spread over all `u32`. Another key of the
+    /// lake does not change it, so what was sampled stays sampled.
+    #[must_use]
+    pub fn sample_of(tenant: &str, request: &Request) -> u32 {
+        let dataset = request.dataset.as_str();
+        Self::digest(&format!(
+            "{tenant}\0{dataset}\0{}\0",
+            parameters_of(request)
+        ))
     }
 
     /// A fixed pseudo-random number for a name, evenly spread over all `u32`.
@@ -50,6 +69,11 @@ impl TaskKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What is asked for, as it is hashed.
+fn parameters_of(request: &Request) -> String {
+    serde_json::to_string(request).expect("a request is plain strings and numbers")
 }
 
 impl fmt::Display for TaskKey {
@@ -78,7 +102,7 @@ impl fmt::Display for ExportId {
 /// One unit of work, complete: what to ask for, and what its rows will be stamped with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskSpec {
-    /// Identity; a function of `tenant` and `request`.
+    /// Identity; a function of `tenant`, `request` and the lake's key.
     pub key: TaskKey,
     /// Whose data.
     pub tenant: String,
@@ -92,12 +116,12 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
-    /// A task with the key that its tenant and request give it.
+    /// A task with the key that its owner and request give it.
     #[must_use]
-    pub fn new(tenant: &str, window: Window, request: Request, lineage: Lineage) -> Self {
+    pub fn new(owner: TaskOwner<'_>, window: Window, request: Request, lineage: Lineage) -> Self {
         Self {
-            key: TaskKey::new(tenant, &request),
-            tenant: tenant.to_owned(),
+            key: TaskKey::new(owner, &request),
+            tenant: owner.tenant.to_owned(),
             window,
             request,
             lineage,
@@ -111,37 +135,36 @@ impl TaskSpec {
     }
 }
 
-/// Lower-case hex digits of `bytes`.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string");
-            text
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::datasets::UserIdType;
 
+    /// Pinned, because a changed key would export everything again under another name. The value
+    /// was computed from the description by another program.
     #[test]
     fn the_key_of_a_request_never_changes() {
         let request = Request {
             user_id_type: Some(UserIdType::UserId),
             ..Request::between(Dataset::MeetingList, 1, 2)
         };
-        // Pinned: a changed key would export everything again under another name.
+        let key = LakeKey::of_tests();
+        let of = |tenant, key| TaskKey::new(TaskOwner { tenant, key }, &request);
         assert_eq!(
-            TaskKey::new("acme", &request).as_str(),
-            "c56cf8ef403b7d8a2ac4412cdc06de49"
+            of("acme", &key).as_str(),
+            "2982fec2e171a7fda8d600629263c125"
         );
-        assert_ne!(
-            TaskKey::new("acme", &request),
-            TaskKey::new("other", &request)
-        );
+        assert_ne!(of("acme", &key), of("other", &key));
+        assert_ne!(of("acme", &key), of("acme", &LakeKey::new(&[8; 32])));
+    }
+
+    /// Pinned, because another number would sample others than before.
+    #[test]
+    fn whether_a_request_is_sampled_never_changes() {
+        let request = Request {
+            user_id_type: Some(UserIdType::UserId),
+            ..Request::between(Dataset::MeetingList, 1, 2)
+        };
+        assert_eq!(TaskKey::sample_of("acme", &request), 0xc56c_f8ef);
     }
 }

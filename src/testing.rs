@@ -61,8 +61,13 @@ pub mod decode {
 pub mod normalize {
     pub use crate::normalize::{
         Buckets, ConstantColumns, Context, Normalized, Normalizer, NormalizerOutput, Quarantine,
-        QuarantineReason, Stamp, cell, whole,
+        QuarantineReason, RowKeys, Stamp, cell, whole,
     };
+}
+
+/// The secret of a lake.
+pub mod lake_key {
+    pub use crate::lake_key::LakeKey;
 }
 
 /// What of the rows is kept.
@@ -72,8 +77,10 @@ pub mod policy {
 
 /// Partitions and their records.
 pub mod publish {
+    pub use crate::publish::identity;
     pub use crate::publish::location;
     pub use crate::publish::manifest;
+    pub use crate::publish::parquet::{FileWriter, Written};
     pub use crate::publish::{Error, PartitionPlan, Publisher, split_by_dt};
 }
 
@@ -101,9 +108,9 @@ pub mod store {
 /// What the ledger stores.
 pub mod record {
     pub use crate::record::{
-        Input, InputOutcome, Intent, NewWindow, OpenTask, PartitionId, PartitionRow, PassedRows,
-        Phase, Reason, ReasonKind, ScheduleState, SpooledResult, SpooledTask, WindowBatch,
-        WindowState,
+        ArchivedTask, Input, InputOutcome, Intent, NewWindow, OpenTask, PackId, PartitionId,
+        PartitionRow, PassedRows, Phase, Reason, ReasonKind, ScheduleState, SpooledResult,
+        SpooledTask, WindowBatch, WindowState,
     };
 }
 
@@ -128,7 +135,7 @@ pub mod contract {
 pub mod task {
     pub use crate::datasets::{Lineage, Request, UserIdType};
     pub use crate::task::machine::{FileToken, State};
-    pub use crate::task::{ExportId, TaskKey, TaskSpec};
+    pub use crate::task::{ExportId, TaskKey, TaskOwner, TaskSpec};
 }
 
 /// Datasets.
@@ -154,6 +161,12 @@ pub mod clock {
 /// Tables as the readers give them.
 pub mod table {
     pub use crate::table::{Cell, Header, RowSink, column_name};
+}
+
+/// Defects that tests plant in what they call without the program.
+#[cfg(feature = "failpoints")]
+pub mod failpoint {
+    pub use crate::failpoint::set_up;
 }
 
 /// Exit codes.

@@ -15,12 +15,14 @@ use object_store::path::Path;
 use serde::Serialize;
 
 use crate::contract::Contract;
+use crate::datasets::Dataset;
 use crate::ledger::Ledger;
+use crate::publish::identity::{self, LakeState};
 use crate::publish::location::{self, Place};
 use crate::publish::manifest::{self, Found, Manifest};
 use crate::publish::pack::Pack;
 use crate::publish::{self, parquet};
-use crate::record::{InputOutcome, Intent, PartitionId, Phase};
+use crate::record::{InputOutcome, Intent, PackId, PartitionId, Phase};
 use crate::spool::Spool;
 use crate::store::{Lake, ObjectEntry};
 
@@ -99,8 +101,13 @@ const REPLAY: &str = "`meetlake replay` makes it again from the archived origina
 /// When the lake, the scratch folder or the ledger cannot be read. Damage is a [`Finding`], not an
 /// error.
 pub async fn verify(lake: &Lake, ledger: Option<&Ledger>, scratch: &Spool) -> Result<VerifyReport> {
+    let key_id = match identity::find(lake).await? {
+        LakeState::Known(record, _) => Some(record.key.id),
+        LakeState::OfFormat1 | LakeState::RecordLost | LakeState::Nothing => None,
+    };
     let mut verifier = Verifier {
         lake,
+        key_id,
         scratch,
         findings: BTreeSet::new(),
         report: VerifyReport {
@@ -140,13 +147,16 @@ pub async fn verify(lake: &Lake, ledger: Option<&Ledger>, scratch: &Spool) -> Re
     Ok(verifier.report)
 }
 
+/// A pack: whose, of which dataset, and its name.
+type PackOf = (String, Dataset, PackId);
+
 /// The lake's objects, sorted by what they are.
 #[derive(Default)]
 struct LakeObjects {
     manifests: BTreeMap<PartitionId, BTreeMap<u32, Path>>,
     /// Everything in the folders of partitions: path, length, and whether it has the object's name.
     partitions: BTreeMap<PartitionId, Vec<(Path, u64, bool)>>,
-    packs: BTreeSet<(String, String)>,
+    packs: BTreeSet<PackOf>,
     /// From the path without its extension to the workbook's hash and the extensions found.
     quarantine: BTreeMap<String, (String, BTreeSet<String>)>,
 }
@@ -170,7 +180,9 @@ impl LakeObjects {
                     let files = objects.partitions.entry(id).or_default();
                     files.push((path, size_bytes, is_object));
                 }
-                Place::Pack(tenant, sha256) => drop(objects.packs.insert((tenant, sha256))),
+                Place::Pack(tenant, dataset, id) => {
+                    objects.packs.insert((tenant, dataset, id));
+                }
                 Place::Quarantine {
                     sha256, extension, ..
                 } => {
@@ -181,7 +193,11 @@ impl LakeObjects {
                         .or_insert_with(|| (sha256, BTreeSet::new()));
                     extensions.insert(extension);
                 }
-                Place::Coverage(..) | Place::Inputs(..) | Place::Probe | Place::Other => {}
+                Place::Coverage(..)
+                | Place::Inputs(..)
+                | Place::Identity
+                | Place::Probe
+                | Place::Other => {}
             }
         }
         objects
@@ -190,13 +206,15 @@ impl LakeObjects {
 
 struct Verifier<'a> {
     lake: &'a Lake,
+    /// The key that the lake has now.
+    key_id: Option<String>,
     scratch: &'a Spool,
     findings: BTreeSet<Finding>,
     report: VerifyReport,
     /// Chunks of input lists that were read and are intact.
     chunks: HashSet<Path>,
-    /// The originals that newest manifests expect in each pack of a tenant.
-    packs: BTreeMap<(String, String), BTreeSet<String>>,
+    /// The originals that newest manifests expect in each pack.
+    packs: BTreeMap<PackOf, BTreeSet<String>>,
 }
 
 impl Verifier<'_> {
@@ -355,8 +373,8 @@ impl Verifier<'_> {
         for input in inputs {
             match (&input.pack, &input.source_sha256) {
                 (Some(pack), Some(sha256)) => {
-                    let key = (manifest.tenant.clone(), pack.clone());
-                    self.packs.entry(key).or_default().insert(sha256.clone());
+                    let of = (manifest.tenant.clone(), manifest.dataset, pack.clone());
+                    self.packs.entry(of).or_default().insert(sha256.clone());
                 }
                 _ if matches!(input.outcome, InputOutcome::Published | InputOutcome::Empty) => {
                     let path = location::manifest(&manifest.id(), manifest.revision)?;
@@ -391,14 +409,15 @@ impl Verifier<'_> {
     /// Checks that every pack named by a newest manifest is intact and holds the expected
     /// originals.
     async fn check_packs(&mut self, objects: &LakeObjects) -> Result<()> {
-        for ((tenant, name), originals) in std::mem::take(&mut self.packs) {
-            let path = location::pack(&tenant, &name)?;
-            if !objects.packs.contains(&(tenant.clone(), name.clone())) {
+        for (of, originals) in std::mem::take(&mut self.packs) {
+            let (tenant, dataset, id) = &of;
+            let path = location::pack(tenant, *dataset, id)?;
+            if !objects.packs.contains(&of) {
                 let why = format!("it is gone, and with it {} originals", originals.len());
                 self.add_finding(FindingKind::Pack, path.as_ref(), why);
                 continue;
             }
-            let mut pack = match Pack::fetch(self.lake, &path, &name, self.scratch).await {
+            let mut pack = match Pack::fetch(self.lake, &path, &id.sha256, self.scratch).await {
                 Ok(Some(pack)) => pack,
                 Ok(None) => continue,
                 Err(error @ publish::Error::Record { .. }) => {

@@ -91,6 +91,18 @@ def main(report):
         "AND p.user_id = q.user_id AND p.join_time = q.join_time AND p.dt = q.dt WHERE q.user_id IS NOT NULL"
     ).fetchone()[0]
     check(lost == 0, f"{lost} minutes of quality have no participant in their partition")
+    # The keys join what four or six columns join, and are never null.
+    reservations = f"read_parquet('{lake}/resource_reservation_list/**/*.parquet', hive_partitioning = true)"
+    for name, of, key, parents in (
+        ("participants", people, "meeting_key", meetings),
+        ("minutes of quality", quality, "meeting_key", meetings),
+        ("minutes of quality", quality, "participation_key", people),
+    ):
+        lost = connection.execute(f"SELECT count(*) FROM {of} ANTI JOIN {parents} USING ({key})").fetchone()[0]
+        check(lost == 0, f"{lost} {name} have a {key} that nothing else has")
+    for name, of, key in (("meetings", meetings, "meeting_key"), ("bookings", reservations, "booking_key")):
+        rows, keys = connection.execute(f"SELECT count(*), count(DISTINCT {key}) FROM {of}").fetchone()
+        check(rows == keys, f"{rows} {name} have {keys} keys")
     differing = connection.execute(
         f"""WITH counted AS (SELECT r.date_unix, any_value(r.meeting_count) AS said, count(m.meeting_no) AS found
             FROM {reports} r LEFT JOIN {meetings} m ON epoch(m.start_time) >= r.date_unix AND epoch(m.start_time) < r.date_unix + 86400
@@ -124,6 +136,18 @@ def check_file(file, lake, dataset):
     if metadata.num_row_groups:
         codecs = {metadata.row_group(0).column(i).compression for i in range(metadata.num_columns)}
         check(codecs == {"ZSTD"}, f"{file}: {codecs}")
+    check(footer.get("meetlake.contract_version") == "2" and "meetlake.key_id" in footer, f"{file}: the footer says {footer}")
+    for group in range(metadata.num_row_groups):
+        for i in range(metadata.num_columns):
+            column = metadata.row_group(group).column(i)
+            strange = set(column.encodings) - {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"}
+            check(not strange, f"{file}: {column.path_in_schema} is encoded as {strange}")
+            check(not (column.is_stats_set and column.path_in_schema.startswith("_extra.")), f"{file}: the footer shows values of `_extra`")
+    arrow = pyarrow.parquet.read_schema(file)
+    ids = [int(field.metadata[b"PARQUET:field_id"]) for field in arrow]
+    check(len(set(ids)) == len(ids), f"{file}: field ids {ids}")
+    last = metadata.schema.column(metadata.num_columns - 1).path
+    check(last == "_extra.key_value.value", f"{file}: the last column is {last}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! `meetlake demo`: runs the whole pipeline against a simulated company into a local lake, and says
 //! how to look into it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -190,7 +191,7 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
     let config = format!(
         "# Written by `meetlake demo`; the address is of a simulator that ends with the demo.\n\
          version = 1\n\n\
-         [lake]\nurl = \"file://{}\"\n\n[ledger]\npath = \"meetlake.db\"\n\n[tenants.{TENANT}]\n\
+         [lake]\nurl = \"file://{}\"\nkey_file = \"key/lake.key\"\n\n[ledger]\npath = \"meetlake.db\"\n\n[tenants.{TENANT}]\n\
          host = \"{}\"\napp_id = \"{}\"\n\
          app_secret = \"{}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n",
         out.join("lake").display(),
@@ -199,6 +200,7 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
         options.app_secret
     );
     write(&out.join("meetlake.toml"), &config)?;
+    write_key(&out.join("key/lake.key"))?;
     std::fs::create_dir_all(out.join("jobs")).context("could not create the demo's jobs folder")?;
     std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
     for dataset in Dataset::ALL {
@@ -210,6 +212,21 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
         write(&out.join("jobs").join(format!("{dataset}.toml")), &job)?;
     }
     Ok(())
+}
+
+/// Writes a key that everybody knows. The company is invented, and the same seed gives the same
+/// bytes.
+fn write_key(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let folder = path.parent().context("a key has a folder")?;
+    std::fs::create_dir_all(folder).context("could not create the demo's key folder")?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    match file {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        file => file.and_then(|mut file| writeln!(file, "{}", "d0".repeat(32))),
+    }
+    .with_context(|| format!("could not write {}", path.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

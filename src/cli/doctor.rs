@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Common, open};
+use super::{Common, identify, open};
 use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
@@ -51,7 +51,11 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let mut checks = vec![check_ledger(&config).await, check_lake(&config).await];
+    let mut checks = vec![
+        check_ledger(&config).await,
+        check_lake(&config).await,
+        check_identity(&config).await,
+    ];
     let clock = Clock::system();
     for tenant in config.tenants.values() {
         check_tenant(&config, tenant, &clock, &mut checks).await;
@@ -132,6 +136,22 @@ async fn check_lake(config: &Config) -> DoctorCheck {
         what: "bucket",
         found,
         exit: Code::Storage,
+    }
+}
+
+async fn check_identity(config: &Config) -> DoctorCheck {
+    let found = match open::lake(config) {
+        Err(error) => Err(error.to_string()),
+        Ok(lake) => {
+            let found = identify::examine(config, &lake).await;
+            found.map_err(|error| format!("{error:#}"))
+        }
+    };
+    DoctorCheck {
+        about: "lake".into(),
+        what: "format, key",
+        found,
+        exit: Code::Usage,
     }
 }
 

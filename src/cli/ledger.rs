@@ -5,6 +5,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
 use super::Common;
+use super::identify::Purpose;
 use super::open::App;
 use crate::exit::Code;
 use crate::failpoint;
@@ -28,6 +29,9 @@ enum LedgerVerb {
 /// Arguments of `meetlake ledger rebuild`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct RebuildArgs {
+    /// The lake's key is lost: make a new one, and give all tasks the names that it gives them.
+    #[arg(long)]
+    pub new_key: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -45,7 +49,11 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     };
     let clock = failpoint::clock();
-    let app = App::open(config, clock.clone(), NAME).await?;
+    let purpose = match args.new_key {
+        true => Purpose::RebuildWithNewKey,
+        false => Purpose::Rebuild,
+    };
+    let app = App::open_with(config, clock.clone(), NAME, purpose).await?;
     if !app.ledger.is_blank().await? {
         let path = app.ledger.path().display();
         eprintln!(

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::identify::{self, Purpose};
 use crate::client::limit::LimiterSnapshot;
 use crate::client::{Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
@@ -45,17 +46,41 @@ impl App {
     /// # Errors
     /// When the ledger is locked or the lake cannot be opened; nothing was sent to Feishu by then.
     pub async fn open(config: Config, clock: Clock, verb: &str) -> Result<Self> {
+        Self::open_with(config, clock, verb, Purpose::Run).await
+    }
+
+    /// Opens everything for writing, and says what for.
+    ///
+    /// # Errors
+    /// As for [`App::open`].
+    pub async fn open_with(
+        config: Config,
+        clock: Clock,
+        verb: &str,
+        purpose: Purpose,
+    ) -> Result<Self> {
         let ledger_path = config.ledger_path.clone();
-        Self::open_all(config, clock, verb)
+        Self::open_all(config, clock, verb, purpose)
             .await
             .map_err(|error| pipeline::with_disk(error, &ledger_path))
     }
 
-    async fn open_all(config: Config, clock: Clock, verb: &str) -> Result<Self> {
+    async fn open_all(config: Config, clock: Clock, verb: &str, purpose: Purpose) -> Result<Self> {
+        let lake = lake(&config)?;
+        // Before the ledger is migrated: an earlier meetlake may still need it.
+        let found = match identify::find(&lake).await {
+            Err(error) if !identify::may_pass(&error) => return Err(error),
+            found => found,
+        };
+        identify::refuse_older(&config, &lake, found.as_ref().ok()).await?;
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
+        let (lake_id, key) = match found {
+            Ok(found) => identify::bind(&config, &lake, found, &ledger, purpose).await?,
+            // What was exported waits in the spool until the lake answers again.
+            Err(error) => identify::last_known(&config, &lake, &ledger, error).await?,
+        };
         let kept = spooled(&ledger).await?;
         spool::divide(&config.spool_path, &kept)?;
-        let lake = lake(&config)?;
         let decoders = Arc::new(Semaphore::new(
             std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         ));
@@ -83,6 +108,9 @@ impl App {
             };
             tenants.push(Arc::new(Tenant {
                 name: tenant.name.clone(),
+                lake_id: lake_id.clone(),
+                key: key.clone(),
+                is_recorded: OnceCell::new(),
                 time_zone: tenant.time_zone.clone(),
                 unit: tenant.unit,
                 clock: clock.clone(),

@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Common, open};
+use super::{Common, identify, open};
 use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::orphans::{self, Orphan};
@@ -37,11 +37,13 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     };
     let lake = open::lake(&config)?;
+    let state = identify::find(&lake).await?;
+    identify::refuse_older(&config, &lake, Some(&state)).await?;
     // A collection owns the ledger, so that nobody publishes at the same time.
     let ledger = if args.delete && config.ledger_path.exists() {
         Some(Ledger::open(&config.ledger_path, "orphans --delete").await?)
     } else {
-        Ledger::open_for_reading(&config.ledger_path).await?
+        identify::ledger_for_reading(&config).await?
     };
     let Some(ledger) = ledger else {
         eprintln!(
@@ -51,6 +53,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         );
         return Ok(Code::Usage);
     };
+    // What another lake's ledger does not name is not nobody's.
+    identify::check_ledger(&lake, &state, &ledger).await?;
     let tenants: HashSet<String> = config.tenants.keys().cloned().collect();
     let found = orphans::find(&lake, &ledger, &tenants).await?;
     let before = Timestamp::now().checked_sub(SignedDuration::try_from(args.older_than)?)?;

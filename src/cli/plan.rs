@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::Common;
+use super::{Common, identify};
 use crate::exit::Code;
-use crate::ledger::Ledger;
 use crate::plan::estimate::Estimate;
 use crate::status::forecast::{Forecaster, JobForecast, cost};
 use crate::status::text::{number, span, table};
+use crate::task::TaskOwner;
 
 /// Arguments of `meetlake plan`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -45,13 +45,17 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let ledger = Ledger::open_for_reading(&config.ledger_path).await?;
+    let ledger = identify::ledger_for_reading(&config).await?;
+    let key = identify::key_for_reading(&config, ledger.as_ref()).await?;
     let now = Timestamp::now();
     let mut json_tenants = Vec::new();
     for tenant in config.tenants.values() {
         let forecaster = Forecaster {
             ledger: ledger.as_ref(),
-            tenant: &tenant.name,
+            owner: TaskOwner {
+                tenant: &tenant.name,
+                key: &key,
+            },
             unit: tenant.unit,
             range: args.from.zip(args.to),
             now,

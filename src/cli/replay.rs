@@ -1,19 +1,28 @@
 //! `meetlake replay`: makes partitions again from the archived originals, without asking Feishu.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use jiff::civil::Date;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::Common;
-use super::open::App;
+use super::open::{self, App};
+use crate::clock::Clock;
+use crate::config::{self, Config};
 use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::failpoint;
-use crate::pipeline::{self, Replayed};
+use crate::job::JobSpec;
+use crate::pipeline::{self, Replayed, Tenant};
+use crate::publish::identity::{self, LakeState};
 use crate::publish::{self, manifest};
 use crate::record::PartitionId;
 use crate::status::text::{number, table};
+use crate::task::hex;
 
 /// Arguments of `meetlake replay`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -27,12 +36,17 @@ pub struct Args {
     /// First day after the range (it is half-open).
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub to: Option<Date>,
+    /// Write the data of a lake of format 1 into a new lake, which may be a folder; the old lake is
+    /// only read. Killed, it goes on where it was.
+    #[arg(long, value_name = "URL")]
+    pub into: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
 const NAME: &str = "replay";
+const NAME_INTO: &str = "replay --into";
 
 /// Makes partitions again from their newest manifest's originals and publishes those that come out
 /// differently.
@@ -53,6 +67,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     };
     let clock = failpoint::clock();
+    if let Some(url) = &args.into {
+        return Box::pin(run_into(config, clock, args, url)).await;
+    }
     let app = App::open(config, clock.clone(), NAME).await?;
     let began = clock.now();
     app.events.begin_run(began);
@@ -65,9 +82,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         true => Code::Contract,
         false => Code::Done,
     };
-    let summary = counts(&replayed)
-        .map(|(word, n)| format!("{n} {word}"))
-        .join(", ");
+    let counted = counts(&replayed, &OUTCOMES).into_iter();
+    let counted: Vec<String> = counted.map(|(word, n)| format!("{n} {word}")).collect();
+    let summary = counted.join(", ");
     app.ledger
         .run_ended(began, clock.now(), code.number(), &summary)
         .await?;
@@ -75,11 +92,129 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         pipeline::remember_pace_and_calls(tenant).await?;
     }
     if args.json {
-        println!("{}", to_json(&replayed, code));
+        println!("{}", to_json(&replayed, &OUTCOMES, code));
     } else {
-        show(&replayed);
+        show(&replayed, &OUTCOMES);
     }
     Ok(code)
+}
+
+/// Writes the data of the configured lake, which has format 1, into a new lake.
+async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> Result<Code> {
+    let folder = std::env::current_dir().context("could not find the working directory")?;
+    let new_url = match config::lake_url(url, &folder) {
+        Ok(url) if url != config.lake.url => url,
+        Ok(_) => {
+            eprintln!("error: --into {url} is the configured lake itself; name another one");
+            return Ok(Code::Usage);
+        }
+        Err(why) => {
+            eprintln!("error: --into {url} {why}");
+            return Ok(Code::Usage);
+        }
+    };
+    let old = open::lake(&config)?;
+    let problem = match identity::find(&old).await? {
+        LakeState::OfFormat1 => None,
+        LakeState::Known(..) => Some("has the present format; `meetlake replay` is for it"),
+        LakeState::RecordLost => Some("has the present format, and its lake.json is gone"),
+        LakeState::Nothing => Some("holds nothing"),
+    };
+    if let Some(problem) = problem {
+        eprintln!("error: the lake {} {problem}", old.url());
+        return Ok(Code::Usage);
+    }
+    // Ledger and spool of their own, so that those of the old lake stay as they are.
+    let ledger_path = config.ledger_path.clone();
+    let target = &hex(&Sha256::digest(new_url.as_str()))[..8];
+    let scratch = beside(&config.spool_path, &format!(".replay-into-{target}"));
+    config.lake.url = new_url.clone();
+    config.ledger_path = scratch.join("meetlake.db");
+    config.spool_path = scratch.join("spool");
+    let app = App::open(config, clock, NAME_INTO).await?;
+    let mut replayed = Vec::new();
+    let all = manifest::all(&old).await?;
+    let mut first_days: BTreeMap<String, Date> = BTreeMap::new();
+    for id in all.keys() {
+        let first = first_days.entry(id.tenant.clone()).or_insert(id.dt);
+        *first = id.dt.min(*first);
+    }
+    for (id, records) in all {
+        let first_day = first_days[&id.tenant];
+        let Some((_, newest)) = records.last_key_value().filter(|_| is_wanted(args, &id)) else {
+            continue;
+        };
+        let outcome = match tenant_and_job(&app, &id) {
+            Ok((tenant, job)) => {
+                Box::pin(pipeline::replay_into(tenant, job, &old, newest, first_day)).await?
+            }
+            Err(reason) => Replayed::Left { reason },
+        };
+        replayed.push((id, outcome));
+    }
+    let quarantined = match app.tenants.first() {
+        Some(tenant) => pipeline::copy_quarantine(&old, &tenant.lake).await?,
+        None => 0,
+    };
+    let is_whole = !replayed
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Replayed::Left { .. }));
+    let code = if is_whole { Code::Done } else { Code::Contract };
+    drop(app);
+    if is_whole && let Err(error) = std::fs::remove_dir_all(&scratch) {
+        eprintln!("note: {} could not be removed: {error}", scratch.display());
+    }
+    if args.json {
+        println!("{}", to_json(&replayed, &OUTCOMES_INTO, code));
+        return Ok(code);
+    }
+    show(&replayed, &OUTCOMES_INTO);
+    println!(
+        "{} originals in quarantine were copied.",
+        number(quarantined)
+    );
+    let is_filtered = args.from.is_some() || args.to.is_some() || !args.datasets.is_empty();
+    if !is_whole {
+        println!(
+            "\nWhat was left is in the old lake only; after a fix, the same command goes on with it."
+        );
+    } else if is_filtered {
+        println!(
+            "\nOnly what was named was written; without names, the same command writes the rest."
+        );
+    } else {
+        println!(
+            "\nThe old lake is as it was. To go on with the new one:\n\
+             1. set url = \"{new_url}\" in [lake]\n\
+             2. move {} away, together with its -wal and -shm files\n\
+             3. meetlake ledger rebuild",
+            ledger_path.display()
+        );
+    }
+    Ok(code)
+}
+
+/// A path beside `path`, whose name goes on with `suffix`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn is_wanted(args: &Args, id: &PartitionId) -> bool {
+    (args.datasets.is_empty() || args.datasets.contains(&id.dataset))
+        && args.from.is_none_or(|from| id.dt >= from)
+        && args.to.is_none_or(|to| id.dt < to)
+}
+
+/// Who a partition is of, and the job that exports it; or why nobody is.
+fn tenant_and_job<'a>(app: &'a App, id: &PartitionId) -> Result<(&'a Tenant, &'a JobSpec), String> {
+    let tenant = app.tenants.iter().find(|tenant| tenant.name == id.tenant);
+    let tenant = tenant.ok_or("its tenant is not in the configuration")?;
+    let exports = |job: &&JobSpec| job.dataset == id.dataset && job.tenants.contains(&id.tenant);
+    let job = app.config.jobs.iter().find(exports);
+    let job = job.ok_or("no job of the configuration exports this dataset for this tenant")?;
+    Ok((tenant, job))
 }
 
 async fn replay(app: &App, args: &Args) -> Result<Vec<(PartitionId, Replayed)>> {
@@ -88,24 +223,17 @@ async fn replay(app: &App, args: &Args) -> Result<Vec<(PartitionId, Replayed)>> 
         return Ok(replayed);
     };
     for (id, records) in manifest::all(&first.lake).await? {
-        let is_wanted = (args.datasets.is_empty() || args.datasets.contains(&id.dataset))
-            && args.from.is_none_or(|from| id.dt >= from)
-            && args.to.is_none_or(|to| id.dt < to);
-        let tenant = app.tenants.iter().find(|tenant| tenant.name == id.tenant);
-        let job = app
-            .config
-            .jobs
-            .iter()
-            .find(|job| job.dataset == id.dataset && job.tenants.contains(&id.tenant));
-        let (Some(tenant), Some((_, newest)), true) = (tenant, records.last_key_value(), is_wanted)
-        else {
+        let is_ours = app.tenants.iter().any(|tenant| tenant.name == id.tenant);
+        let newest = records.last_key_value();
+        let Some((_, newest)) = newest.filter(|_| is_ours && is_wanted(args, &id)) else {
             continue;
         };
-        let Some(job) = job else {
-            let reason =
-                "no job of the configuration exports this dataset for this tenant".to_owned();
-            replayed.push((id, Replayed::Left { reason }));
-            continue;
+        let (tenant, job) = match tenant_and_job(app, &id) {
+            Ok(found) => found,
+            Err(reason) => {
+                replayed.push((id, Replayed::Left { reason }));
+                continue;
+            }
         };
         let outcome = match manifest::read(&tenant.lake, newest).await {
             Ok(Some(found)) => Box::pin(pipeline::replay_partition(tenant, job, &found)).await?,
@@ -125,20 +253,33 @@ fn word(outcome: &Replayed) -> &'static str {
         Replayed::Unchanged => "unchanged",
         Replayed::Restored => "restored",
         Replayed::Changed { .. } => "changed",
+        Replayed::Written { .. } => "written",
         Replayed::Left { .. } => "left",
     }
 }
 
-fn counts(replayed: &[(PartitionId, Replayed)]) -> [(&'static str, u64); 4] {
-    ["unchanged", "restored", "changed", "left"].map(|wanted| {
+/// What may become of a partition: in the same lake, and in a new one.
+const OUTCOMES: [&str; 4] = ["unchanged", "restored", "changed", "left"];
+const OUTCOMES_INTO: [&str; 3] = ["written", "unchanged", "left"];
+
+fn counts(
+    replayed: &[(PartitionId, Replayed)],
+    outcomes: &[&'static str],
+) -> Vec<(&'static str, u64)> {
+    let count = |wanted: &&'static str| {
         let of = replayed
             .iter()
-            .filter(|(_, outcome)| word(outcome) == wanted);
-        (wanted, of.count() as u64)
-    })
+            .filter(|(_, outcome)| word(outcome) == *wanted);
+        (*wanted, of.count() as u64)
+    };
+    outcomes.iter().map(count).collect()
 }
 
-fn to_json(replayed: &[(PartitionId, Replayed)], code: Code) -> serde_json::Value {
+fn to_json(
+    replayed: &[(PartitionId, Replayed)],
+    outcomes: &[&'static str],
+    code: Code,
+) -> serde_json::Value {
     let partitions: Vec<_> = replayed
         .iter()
         .map(|(id, outcome)| {
@@ -148,6 +289,7 @@ fn to_json(replayed: &[(PartitionId, Replayed)], code: Code) -> serde_json::Valu
             };
             let (revision, rows) = match outcome {
                 Replayed::Changed { revision, rows } => (Some(revision), Some(rows)),
+                Replayed::Written { rows } => (None, Some(rows)),
                 _ => (None, None),
             };
             json!({
@@ -156,14 +298,14 @@ fn to_json(replayed: &[(PartitionId, Replayed)], code: Code) -> serde_json::Valu
             })
         })
         .collect();
-    let counts: serde_json::Map<_, _> = counts(replayed)
+    let counts: serde_json::Map<_, _> = counts(replayed, outcomes)
         .into_iter()
         .map(|(word, n)| (word.to_owned(), json!(n)))
         .collect();
     json!({ "exit_code": code.number(), "counts": counts, "partitions": partitions })
 }
 
-fn show(replayed: &[(PartitionId, Replayed)]) {
+fn show(replayed: &[(PartitionId, Replayed)], outcomes: &[&'static str]) {
     let told = replayed
         .iter()
         .filter(|(_, outcome)| *outcome != Replayed::Unchanged);
@@ -173,6 +315,7 @@ fn show(replayed: &[(PartitionId, Replayed)]) {
                 Replayed::Changed { revision, rows } => {
                     format!("revision {revision}, {} rows", number(*rows))
                 }
+                Replayed::Written { rows } => format!("{} rows", number(*rows)),
                 Replayed::Left { reason } => reason.clone(),
                 Replayed::Unchanged | Replayed::Restored => String::new(),
             };
@@ -191,7 +334,10 @@ fn show(replayed: &[(PartitionId, Replayed)]) {
             table(&["tenant", "dataset", "dt", "outcome", ""], rows)
         );
     }
-    let counts = counts(replayed).map(|(word, n)| format!("{} {word}", number(n)));
+    let counts = counts(replayed, outcomes).into_iter();
+    let counts: Vec<String> = counts
+        .map(|(word, n)| format!("{} {word}", number(n)))
+        .collect();
     println!(
         "{} partitions: {}.",
         number(replayed.len() as u64),

@@ -173,7 +173,8 @@ pub async fn execute_app(
 ) -> Result<Vec<Summary>> {
     let began = now(app);
     app.events.begin_run(began);
-    app.ledger.run_began(verb, began).await?;
+    let recorded = app.ledger.run_began(verb, began).await;
+    recorded.map_err(|error| pipeline::with_disk(error.into(), app.ledger.path()))?;
     let stop = CancellationToken::new();
     let watcher = tokio::spawn(stop_on_signal(StopSignals::listen()?, stop.clone()));
     let shown = progress::start(style, &app.events);

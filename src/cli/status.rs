@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::Common;
+use super::{Common, identify, open};
 use crate::config::Config;
 use crate::exit::Code;
-use crate::ledger::{Attention, Ledger, PartitionStatus, RunRecord};
+use crate::ledger::{Attention, PartitionStatus, RunRecord};
 use crate::record::{Coverage, PartitionRow, Phase, WindowRow};
 use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
 use crate::status::text::{CauseList, bytes, left_out, number, outcomes, span, table};
@@ -34,7 +34,11 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let Some(ledger) = Ledger::open_for_reading(&config.ledger_path).await? else {
+    let Some(ledger) = identify::ledger_for_reading(&config).await? else {
+        match identify::find(&open::lake(&config)?).await {
+            Err(error) if !identify::may_pass(&error) => return Err(error),
+            _ => {}
+        }
         if args.json {
             println!("{}", json!({ "ledger": null }));
         } else {

@@ -4,9 +4,8 @@ use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{Common, open};
+use super::{Common, identify, open};
 use crate::exit::Code;
-use crate::ledger::Ledger;
 use crate::spool::Spool;
 use crate::status::text::number;
 use crate::verify::{self, VerifyReport};
@@ -28,7 +27,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     };
     let lake = open::lake(&config)?;
-    let ledger = Ledger::open_for_reading(&config.ledger_path).await?;
+    identify::find(&lake).await?;
+    let ledger = identify::ledger_for_reading(&config).await?;
     // Not in the spool, which may be in use, but on the same disk, which has room for an object.
     let folder = config
         .spool_path

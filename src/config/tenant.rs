@@ -190,7 +190,7 @@ fn read_secret(path: &Path) -> Result<SecretString, String> {
 /// Warns of a secret file that others may read, or that not only its owner may write. The group may
 /// read it: Kubernetes mounts secrets with mode 0440 for a process that is not root.
 #[cfg(unix)]
-fn warn_of_mode(section: &Section<'_>, key: &str, path: &Path) {
+pub(super) fn warn_of_mode(section: &Section<'_>, key: &str, path: &Path) {
     use std::os::unix::fs::PermissionsExt;
 
     const TOO_WIDE: u32 = 0o027;
@@ -210,4 +210,4 @@ fn warn_of_mode(section: &Section<'_>, key: &str, path: &Path) {
 }
 
 #[cfg(not(unix))]
-fn warn_of_mode(_: &Section<'_>, _: &str, _: &Path) {}
+pub(super) fn warn_of_mode(_: &Section<'_>, _: &str, _: &Path) {}

@@ -34,6 +34,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::UserId,
     columns,
     partition_column: Some("date"),
+    sort_first: &[],
     time_columns: None,
     parent_columns: None,
     plausibility: Plausibility::None,

@@ -27,6 +27,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::UserId,
     columns,
     partition_column: Some("start_time"),
+    sort_first: &["start_time"],
     time_columns: Some(("start_time", "end_time")),
     parent_columns: Some(ParentColumns {
         meeting_no: "meeting_no",
@@ -193,5 +194,6 @@ fn columns() -> Vec<Column> {
             &["电话", "phone"],
             "whether anyone dialled in by phone",
         ),
+        Column::meeting_key(),
     ]
 }

@@ -23,6 +23,8 @@ pub struct Parent {
     pub user_id: Option<String>,
     /// The participating room.
     pub room_id: Option<String>,
+    /// The participant's kind of device.
+    pub device: Option<String>,
 }
 
 /// What tells a parent's rows apart: rows with the same identity are one parent.
@@ -54,6 +56,30 @@ impl Parent {
     }
 }
 
+/// Who took part. A user's id and the same text as a name are not the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who<'w> {
+    /// A user, by id.
+    User(&'w str),
+    /// A room, by id.
+    Room(&'w str),
+    /// Somebody of whom only the name is known.
+    Name(&'w str),
+}
+
+impl<'w> Who<'w> {
+    /// A word that tells ids of users, ids of rooms and names apart, and the id or name. Keys of
+    /// the lake are hashed from them, so the words never change.
+    #[must_use]
+    pub const fn kind_and_text(self) -> (&'static str, &'w str) {
+        match self {
+            Self::User(id) => ("user", id),
+            Self::Room(id) => ("room", id),
+            Self::Name(name) => ("name", name),
+        }
+    }
+}
+
 /// Columns of the parent from which a [`Parent`] is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ParentColumns {
@@ -78,6 +104,10 @@ pub struct ParticipantColumns {
     pub stay_s: &'static str,
     /// The user's id.
     pub user_id: &'static str,
+    /// The participant's name.
+    pub name: &'static str,
+    /// The kind of device.
+    pub device: &'static str,
     /// Folded headers of columns that the contract does not know, under which a sheet may name a
     /// room's id.
     pub room_id_headers: &'static [&'static str],

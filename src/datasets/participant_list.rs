@@ -33,6 +33,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::UserId,
     columns,
     partition_column: Some("meeting_start_time"),
+    sort_first: &["meeting_start_time", "meeting_no", "join_time"],
     time_columns: Some(("join_time", "leave_time")),
     parent_columns: Some(ParentColumns {
         meeting_no: "meeting_no",
@@ -40,6 +41,8 @@ pub(super) const DEFINITION: Definition = Definition {
         end: "meeting_end_time",
         participant_count: None,
         participant: Some(ParticipantColumns {
+            name: "participant_name",
+            device: "device",
             join_time: "join_time",
             stay_s: "time_in_meeting_s",
             user_id: "user_id",
@@ -258,5 +261,7 @@ fn columns() -> Vec<Column> {
             &["离会原因", "leave reason"],
             "why the participant left",
         ),
+        Column::meeting_key(),
+        Column::participation_key(),
     ]
 }

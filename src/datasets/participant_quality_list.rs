@@ -33,6 +33,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::UserId,
     columns,
     partition_column: Some("meeting_start_time"),
+    sort_first: &["meeting_start_time", "meeting_no", "time"],
     time_columns: Some(("time", "time")),
     parent_columns: None,
     plausibility: Plausibility::None,
@@ -62,6 +63,7 @@ fn request(
         join_time: Some(join_time),
         user_id,
         room_id,
+        device: stay.device.clone(),
         ..Lineage::default()
     };
     let (start_s, end_s) = (stay.start.as_second(), end.as_second());
@@ -205,12 +207,23 @@ fn columns() -> Vec<Column> {
             &["客户端最大 CPU 占用", "cpu max usage of client"],
             "greatest CPU use of the app, percent",
         ),
+        // Some sheets have it; the documented one has not.
+        Column::new(
+            "system_cpu_avg_percent",
+            ColumnKind::Percent,
+            &["系统平均 CPU 占用", "cpu avg usage of system"],
+            "average CPU use of the machine, percent",
+        )
+        .sparse()
+        .field_id(501),
         Column::new(
             "system_cpu_max_percent",
             ColumnKind::Percent,
             &["系统最大 CPU 占用", "cpu max usage of system"],
             "greatest CPU use of the machine, percent",
         ),
+        Column::meeting_key(),
+        Column::participation_key(),
     ]);
     columns
 }

@@ -187,6 +187,9 @@ pub struct Lineage {
     /// The participating room, or the one room of a reservation export.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room_id: Option<String>,
+    /// The participant's kind of device. No column shows it: it is part of the participation's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// The level whose rooms were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room_level_id: Option<String>,

@@ -28,6 +28,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::UserId,
     columns,
     partition_column: Some("start_time"),
+    sort_first: &["start_time"],
     time_columns: Some(("start_time", "end_time")),
     parent_columns: None,
     plausibility: Plausibility::None,
@@ -303,5 +304,6 @@ fn columns() -> Vec<Column> {
             &["释放时间", "release time"],
             "when it was released",
         ),
+        Column::booking_key(),
     ]
 }

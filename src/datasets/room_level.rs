@@ -40,6 +40,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::UnionId,
     columns,
     partition_column: Some("snapshot_date"),
+    sort_first: &[],
     time_columns: None,
     parent_columns: None,
     plausibility: Plausibility::None,

@@ -37,6 +37,7 @@ pub(super) const DEFINITION: Definition = Definition {
     user_id_type: UserIdType::OpenId,
     columns,
     partition_column: None,
+    sort_first: &[],
     time_columns: None,
     parent_columns: None,
     plausibility: Plausibility::None,

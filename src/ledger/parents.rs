@@ -26,7 +26,7 @@ impl Ledger {
     ) -> Result<Vec<Parent>, Error> {
         sqlx::query(
             "SELECT task_key, source_row, meeting_no, start_at, end_at, participant_count, \
-             join_at, stay_s, user_id, room_id FROM parent \
+             join_at, stay_s, user_id, room_id, device FROM parent \
              WHERE tenant = $1 AND dataset = $2 AND start_at >= $3 AND start_at < $4 \
              ORDER BY start_at, meeting_no, task_key, source_row",
         )
@@ -50,6 +50,7 @@ impl Ledger {
                 stay_s: row.get("stay_s")?,
                 user_id: row.get("user_id")?,
                 room_id: row.get("room_id")?,
+                device: row.get("device")?,
             })
         })
         .collect()
@@ -154,7 +155,7 @@ pub(super) async fn insert_parents(
         }
         let mut insert = QueryBuilder::new(
             "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, \
-             end_at, participant_count, join_at, stay_s, user_id, room_id) ",
+             end_at, participant_count, join_at, stay_s, user_id, room_id, device) ",
         );
         insert.push_values(&parents, |mut row, parent| {
             row.push_bind(key.as_str())
@@ -168,7 +169,8 @@ pub(super) async fn insert_parents(
                 .push_bind(parent.join_time.map(micros))
                 .push_bind(parent.stay_s)
                 .push_bind(parent.user_id.as_deref())
-                .push_bind(parent.room_id.as_deref());
+                .push_bind(parent.room_id.as_deref())
+                .push_bind(parent.device.as_deref());
         });
         // Its text differs with the number of rows. Kept, it would push out statements that recur.
         insert

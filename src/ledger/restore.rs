@@ -14,7 +14,7 @@ use super::{Error, Ledger, Transaction, bind_window, commit, sql};
 use crate::cause::Failure;
 use crate::datasets::{Dataset, Parent};
 use crate::findings::Findings;
-use crate::record::{Phase, PublishedPartition, ReportedDay, ScheduleState, WindowRow};
+use crate::record::{PackId, Phase, PublishedPartition, ReportedDay, ScheduleState, WindowRow};
 use crate::task::TaskSpec;
 use crate::task::machine::State;
 use crate::window::Window;
@@ -63,7 +63,7 @@ pub struct RestoredTask {
     /// The partitions its rows fall into.
     pub dts: BTreeSet<Date>,
     /// Pack that holds its original.
-    pub pack: Option<String>,
+    pub pack: Option<PackId>,
     /// What normalising found, once it did.
     pub findings: Option<Findings>,
     /// The last failure of this generation.
@@ -184,7 +184,7 @@ async fn restore_task(transaction: &mut Transaction, task: &RestoredTask) -> Res
         .bind(micros(task.updated_at))
         .bind(task.rows.map(integer))
         .bind(to_json(&task.dts))
-        .bind(task.pack.as_deref())
+        .bind(task.pack.as_ref().map(ToString::to_string))
         .bind(task.findings.as_ref().map(to_json))
         .bind(failure.map(|failure| failure.cause.as_str()))
         .bind(failure.map(|failure| failure.message.as_str()))

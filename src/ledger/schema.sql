@@ -81,6 +81,7 @@ CREATE TABLE IF NOT EXISTS parent (
     stay_s            BIGINT,
     user_id           TEXT,
     room_id           TEXT,
+    device            TEXT,
     PRIMARY KEY (task_key, source_row)
 );
 CREATE INDEX IF NOT EXISTS parent_by_start ON parent (tenant, dataset, start_at);

@@ -10,7 +10,7 @@ use super::stored::{integer, micros, to_json};
 use super::{Error, Ledger, Transaction, commit, sql};
 use crate::cause::Failure;
 use crate::datasets::Dataset;
-use crate::record::{Damage, Phase, SpooledResult, TaskRow};
+use crate::record::{Damage, PackId, Phase, SpooledResult, TaskRow};
 use crate::task::TaskKey;
 use crate::task::machine::State;
 
@@ -146,11 +146,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
-    pub async fn set_packs(&self, packs: &[(TaskKey, String)]) -> Result<(), Error> {
+    pub async fn set_packs(&self, packs: &[(TaskKey, PackId)]) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         for (key, pack) in packs {
             sqlx::query("UPDATE task SET pack = $1 WHERE key = $2")
-                .bind(pack)
+                .bind(pack.to_string())
                 .bind(key.as_str())
                 .execute(&mut *transaction)
                 .await

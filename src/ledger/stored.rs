@@ -147,6 +147,16 @@ impl<'r> StoredRow<'r> {
         parse(&text).ok_or_else(|| self.corrupt(column, &text))
     }
 
+    /// What `parse` reads out of a text, or `None` for NULL.
+    pub(super) fn optional_word<T>(
+        &self,
+        column: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|_| self.word(column, parse)).transpose()
+    }
+
     /// A structure, stored as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
         self.word(column, |text| serde_json::from_str(text).ok())

@@ -7,7 +7,7 @@ use super::stored::{StoredRow, micros};
 use super::{Error, Ledger, Statement, bind_window, sql};
 use crate::cause::{Cause, Failure};
 use crate::datasets::Dataset;
-use crate::record::{Damage, Phase, PhaseCounts, TaskRow};
+use crate::record::{Damage, PackId, Phase, PhaseCounts, TaskRow};
 use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
@@ -39,7 +39,7 @@ pub struct Unpublished {
     /// SHA-256 of its workbook, once fetched.
     pub sha256: Option<String>,
     /// Pack that holds its original.
-    pub pack: Option<String>,
+    pub pack: Option<PackId>,
 }
 
 const COLUMNS: &str = "key, tenant, job_start, job_end, window_start, window_end, request, \
@@ -157,7 +157,7 @@ impl Ledger {
                 dataset: row.dataset()?,
                 phase: row.word("phase", Phase::from_stored)?,
                 sha256: sha256(&row)?,
-                pack: row.get("pack")?,
+                pack: row.optional_word("pack", |text| text.parse().ok())?,
             })
         })
         .collect()
@@ -256,7 +256,7 @@ fn task_row(row: &StoredRow<'_>) -> Result<TaskRow, Error> {
         attempts: row.count("attempts")?,
         rows: row.optional_count("rows_out")?,
         dts: row.optional_json("dts")?.unwrap_or_default(),
-        pack: row.get("pack")?,
+        pack: row.optional_word("pack", |text| text.parse().ok())?,
         findings: row.optional_json("result")?,
         damage: damage(row)?,
         failure: failure(row)?,

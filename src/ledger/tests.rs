@@ -10,12 +10,13 @@ use super::*;
 use crate::cause::{Cause, Failure};
 use crate::datasets::{Lineage, Request, UserIdType};
 use crate::findings::Findings;
+use crate::lake_key::LakeKey;
 use crate::record::{
     NewWindow, OpenTask, ParentRows, Phase, SpooledResult, TaskRow, WindowBatch, WindowRow,
     WindowState,
 };
 use crate::task::machine::State;
-use crate::task::{ExportId, TaskSpec};
+use crate::task::{ExportId, TaskKey, TaskOwner, TaskSpec};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
@@ -30,7 +31,12 @@ fn spec(day: i64) -> TaskSpec {
         user_id_type: Some(UserIdType::UserId),
         ..Request::between(Dataset::MeetingList, day * 86_400, (day + 1) * 86_400)
     };
-    TaskSpec::new("acme", window(day), request, Lineage::default())
+    TaskSpec::new(
+        crate::plan::tests::owner(),
+        window(day),
+        request,
+        Lineage::default(),
+    )
 }
 
 async fn with_window(ledger: &Ledger, day: i64) -> WindowRow {
@@ -227,7 +233,7 @@ async fn a_task_that_is_exported_again_is_in_no_pack_until_its_bytes_are() {
         spooled.await.expect("spooled");
     };
     let pack = async || {
-        let packs = [(key.clone(), "the first bytes".to_owned())];
+        let packs = [(key.clone(), "dt=2026-11-19/ab".parse().expect("a pack"))];
         ledger.set_packs(&packs).await.expect("recorded");
         assert!(task().await.pack.is_some());
     };
@@ -329,4 +335,41 @@ async fn a_new_generation_starts_the_task_again() {
         .expect("listed")
         .remove(0);
     assert_eq!((again.generation, again.rows), (2, None));
+}
+
+#[tokio::test]
+async fn tasks_of_an_earlier_key_are_renamed_and_read_again_from_their_originals() {
+    let (_folder, ledger, _, before) = with_task().await;
+    let fetched = State::Fetched {
+        export_id: None,
+        submitted_at: at(1),
+        sha256: "ab".into(),
+        size_bytes: 1,
+        extracted_at: at(2),
+    };
+    let spooled = ledger.spool(&before, &fetched, three_rows(), at(6));
+    spooled.await.expect("spooled");
+    let packs = [(
+        before.spec.key.clone(),
+        "dt=2026-11-19/ab".parse().expect("a pack"),
+    )];
+    ledger.set_packs(&packs).await.expect("recorded");
+    assert!(!ledger.has_published().await.expect("read"));
+
+    let key = LakeKey::new(&[9; 32]);
+    ledger.rename_tasks(&key).await.expect("renamed");
+    let after = the_task(&ledger).await;
+    let owner = TaskOwner {
+        tenant: "acme",
+        key: &key,
+    };
+    assert_eq!(after.spec.key, TaskKey::new(owner, &before.spec.request));
+    assert_ne!(after.spec.key, before.spec.key);
+    assert_eq!(
+        (after.phase, &after.machine, &after.pack),
+        (Phase::Open, &fetched, &None)
+    );
+    // Renaming twice changes nothing.
+    ledger.rename_tasks(&key).await.expect("renamed");
+    assert_eq!(the_task(&ledger).await.spec.key, after.spec.key);
 }

@@ -11,7 +11,7 @@ use jiff::civil::{Date, date};
 
 use super::quick::{self, Offsets};
 use super::{Context, Fault, cell};
-use crate::column::{Column, ColumnKind, EnumValue, Key};
+use crate::column::{Column, ColumnKind, EnumValue, Key, list_element};
 use crate::datasets::DurationUnit;
 use crate::table::Cell;
 
@@ -258,10 +258,11 @@ impl TypedBuilder {
                 is_required: column.key == Key::Required,
             },
             ColumnKind::Id => Self::Id(text()),
-            ColumnKind::TextList => Self::TextList(ListBuilder::with_capacity(
-                StringBuilder::with_capacity(0, 0),
-                rows,
-            )),
+            ColumnKind::TextList => {
+                let texts = StringBuilder::with_capacity(0, 0);
+                let lists = ListBuilder::with_capacity(texts, rows);
+                Self::TextList(lists.with_field(list_element()))
+            }
             ColumnKind::Time => Self::Time(times()),
             ColumnKind::UnixTime => Self::UnixTime(times()),
             ColumnKind::Date => Self::Date(Date32Builder::with_capacity(rows)),

@@ -2,21 +2,22 @@
 //! read.
 //!
 //! The columns that are **read** are those of the sheet, the derived ones, `_source_row` and
-//! `_extra`. Enumerations are read as keys. The other columns are constant. They are known before
-//! the first row, except for the hash of the source. Their arrays are made once and cut to length
-//! for each batch.
+//! `_extra`. Enumerations are read as keys. The other columns are constant, but for the keys that
+//! join rows, where each row has its own. The constant ones are known before the first row, except
+//! for the hash of the source. Their arrays are made once and cut to length for each batch.
 
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    TimestampMicrosecondArray, new_empty_array, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::column::{days_since_1970, dictionary_key};
+use super::keys::{EachRow, KeyColumn};
 use super::{Context, Stamp};
 use crate::column::{Column, ColumnKind, ColumnSource, EnumValue, OTHER};
 use crate::contract::{self, Contract, lineage};
@@ -39,6 +40,8 @@ enum CompletedColumn {
     Keys(ArrayRef),
     /// The same value in every row.
     Same(ArrayRef),
+    /// A key that is hashed from other columns.
+    Keyed(Box<EachRow>),
 }
 
 impl ConstantColumns {
@@ -53,6 +56,12 @@ impl ConstantColumns {
                 ColumnSource::Task => {
                     CompletedColumn::Same(lineage_column(column, &context.lineage, rows))
                 }
+                ColumnSource::Keyed(key) => match KeyColumn::new(key, context, stamp) {
+                    KeyColumn::Same(key) => {
+                        CompletedColumn::Same(constant_text(key.as_deref(), rows))
+                    }
+                    KeyColumn::Each(each) => CompletedColumn::Keyed(each),
+                },
                 ColumnSource::Sheet | ColumnSource::Derived(_) => match column.kind {
                     ColumnKind::Enum(values) => CompletedColumn::Keys(dictionary_names(values)),
                     _ => CompletedColumn::Read,
@@ -79,20 +88,30 @@ impl ConstantColumns {
         }
     }
 
-    /// The batch with all columns of the contract.
+    /// The batch with all columns of the contract. The batches of a source come in its order, each
+    /// once.
     #[must_use]
     pub fn complete(&self, read: &RecordBatch) -> RecordBatch {
         let mut next = read.columns().iter();
         let mut take = || ArrayRef::clone(next.next().expect("a batch of the same contract"));
-        let columns = self.columns.iter().map(|part| match part {
+        let rows = read.num_rows();
+        let parts = self.columns.iter().map(|part| match part {
             CompletedColumn::Read => take(),
             CompletedColumn::Keys(names) => {
                 let keys = take().as_primitive::<Int32Type>().clone();
                 Arc::new(DictionaryArray::new(keys, ArrayRef::clone(names)))
             }
-            CompletedColumn::Same(array) => array.slice(0, read.num_rows()),
+            CompletedColumn::Same(array) => array.slice(0, rows),
+            // They follow when all that they are hashed from is there.
+            CompletedColumn::Keyed(_) => new_empty_array(&DataType::Utf8),
         });
-        RecordBatch::try_new(SchemaRef::clone(&self.schema), columns.collect())
+        let mut columns: Vec<ArrayRef> = parts.collect();
+        for (index, part) in self.columns.iter().enumerate() {
+            if let CompletedColumn::Keyed(each) = part {
+                columns[index] = each.of_rows(&columns, rows);
+            }
+        }
+        RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)
             .expect("the columns are built from the contract that the schema is built from")
     }
 }
@@ -159,7 +178,7 @@ pub fn read_schema(contract: &Contract) -> SchemaRef {
     let all = contract.schema();
     let own = contract.columns.iter().zip(all.fields());
     let mut fields: Vec<Field> = own
-        .filter(|(column, _)| column.source != ColumnSource::Task)
+        .filter(|(column, _)| is_read(column))
         .map(|(column, field)| match column.kind {
             ColumnKind::Enum(_) => Field::new(field.name(), DataType::Int32, true),
             _ => field.as_ref().clone(),
@@ -170,6 +189,10 @@ pub fn read_schema(contract: &Contract) -> SchemaRef {
         fields.push(field.expect("every contract has it").clone());
     }
     Arc::new(Schema::new(fields))
+}
+
+fn is_read(column: &Column) -> bool {
+    !matches!(column.source, ColumnSource::Task | ColumnSource::Keyed(_))
 }
 
 /// The dictionary of an enumeration: all values in the contract's order, then `other`. It is the
@@ -284,6 +307,7 @@ mod tests {
             buckets: None,
             top_user_duration: crate::datasets::DurationUnit::Minutes,
             keys_from_task_required: false,
+            keys: None,
         };
         let mut batches = Vec::new();
         let mut normalizer = Normalizer::new(&context, |piece| {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::keys::RowKeys;
 use crate::contract::Contract;
 use crate::datasets::{DurationUnit, Lineage};
 use crate::task::{ExportId, TaskKey};
@@ -30,6 +31,9 @@ pub struct Context {
     /// Whether a key column that comes from the task must have a value. `convert` does not require
     /// it.
     pub keys_from_task_required: bool,
+    /// What the keys that join rows are hashed with; `None` where there is no lake, and then there
+    /// are none.
+    pub keys: Option<RowKeys>,
 }
 
 /// Values of the lineage columns, which are the same for all rows of a source. What is not known is

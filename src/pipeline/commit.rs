@@ -37,6 +37,7 @@ pub(super) async fn commit(tenant: &Tenant, staged: &Staged, mut revision: Revis
         object_sha256: written.sha256.clone(),
         size_bytes: written.size_bytes,
         rows: written.rows,
+        packs: manifest::packs_of(&inputs),
     };
     let ledger = &tenant.ledger;
     ledger.intend(&tenant.name, dataset, dt, &intent).await?;

@@ -1,34 +1,41 @@
 //! The originals of a round: archived before any row of theirs is visible, put aside if rows lack a
 //! key, forgotten once the lake has them, and brought back from quarantine.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use anyhow::Result;
+use jiff::civil::Date;
 
 use super::{Tenant, ending};
 use crate::cause::{Cause, Failure};
 use crate::events::{EventKind, Subject};
 use crate::publish;
-use crate::record::{Phase, TaskRow};
+use crate::record::{ArchivedTask, Phase, TaskRow};
 use crate::task::TaskKey;
 use crate::task::machine::State;
+use crate::window::date_of;
 
-/// Archives the originals of a round before any row of theirs is visible.
+/// Archives the originals of a round, which are of one dataset, before any row of theirs is visible.
+/// Each goes into a pack of the day in which its window begins.
 pub(super) async fn pack(tenant: &Tenant, round: &mut [TaskRow]) -> Result<()> {
-    let originals: BTreeSet<String> = round
-        .iter()
-        .filter(|task| task.pack.is_none())
-        .filter_map(|task| task.sha256().map(str::to_owned))
-        .collect();
-    let originals: Vec<String> = originals.into_iter().collect();
-    if originals.is_empty() {
+    let Some(dataset) = round.first().map(|task| task.spec.dataset()) else {
+        return Ok(());
+    };
+    let mut by_day: BTreeMap<Date, Vec<ArchivedTask>> = BTreeMap::new();
+    for task in round.iter().filter(|task| task.pack.is_none()) {
+        let day = date_of(&tenant.time_zone, task.spec.window.start());
+        if let Some(archived) = ArchivedTask::of(task) {
+            by_day.entry(day).or_default().push(archived);
+        }
+    }
+    if by_day.is_empty() {
         return Ok(());
     }
-    let packs = tenant.publisher.pack(&tenant.name, &originals).await?;
+    let packs = tenant.publisher.pack(&tenant.name, dataset, by_day).await?;
     crash_point!("w08-pack-put");
     let mut recorded = Vec::new();
     for task in round.iter_mut().filter(|task| task.pack.is_none()) {
-        task.pack = task.sha256().and_then(|sha256| packs.get(sha256)).cloned();
+        task.pack = packs.get(&task.spec.key).cloned();
         recorded.extend(task.pack.clone().map(|pack| (task.spec.key.clone(), pack)));
     }
     tenant.ledger.set_packs(&recorded).await?;

@@ -2,15 +2,14 @@
 //! of their parents, and what a daily report says of single days.
 
 use arrow::array::{
-    Array as _, AsArray as _, Int64Array, MapArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array as _, AsArray as _, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::column::fold;
 use crate::contract::lineage;
 use crate::datasets::{Dataset, ParticipantColumns};
+use crate::normalize::stays::{self, RoomIds};
 use crate::record::{ParentArrays, ReportedDay};
 use crate::window::bucket_date;
 
@@ -22,7 +21,7 @@ pub(super) fn of_batch(
     batch: &RecordBatch,
     first_row: usize,
 ) -> Option<ParentArrays> {
-    let names = dataset.definition().parent_columns?;
+    let names = dataset.definition().parent_columns.as_ref()?;
     let participant = names.participant.as_ref();
     Some(ParentArrays {
         first_row,
@@ -36,6 +35,7 @@ pub(super) fn of_batch(
         stay_s: participant.and_then(|names| integers(batch, names.stay_s)),
         user_id: participant.and_then(|names| user_ids(batch, names)),
         room_id: participant.and_then(|names| room_ids(batch, names)),
+        device: participant.and_then(|names| texts(batch, names.device)),
     })
 }
 
@@ -63,40 +63,19 @@ pub(super) fn reported_days(zone: &TimeZone, batch: &RecordBatch) -> Vec<Reporte
         .collect()
 }
 
-/// The users' ids. A blank one is none.
+/// The users' ids.
 fn user_ids(batch: &RecordBatch, names: &ParticipantColumns) -> Option<StringArray> {
     let ids = texts(batch, names.user_id)?;
-    let is_id = |id: &&str| !id.trim().is_empty();
-    Some(ids.iter().map(|id| id.filter(is_id)).collect())
+    let rows = 0..ids.len();
+    Some(rows.map(|row| stays::user_id(&ids, row)).collect())
 }
 
-/// The rooms' ids, in a column that no contract knows.
-fn room_ids(batch: &RecordBatch, names: &ParticipantColumns) -> Option<StringArray> {
+/// The rooms' ids.
+fn room_ids(batch: &RecordBatch, names: &'static ParticipantColumns) -> Option<StringArray> {
     let extra = batch.column_by_name(lineage::EXTRA)?.as_map_opt()?;
-    if extra.null_count() == extra.len() {
-        return None;
-    }
-    let rows = (0..extra.len()).map(|row| room_id(extra, names, row));
-    Some(rows.collect())
-}
-
-fn room_id(extra: &MapArray, names: &ParticipantColumns, row: usize) -> Option<String> {
-    if extra.is_null(row) {
-        return None;
-    }
-    let entries = extra.value(row);
-    let (keys, values) = (
-        entries.column(0).as_string_opt::<i32>()?,
-        entries.column(1).as_string_opt::<i32>()?,
-    );
-    (0..entries.len())
-        .filter(|&entry| {
-            let header = fold(keys.value(entry));
-            names.room_id_headers.contains(&header.as_str()) && values.is_valid(entry)
-        })
-        .map(|entry| values.value(entry).trim())
-        .find(|id| id.starts_with(names.room_id_prefix))
-        .map(str::to_owned)
+    let mut rooms = RoomIds::of(extra, names)?;
+    let rows = 0..extra.len();
+    Some(rows.map(|row| rooms.of_row(row)).collect())
 }
 
 fn texts(batch: &RecordBatch, name: &str) -> Option<StringArray> {

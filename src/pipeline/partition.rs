@@ -96,7 +96,7 @@ pub(super) async fn publish(
     // know.
     let is_ahead = next.has_intent && read_manifest(tenant, &id, next.number).await?.is_some();
     let recording = next.recording(staged.unchanged, is_ahead);
-    let revision = revision_of(job, &id, published.as_ref(), next, &staged);
+    let revision = revision_of(tenant, job, &id, published.as_ref(), next, &staged);
     match recording {
         Recording::Check => {
             let answered = commit::answered(&revision.inputs);
@@ -173,6 +173,7 @@ async fn plan_of(
         drop: next.drop.clone(),
         ranks: ranks(&next.inputs),
         from_scratch: false,
+        key_id: Some(tenant.key.id()),
         known_objects,
     })
 }
@@ -257,6 +258,7 @@ fn others_with_rows(next: &NextRevision, plan: &PartitionPlan) -> Vec<Input> {
 }
 
 fn revision_of(
+    tenant: &Tenant,
     job: &JobSpec,
     id: &PartitionId,
     published: Option<&PartitionRow>,
@@ -277,6 +279,8 @@ fn revision_of(
         rows: staged.written.rows,
         object: commit::object_of(&staged.written),
         content_hash: staged.written.content_hash.clone(),
+        key_id: tenant.key.id(),
+        replayed_from: None,
         previous_sha256: published.and_then(|row| row.manifest_sha256.clone()),
         inputs,
         rejects: next.findings.rejects,

@@ -274,6 +274,10 @@ fn context_of(
         buckets,
         top_user_duration: job.options.top_user_duration_unit,
         keys_from_task_required: true,
+        keys: Some(normalize::RowKeys {
+            tenant: tenant.name.clone(),
+            key: tenant.key.clone(),
+        }),
     }
 }
 

@@ -7,9 +7,11 @@ use anyhow::Result;
 
 use super::commit::{commit, object_of, put_object};
 use super::partition::ranks;
-use super::{Reread, RereadRows, Tenant, reread};
+use super::restore::Reread;
+use super::{RereadRows, Tenant, reread};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
+use crate::lake_key::LakeKey;
 use crate::publish::manifest::{self, Found, Revision};
 use crate::publish::{self, PartitionPlan, Staged, location};
 use crate::record::{Input, InputOutcome, SpooledTask};
@@ -29,11 +31,22 @@ pub enum Replayed {
         /// Its rows.
         rows: u64,
     },
+    /// It was written into a new lake.
+    Written {
+        /// Its rows.
+        rows: u64,
+    },
     /// It was left as it is.
     Left {
         /// Why, and what to do.
         reason: String,
     },
+}
+
+impl Replayed {
+    pub(super) const fn left(reason: String) -> Self {
+        Self::Left { reason }
+    }
 }
 
 /// Makes the partition of a newest manifest again, and publishes it if it is not what is there.
@@ -43,14 +56,17 @@ pub enum Replayed {
 /// [`Replayed::Left`].
 pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> Result<Replayed> {
     let manifest = &found.manifest;
-    let mut inputs = match manifest::inputs(&tenant.lake, manifest).await {
+    let listed = match manifest::inputs(&tenant.lake, manifest).await {
         Err(publish::Error::Record { path, problem }) => {
-            return Ok(left(format!("{path} is damaged: {problem}")));
+            return Ok(Replayed::left(format!("{path} is damaged: {problem}")));
         }
         inputs => inputs?,
     };
+    // Under another key of the lake, the same tasks have other names, which the ledger knows.
+    let has_this_key = manifest.key_id == tenant.key.id();
+    let mut inputs = if has_this_key { listed } else { Vec::new() };
     if let Some(reason) = is_ahead(tenant, found, &mut inputs).await? {
-        return Ok(left(reason));
+        return Ok(Replayed::left(reason));
     }
     let mut originals = OriginalRows::default();
     let with_workbook = inputs.iter().filter(|input| input.is_answered());
@@ -68,7 +84,7 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
         Ok(()) if originals.unread.is_empty() => {
             publish_again(tenant, found, inputs, &originals).await
         }
-        Ok(()) => Ok(left(originals.unread.join("; "))),
+        Ok(()) => Ok(Replayed::left(originals.unread.join("; "))),
         Err(error) => Err(error),
     };
     for task in &originals.spooled {
@@ -156,10 +172,13 @@ async fn publish_again(
         drop: HashSet::new(),
         ranks: ranks(&inputs),
         from_scratch: true,
+        key_id: Some(tenant.key.id()),
         known_objects: Vec::new(),
     };
     let staged = tenant.publisher.stage(plan).await?;
-    if staged.written.content_hash == manifest.content_hash {
+    // Under another key of the lake, the same rows have other keys in them.
+    let has_this_key = manifest.key_id == tenant.key.id();
+    if staged.written.content_hash == manifest.content_hash && has_this_key {
         if is_standing(tenant, manifest).await? {
             return Ok(Replayed::Unchanged);
         }
@@ -178,9 +197,9 @@ async fn publish_again(
             input.overridden_rows = staged.overridden.get(&input.task_key).copied().unwrap_or(0);
         }
     }
-    let revision = revision_of(found, inputs, originals, &staged);
+    let revision = revision_of(&tenant.key, found, inputs, originals, &staged);
     let (is_same_content, number) = (
-        staged.written.content_hash == manifest.content_hash,
+        staged.written.content_hash == manifest.content_hash && has_this_key,
         revision.number,
     );
     let rows = revision.rows;
@@ -204,6 +223,7 @@ async fn is_standing(tenant: &Tenant, manifest: &manifest::Manifest) -> Result<b
 }
 
 fn revision_of(
+    key: &LakeKey,
     found: &Found,
     inputs: Vec<Input>,
     originals: &OriginalRows,
@@ -219,6 +239,8 @@ fn revision_of(
         rows: written.rows,
         object: object_of(written),
         content_hash: written.content_hash.clone(),
+        key_id: key.id(),
+        replayed_from: manifest.replayed_from.clone(),
         previous_sha256: Some(found.sha256.clone()),
         inputs,
         rejects: summary.rejects,
@@ -226,8 +248,4 @@ fn revision_of(
         unknown_columns: summary.unknown_columns,
         coverage: manifest.coverage.clone(),
     }
-}
-
-const fn left(reason: String) -> Replayed {
-    Replayed::Left { reason }
 }

@@ -14,7 +14,7 @@ use super::reading::{ReadFailure, Reading, RowSource, run_blocking};
 use super::rows::OriginalFacts;
 use crate::job::JobSpec;
 use crate::publish::{self, pack::Pack};
-use crate::record::{Input, SpooledTask};
+use crate::record::{Input, PackId, SpooledTask};
 use crate::spool::SpooledOriginal;
 use crate::task::TaskSpec;
 use crate::task::disposition::Blame;
@@ -23,6 +23,8 @@ const NO_ORIGINAL: &str = "it has no archived original";
 
 /// What an archived original holds.
 pub(crate) struct Reread {
+    /// The task that it answers, under the key that the lake has now.
+    pub(crate) spec: TaskSpec,
     /// Length of the original, bytes.
     pub(crate) size_bytes: u64,
     /// What reading it gave.
@@ -51,7 +53,7 @@ pub(crate) async fn reread(
     rows: RereadRows,
     mut each: impl FnMut(&Input, Result<Reread>) -> Result<()>,
 ) -> Result<()> {
-    let mut by_pack: BTreeMap<&str, Vec<&Input>> = BTreeMap::new();
+    let mut by_pack: BTreeMap<&PackId, Vec<&Input>> = BTreeMap::new();
     for input in inputs {
         match &input.pack {
             Some(pack) => by_pack.entry(pack).or_default().push(input),
@@ -59,7 +61,8 @@ pub(crate) async fn reread(
         }
     }
     for (name, inputs) in by_pack {
-        let pack = match tenant.publisher.open_pack(&tenant.name, name).await {
+        let opened = tenant.publisher.open_pack(&tenant.name, job.dataset, name);
+        let pack = match opened.await {
             Ok(pack) => Arc::new(Mutex::new(pack)),
             Err(publish::Error::Record { path, problem }) => {
                 for input in inputs {
@@ -87,8 +90,16 @@ async fn reread_one(
     let (Some(sha256), Some(window)) = (&input.source_sha256, input.window()) else {
         return Ok(Err(anyhow!(NO_ORIGINAL)));
     };
-    let (request, lineage) = (input.request.clone(), input.lineage.clone());
-    let spec = TaskSpec::new(&tenant.name, window, request, lineage);
+    let archived = {
+        let pack = pack.lock().unwrap_or_else(PoisonError::into_inner);
+        pack.task(&input.task_key, tenant.owner()).cloned()
+    };
+    let archived = match archived {
+        Ok(archived) => archived,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let (request, lineage) = (archived.request, archived.lineage);
+    let spec = TaskSpec::new(tenant.owner(), window, request, lineage);
     let source = RowSource {
         export_id: input.export_id.clone(),
         sha256: sha256.clone(),
@@ -119,10 +130,22 @@ async fn reread_one(
         let spooling = spooling.transpose().map_err(ReadFailure::NotKept)?;
         // What is archived was accepted as the task's when it came.
         let read = reading.read(&original, spooling, false)?;
-        Ok(Reread { size_bytes, read })
+        Ok(Reread {
+            spec: reading.spec,
+            size_bytes,
+            read,
+        })
     });
-    match read.await? {
-        Ok(reread) => Ok(Ok(reread)),
+    archived_or_reason(read.await?)
+}
+
+/// What reading an archived original gave, or the reason why it cannot be read.
+///
+/// # Errors
+/// When this machine is at fault.
+pub(super) fn archived_or_reason<T>(read: Result<T, ReadFailure>) -> Result<Result<T>> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
         Err(ReadFailure::NotExtracted(error @ publish::Error::Record { .. })) => {
             Ok(Err(error.into()))
         }

@@ -75,6 +75,7 @@ impl<'r> RowKeeper<'r> {
         let batch = match output {
             NormalizerOutput::Restart => {
                 self.facts = RowFacts::default();
+                self.constants = None;
                 let restarted = self.rows.as_mut().map_or(Ok(()), SpoolingRows::restart);
                 return restarted.map_err(ReadFailure::NotKept);
             }

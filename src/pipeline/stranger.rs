@@ -97,7 +97,12 @@ mod tests {
         let (first, last) = (start.as_second(), end.as_second());
         let request = Request::between(Dataset::MeetingList, first, last);
         let window = Window::new(start, end).expect("a window");
-        let spec = TaskSpec::new("acme", window, request, Lineage::default());
+        let spec = TaskSpec::new(
+            crate::plan::tests::owner(),
+            window,
+            request,
+            Lineage::default(),
+        );
         let column = |later: i64| {
             let times = hours.iter().map(|hour| {
                 hour.map(|hour| start.as_microsecond() + (hour + later) * 3_600_000_000)

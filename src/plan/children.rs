@@ -11,7 +11,7 @@ use super::priority;
 use crate::datasets::{Ask, Dataset, Parent};
 use crate::job::{FanOutOrder, JobSpec};
 use crate::record::{Coverage, OpenTask, Phase, PhaseCounts, TaskRow, WindowRow, WindowState};
-use crate::task::{TaskKey, TaskSpec};
+use crate::task::{TaskKey, TaskOwner, TaskSpec};
 use crate::window::Window;
 
 /// Whether the children of a window can be planned, as far as the parent's window says.
@@ -132,7 +132,7 @@ pub fn must_be_planned_again(row: &WindowRow, digest: &str) -> bool {
 /// The children of the meetings (or participants) that start in `window`.
 pub fn children(
     job: &JobSpec,
-    tenant: &str,
+    owner: TaskOwner<'_>,
     window: &Window,
     parents: &[Parent],
     known: &KnownChildren,
@@ -157,7 +157,7 @@ pub fn children(
             children.coverage.no_id += 1;
             continue;
         };
-        let spec = TaskSpec::new(tenant, *window, request, lineage);
+        let spec = TaskSpec::new(owner, *window, request, lineage);
         if !children.live.insert(spec.key.clone()) {
             children.coverage.parents -= 1;
             continue;
@@ -174,7 +174,7 @@ pub fn children(
         } else if job
             .fan_out
             .sample
-            .is_some_and(|share| !is_sampled(&spec.key, share))
+            .is_some_and(|share| !is_sampled(&spec, share))
         {
             children.coverage.not_sampled += 1;
         } else {
@@ -221,7 +221,12 @@ fn generation(job: &JobSpec, known: Option<&KnownChild>, counted: Option<i64>) -
 /// What a parent's row says, whatever its place in its sheet.
 fn values(parent: &Parent) -> impl Ord + use<'_> {
     let meeting = (parent.start, &parent.meeting_no, parent.end);
-    let participant = (&parent.user_id, &parent.room_id, parent.join_time);
+    let participant = (
+        &parent.user_id,
+        &parent.room_id,
+        parent.join_time,
+        &parent.device,
+    );
     (
         meeting,
         participant,
@@ -262,11 +267,11 @@ fn meeting_sizes(parents: &[Parent]) -> BTreeMap<(String, Timestamp), i64> {
     sizes
 }
 
-/// Whether a task is in a sample of `share`: decided by its key, so that every run and every
+/// Whether a task is in a sample of `share`: decided by its request, so that every run and every
 /// machine decides alike.
-fn is_sampled(key: &TaskKey, share: f64) -> bool {
-    let head = u32::from_str_radix(key.as_str().get(..8).unwrap_or("0"), 16).unwrap_or(0);
-    f64::from(head) < share * f64::from(u32::MAX)
+fn is_sampled(spec: &TaskSpec, share: f64) -> bool {
+    let place = TaskKey::sample_of(&spec.tenant, &spec.request);
+    f64::from(place) < share * f64::from(u32::MAX)
 }
 
 /// Digest of the parent rows of a window: when it changes, the fan-out is made again. It does not
@@ -290,7 +295,7 @@ pub fn digest(parents: &[Parent]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{job, task_row, window_row};
+    use crate::plan::tests::{job, owner, task_row, window_row};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -311,6 +316,7 @@ mod tests {
             stay_s: None,
             user_id: None,
             room_id: None,
+            device: None,
         }
     }
 
@@ -327,7 +333,26 @@ mod tests {
 
     fn fan(job: &JobSpec, parents: &[Parent], known: &KnownChildren, budget: u64) -> Children {
         let mut budget = Budget(Some(budget));
-        children(job, "acme", &window(), parents, known, &mut budget)
+        children(job, owner(), &window(), parents, known, &mut budget)
+    }
+
+    /// The device is part of the key of a stay, but not of what a task is made of.
+    #[test]
+    fn of_a_stay_with_two_devices_it_is_always_the_same_one() {
+        let on = |device: &str, row| Parent {
+            device: Some(device.to_owned()),
+            ..a_participant(Some("e1"), 120, row)
+        };
+        let (phone, tablet) = (on("phone", 2), on("tablet", 3));
+        for parents in [[phone.clone(), tablet.clone()], [tablet, phone]] {
+            let job = job(Dataset::ParticipantQualityList);
+            let children = fan(&job, &parents, &HashMap::new(), u64::MAX);
+            let devices = children
+                .tasks
+                .into_iter()
+                .map(|task| task.spec.lineage.device);
+            assert!(devices.eq([Some("phone".to_owned())]));
+        }
     }
 
     #[test]
@@ -516,7 +541,7 @@ mod tests {
         job.fan_out.max_tasks_per_run = Some(2);
         let mut budget = Budget::of(&job);
         let mut planned = || {
-            let found = children(&job, "acme", &window(), &meetings, &known, &mut budget);
+            let found = children(&job, owner(), &window(), &meetings, &known, &mut budget);
             (
                 found.coverage.planned,
                 found.new_tasks,

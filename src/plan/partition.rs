@@ -275,6 +275,7 @@ mod tests {
             object_sha256: "object".into(),
             size_bytes: 1,
             rows: 1,
+            packs: vec![],
         }
     }
 

@@ -10,11 +10,14 @@ use jiff::Timestamp;
 use object_store::path::Path;
 
 use crate::datasets::Dataset;
-use crate::record::PartitionId;
+use crate::record::{PackId, PartitionId};
 use crate::text::{is_plain, partition_value};
 
 /// Hive's name for a null partition value. A tenant with that name would be read back as null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+/// Folder of what the lake says of itself.
+const IDENTITY: &str = "_meetlake";
+const LAKE_RECORD: &str = "lake.json";
 /// Name of a partition's one object.
 const OBJECT: &str = "part-0.parquet";
 /// The longest folder name that every file system takes, bytes.
@@ -99,11 +102,38 @@ pub fn inputs(id: &PartitionId, sha256: &str) -> Result<Path, Error> {
     ))
 }
 
-/// A pack of originals, named by its content: `_raw/tenant=<t>/<sha256>.zip`.
+/// What the lake says of itself: `_meetlake/lake.json`.
+#[must_use]
+pub fn lake_record() -> Path {
+    path(IDENTITY, LAKE_RECORD)
+}
+
+/// What the lake says of a tenant: `_meetlake/tenant=<t>.json`.
 ///
 /// # Errors
 /// If the tenant's name cannot be part of a path.
-pub fn pack(tenant: &str, sha256: &str) -> Result<Path, Error> {
+pub fn tenant_record(tenant: &str) -> Result<Path, Error> {
+    Ok(path(IDENTITY, &format!("{}.json", tenant_folder(tenant)?)))
+}
+
+/// A pack of originals, named by its content:
+/// `_raw/tenant=<t>/<dataset>/dt=<d>/<sha256>.zip`. So a day can be kept, locked or shredded by
+/// itself.
+///
+/// # Errors
+/// If the tenant's name cannot be part of a path.
+pub fn pack(tenant: &str, dataset: Dataset, id: &PackId) -> Result<Path, Error> {
+    Ok(path(
+        &format!("_raw/{}/{dataset}/dt={}", tenant_folder(tenant)?, id.dt),
+        &format!("{}.zip", id.sha256),
+    ))
+}
+
+/// A pack of a lake of format 1: `_raw/tenant=<t>/<sha256>.zip`.
+///
+/// # Errors
+/// If the tenant's name cannot be part of a path.
+pub fn pack_of_format_1(tenant: &str, sha256: &str) -> Result<Path, Error> {
     Ok(path(
         &format!("_raw/{}", tenant_folder(tenant)?),
         &format!("{sha256}.zip"),
@@ -127,6 +157,12 @@ pub fn quarantine(
     ))
 }
 
+/// The folder of everything in quarantine.
+#[must_use]
+pub fn all_quarantined() -> Path {
+    Path::from("_quarantine")
+}
+
 /// What an object of the lake is, read from its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -143,8 +179,10 @@ pub enum Place {
     Coverage(PartitionId, u32),
     /// A chunk of an input list, by its content.
     Inputs(PartitionId, String),
-    /// A pack of originals: tenant and content.
-    Pack(String, String),
+    /// What the lake says of itself or of a tenant.
+    Identity,
+    /// A pack of originals: whose, of which dataset, and its name.
+    Pack(String, Dataset, PackId),
     /// A quarantined workbook or its record.
     Quarantine {
         /// Whose columns it should have had.
@@ -171,9 +209,8 @@ pub fn place(path: &Path) -> Place {
         ["_manifest", dataset, tenant, dt, "inputs", name] => partition_of(dataset, tenant, dt)
             .zip(name.strip_suffix(".json"))
             .map(|(id, sha256)| Place::Inputs(id, sha256.to_owned())),
-        ["_raw", tenant, name] => tenant_of(tenant)
-            .zip(name.strip_suffix(".zip"))
-            .map(|(tenant, sha256)| Place::Pack(tenant, sha256.to_owned())),
+        ["_raw", tenant, dataset, dt, name] => in_pack_folder(tenant, dataset, dt, name),
+        [IDENTITY, name] => is_identity(name).then_some(Place::Identity),
         ["_quarantine", dataset, tenant, name] => quarantined(dataset, tenant, name),
         ["_doctor", _] => Some(Place::Probe),
         [first, ..] if first.starts_with('_') => None,
@@ -195,6 +232,20 @@ fn in_manifests(path: &Path, dataset: &str, tenant: &str, dt: &str, name: &str) 
     }
     let digits = name.strip_prefix('r')?.strip_suffix(".coverage.json")?;
     Some(Place::Coverage(id, digits.parse().ok()?))
+}
+
+fn is_identity(name: &str) -> bool {
+    let of_tenant = |name: &str| tenant_of(name.strip_suffix(".json")?);
+    name == LAKE_RECORD || of_tenant(name).is_some()
+}
+
+fn in_pack_folder(tenant: &str, dataset: &str, dt: &str, name: &str) -> Option<Place> {
+    let of_day = partition_of(dataset, tenant, dt)?;
+    let id = PackId {
+        dt: of_day.dt,
+        sha256: name.strip_suffix(".zip")?.to_owned(),
+    };
+    Some(Place::Pack(of_day.tenant, of_day.dataset, id))
 }
 
 fn quarantined(dataset: &str, tenant: &str, name: &str) -> Option<Place> {
@@ -320,6 +371,13 @@ mod tests {
         }
     }
 
+    fn pack_id() -> PackId {
+        PackId {
+            dt: date(2026, 11, 19),
+            sha256: "ab".into(),
+        }
+    }
+
     #[test]
     fn objects_lie_where_the_design_says() {
         assert_eq!(
@@ -339,8 +397,15 @@ mod tests {
             "_manifest/meeting_list/tenant=acme/dt=2026-11-19/r000003.coverage.json"
         );
         assert_eq!(
-            pack("acme", "ab").expect("path").as_ref(),
-            "_raw/tenant=acme/ab.zip"
+            pack("acme", Dataset::TopUser, &pack_id())
+                .expect("path")
+                .as_ref(),
+            "_raw/tenant=acme/top_user/dt=2026-11-19/ab.zip"
+        );
+        assert_eq!(lake_record().as_ref(), "_meetlake/lake.json");
+        assert_eq!(
+            tenant_record("a b").expect("path").as_ref(),
+            "_meetlake/tenant=a%20b.json"
         );
         assert_eq!(
             quarantine(Dataset::TopUser, "acme", "ab", "xlsx")
@@ -401,9 +466,14 @@ mod tests {
             (coverage(&id, 3), Place::Coverage(id.clone(), 3)),
             (inputs(&id, "ab"), Place::Inputs(id.clone(), sha256.clone())),
             (
-                pack(&tenant, "ab"),
-                Place::Pack(tenant.clone(), sha256.clone()),
+                pack(&tenant, Dataset::TopUser, &pack_id()),
+                Place::Pack(tenant.clone(), Dataset::TopUser, pack_id()),
             ),
+            (Ok(lake_record()), Place::Identity),
+            (tenant_record(&tenant), Place::Identity),
+            (Ok(Path::from("_meetlake/notes.json")), Place::Other),
+            // Where packs of format 1 lie.
+            (Ok(Path::from("_raw/tenant=acme/ab.zip")), Place::Other),
             (
                 quarantine(Dataset::TopUser, &tenant, "ab", "xlsx"),
                 Place::Quarantine {

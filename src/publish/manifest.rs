@@ -3,7 +3,10 @@
 //!
 //! Records are numbered, created only if absent, and each holds the SHA-256 of the one before, so
 //! that a list of them is a history nobody rewrites. Long lists of inputs lie beside the record in
-//! content-named chunks. What is here is enough to rebuild the ledger.
+//! content-named chunks. What is here and in the packs is enough to rebuild the ledger. Nothing here
+//! tells of a person: what was asked for, and of whom, lies in the packs.
+
+pub mod format_1;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +22,14 @@ use super::location::{self, Place};
 use crate::contract;
 use crate::datasets::Dataset;
 use crate::job::{FanOut, FanOutOrder};
-use crate::record::{Coverage, Input, InputOutcome, PartitionId, Reason, reason_format_1};
+use crate::record::{Coverage, Input, InputOutcome, PackId, PartitionId, Reason};
 use crate::store::{Lake, Version};
 use crate::task::hex;
+use crate::text::is_hex;
 
 /// Version of the record's layout.
-const FORMAT: u32 = 1;
-/// Inputs in one chunk: some 700 kB of JSON.
+pub const FORMAT: u32 = 2;
+/// Inputs in one chunk: some 500 kB of JSON.
 const CHUNK_INPUTS: usize = 1_000;
 
 /// One revision of a partition, as it lies in the lake.
@@ -46,8 +50,7 @@ pub struct Manifest {
     pub revision: u32,
     /// Whether everything that was planned is in.
     pub state: Completeness,
-    /// Why the partition is partial; empty if it is complete. Sentences in format 1.
-    #[serde(with = "reason_format_1")]
+    /// Why the partition is partial; empty if it is complete.
     pub reasons: Vec<Reason>,
     /// Rows of the object.
     pub rows: u64,
@@ -57,14 +60,20 @@ pub struct Manifest {
     pub content_hash: String,
     /// Version of the contract that the rows follow.
     pub contract_version: i32,
+    /// The key of the lake under which task keys, and the keys in the rows, were made.
+    pub key_id: String,
     /// SHA-256 of the record of the revision before; `None` for the first.
     pub previous_sha256: Option<String>,
+    /// SHA-256 of the record, in the lake that it was replayed from, whose originals this is made
+    /// of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed_from: Option<String>,
     /// Counts over the inputs.
     pub summary: InputSummary,
     /// Chunks of the input list, in order.
     pub inputs: Vec<Chunk>,
-    /// SHA-256 of the packs that hold the inputs' originals, sorted.
-    pub packs: Vec<String>,
+    /// The packs that hold the inputs' originals, sorted.
+    pub packs: Vec<PackId>,
     /// What a fan-out left out; `None` for a dataset without parents.
     pub coverage: Option<CoverageRecord>,
     /// When this record was made.
@@ -132,7 +141,7 @@ pub struct Chunk {
     pub inputs: u64,
 }
 
-/// What a fan-out over parent rows asked for and what it left out, as format 1 spells it.
+/// What a fan-out over parent rows asked for and what it left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoverageRecord {
@@ -227,8 +236,12 @@ pub struct Revision {
     pub object: Object,
     /// Hash of the rows' values.
     pub content_hash: String,
+    /// The key of the lake.
+    pub key_id: String,
     /// SHA-256 of the record of the revision before.
     pub previous_sha256: Option<String>,
+    /// SHA-256 of the record that it was replayed from in another lake.
+    pub replayed_from: Option<String>,
     /// Every task of the partition.
     pub inputs: Vec<Input>,
     /// Cells that did not parse, by column.
@@ -331,7 +344,7 @@ pub async fn read(lake: &Lake, path: &Path) -> Result<Option<Found>, Error> {
         return Ok(None);
     };
     Ok(Some(Found {
-        manifest: from_json(path, &bytes)?,
+        manifest: manifest_of(path, &bytes)?,
         sha256: hex(&Sha256::digest(&bytes)),
     }))
 }
@@ -341,10 +354,18 @@ pub async fn read(lake: &Lake, path: &Path) -> Result<Option<Found>, Error> {
 /// # Errors
 /// If a chunk is missing or damaged.
 pub async fn inputs(lake: &Lake, manifest: &Manifest) -> Result<Vec<Input>, Error> {
-    let id = manifest.id();
+    chunks(lake, &manifest.id(), &manifest.inputs).await
+}
+
+async fn chunks<T: DeserializeOwned>(
+    lake: &Lake,
+    id: &PartitionId,
+    named: &[Chunk],
+) -> Result<Vec<T>, Error> {
     let mut inputs = Vec::new();
-    for chunk in &manifest.inputs {
-        let path = location::inputs(&id, &chunk.sha256)?;
+    for chunk in named {
+        named_by_hash("the manifest", &chunk.sha256)?;
+        let path = location::inputs(id, &chunk.sha256)?;
         let damaged = |problem: &str| Error::Record {
             path: path.to_string(),
             problem: problem.to_owned(),
@@ -356,7 +377,7 @@ pub async fn inputs(lake: &Lake, manifest: &Manifest) -> Result<Vec<Input>, Erro
         if hex(&Sha256::digest(&bytes)) != chunk.sha256 {
             return Err(damaged("its content is not what its name says"));
         }
-        inputs.extend(from_json::<Vec<Input>>(&path, &bytes)?);
+        inputs.extend(from_json::<Vec<T>>(&path, &bytes)?);
     }
     Ok(inputs)
 }
@@ -409,11 +430,6 @@ async fn put_coverage(lake: &Lake, revision: &Revision) -> Result<(), Error> {
 
 fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
     let is_complete = revision.reasons.is_empty();
-    let packs: BTreeSet<String> = revision
-        .inputs
-        .iter()
-        .filter_map(|input| input.pack.clone())
-        .collect();
     Manifest {
         format: FORMAT,
         dataset: revision.id.dataset,
@@ -431,13 +447,23 @@ fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
         object: revision.object.clone(),
         content_hash: revision.content_hash.clone(),
         contract_version: contract::VERSION,
+        key_id: revision.key_id.clone(),
         previous_sha256: revision.previous_sha256.clone(),
+        replayed_from: revision.replayed_from.clone(),
         summary: summary(revision),
         inputs,
-        packs: packs.into_iter().collect(),
+        packs: packs_of(&revision.inputs),
         coverage: revision.coverage.clone(),
         created_at: now,
     }
+}
+
+/// The packs that hold the originals of inputs, sorted.
+#[must_use]
+pub fn packs_of(inputs: &[Input]) -> Vec<PackId> {
+    let packs = inputs.iter().filter_map(|input| input.pack.clone());
+    let packs: BTreeSet<PackId> = packs.collect();
+    packs.into_iter().collect()
 }
 
 fn summary(revision: &Revision) -> InputSummary {
@@ -468,14 +494,46 @@ fn is_same(one: &Manifest, other: &Manifest) -> bool {
     let mut one = one.clone();
     one.created_at = other.created_at;
     one.object.version = other.object.version.clone();
-    // As they lie in the lake: format 1 holds less of a reason than memory does.
-    to_json(&one) == to_json(other)
+    one == *other
 }
 
-fn to_json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut json = serde_json::to_vec_pretty(value).expect("records are plain values");
     json.push(b'\n');
     json
+}
+
+/// Refuses what should be a hash and could be a path.
+fn named_by_hash(path: &str, name: &str) -> Result<(), Error> {
+    if is_hex(name) {
+        return Ok(());
+    }
+    Err(Error::Record {
+        path: path.to_owned(),
+        problem: "it names something that is no hash".to_owned(),
+    })
+}
+
+/// The format that a record says it has.
+pub(super) fn format_of(path: &Path, bytes: &[u8]) -> Result<u32, Error> {
+    #[derive(Deserialize)]
+    struct Layout {
+        format: u32,
+    }
+    let Layout { format } = from_json(path, bytes)?;
+    Ok(format)
+}
+
+/// Reads a record, and refuses one of another format by name.
+fn manifest_of(path: &Path, bytes: &[u8]) -> Result<Manifest, Error> {
+    let format = format_of(path, bytes)?;
+    if format != FORMAT {
+        return Err(Error::Record {
+            path: path.to_string(),
+            problem: format!("it has format {format}, this meetlake reads format {FORMAT}"),
+        });
+    }
+    from_json(path, bytes)
 }
 
 fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
@@ -488,7 +546,6 @@ fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasets::{Lineage, Request};
     use crate::record::ReasonKind;
     use crate::store::StoreErrorKind;
     use crate::task::{ExportId, TaskKey};
@@ -502,15 +559,17 @@ mod tests {
         Timestamp::from_second(second).expect("an instant")
     }
 
+    fn pack_id() -> PackId {
+        PackId {
+            dt: date(2026, 11, 19),
+            sha256: "cd".into(),
+        }
+    }
+
     fn input(n: usize) -> Input {
         Input {
             task_key: TaskKey::from_stored(format!("{n:032}")),
             generation: 1,
-            request: Request {
-                user_id_type: Some(crate::datasets::UserIdType::UserId),
-                ..Request::between(Dataset::MeetingList, 1, 2)
-            },
-            lineage: Lineage::default(),
             window_start: now(1),
             window_end: now(2),
             job_window: None,
@@ -518,7 +577,7 @@ mod tests {
             submitted_at: Some(now(3)),
             extracted_at: Some(now(4)),
             source_sha256: Some("ab".into()),
-            pack: Some("cd".into()),
+            pack: Some(pack_id()),
             rows: 2,
             overridden_rows: 0,
             outcome: if n == 0 {
@@ -547,7 +606,9 @@ mod tests {
                 version: Version::default(),
             },
             content_hash: "00".into(),
+            key_id: "k0".into(),
             previous_sha256: None,
+            replayed_from: None,
             inputs: (0..inputs).rev().map(input).collect(),
             rejects: BTreeMap::new(),
             blank_columns: BTreeSet::new(),
@@ -574,7 +635,7 @@ mod tests {
         let found = second;
         assert_eq!(found.manifest.summary.tasks, 2_500);
         assert_eq!(found.manifest.summary.empty, 1);
-        assert_eq!(found.manifest.packs, ["cd"]);
+        assert_eq!(found.manifest.packs, [pack_id()]);
         assert_eq!(found.manifest.inputs.len(), 3);
         let read_back = inputs(&lake, &found.manifest).await.expect("inputs");
         assert_eq!(read_back, (0..2_500).map(input).collect::<Vec<_>>());
@@ -589,7 +650,6 @@ mod tests {
         let first = put(&lake, revision(1, 1), now(10)).await.expect("put");
         let again = put(&lake, revision(1, 1), now(99)).await.expect("again");
         assert_eq!(again, first);
-        // Format 1 holds the sentence of a reason, which is less than memory does.
         let partial = || {
             let detail = "the daily report counted 10 meetings, the list has 7".to_owned();
             let mut partial = revision(2, 1);

@@ -31,6 +31,8 @@ use crate::task::TaskKey;
 pub struct Inputs<'a> {
     /// Columns and natural key.
     pub contract: &'static Contract,
+    /// The key of the lake under which the keys of all rows were made.
+    pub key_id: Option<&'a str>,
     /// A copy of the current object.
     pub base: Option<&'a Path>,
     /// Tasks whose rows in the current object are replaced or withdrawn.
@@ -72,7 +74,8 @@ fn merge_with(
         overridden: Overridden::new(),
     };
     let order = order_of(inputs.contract)?;
-    let mut file = SortedFile::create(path, inputs.contract, order, run_size, winners)?;
+    let (contract, key_id) = (inputs.contract, inputs.key_id);
+    let mut file = SortedFile::create(path, contract, key_id, order, run_size, winners)?;
     if let Some(base) = inputs.base {
         file.merge_with(base_rows(base, inputs)?);
     }
@@ -273,7 +276,7 @@ fn is_one_task(batches: &[RecordBatch]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::column::{Column, ColumnKind};
+    use crate::column::{Column, ColumnKind, list_element};
     use crate::datasets::Dataset;
     use crate::publish::parquet::write_file;
     use crate::publish::rows::{TopUserRow, batch, row};
@@ -345,6 +348,7 @@ mod tests {
             let base = base.map(|name| self.folder.path().join(name));
             let inputs = Inputs {
                 contract: self.contract,
+                key_id: None,
                 base: base.as_deref(),
                 replaced: &replaced,
                 ranks,
@@ -414,7 +418,7 @@ mod tests {
     /// Rooms with their lists, as rows of the tasks.
     fn rooms(contract: &Contract, rows: &[(&str, &str, &[&str])]) -> RecordBatch {
         let text = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
-        let mut lists = ListBuilder::new(StringBuilder::new());
+        let mut lists = ListBuilder::new(StringBuilder::new()).with_field(list_element());
         for (_, _, list) in rows {
             let list = (!list.is_empty()).then(|| list.iter().map(Some));
             lists.append_option(list);

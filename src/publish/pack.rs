@@ -1,12 +1,15 @@
 //! Packs originals into stored zips named by their content, and reads them back.
 //!
-//! Workbooks are compressed already and often tiny, so the originals of a round go into a few large
-//! objects. A pack is a pure function of its originals: entries sorted by hash, a fixed time, no
-//! compression. Packing the same originals again gives the same object.
+//! Workbooks are compressed already and often tiny, so the originals of a day go into a few large
+//! objects. Beside them lies what each answers: its tasks' requests and what their rows get from
+//! them. A pack is a pure function of both: entries sorted by hash, a fixed time, no compression.
+//! Packing the same originals again gives the same object.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use object_store::path::Path as LakePath;
 use zip::result::ZipError;
@@ -14,9 +17,12 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::{Error, blocking};
+use crate::datasets::Dataset;
 use crate::hashing::{HashingWriter, hash_of};
+use crate::record::ArchivedTask;
 use crate::spool::{Spool, SpooledOriginal, TempFile};
 use crate::store::Lake;
+use crate::task::{TaskKey, TaskOwner};
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 64 << 10;
@@ -25,6 +31,11 @@ const COPY_BYTES: usize = 64 << 10;
 /// and one PUT.
 pub(super) const PACK_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The entry with the tasks that the originals answer: a line of JSON each, by task key.
+const TASKS: &str = "tasks.jsonl";
+/// What an original's name may end in.
+const EXTENSIONS: [&str; 3] = ["xlsx", "json", "zip"];
+
 /// A pack read back.
 #[derive(Debug)]
 pub struct Pack {
@@ -32,6 +43,12 @@ pub struct Pack {
     archive: ZipArchive<BufReader<File>>,
     /// The copy that is read.
     file: TempFile,
+    /// By the task key that is written in it. A pack of format 1 has none.
+    tasks: BTreeMap<TaskKey, ArchivedTask>,
+    /// The written keys by those that the lake's present key gives, once somebody needs them.
+    renamed: OnceLock<BTreeMap<TaskKey, TaskKey>>,
+    /// The originals that tasks name, once somebody needs them.
+    answered: OnceLock<HashSet<String>>,
 }
 
 impl Pack {
@@ -58,21 +75,53 @@ impl Pack {
 
     fn open(name: String, file: TempFile) -> Result<Self, Error> {
         let opened = File::open(file.path()).map_err(Error::local("open", file.path()))?;
-        let archive = ZipArchive::new(BufReader::new(opened))
-            .map_err(|error| not_read(error.into(), &name, file.path()))?;
+        let broken = |error: io::Error| not_read(error, &name, file.path());
+        let archive = ZipArchive::new(BufReader::new(opened));
+        let mut archive = archive.map_err(|error| broken(error.into()))?;
+        let mut tasks = BTreeMap::new();
+        if archive.index_for_name(TASKS).is_some() {
+            let entry = archive.by_name(TASKS);
+            let lines = BufReader::new(entry.map_err(|error| broken(error.into()))?);
+            for line in lines.lines() {
+                let task: ArchivedTask = serde_json::from_str(&line.map_err(broken)?)
+                    // Its own words may quote what stands there.
+                    .map_err(|_| damaged(&name, &format!("{TASKS} cannot be read")))?;
+                tasks.insert(task.task_key.clone(), task);
+            }
+        }
         Ok(Self {
             name,
             archive,
             file,
+            tasks,
+            renamed: OnceLock::new(),
+            answered: OnceLock::new(),
         })
+    }
+
+    /// The task of an original under the key that the lake had when the pack was made, or under the
+    /// key that it has now.
+    ///
+    /// # Errors
+    /// If the pack does not hold it.
+    pub fn task(&self, key: &TaskKey, owner: TaskOwner<'_>) -> Result<&ArchivedTask, Error> {
+        let rename = |task: &ArchivedTask| {
+            let now = TaskKey::new(owner, &task.request);
+            (now, task.task_key.clone())
+        };
+        let renamed = || self.tasks.values().map(rename).collect();
+        let known = self.tasks.get(key);
+        let found = known.or_else(|| self.tasks.get(self.renamed.get_or_init(renamed).get(key)?));
+        found.ok_or_else(|| damaged(&self.name, &format!("it does not hold task {key}")))
     }
 
     /// SHA-256 of the originals inside, sorted.
     #[cfg(test)]
     pub fn originals(&self) -> Vec<String> {
-        let names = self.archive.file_names();
+        let names = self.archive.file_names().filter_map(Result::ok);
         let mut hashes: Vec<String> = names
-            .filter_map(|name| Some(name.ok()?.split_once('.')?.0.to_owned()))
+            .filter(|name| *name != TASKS)
+            .filter_map(|name| Some(name.split_once('.')?.0.to_owned()))
             .collect();
         hashes.sort();
         hashes
@@ -87,16 +136,26 @@ impl Pack {
         self.copy(sha256, file, to)
     }
 
-    /// Whether the pack holds the original, with the bytes that its name says.
+    /// Whether the pack holds the original, with the bytes that its name says, and the task that it
+    /// answers.
     ///
     /// # Errors
     /// As [`Pack::extract`].
     pub fn check(&mut self, sha256: &str) -> Result<(), Error> {
+        let all = || self.tasks.values().map(|task| task.source_sha256.clone());
+        if !self
+            .answered
+            .get_or_init(|| all().collect())
+            .contains(sha256)
+        {
+            let problem = format!("it does not say what {sha256} answers");
+            return Err(damaged(&self.name, &problem));
+        }
         self.copy(sha256, io::sink(), Path::new("")).map(drop)
     }
 
     fn copy(&mut self, sha256: &str, out: impl io::Write, to: &Path) -> Result<u64, Error> {
-        let found = ["xlsx", "json"].into_iter().find_map(|extension| {
+        let found = EXTENSIONS.into_iter().find_map(|extension| {
             self.archive
                 .index_for_name(&format!("{sha256}.{extension}"))
         });
@@ -113,15 +172,6 @@ impl Pack {
             return Err(damaged(&self.name, &format!("{sha256} has other content")));
         }
         Ok(size_bytes)
-    }
-}
-
-/// What an original is, by its first bytes: `xlsx` for a zip, else `json`.
-pub(super) fn extension(original: &[u8]) -> &'static str {
-    if original.starts_with(b"PK") {
-        "xlsx"
-    } else {
-        "json"
     }
 }
 
@@ -147,13 +197,16 @@ pub(super) fn groups(mut originals: Vec<(String, u64)>, limit: u64) -> Vec<Vec<S
     groups
 }
 
-/// Writes the pack of these originals, sorted by hash, to a new file, and gives its name, the
-/// SHA-256 of its bytes. One original is open at a time, and is copied piece by piece.
+/// Writes the pack of these originals to a new file, and gives its name, the SHA-256 of its bytes.
+/// `originals` are sorted by hash, `tasks` by key. One original is open at a time, and is copied
+/// piece by piece.
 ///
 /// # Errors
 /// If an original cannot be read, or the file not be written.
 pub(super) fn build(
+    dataset: Dataset,
     originals: impl IntoIterator<Item = Result<(String, SpooledOriginal), Error>>,
+    tasks: &[ArchivedTask],
     to: &Path,
 ) -> Result<String, Error> {
     let options = SimpleFileOptions::default()
@@ -166,8 +219,7 @@ pub(super) fn build(
     for original in originals {
         let (sha256, mut original) = original?;
         let from = original.path.as_path();
-        let first = first_bytes(&original.file).map_err(Error::local("read", from))?;
-        let name = format!("{sha256}.{}", extension(&first));
+        let name = format!("{sha256}.{}", dataset.original_extension());
         let large = original.size_bytes >= u64::from(u32::MAX);
         zip.start_file(name, options.large_file(large))
             .map_err(not_written)?;
@@ -178,6 +230,12 @@ pub(super) fn build(
             not_read,
             Error::local("write", to),
         )?;
+    }
+    zip.start_file(TASKS, options).map_err(not_written)?;
+    for task in tasks {
+        let mut line = serde_json::to_vec(task).expect("a task is plain strings and numbers");
+        line.push(b'\n');
+        zip.write_all(&line).map_err(Error::local("write", to))?;
     }
     let file = zip.finish().map_err(not_written)?;
     drop(
@@ -217,14 +275,6 @@ fn not_read(error: io::Error, name: &str, copy: &Path) -> Error {
     }
 }
 
-/// The bytes by which [`extension`] tells an original.
-fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut first = Vec::new();
-    file.take(2).read_to_end(&mut first)?;
-    file.rewind()?;
-    Ok(first)
-}
-
 fn damaged(path: &str, problem: &str) -> Error {
     Error::Record {
         path: path.to_owned(),
@@ -249,11 +299,12 @@ mod tests {
         originals.sort_by(|a, b| a.0.cmp(&b.0));
         let hashes = originals.each_ref().map(|(sha256, _)| sha256.clone());
         let file = spool.temp_file();
-        let name = build(originals.map(Ok), file.path()).expect("a pack");
+        let dataset = Dataset::MeetingList;
+        let name = build(dataset, originals.map(Ok), &[], file.path()).expect("a pack");
         // Pinned: the same originals must give the same pack with every version of the zip crate.
         assert_eq!(
             name,
-            "cca53f20d109a475ca651da77a130886a5ff520fa28aea29bd3f8780799dfcf4"
+            "2c81e4d8147ba18cf0cbc24400f7e532b5ea095da151b87a4c9bda4a40dfe3be"
         );
         let bytes = std::fs::read(file.path()).expect("read");
         let mut pack = Pack::open(name.clone(), file).expect("open");

@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::Int32Type;
 
-use crate::contract::{Contract, lineage};
+use crate::contract::{Contract, MAP_NAMES, lineage};
 use crate::datasets::Dataset;
 
 /// One row; the natural key is `order_by` and `rank`.
@@ -58,7 +58,7 @@ pub(crate) fn batch(rows: &[TopUserRow]) -> RecordBatch {
                     .map(|row| Some(row.source_row))
                     .collect::<Int64Array>(),
             ),
-            lineage::EXTRA => extra(rows),
+            lineage::EXTRA => extra(rows.iter().map(|row| row.extra.clone())),
             _ => new_null_array(field.data_type(), rows.len()),
         })
         .collect();
@@ -69,19 +69,17 @@ fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn extra(rows: &[TopUserRow]) -> ArrayRef {
-    let names = MapFieldNames {
-        entry: "entries".into(),
-        key: "key".into(),
-        value: "value".into(),
-    };
+/// The column `_extra` of rows that have these keys and values.
+pub(crate) fn extra(rows: impl Iterator<Item = Vec<(String, Option<String>)>>) -> ArrayRef {
+    let [entry, key, value] = MAP_NAMES.map(str::to_owned);
+    let names = MapFieldNames { entry, key, value };
     let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for row in rows {
-        for (key, value) in &row.extra {
+        for (key, value) in &row {
             maps.keys().append_value(key);
             maps.values().append_option(value.as_deref());
         }
-        maps.append(!row.extra.is_empty()).expect("keys and values");
+        maps.append(!row.is_empty()).expect("keys and values");
     }
     Arc::new(maps.finish())
 }

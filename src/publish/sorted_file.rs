@@ -45,6 +45,8 @@ pub trait LastStep {
 /// The file while it is written.
 pub struct SortedFile<S: LastStep> {
     contract: &'static Contract,
+    /// The key of the lake under which the keys of the rows were made.
+    key_id: Option<String>,
     path: PathBuf,
     sorter: Sorter<S::Error>,
     writer: FileWriter,
@@ -54,23 +56,26 @@ pub struct SortedFile<S: LastStep> {
 }
 
 impl<S: LastStep> SortedFile<S> {
-    /// Begins the file at `path`, whose rows get into `order` and then through `step`. Runs are
-    /// written beside it. If the file is not finished, it stays.
+    /// Begins the file at `path`, whose rows get into `order` and then through `step`. Their keys
+    /// are those of the lake's key called `key_id`. Runs are written beside it. If the file is not
+    /// finished, it stays.
     ///
     /// # Errors
     /// If the file cannot be made.
     pub fn create(
         path: &Path,
         contract: &'static Contract,
+        key_id: Option<&str>,
         order: RowOrder,
         run_size: RunSize,
         step: S,
     ) -> Result<Self, ParquetError> {
         Ok(Self {
             contract,
+            key_id: key_id.map(str::to_owned),
             path: path.to_owned(),
             sorter: Sorter::new(order, path, run_size),
-            writer: FileWriter::create(path, contract)?,
+            writer: FileWriter::create(path, contract, key_id)?,
             step,
             has_rows: false,
         })
@@ -108,7 +113,7 @@ impl<S: LastStep> SortedFile<S> {
         first.push(".first");
         let first = RunFile(PathBuf::from(first));
         fs::rename(&self.path, &first.0).map_err(ParquetError::from)?;
-        let next = FileWriter::create(&self.path, self.contract)?;
+        let next = FileWriter::create(&self.path, self.contract, self.key_id.as_deref())?;
         std::mem::replace(&mut self.writer, next).finish()?;
         let file = File::open(&first.0).map_err(ParquetError::from)?;
         let rows = ParquetRecordBatchReaderBuilder::try_new(file)?

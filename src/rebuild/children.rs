@@ -28,7 +28,10 @@ pub(super) fn look_at(setting: &Setting<'_>, tasks: &Tasks, windows: &mut Window
             .map(|(key, task)| (key.clone(), task.known_child()))
             .collect();
         let mut budget = Budget::unlimited();
-        let found = children(job, tenant, window, &parents, &known, &mut budget);
+        let Some((owner, _)) = setting.owner(tenant) else {
+            continue;
+        };
+        let found = children(job, owner, window, &parents, &known, &mut budget);
         let fits = found.are_those_known(&known);
         planned.push(((stream.clone(), *window), fits, found));
     }
@@ -45,7 +48,7 @@ pub(super) fn look_at(setting: &Setting<'_>, tasks: &Tasks, windows: &mut Window
 }
 
 /// The tasks that were planned for a window.
-fn of_window<'t>(
+pub(super) fn of_window<'t>(
     tasks: &'t Tasks,
     tenant: &'t str,
     dataset: Dataset,
@@ -53,16 +56,21 @@ fn of_window<'t>(
 ) -> impl Iterator<Item = (&'t TaskKey, &'t FoundTask)> {
     tasks.iter().filter(move |(_, task)| {
         task.tenant == tenant
-            && task.input.request.dataset == dataset
+            && task.dataset == dataset
             && task.input.planned_for() == Some(*window)
     })
 }
 
 /// The parent rows that start in a window, in the ledger's order.
-fn parents_in(tasks: &Tasks, tenant: &str, dataset: Dataset, window: &Window) -> Vec<Parent> {
+pub(super) fn parents_in(
+    tasks: &Tasks,
+    tenant: &str,
+    dataset: Dataset,
+    window: &Window,
+) -> Vec<Parent> {
     let mut found: Vec<(&TaskKey, &Parent)> = tasks
         .iter()
-        .filter(|(_, task)| task.tenant == tenant && task.input.request.dataset == dataset)
+        .filter(|(_, task)| task.tenant == tenant && task.dataset == dataset)
         .filter_map(|(key, task)| Some((key, task.read.as_ref()?)))
         .flat_map(|(key, read)| read.parents.iter().map(move |parent| (key, parent)))
         .filter(|(_, parent)| window.contains(parent.start))
@@ -82,7 +90,7 @@ mod tests {
     use super::super::found::tests::{answered, lake, meeting_at, of_another_tenant, setting};
     use super::super::windows;
     use super::*;
-    use crate::task::TaskSpec;
+    use crate::plan::tests::owner;
 
     const PARENT: Dataset = Dataset::MeetingList;
     const CHILD: Dataset = Dataset::ParticipantList;
@@ -98,15 +106,10 @@ mod tests {
         let job = job.job("acme", CHILD).expect("a job");
         let known = KnownChildren::new();
         let mut budget = Budget::unlimited();
-        let planned = children(job, "acme", &window, &[meeting], &known, &mut budget);
-        let TaskSpec {
-            key,
-            request,
-            lineage,
-            ..
-        } = planned.tasks[0].spec.clone();
-        child.input.task_key = key;
-        (child.input.request, child.input.lineage) = (request, lineage);
+        let planned = children(job, owner(), &window, &[meeting], &known, &mut budget);
+        let spec = planned.tasks[0].spec.clone();
+        child.input.task_key = spec.key.clone();
+        child.spec = Some(spec);
         (parent, child)
     }
 

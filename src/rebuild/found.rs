@@ -11,11 +11,12 @@ use super::report::RebuildProblem;
 use crate::datasets::{Dataset, Parent};
 use crate::findings::Findings;
 use crate::job::JobSpec;
-use crate::pipeline::{Reread, Tenant};
+use crate::lake_key::LakeKey;
+use crate::pipeline::{OriginalFacts, Tenant};
 use crate::plan::children::KnownChild;
 use crate::publish::manifest::{Completeness, Found};
 use crate::record::{Input, PartitionId, Phase, ReportedDay, WindowRow};
-use crate::task::TaskKey;
+use crate::task::{TaskKey, TaskOwner, TaskSpec};
 use crate::window::Window;
 
 /// A tenant's dataset.
@@ -29,6 +30,8 @@ pub(super) type Tasks = BTreeMap<TaskKey, FoundTask>;
 pub(super) struct Setting<'a> {
     /// The zone in which each tenant's days are cut.
     pub(super) zones: BTreeMap<String, TimeZone>,
+    /// The key of the lake, and where each tenant's data resides.
+    pub(super) owners: BTreeMap<String, (LakeKey, Option<i32>)>,
     /// The jobs.
     pub(super) jobs: &'a [JobSpec],
 }
@@ -36,10 +39,18 @@ pub(super) struct Setting<'a> {
 impl<'a> Setting<'a> {
     pub(super) fn new(tenants: &[Arc<Tenant>], jobs: &'a [JobSpec]) -> Self {
         let zone = |tenant: &Arc<Tenant>| (tenant.name.clone(), tenant.time_zone.clone());
+        let owner = |tenant: &Arc<Tenant>| (tenant.name.clone(), (tenant.key.clone(), tenant.unit));
         Self {
             zones: tenants.iter().map(zone).collect(),
+            owners: tenants.iter().map(owner).collect(),
             jobs,
         }
+    }
+
+    /// Whose tasks a tenant's are, and where its data resides.
+    pub(super) fn owner<'s>(&'s self, tenant: &'s str) -> Option<(TaskOwner<'s>, Option<i32>)> {
+        let (key, unit) = self.owners.get(tenant)?;
+        Some((TaskOwner { tenant, key }, *unit))
     }
 
     /// The job that exports a dataset for a tenant.
@@ -79,10 +90,13 @@ impl FoundLake {
         let task = self.tasks.entry(input.task_key.clone());
         let task = task.or_insert_with(|| FoundTask {
             tenant: partition.id.tenant.clone(),
+            dataset: partition.id.dataset,
             input: input.clone(),
+            spec: None,
             dts: BTreeSet::new(),
             known_at,
             read: None,
+            unread: None,
             is_lost: false,
         });
         // A generation that left a partition as it was is named by the others only.
@@ -122,11 +136,17 @@ impl FoundPartition {
 #[derive(Clone)]
 pub(super) struct FoundTask {
     pub(super) tenant: String,
+    pub(super) dataset: Dataset,
     pub(super) input: Input,
+    /// What was asked for: read from its pack, or planned again. Without it the task cannot be
+    /// restored; its window is planned again.
+    pub(super) spec: Option<TaskSpec>,
     pub(super) dts: BTreeSet<Date>,
     /// When its manifest was made.
     pub(super) known_at: Timestamp,
     pub(super) read: Option<ReadOriginal>,
+    /// Why its original cannot be read.
+    pub(super) unread: Option<String>,
     /// Exported again although the manifest has its answer.
     pub(super) is_lost: bool,
 }
@@ -141,11 +161,10 @@ pub(super) struct ReadOriginal {
     pub(super) reported: Vec<ReportedDay>,
 }
 
-impl From<Reread> for ReadOriginal {
-    fn from(reread: Reread) -> Self {
-        let read = reread.read;
+impl ReadOriginal {
+    pub(super) fn new(size_bytes: u64, read: OriginalFacts) -> Self {
         Self {
-            size_bytes: reread.size_bytes,
+            size_bytes,
             dts: read.dts,
             findings: read.findings,
             parents: read.parents.iter().collect(),
@@ -155,14 +174,25 @@ impl From<Reread> for ReadOriginal {
 }
 
 impl FoundTask {
+    /// Takes over what another record of the same task says: the newer generation stays, and of one
+    /// generation the answer.
+    pub(super) fn merge(&mut self, mut other: Self) {
+        let newer = |task: &Self| (task.input.generation, task.input.is_answered());
+        if newer(&other) > newer(self) {
+            std::mem::swap(self, &mut other);
+        }
+        self.dts.extend(other.dts);
+        self.known_at = self.known_at.max(other.known_at);
+    }
+
     pub(super) fn stream(&self) -> Stream {
-        (self.tenant.clone(), self.input.request.dataset)
+        (self.tenant.clone(), self.dataset)
     }
 
     /// What became of it: published, or open again.
     pub(super) fn phase(&self) -> Phase {
         match &self.read {
-            _ if self.is_lost || !self.input.is_answered() => Phase::Open,
+            _ if self.is_lost || self.spec.is_none() || !self.input.is_answered() => Phase::Open,
             _ if planted!("planted-rebuild-opens-everything") => Phase::Open,
             Some(read) if read.findings.rows_quarantined > 0 => Phase::Quarantined,
             _ => Phase::Published,
@@ -192,8 +222,8 @@ pub(super) mod tests {
     use crate::contract;
     use crate::datasets::{Lineage, Request, UserIdType};
     use crate::plan::tests::{job, meeting};
-    use crate::publish::manifest::{InputSummary, Manifest, Object};
-    use crate::record::{InputOutcome, Reason};
+    use crate::publish::manifest::{self, InputSummary, Manifest, Object};
+    use crate::record::{InputOutcome, PackId, Reason};
     use crate::store::Version;
 
     const TENANTS: [&str; 2] = ["acme", "other"];
@@ -218,8 +248,10 @@ pub(super) mod tests {
             job
         });
         let zones = TENANTS.map(|tenant| (tenant.to_owned(), TimeZone::UTC));
+        let owners = TENANTS.map(|tenant| (tenant.to_owned(), (LakeKey::of_tests(), None)));
         Setting {
             zones: BTreeMap::from(zones),
+            owners: BTreeMap::from(owners),
             jobs: Box::leak(Box::new(jobs)),
         }
     }
@@ -241,11 +273,16 @@ pub(super) mod tests {
             user_id_type: Some(UserIdType::UserId),
             ..Request::between(dataset, start, end)
         };
-        let input = Input {
-            task_key: TaskKey::from_stored(name),
-            generation: 1,
+        let spec = TaskSpec {
+            key: TaskKey::from_stored(name),
+            tenant: "acme".into(),
+            window: Window::new(at(day), at(day + 1)).expect("a day"),
             request,
             lineage: Lineage::default(),
+        };
+        let input = Input {
+            task_key: spec.key.clone(),
+            generation: 1,
             window_start: at(day),
             window_end: at(day + 1),
             job_window: None,
@@ -253,17 +290,23 @@ pub(super) mod tests {
             submitted_at: Some(at(day + 1)),
             extracted_at: Some(at(day + 1)),
             source_sha256: Some("aa".into()),
-            pack: Some("bb".into()),
+            pack: Some(PackId {
+                dt: TimeZone::UTC.to_datetime(at(day)).date(),
+                sha256: "bb".into(),
+            }),
             rows: 1,
             overridden_rows: 0,
             outcome: InputOutcome::Published,
         };
         FoundTask {
             tenant: "acme".into(),
+            dataset,
             input,
+            spec: Some(spec),
             dts: BTreeSet::new(),
             known_at: at(day + 1),
             read: None,
+            unread: None,
             is_lost: false,
         }
     }
@@ -300,7 +343,7 @@ pub(super) mod tests {
     ) -> FoundPartition {
         let dt = TimeZone::UTC.to_datetime(at(day)).date();
         let manifest = Manifest {
-            format: 1,
+            format: manifest::FORMAT,
             dataset,
             tenant: "acme".into(),
             dt,
@@ -320,7 +363,9 @@ pub(super) mod tests {
             },
             content_hash: String::new(),
             contract_version: contract::VERSION,
+            key_id: LakeKey::of_tests().id(),
             previous_sha256: None,
+            replayed_from: None,
             summary: InputSummary::default(),
             inputs: vec![],
             packs: vec![],

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use object_store::path::Path;
 
-use super::found::{FoundLake, FoundPartition, Setting, Stream};
+use super::found::{FoundLake, FoundPartition, FoundTask, ReadOriginal, Setting, Stream};
 use super::report::RebuildProblem;
+use super::specs;
 use crate::pipeline::{self, RereadRows, Tenant};
 use crate::publish::manifest::{self, Found};
 use crate::publish::{self, location};
@@ -27,6 +28,9 @@ pub(super) async fn read(tenants: &[Arc<Tenant>], setting: &Setting<'_>) -> Resu
         }
     }
     reader.read_originals().await?;
+    specs::plan_again(setting, &mut reader.found.tasks);
+    reader.name_unread()?;
+    specs::rename(setting, &mut reader.found);
     Ok(reader.found)
 }
 
@@ -151,7 +155,7 @@ impl LakeReader<'_> {
             else {
                 continue;
             };
-            let (tasks, problems) = (&mut self.found.tasks, &mut self.found.problems);
+            let tasks = &mut self.found.tasks;
             pipeline::reread(
                 &tenant,
                 job,
@@ -162,18 +166,27 @@ impl LakeReader<'_> {
                         return Ok(());
                     };
                     match read {
-                        Ok(read) => task.read = Some(read.into()),
-                        Err(reason) => {
-                            // Others are asked for by its rows.
-                            task.is_lost = dataset.children().next().is_some();
-                            let reason = format!("{reason:#}");
-                            problems.insert(unread(&name, input, &reason, task.is_lost)?);
+                        Ok(reread) => {
+                            task.spec = Some(reread.spec);
+                            task.read = Some(ReadOriginal::new(reread.size_bytes, reread.read));
                         }
+                        Err(reason) => task.unread = Some(format!("{reason:#}")),
                     }
                     Ok(())
                 },
             )
             .await?;
+        }
+        Ok(())
+    }
+
+    /// Says what each original that cannot be read costs.
+    fn name_unread(&mut self) -> Result<()> {
+        for task in self.found.tasks.values_mut() {
+            let Some(reason) = &task.unread else { continue };
+            // Others are asked for by its rows, or nobody knows what was asked for.
+            task.is_lost = task.dataset.children().next().is_some() || task.spec.is_none();
+            self.found.problems.insert(unread(task, reason)?);
         }
         Ok(())
     }
@@ -234,14 +247,15 @@ async fn read_newest(
 }
 
 /// What an original that cannot be read costs; once for each pack and reason.
-fn unread(tenant: &str, input: &Input, reason: &str, is_lost: bool) -> Result<RebuildProblem> {
-    let path = match &input.pack {
-        Some(pack) => location::pack(tenant, pack)?.to_string(),
-        None => format!("task {}", input.task_key),
+fn unread(task: &FoundTask, reason: &str) -> Result<RebuildProblem> {
+    let path = match &task.input.pack {
+        Some(pack) => location::pack(&task.tenant, task.dataset, pack)?.to_string(),
+        None => format!("task {}", task.input.task_key),
     };
-    let cost = match is_lost {
-        true => "its task is exported again, because others are asked for by its rows",
-        false => "its task counts as published, as its manifest says",
+    let cost = match (task.is_lost, &task.spec) {
+        (true, Some(_)) => "its task is exported again, because others are asked for by its rows",
+        (true, None) => "its task is exported again, because what was asked for was in it",
+        (false, _) => "its task counts as published, as its manifest says",
     };
     Ok(RebuildProblem {
         path,

@@ -10,7 +10,6 @@ use crate::ledger::{Restored, RestoredPartition, RestoredSchedule, RestoredTask}
 use crate::pipeline::rows_without_key;
 use crate::plan;
 use crate::record::{Phase, PublishedPartition, WindowState};
-use crate::task::TaskSpec;
 use crate::task::machine::State;
 
 /// What a rebuild found, for whoever shows it.
@@ -125,14 +124,7 @@ fn restored_partition(partition: FoundPartition) -> RestoredPartition {
 
 fn restored_task(task: FoundTask) -> Option<RestoredTask> {
     let (phase, rows) = (task.phase(), task.rows());
-    let input = task.input;
-    let spec = TaskSpec {
-        key: input.task_key.clone(),
-        tenant: task.tenant,
-        window: input.window()?,
-        request: input.request.clone(),
-        lineage: input.lineage.clone(),
-    };
+    let (input, spec) = (task.input, task.spec?);
     let is_open = phase == Phase::Open;
     let read = task.read;
     let machine = match (&input.source_sha256, input.submitted_at, input.extracted_at) {

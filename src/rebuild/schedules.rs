@@ -77,9 +77,10 @@ pub(super) fn newest_answers(found: &FoundLake) -> BTreeMap<Stream, Timestamp> {
     }
     for partition in &found.partitions {
         let id = &partition.id;
-        let parents = found.tasks.values().filter(|task| {
-            task.tenant == id.tenant && Some(task.input.request.dataset) == id.dataset.parent()
-        });
+        let parents = found
+            .tasks
+            .values()
+            .filter(|task| task.tenant == id.tenant && Some(task.dataset) == id.dataset.parent());
         if let Some(at) = parents.filter_map(|task| task.input.extracted_at).max() {
             heard(partition.stream(), at);
         }

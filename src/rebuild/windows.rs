@@ -11,11 +11,13 @@ use crate::plan::settle::window_state;
 use crate::record::{Phase, PhaseCounts, WindowRow, WindowState};
 use crate::window::Window;
 
-/// Of the tasks of a window: the newest generation, and their phases.
+/// Of the tasks of a window: the newest generation, their phases, and whether it is known of all of
+/// them what was asked for.
 #[derive(Default)]
 struct OfWindow {
     generation: u32,
     phases: Vec<Phase>,
+    has_unknown: bool,
 }
 
 type TasksByWindow = BTreeMap<(Stream, Window), OfWindow>;
@@ -29,6 +31,7 @@ pub(super) fn form(setting: &Setting<'_>, found: &FoundLake) -> Windows {
             let entry = tasks.entry((task.stream(), window)).or_default();
             entry.generation = entry.generation.max(task.input.generation);
             entry.phases.push(task.phase());
+            entry.has_unknown |= task.spec.is_none();
         }
     }
     for dataset in Dataset::ALL {
@@ -48,7 +51,11 @@ pub(super) fn form(setting: &Setting<'_>, found: &FoundLake) -> Windows {
             window,
             job: job.name.clone(),
             due_at: due_at(job, &window),
-            state: state_of(&of_window.phases.iter().copied().collect()),
+            state: match of_window.has_unknown {
+                // What was asked for is planned again, under the same name.
+                true => WindowState::Due,
+                false => state_of(&of_window.phases.iter().copied().collect()),
+            },
             generation: match stream.1.parent() {
                 Some(_) => 1,
                 None => of_window.generation.max(1),

@@ -34,6 +34,8 @@ pub struct ParentArrays {
     pub user_id: Option<StringArray>,
     /// The participating room.
     pub room_id: Option<StringArray>,
+    /// The participant's kind of device.
+    pub device: Option<StringArray>,
 }
 
 impl ParentRows {
@@ -70,6 +72,7 @@ impl FromIterator<Parent> for ParentRows {
             stay_s: number(parent.stay_s),
             user_id: text(parent.user_id),
             room_id: text(parent.room_id),
+            device: text(parent.device),
         });
         Self(parents.collect())
     }
@@ -87,6 +90,7 @@ impl ParentArrays {
             stay_s: integer(self.stay_s.as_ref(), row),
             user_id: self.user_id.as_ref().and_then(|column| text(column, row)),
             room_id: self.room_id.as_ref().and_then(|column| text(column, row)),
+            device: self.device.as_ref().and_then(|column| text(column, row)),
         })
     }
 }

@@ -1,14 +1,16 @@
 //! Partitions: what is published, of what it is made, and a publish that may be under way.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::datasets::{Dataset, Lineage, Request};
 use crate::task::machine::State;
 use crate::task::{ExportId, TaskKey};
+use crate::text::is_hex;
 use crate::window::Window;
 
 use super::task::{Phase, TaskRow};
@@ -52,6 +54,9 @@ pub struct Intent {
     pub size_bytes: u64,
     /// Its rows.
     pub rows: u64,
+    /// The packs that hold the originals of its inputs.
+    #[serde(default)]
+    pub packs: Vec<PackId>,
 }
 
 /// A partition as recorded.
@@ -114,7 +119,8 @@ pub struct PublishedPartition {
     pub inputs: Vec<Input>,
 }
 
-/// One task of a partition.
+/// One task of a partition. What was asked for, and of whom, is not here: it lies beside the
+/// original in its pack, where it is kept, encrypted and erased with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -122,10 +128,6 @@ pub struct Input {
     pub task_key: TaskKey,
     /// Which of its generations.
     pub generation: u32,
-    /// What was asked for.
-    pub request: Request,
-    /// What the rows got from the task.
-    pub lineage: Lineage,
     /// First instant of the task's window.
     pub window_start: Timestamp,
     /// First instant after it.
@@ -145,9 +147,9 @@ pub struct Input {
     /// SHA-256 of the original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_sha256: Option<String>,
-    /// SHA-256 of the pack that holds it.
+    /// The pack that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pack: Option<String>,
+    pub pack: Option<PackId>,
     /// Rows that the task brought to this partition.
     pub rows: u64,
     /// Rows among them that a later task's rows replaced. When that task comes again or is
@@ -182,8 +184,6 @@ impl Input {
         Self {
             task_key: spec.key.clone(),
             generation: task.generation,
-            request: spec.request.clone(),
-            lineage: spec.lineage.clone(),
             window_start: spec.window.start(),
             window_end: spec.window.end(),
             job_window: (task.job_window != spec.window)
@@ -225,6 +225,90 @@ impl Input {
             Some((start, end)) => Window::new(start, end),
             None => self.window(),
         }
+    }
+}
+
+/// A pack of originals of one tenant and dataset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackId {
+    /// The civil day of its tasks' windows, in the tenant's zone.
+    pub dt: Date,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+impl fmt::Display for PackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dt={}/{}", self.dt, self.sha256)
+    }
+}
+
+/// A text that names no pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not the name of a pack, dt=YYYY-MM-DD/SHA-256")]
+pub struct MalformedPackId;
+
+impl FromStr for PackId {
+    type Err = MalformedPackId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedPackId> {
+        let (dt, sha256) = text.split_once('/').ok_or(MalformedPackId)?;
+        let dt = dt.strip_prefix("dt=").ok_or(MalformedPackId)?;
+        if !is_hex(sha256) {
+            return Err(MalformedPackId);
+        }
+        Ok(Self {
+            dt: dt.parse().map_err(|_| MalformedPackId)?,
+            sha256: sha256.to_owned(),
+        })
+    }
+}
+
+impl Serialize for PackId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PackId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What lies beside an original in its pack: the task that it answers. With it, a lake tells all
+/// that a lost ledger knew of the task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchivedTask {
+    /// The task, under the key that the lake had when the pack was made.
+    pub task_key: TaskKey,
+    /// SHA-256 of the original.
+    pub source_sha256: String,
+    /// First instant of the task's window.
+    pub window_start: Timestamp,
+    /// First instant after it.
+    pub window_end: Timestamp,
+    /// What was asked for.
+    pub request: Request,
+    /// What the rows get from the task.
+    pub lineage: Lineage,
+}
+
+impl ArchivedTask {
+    /// What is archived of a task; `None` while it has no original.
+    #[must_use]
+    pub fn of(task: &TaskRow) -> Option<Self> {
+        let spec = &task.spec;
+        Some(Self {
+            task_key: spec.key.clone(),
+            source_sha256: task.sha256()?.to_owned(),
+            window_start: spec.window.start(),
+            window_end: spec.window.end(),
+            request: spec.request.clone(),
+            lineage: spec.lineage.clone(),
+        })
     }
 }
 

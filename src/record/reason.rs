@@ -2,19 +2,24 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One reason for which a partition is not complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reason {
     /// What is missing.
     pub kind: ReasonKind,
     /// How many tasks, meetings or windows it concerns.
     pub count: u64,
     /// What a person should know beyond that; holds counts, never personal data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// What is missing in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What is missing in a partition; in a manifest its name in `snake_case`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReasonKind {
     /// A window of the day has no tasks yet.
     NotPlanned,
@@ -32,7 +37,8 @@ pub enum ReasonKind {
     FewerMeetings,
     /// Meetings with fewer participants than they counted.
     FewerParticipants,
-    /// A reason that this version does not know; its text is the detail.
+    /// A reason that this version does not know.
+    #[serde(other)]
     Unknown,
 }
 
@@ -86,8 +92,9 @@ impl ReasonKind {
 }
 
 const NOT_PLANNED: &str = "a window of the day is not planned yet";
+const UNKNOWN: &str = "a later version of meetlake says so";
 
-/// The sentence for people, which is also what a manifest of format 1 holds.
+/// The sentence for people.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(detail) = &self.detail {
@@ -98,25 +105,19 @@ impl fmt::Display for Reason {
             .find(|(kind, _)| *kind == self.kind);
         match of_tasks {
             Some((_, end)) => write!(f, "{} tasks {end}", self.count),
-            None => f.write_str(NOT_PLANNED),
+            None if self.kind == ReasonKind::NotPlanned => f.write_str(NOT_PLANNED),
+            None => f.write_str(UNKNOWN),
         }
     }
 }
 
-/// A manifest of format 1 holds sentences; format 2 will hold the reasons themselves. Until then
-/// this is the one place that reads such a sentence, and every sentence of ours comes back as the
-/// reason it was made of, but for the details of an implausible count.
+/// A manifest of format 1 holds sentences. This is the one place that reads such a sentence, and
+/// every sentence of ours comes back as the reason it was made of, but for the details of an
+/// implausible count.
 pub(crate) mod format_1 {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer};
 
     use super::{NOT_PLANNED, Reason, ReasonKind};
-
-    pub(crate) fn serialize<S: Serializer>(
-        reasons: &[Reason],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(reasons.iter().map(ToString::to_string))
-    }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
@@ -144,18 +145,38 @@ pub(crate) mod format_1 {
 
 #[cfg(test)]
 mod tests {
-    use serde::{Deserialize, Serialize};
+    use serde::Deserialize;
+    use serde_json::json;
 
     use super::*;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Record {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct OldRecord {
         #[serde(with = "format_1")]
         reasons: Vec<Reason>,
     }
 
     #[test]
-    fn a_manifest_of_format_1_holds_the_sentences_and_gives_the_reasons_back() {
+    fn a_manifest_holds_reasons_as_data() {
+        let detail = "the daily report counted 10 meetings, the list has 7".to_owned();
+        let reasons = vec![
+            Reason::new(ReasonKind::NotExported, 2),
+            Reason::with_detail(ReasonKind::FewerMeetings, 3, detail.clone()),
+        ];
+        let written = json!([
+            { "kind": "not_exported", "count": 2 },
+            { "kind": "fewer_meetings", "count": 3, "detail": detail },
+        ]);
+        assert_eq!(serde_json::to_value(&reasons).expect("JSON"), written);
+        let read: Vec<Reason> = serde_json::from_value(written).expect("reasons");
+        assert_eq!(read, reasons);
+        let of_later = json!({ "kind": "not_invented_yet", "count": 1 });
+        let read: Reason = serde_json::from_value(of_later).expect("a reason");
+        assert_eq!(read.kind, ReasonKind::Unknown);
+    }
+
+    #[test]
+    fn the_sentences_of_format_1_give_the_reasons_back() {
         let reasons = vec![
             Reason::new(ReasonKind::NotPlanned, 1),
             Reason::new(ReasonKind::NotExported, 2),
@@ -164,22 +185,15 @@ mod tests {
             Reason::new(ReasonKind::Failed, 5),
             Reason::new(ReasonKind::RowsWithoutKey, 6),
         ];
-        let record = Record { reasons };
-        let json = serde_json::to_string(&record).expect("JSON");
-        assert_eq!(
-            json,
-            r#"{"reasons":["a window of the day is not planned yet","2 tasks not exported yet","3 tasks not published yet","4 tasks quarantined","5 tasks failed","6 tasks with rows that lack a key"]}"#
-        );
-        assert_eq!(serde_json::from_str::<Record>(&json).expect("JSON"), record);
+        let json = r#"{"reasons":["a window of the day is not planned yet","2 tasks not exported yet","3 tasks not published yet","4 tasks quarantined","5 tasks failed","6 tasks with rows that lack a key"]}"#;
+        let record: OldRecord = serde_json::from_str(json).expect("JSON");
+        assert_eq!(record, OldRecord { reasons });
     }
 
     #[test]
     fn a_sentence_that_counts_something_else_keeps_its_words() {
-        let short = Reason::with_detail(ReasonKind::FewerMeetings, 3, "3 tasks are few".into());
-        let json = serde_json::to_string(&Record {
-            reasons: vec![short],
-        });
-        let read: Record = serde_json::from_str(&json.expect("JSON")).expect("JSON");
+        let json = r#"{"reasons":["3 tasks are few"]}"#;
+        let read: OldRecord = serde_json::from_str(json).expect("JSON");
         assert_eq!(read.reasons[0].kind, ReasonKind::Unknown);
         assert_eq!(read.reasons[0].to_string(), "3 tasks are few");
         assert!(!read.reasons[0].lacks_an_answer());

@@ -11,7 +11,7 @@ use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
 
-use super::{ParentRows, ReportedDay};
+use super::{PackId, ParentRows, ReportedDay};
 
 /// What became of a task's current generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +129,7 @@ pub struct TaskRow {
     /// The partitions its rows fall into.
     pub dts: BTreeSet<Date>,
     /// Pack that holds its original.
-    pub pack: Option<String>,
+    pub pack: Option<PackId>,
     /// What normalising found, once it did.
     pub findings: Option<Findings>,
     /// Bytes that were given to it and could not be read.

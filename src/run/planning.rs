@@ -70,7 +70,13 @@ impl Run {
             return Ok(None);
         }
         let rooms = self.rooms.as_deref().unwrap_or_default();
-        let specs = plan::tasks(job, &row.tenant, self.tenant.unit, &row.window, rooms);
+        let specs = plan::tasks(
+            job,
+            self.tenant.owner(),
+            self.tenant.unit,
+            &row.window,
+            rooms,
+        );
         let tasks: Vec<OpenTask> = specs
             .into_iter()
             .map(|spec| OpenTask {
@@ -115,7 +121,7 @@ impl Run {
         let known = known_children(&ledger.tasks_of(name, job.dataset, row.window).await?);
         let budget = self.budgets.entry(job.name.clone());
         let budget = budget.or_insert_with(|| Budget::of(job));
-        let planned = children(job, name, &row.window, &parents, &known, budget);
+        let planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
         self.summary.cover(job.dataset, &planned.coverage);
         ledger
             .plan_tasks(

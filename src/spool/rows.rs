@@ -305,7 +305,8 @@ mod tests {
         let dates = spooling.keep().expect("kept");
         assert_eq!(dates, (0..20).map(day).collect());
         for of in 0..20 {
-            let read = spool.read_rows(&task, 1, day(of)).expect("read");
+            let schema = rows(&[]).batch().schema();
+            let read = spool.read_rows(&task, 1, day(of), &schema).expect("read");
             let read = read.expect("rows").map(|batch| batch.expect("readable"));
             let batches: Vec<_> = read.map(|batch| batch.expect("ours")).collect();
             let batch = concat_batches(&batches[0].schema(), &batches).expect("one");

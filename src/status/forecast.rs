@@ -21,6 +21,7 @@ use crate::plan::due::{Backfill, Due, backfill, is_left_over, windows_to_work_on
 use crate::plan::estimate::{Estimate, Load, estimate};
 use crate::plan::tasks;
 use crate::record::{Coverage, NewWindow, Phase, PhaseCounts, WindowRow, WindowState};
+use crate::task::TaskOwner;
 use crate::window::Window;
 
 /// What one job would do for one tenant.
@@ -117,8 +118,8 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
 pub struct Forecaster<'a> {
     /// What is known and done; without one, nothing ever ran.
     pub ledger: Option<&'a Ledger>,
-    /// Whose data.
-    pub tenant: &'a str,
+    /// Whose data, and under which key.
+    pub owner: TaskOwner<'a>,
     /// The tenant's data residency.
     pub unit: Option<i32>,
     /// The civil days `[from, to)` of a backfill, in place of what is due.
@@ -147,7 +148,7 @@ impl Forecaster<'_> {
     /// When the ledger cannot be read, or a job's schedule.
     pub async fn all<'j>(&self, jobs: &'j [JobSpec]) -> Result<Vec<JobForecast<'j>>> {
         let mut forecasts = Vec::new();
-        for job in jobs_of(jobs, self.tenant) {
+        for job in jobs_of(jobs, self.owner.tenant) {
             forecasts.push(self.job(job).await?);
         }
         Ok(forecasts)
@@ -158,7 +159,7 @@ impl Forecaster<'_> {
     /// # Errors
     /// When the ledger cannot be read, or the job's schedule.
     pub async fn job<'j>(&self, job: &'j JobSpec) -> Result<JobForecast<'j>> {
-        let record = JobRecord::read(self.ledger, self.tenant, job).await?;
+        let record = JobRecord::read(self.ledger, self.owner.tenant, job).await?;
         let mut forecast = self.windows_of(job, &record);
         let mut budget = Budget::of(job);
         for window in forecast.windows.clone() {
@@ -226,13 +227,13 @@ impl Forecaster<'_> {
     async fn roots(&self, job: &JobSpec, window: Window) -> Result<WindowForecast> {
         let needs_rooms = job.dataset.needs_rooms();
         let rooms = match self.ledger.filter(|_| needs_rooms) {
-            Some(ledger) => ledger.rooms(self.tenant).await?,
+            Some(ledger) => ledger.rooms(self.owner.tenant).await?,
             None => Vec::new(),
         };
         if needs_rooms && rooms.is_empty() {
             return Ok(WindowForecast::Unknown);
         }
-        let tasks = tasks(job, self.tenant, self.unit, &window, &rooms);
+        let tasks = tasks(job, self.owner, self.unit, &window, &rooms);
         Ok(WindowForecast::Tasks(tasks.len() as u64))
     }
 
@@ -246,16 +247,20 @@ impl Forecaster<'_> {
         let Some(ledger) = self.ledger else {
             return Ok(WindowForecast::Unknown);
         };
-        let rows = ledger.windows(self.tenant, parent, Some(window)).await?;
+        let rows = ledger
+            .windows(self.owner.tenant, parent, Some(window))
+            .await?;
         let row = rows.iter().find(|row| row.window == window);
         match ParentWindow::of(row, &self.phases_of(parent, window).await?) {
             ParentWindow::NotYet => Ok(WindowForecast::Unknown),
             ParentWindow::LeftOut(_) => Ok(WindowForecast::Nothing),
             ParentWindow::Ready => {
-                let parents = ledger.parents(self.tenant, parent, window).await?;
-                let tasks = ledger.tasks_of(self.tenant, job.dataset, window).await?;
+                let parents = ledger.parents(self.owner.tenant, parent, window).await?;
+                let tasks = ledger
+                    .tasks_of(self.owner.tenant, job.dataset, window)
+                    .await?;
                 let known = known_children(&tasks);
-                let children = children(job, self.tenant, &window, &parents, &known, budget);
+                let children = children(job, self.owner, &window, &parents, &known, budget);
                 Ok(WindowForecast::Children(children))
             }
         }
@@ -263,7 +268,7 @@ impl Forecaster<'_> {
 
     async fn phases_of(&self, dataset: Dataset, window: Window) -> Result<PhaseCounts> {
         match self.ledger {
-            Some(ledger) => Ok(ledger.phases_of(self.tenant, dataset, window).await?),
+            Some(ledger) => Ok(ledger.phases_of(self.owner.tenant, dataset, window).await?),
             None => Ok(PhaseCounts::default()),
         }
     }
@@ -273,7 +278,7 @@ impl Forecaster<'_> {
         let Some(ledger) = self.ledger else {
             return Ok(0);
         };
-        let partitions = ledger.partitions(Some(self.tenant)).await?;
+        let partitions = ledger.partitions(Some(self.owner.tenant)).await?;
         let of_dataset = partitions.iter().filter(|row| row.dataset == dataset);
         Ok(of_dataset
             .max_by_key(|row| row.dt)
@@ -287,7 +292,9 @@ impl Forecaster<'_> {
         let Some(ledger) = self.ledger.filter(|_| settled > 0) else {
             return Ok(None);
         };
-        let counts = ledger.dataset_status(self.tenant, job.dataset).await?;
+        let counts = ledger
+            .dataset_status(self.owner.tenant, job.dataset)
+            .await?;
         Ok(Some(counts.tasks.total() / settled))
     }
 }

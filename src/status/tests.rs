@@ -47,7 +47,12 @@ fn task(of: Dataset, day: i8, number: i64, phase: Phase) -> RestoredTask {
     };
     let row = task_row(of, window, phase);
     RestoredTask {
-        spec: TaskSpec::new("acme", window, request, Lineage::default()),
+        spec: TaskSpec::new(
+            crate::plan::tests::owner(),
+            window,
+            request,
+            Lineage::default(),
+        ),
         job_window: window,
         priority: 0,
         generation: 1,
@@ -99,7 +104,7 @@ async fn backfill_of<'j>(
     let (_folder, ledger) = ledger_with(restored).await;
     let forecaster = Forecaster {
         ledger: Some(&ledger),
-        tenant: "acme",
+        owner: crate::plan::tests::owner(),
         unit: None,
         range: Some((dt(from), dt(to))),
         now: after(20),
@@ -189,7 +194,7 @@ async fn a_first_run_knows_no_children_and_says_what_it_leaves_out() {
     let jobs = [job(Dataset::ParticipantList), job(Dataset::MeetingList)];
     let mut forecaster = Forecaster {
         ledger: None,
-        tenant: "acme",
+        owner: crate::plan::tests::owner(),
         unit: None,
         range: None,
         now: after(12),

@@ -21,4 +21,4 @@ QUALITY = (
     + [(f"{name}_percent", PERCENT) for name in ("client_cpu_min", "client_cpu_avg", "client_cpu_max", "system_cpu_max")]
 )
 LAYOUTS = {"meeting": MEETING, "quality": QUALITY}
-KEYS = {"meeting": ["meeting_no", "start_time", "end_time"], "quality": ["time"]}
+KEYS = {"meeting": ["start_time", "meeting_no", "end_time"], "quality": ["time"]}

@@ -1,6 +1,6 @@
 """Are all these files the same table? `compare.py LAYOUT OURS.parquet THEIRS.parquet...`: column by column, type by type, row by row.
 
-Sorted by natural key, then by all other columns, because only meetlake promises an order. Ours must come in the order of the key.
+Sorted by natural key, time first, then by all other columns, because only meetlake promises an order. Ours must come in the order of the key.
 """
 
 import sys

@@ -35,7 +35,7 @@ def arguments():
     parser.add_argument("--only", type=listed, default=TOOLS, help=f"tools, of {','.join(TOOLS)}")
     parser.add_argument("--layouts", type=listed, default=["meeting", "quality", "day"], help="default meeting,quality,day")
     parser.add_argument("--strings", type=listed, default=["shared", "inline"], help="default shared,inline")
-    parser.add_argument("--orders", type=listed, default=["time", "key"], help="order of the rows in a meeting sheet; default time,key")
+    parser.add_argument("--orders", type=listed, default=["time", "number"], help="order of the rows in a meeting sheet; default time,number")
     parser.add_argument("--quality-rows", type=int, default=100_000, help="the most rows of a quality sheet; default 100000")
     parser.add_argument("--json", type=pathlib.Path, help="where the figures go; default FOLDER/results.json")
     parser.add_argument("--folder", type=pathlib.Path, required=True, help=argparse.SUPPRESS)

@@ -36,6 +36,8 @@ const LONGEST: Duration = Duration::from_secs(120);
 pub(crate) const TENANT: &str = "acme";
 pub(crate) const SECRET: &str = "simulator-secret";
 const ZONE: &str = "Asia/Shanghai";
+/// Apart from the ledger's folder. It is the key that everybody knows, so that two lakes of one company hold the same bytes.
+pub(crate) const KEY_FILE: &str = "keys/lake.key";
 /// So much more than the real quota that the real clock's limiter and the fast simulator never wait for one another.
 const QUOTA_SCALE: f64 = 1_000.0;
 
@@ -202,7 +204,7 @@ impl TestApp {
             .unwrap_or_else(|| self.server().base_url().to_owned());
         let lake = setup.lake.as_deref().unwrap_or("lake");
         let mut config = format!(
-            "version = 1\n[lake]\nurl = \"{lake}\"\n{}\n[tenants.{TENANT}]\nhost = \"{host}\"\napp_id = \"{}\"\n",
+            "version = 1\n[lake]\nurl = \"{lake}\"\nkey_file = \"{KEY_FILE}\"\n{}\n[tenants.{TENANT}]\nhost = \"{host}\"\napp_id = \"{}\"\n",
             setup.lake_options, setup.options.app_id
         );
         let _ = write!(
@@ -212,6 +214,9 @@ impl TestApp {
              [serve]\nlisten = \"127.0.0.1:0\"\n"
         );
         self.write("meetlake.toml", &config);
+        if !self.path(KEY_FILE).exists() {
+            self.write_key(&"07".repeat(32));
+        }
         for dataset in &setup.datasets {
             let extra = setup.jobs.get(dataset).map_or("", String::as_str);
             let days = match dataset.is_snapshot() {
@@ -226,6 +231,13 @@ impl TestApp {
             );
             self.write(&format!("jobs/{dataset}.toml"), &job);
         }
+    }
+
+    /// Puts a key in place of the lake's.
+    pub(crate) fn write_key(&self, digits: &str) {
+        self.write(KEY_FILE, digits);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(self.path(KEY_FILE), mode).expect("a mode");
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {

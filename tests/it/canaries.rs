@@ -24,7 +24,7 @@ use meetlake::testing::task::{FileToken, State};
 use rust_xlsxwriter::Workbook;
 use serde_json::json;
 
-use crate::app::{Output, Setup, TestApp, signal, wait, zone};
+use crate::app::{KEY_FILE, Output, Setup, TestApp, signal, wait, zone};
 use crate::gate::{Act, Answer, Does, Gate, Place, Seen, When, Wrong};
 
 const APP_SECRET: &str = "canary-app-secret-7f3a";
@@ -97,12 +97,28 @@ impl Places {
         }
     }
 
+    /// What the lake says of itself: every record, and the name of every object.
+    fn add_records(&mut self, folder: &Path) {
+        let lake = folder.join("lake");
+        let files = crate::app::snapshot(&lake);
+        let names = files.keys().map(|path| path.display().to_string());
+        self.add("names of files", names.collect::<Vec<_>>().join("\n"));
+        for (path, (bytes, _)) in files {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                self.add(path.display().to_string(), bytes);
+            }
+        }
+    }
+
     /// Every file of the program's own, the product too, unpacked: no secret is in any of it. Left out are the files that secrets are read from.
     fn add_every_file(&mut self, folder: &Path) {
         for (path, (bytes, _)) in crate::app::snapshot(folder) {
             let name = path.strip_prefix(folder).expect("below it").display();
             let name = name.to_string();
-            if matches!(name.as_str(), "refresh" | "secret") {
+            if matches!(name.as_str(), "refresh" | "secret" | KEY_FILE) {
                 continue;
             }
             self.add_unpacked(&name, &bytes);
@@ -208,6 +224,14 @@ fn the_checker_finds_a_planted_canary_wherever_it_is() {
     );
     write(&format!("spool/{EMAIL}.rows"), b"");
     write("spool/original", PHONE.as_bytes());
+    write(
+        "lake/_manifest/inputs/x.json",
+        b"{\"user_id\":\"48beab13\"}",
+    );
+    write("lake/_raw/tenant=48beab13.zip", b"48beab13");
+    let mut records = Places::default();
+    records.add_records(folder.path());
+    assert_eq!(records.find(&owned(&["48beab13", CELL])).len(), 3);
     let mut places = Places::default();
     places.add_folder(folder.path());
     let found = places.find(&owned(&[APP_SECRET, CELL, S3_SECRET, EMAIL, PHONE]));
@@ -344,7 +368,7 @@ fn app_with_canaries() -> (TestApp, Gate) {
         fs::set_permissions(app.path(name), mode).expect("a mode");
     }
     app.write("meetlake.toml", &format!(
-        "version = 1\n[lake]\nurl = \"lake\"\n\
+        "version = 1\n[lake]\nurl = \"lake\"\nkey_file = \"keys/lake.key\"\n\
          [tenants.acme]\nhost = \"{host}\"\napp_id = \"{app_id}\"\napp_secret = \"${{CANARY_APP_SECRET}}\"\nrefresh_token_file = \"refresh\"\n\
          [tenants.beta]\nhost = \"{host}\"\napp_id = \"{app_id}\"\napp_secret_file = \"secret\"\n\
          [limits]\nexports_per_minute = 10000\nrooms_per_minute = 10000\nreports_per_minute = 10000\n"
@@ -378,6 +402,14 @@ fn personal_data(app: &TestApp) -> Vec<String> {
     people
         .chain(topics)
         .filter(|text| text.len() >= 6)
+        .collect()
+}
+
+/// Every id by which Feishu knows one of the company's people.
+fn ids_of_people(app: &TestApp) -> Vec<String> {
+    let people = app.server().company().employees().iter();
+    people
+        .flat_map(|person| [&person.user_id, &person.open_id, &person.union_id].map(String::clone))
         .collect()
 }
 
@@ -461,6 +493,8 @@ fn no_secret_and_nobody_s_data_is_where_it_should_not_be() {
         .filter(|place| contains(&place.bytes, "***"));
     assert!(masked.count() > 0, "nothing was told back");
     let mut canaries = owned(&[APP_SECRET, FILE_SECRET, REFRESH_TOKEN, SIGNED_URL]);
+    let key = fs::read_to_string(app.path(KEY_FILE)).expect("a key");
+    canaries.push(key.trim().to_owned());
     let tokens = gate.tokens();
     let kinds = |prefix: &str| {
         tokens
@@ -488,6 +522,24 @@ fn no_secret_and_nobody_s_data_is_where_it_should_not_be() {
         everything.bytes()
     );
     let found = everything.find(&canaries);
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+    let ids = ids_of_people(&app);
+    assert!(ids.len() > 10, "{ids:?}");
+    let mut records = Places::default();
+    records.add_records(app.path("").as_path());
+    let in_records = ["inputs/", "r000001.json", "_meetlake/", "names of files"];
+    for kind in in_records {
+        let is_there = records.0.iter().any(|place| place.name.contains(kind));
+        assert!(is_there, "no {kind} was searched");
+    }
+    println!(
+        "{} records of the lake, {} bytes, searched for {} ids of people and {} personal texts",
+        records.0.len(),
+        records.bytes(),
+        ids.len(),
+        personal_data(&app).len()
+    );
+    let found = records.find(&[ids, personal_data(&app)].concat());
     assert!(found.is_empty(), "{}", found.join("\n\n"));
     canaries.extend(personal_data(&app));
     let found = places.find(&canaries);

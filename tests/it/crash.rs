@@ -403,7 +403,11 @@ fn orphans_and_a_lost_ledger(place: &Place) {
     };
     let clean = listed();
     let nobodys = crate::lake::sha256(b"nobody's");
-    let pack = format!("_raw/tenant={}/{nobodys}.zip", crate::app::TENANT);
+    let folder = format!(
+        "_raw/tenant={}/meeting_list/dt=2026-10-12",
+        crate::app::TENANT
+    );
+    let pack = format!("{folder}/{nobodys}.zip");
     let pack = object_store::path::Path::parse(pack).expect("a path");
     app.block_on(async {
         lake.put_create(&pack, "nobody's".into())

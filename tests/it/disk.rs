@@ -107,7 +107,7 @@ fn names_the_cause(output: &Output) -> bool {
 }
 
 /// As [`TestApp::forget_calls`], for a ledger that may be anywhere and may have got no further than its name.
-fn forget_calls(app: &TestApp, ledger: &str) {
+pub(crate) fn forget_calls(app: &TestApp, ledger: &str) {
     let url = format!("sqlite://{}", app.path(ledger).display());
     app.block_on(async {
         sqlx::any::install_default_drivers();

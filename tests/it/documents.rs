@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use meetlake::testing::contract::{ColumnKind, ColumnSource, Contract, Key};
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::exit::Code;
@@ -31,15 +31,24 @@ fn dictionary() -> String {
     let mut text = String::from(
         "# Data dictionary\n\nWritten from the contracts in `src/contract` by a test (`UPDATE_DICTIONARY=1 tests/run data_dictionary`).\n\n\
          `tenant` and `dt`, the civil date of the event in the tenant's zone, are in the path. In *key*, **K** is part of the natural key, **K!** as\n\
-         well, and a row without it is quarantined. **P** marks personal data. Every column can be null.\n",
+         well, and a row without it is quarantined. **P** marks personal data. Every column can be null. *id* is the field id in the\n\
+         Parquet file: it stays when a column gets another name or place, and is never used again.\n\n\
+         What is from the *key of the lake* is a keyed hash: whoever lacks the key cannot tell whom or what it stands for. Keys join\n\
+         rows and are never null in a lake; `convert` leaves them null. Rows are sorted by what is named below each title.\n",
     );
     for dataset in Dataset::ALL {
         let contract = Contract::of(dataset);
         let _ = write!(
             text,
-            "\n## {dataset}\n\n| column | type | key | | from | meaning |\n|---|---|---|---|---|---|\n"
+            "\n## {dataset}\n\nSorted by {}.\n\n| id | column | type | key | | from | meaning |\n|---|---|---|---|---|---|---|\n",
+            contract
+                .key_columns()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
-        for column in &contract.columns {
+        let fields = contract.file_schema();
+        for (column, field) in contract.columns.iter().zip(fields.fields()) {
             let from = match column.source {
                 ColumnSource::Sheet => column
                     .headers
@@ -47,6 +56,7 @@ fn dictionary() -> String {
                     .map_or_else(String::new, |header| format!("`{header}`")),
                 ColumnSource::Task => "task".into(),
                 ColumnSource::Derived(_) => "derived".into(),
+                ColumnSource::Keyed(_) => "key of the lake".into(),
             };
             let key = match column.key {
                 Key::No => "",
@@ -56,7 +66,8 @@ fn dictionary() -> String {
             let personal = if column.personal { "P" } else { "" };
             let _ = writeln!(
                 text,
-                "| {} | {} | {key} | {personal} | {from} | {} |",
+                "| {} | {} | {} | {key} | {personal} | {from} | {} |",
+                field_ids(field),
                 column.name,
                 kind(column.kind, &column.data_type()),
                 column.doc
@@ -64,13 +75,14 @@ fn dictionary() -> String {
         }
     }
     text.push_str(
-        "\n## In every dataset\n\nBehind the dataset's own columns, in this order:\n\n| column | type |\n|---|---|\n",
+        "\n## In every dataset\n\nBehind the dataset's own columns, in this order:\n\n| id | column | type |\n|---|---|---|\n",
     );
     let own = Contract::of(Dataset::TopUser).columns.len();
-    for field in &Contract::of(Dataset::TopUser).schema().fields()[own..] {
+    for field in &Contract::of(Dataset::TopUser).file_schema().fields()[own..] {
         let _ = writeln!(
             text,
-            "| {} | {} |",
+            "| {} | {} | {} |",
+            field_ids(field),
             field.name(),
             arrow_type(field.data_type())
         );
@@ -79,6 +91,19 @@ fn dictionary() -> String {
         "\n`_extra` holds columns that no contract knows and cells that did not parse, by header; it is personal data.\n",
     );
     text
+}
+
+/// The ids of a field and of what is inside of it: of a list its elements, of a map its keys and its values.
+fn field_ids(field: &Field) -> String {
+    let own = field.metadata().get("PARQUET:field_id").cloned();
+    let inside = match field.data_type() {
+        DataType::List(element) => vec![field_ids(element)],
+        DataType::Map(entry, _) => vec![field_ids(entry)],
+        DataType::Struct(fields) => fields.iter().map(|field| field_ids(field)).collect(),
+        _ => vec![],
+    };
+    let all: Vec<String> = own.into_iter().chain(inside).collect();
+    all.join(", ")
 }
 
 fn kind(kind: ColumnKind, data_type: &DataType) -> String {

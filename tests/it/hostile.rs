@@ -198,6 +198,7 @@ pub(crate) fn context(dataset: Dataset) -> Context {
         buckets: None,
         top_user_duration: DurationUnit::Minutes,
         keys_from_task_required: false,
+        keys: None,
     }
 }
 

@@ -120,7 +120,6 @@ fn what_only_the_observed_layout_carries_lands_in_extra() {
     for (dataset, header) in [
         (Dataset::ParticipantList, "连接类型"),
         (Dataset::ResourceReservationList, "是否提前释放"),
-        (Dataset::ParticipantQualityList, "系统平均 CPU 占用"),
     ] {
         let rows = lake::rows(&app.lake(), dataset);
         let carrying = rows.iter().filter(|row| {
@@ -130,6 +129,11 @@ fn what_only_the_observed_layout_carries_lands_in_extra() {
         });
         assert!(carrying.count() > 0, "{dataset}: {header}");
     }
+    // This one has a column of its own.
+    let minutes = lake::rows(&app.lake(), Dataset::ParticipantQualityList);
+    let figure = |row: &lake::Row| row["system_cpu_avg_percent"] == 21.0;
+    assert!(!minutes.is_empty() && minutes.iter().all(figure));
+    assert!(minutes.iter().all(|row| row["_extra"].is_null()));
 }
 
 #[test]

@@ -35,11 +35,13 @@ mod disk;
 mod documents;
 mod faults;
 mod fuzzing;
+mod identity;
 #[cfg(feature = "failpoints")]
 mod kill;
 mod knobs;
 mod lake_on_s3;
 mod listings;
+mod old_lake;
 mod oracle;
 mod races;
 mod rebuild;

@@ -12,16 +12,16 @@ use std::time::Duration;
 use arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
-use jiff::Timestamp;
 use jiff::civil::{Date, date};
+use jiff::{SignedDuration, Timestamp};
 use meetlake::testing::contract::{Contract, lineage};
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::publish::manifest::{self, Revision};
 use meetlake::testing::publish::{Error, PartitionPlan, Publisher, location};
-use meetlake::testing::record::{PartitionId, PassedRows, SpooledTask};
+use meetlake::testing::record::{ArchivedTask, PartitionId, PassedRows, SpooledTask};
 use meetlake::testing::spool::Spool;
 use meetlake::testing::store::{self, Lake, StoreErrorKind};
-use meetlake::testing::task::TaskKey;
+use meetlake::testing::task::{Lineage, Request, TaskKey};
 
 pub(crate) const DAY: Date = date(2026, 11, 19);
 /// Azurite's documented account, the same everywhere.
@@ -166,6 +166,7 @@ fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> Partiti
         drop: HashSet::new(),
         ranks: HashMap::new(),
         from_scratch: false,
+        key_id: None,
         known_objects: vec![],
     }
 }
@@ -238,7 +239,9 @@ async fn publishes(lake: Lake) {
         rows: second.written.rows,
         object: newer,
         content_hash: second.written.content_hash.clone(),
+        key_id: "k0".into(),
         previous_sha256: None,
+        replayed_from: None,
         inputs: vec![],
         rejects: BTreeMap::new(),
         blank_columns: BTreeSet::new(),
@@ -252,12 +255,25 @@ async fn publishes(lake: Lake) {
     assert_eq!(found, [put]);
 
     let original = spool.put_original(b"PK workbook").expect("put");
+    let task = ArchivedTask {
+        task_key: TaskKey::from_stored("t"),
+        source_sha256: original.clone(),
+        window_start: Timestamp::UNIX_EPOCH,
+        window_end: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24),
+        request: Request::between(id.dataset, 1, 2),
+        lineage: Lineage::default(),
+    };
+    let key = task.task_key.clone();
     let index = publisher
-        .pack(&id.tenant, std::slice::from_ref(&original))
+        .pack(
+            &id.tenant,
+            id.dataset,
+            BTreeMap::from([(id.dt, vec![task])]),
+        )
         .await
         .expect("packed");
     let mut pack = publisher
-        .open_pack(&id.tenant, &index[&original])
+        .open_pack(&id.tenant, id.dataset, &index[&key])
         .await
         .expect("a pack");
     let copy = folder.path().join("copy");

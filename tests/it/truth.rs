@@ -54,6 +54,7 @@ impl<'a> Truth<'a> {
         for dataset in datasets {
             lines.extend(self.differences_of(lake, dataset));
         }
+        lines.extend(keys_that_do_not_join(lake));
         lines
     }
 
@@ -321,6 +322,58 @@ impl<'a> Truth<'a> {
             })
             .collect()
     }
+}
+
+/// Keys of rows that are missing, or that have no row to be joined with.
+fn keys_that_do_not_join(lake: &Path) -> Vec<String> {
+    let all = |dataset| (dataset, rows(lake, dataset));
+    let meetings = all(Dataset::MeetingList);
+    let stays = all(Dataset::ParticipantList);
+    let minutes = all(Dataset::ParticipantQualityList);
+    let bookings = all(Dataset::ResourceReservationList);
+    let mut wrong = Vec::new();
+    let mut keys_of = |(dataset, rows): &(Dataset, Vec<Row>), column: &str| {
+        let mut keys = BTreeMap::new();
+        for row in rows {
+            let key = row[column].as_str().unwrap_or_default().to_owned();
+            if key.len() != 32 {
+                wrong.push(format!("{dataset}: {column} is {}", row[column]));
+            }
+            *keys.entry(key).or_insert(0) += 1;
+        }
+        keys
+    };
+    let of_meetings = keys_of(&meetings, "meeting_key");
+    let of_stays = keys_of(&stays, "participation_key");
+    let joined = [
+        (
+            Dataset::ParticipantList,
+            keys_of(&stays, "meeting_key"),
+            &of_meetings,
+        ),
+        (
+            Dataset::ParticipantQualityList,
+            keys_of(&minutes, "meeting_key"),
+            &of_meetings,
+        ),
+        (
+            Dataset::ParticipantQualityList,
+            keys_of(&minutes, "participation_key"),
+            &of_stays,
+        ),
+    ];
+    let of_bookings = keys_of(&bookings, "booking_key");
+    for (dataset, keys, of_parents) in joined {
+        let lost = keys.keys().filter(|key| !of_parents.contains_key(*key));
+        wrong.extend(lost.map(|key| format!("{dataset}: nothing has the key {key}")));
+    }
+    for (what, keys) in [("meeting", of_meetings), ("booking", of_bookings)] {
+        let twice = keys.into_iter().filter(|(_, rows)| *rows > 1);
+        wrong
+            .extend(twice.map(|(key, rows)| format!("{rows} rows of a {what} have the key {key}")));
+    }
+    wrong.truncate(6);
+    wrong
 }
 
 /// The compared columns, in the order of the expected rows.

@@ -56,6 +56,11 @@ async fn a_ledger_of_every_earlier_format_is_opened() {
         if digit != "1" {
             holds_what_format_2_added(&ledger).await;
         }
+        let day = Window::new(at(1_795_046_400), at(1_795_132_800)).expect("a day");
+        let stays = ledger.parents("acme", Dataset::ParticipantList, day).await;
+        let devices = stays.expect("read").into_iter().map(|stay| stay.device);
+        let added = (digit == "3").then(|| Some("Windows".to_owned()));
+        assert!(devices.eq(added), "{name}");
         let format = ledger.meta("format").await.expect("read");
         assert_eq!(format, Some(FORMAT_VERSION.to_string()), "{name}");
     }

@@ -34,6 +34,7 @@ async fn all_that_a_spooled_task_leaves_is_given_back_typed() {
         stay_s: None,
         user_id: None,
         room_id: Some("omm_1".to_owned()),
+        device: Some("电脑".to_owned()),
     };
     let report = |meetings| ReportedDay {
         date: DAY,
@@ -144,8 +145,6 @@ fn input(task: &TaskRow, rows: u64) -> Input {
     Input {
         task_key: task.spec.key.clone(),
         generation: task.generation,
-        request: task.spec.request.clone(),
-        lineage: task.spec.lineage.clone(),
         window_start: task.spec.window.start(),
         window_end: task.spec.window.end(),
         job_window: None,

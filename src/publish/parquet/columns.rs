@@ -8,16 +8,14 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::content::ColumnHash;
+use crate::contract::Contract;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
 use parquet::errors::ParquetError;
-use sha2::{Digest, Sha256};
-
-use super::write_canonical;
-use crate::contract::{Contract, lineage};
 
 /// The most lanes. More would only wait for the most expensive column.
 const MAX_LANES: usize = 4;
@@ -59,12 +57,12 @@ impl ColumnEncoders {
         row_groups: &ArrowRowGroupWriterFactory,
     ) -> Result<Self, ParquetError> {
         let schema = contract.schema();
-        let data = contract.columns.len();
+        let content: Vec<&str> = contract.content_columns().collect();
         let columns = writers(&schema, row_groups, 0)?.into_iter().enumerate();
         let columns = columns.map(|(index, writers)| {
             let name = schema.field(index).name();
-            let is_content = index < data || name == lineage::EXTRA;
-            let hash = is_content.then(Sha256::new);
+            let is_content = content.contains(&name.as_str());
+            let hash = is_content.then(|| ColumnHash::new(name));
             ColumnEncoder {
                 index,
                 writers,
@@ -75,7 +73,6 @@ impl ColumnEncoders {
             layout: LaneLayout::Inline(Lane {
                 schema: SchemaRef::clone(&schema),
                 columns: columns.collect(),
-                canonical: Vec::new(),
             }),
             schema,
             chunks: 0,
@@ -156,8 +153,8 @@ impl ColumnEncoders {
         ))
     }
 
-    /// The hashes of the columns that the content hash covers, in the order of the schema.
-    pub(super) fn finish(self) -> Result<Vec<(String, Sha256)>, ParquetError> {
+    /// The hashes of the columns that the content hash covers, in any order.
+    pub(super) fn finish(self) -> Result<Vec<ColumnHash>, ParquetError> {
         let columns = match self.layout {
             LaneLayout::Inline(lane) => lane.columns,
             LaneLayout::Threads(mut workers) => {
@@ -165,15 +162,11 @@ impl ColumnEncoders {
                 for worker in &mut workers {
                     columns.extend(worker.join()?.columns);
                 }
-                columns.sort_by_key(|column| column.index);
                 columns
             }
         };
-        let name = |index: usize| self.schema.field(index).name().clone();
         let hashed = columns.into_iter();
-        Ok(hashed
-            .filter_map(|column| Some((name(column.index), column.hash?)))
-            .collect())
+        Ok(hashed.filter_map(|column| column.hash).collect())
     }
 
     /// Starts the lanes and shares the columns out: the most expensive first, each to the lane with
@@ -197,7 +190,6 @@ impl ColumnEncoders {
             LaneThread::start(Lane {
                 schema: SchemaRef::clone(&self.schema),
                 columns,
-                canonical: Vec::new(),
             })
         });
         self.layout = LaneLayout::Threads(lanes.collect());
@@ -224,7 +216,6 @@ fn writers(
 struct Lane {
     schema: SchemaRef,
     columns: Vec<ColumnEncoder>,
-    canonical: Vec<u8>,
 }
 
 struct ColumnEncoder {
@@ -232,7 +223,7 @@ struct ColumnEncoder {
     index: usize,
     writers: LeafWriters,
     /// Only for columns that the content hash covers.
-    hash: Option<Sha256>,
+    hash: Option<ColumnHash>,
 }
 
 impl ColumnEncoder {
@@ -252,9 +243,7 @@ impl Lane {
         for column in &mut self.columns {
             let array = chunk.column(column.index);
             if let Some(hash) = &mut column.hash {
-                self.canonical.clear();
-                write_canonical(array, &mut self.canonical)?;
-                hash.update(&self.canonical);
+                hash.update(array)?;
             }
             let leaves = compute_leaves(self.schema.field(column.index), array)?;
             for (writer, leaf) in column.writers.iter_mut().zip(leaves) {

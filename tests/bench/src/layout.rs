@@ -1,7 +1,7 @@
 //! The sheets: which columns they have, and rows that could be a large company's.
 //!
-//! Headers and formats are those that were observed in exports. Rows come by time, as a service would list them; or by natural key, which
-//! is the order that they leave in.
+//! Headers and formats are those that were observed in exports. Rows come by time, as a service would list them, which is
+//! the order that they leave in; or by number, so that all of them have to be sorted.
 
 use std::str::FromStr;
 
@@ -28,7 +28,7 @@ pub(crate) const FIRST_DAY: Date = date(2026, 10, 1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Time,
-    Key,
+    Number,
 }
 
 impl FromStr for Layout {
@@ -53,8 +53,8 @@ impl FromStr for Order {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "time" => Ok(Self::Time),
-            "key" => Ok(Self::Key),
-            _ => anyhow::bail!("ORDER is `time` or `key`, not `{text}`"),
+            "number" => Ok(Self::Number),
+            _ => anyhow::bail!("ORDER is `time` or `number`, not `{text}`"),
         }
     }
 }
@@ -185,7 +185,7 @@ fn meetings(rows: u32, days: u32, order: Order) -> impl Iterator<Item = Vec<Stri
             )
         })
         .collect();
-    if order == Order::Key {
+    if order == Order::Number {
         meetings.sort_unstable();
     }
     meetings

@@ -48,7 +48,7 @@ pub(crate) fn serve(file: &Path, folder: &Path) -> anyhow::Result<()> {
 fn configure(folder: &Path, server: &Server) -> anyhow::Result<()> {
     let options = server.options();
     let config = format!(
-        "version = 1\n[lake]\nurl = \"lake\"\n[ledger]\npath = \"meetlake.db\"\n[tenants.acme]\n\
+        "version = 1\n[lake]\nurl = \"lake\"\nkey_file = \"keys/lake.key\"\n[ledger]\npath = \"meetlake.db\"\n[tenants.acme]\n\
          host = \"{}\"\napp_id = \"{}\"\napp_secret = \"{}\"\nallow_inline_secret = true\n\
          time_zone = \"{}\"\n",
         server.base_url(),

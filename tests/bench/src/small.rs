@@ -15,13 +15,16 @@ use meetlake::testing::contract::Contract;
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::decode::{self, Fallback, WorkbookLimits};
 use meetlake::testing::job::DurationUnit;
-use meetlake::testing::normalize::{ConstantColumns, Context, Normalizer, NormalizerOutput, Stamp};
+use meetlake::testing::lake_key::LakeKey;
+use meetlake::testing::normalize::{
+    ConstantColumns, Context, Normalizer, NormalizerOutput, RowKeys, Stamp,
+};
 use meetlake::testing::policy::Policy;
 use meetlake::testing::publish::{PartitionPlan, Publisher, split_by_dt};
-use meetlake::testing::record::{PartitionId, SpooledTask};
+use meetlake::testing::record::{ArchivedTask, PartitionId, SpooledTask};
 use meetlake::testing::spool::Spool;
 use meetlake::testing::store::{self, Lake};
-use meetlake::testing::task::{Lineage, TaskKey};
+use meetlake::testing::task::{Lineage, Request, TaskKey};
 use stats_alloc::Region;
 
 use crate::ALLOCATIONS;
@@ -41,6 +44,8 @@ fn export(layout: Layout) -> anyhow::Result<(Vec<u8>, Dataset, u32)> {
     workbook::write(&mut bytes, layout.header(), sheet, Strings::Shared)?;
     Ok((bytes, dataset, rows))
 }
+
+const TENANT: &str = "acme";
 
 fn context(dataset: Dataset, number: u64) -> anyhow::Result<Context> {
     let start = "2026-10-12T02:00:00Z".parse()?;
@@ -64,6 +69,10 @@ fn context(dataset: Dataset, number: u64) -> anyhow::Result<Context> {
         buckets: None,
         top_user_duration: DurationUnit::Minutes,
         keys_from_task_required: true,
+        keys: Some(RowKeys {
+            tenant: TENANT.to_owned(),
+            key: LakeKey::of_tests(),
+        }),
     })
 }
 
@@ -124,7 +133,15 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
         let context = context(dataset, number)?;
         // Every original is another one: bytes behind the end of a zip are its comment.
         let original = [bytes.as_slice(), &number.to_le_bytes()].concat();
-        originals.push(spool.put_original(&original)?);
+        let (start, end) = ("2026-10-12T02:00:00Z", "2026-10-12T03:00:00Z");
+        originals.push(ArchivedTask {
+            task_key: key(number),
+            source_sha256: spool.put_original(&original)?,
+            window_start: start.parse()?,
+            window_end: end.parse()?,
+            request: Request::between(dataset, 1, 2),
+            lineage: context.lineage.clone(),
+        });
         let rows = to_batch(&bytes, &context)?;
         let passed = Policy::Keep.apply(rows);
         let (contract, zone) = (context.contract, &context.tenant_zone);
@@ -143,14 +160,15 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
     steps.end("decode, normalize, spool")?;
     let id = PartitionId {
         dataset,
-        tenant: "acme".to_owned(),
+        tenant: TENANT.to_owned(),
         dt: DAY,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        publisher.pack("acme", &originals).await?;
+        let days = BTreeMap::from([(DAY, originals)]);
+        publisher.pack(TENANT, dataset, days).await?;
         steps.end("pack")?;
         let plan = PartitionPlan {
             id: id.clone(),
@@ -162,6 +180,7 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
                 .collect::<HashMap<_, _>>(),
             add,
             drop: HashSet::new(),
+            key_id: None,
             from_scratch: false,
             known_objects: Vec::new(),
         };

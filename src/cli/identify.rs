@@ -1,0 +1,418 @@
+//! Which lake it is, and whether its ledger and its key are the ones at hand.
+//!
+//! Decided before anything is written: a lake of another format, another lake under this ledger, a
+//! lake with another key or zone is refused by name, with what to do.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::keyring;
+use crate::lake_key::LakeKey;
+use crate::ledger::{self, Ledger};
+use crate::publish;
+use crate::publish::identity::{self, FORMAT, KeyRecord, LakeRecord, LakeState};
+use crate::store::Lake;
+
+/// Under this name the ledger keeps which lake it belongs to.
+const LAKE: &str = "lake";
+/// Under this name the ledger keeps its own id.
+const LEDGER_ID: &str = "ledger_id";
+
+/// Why lake, ledger and key do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lake was written by an earlier meetlake.
+    #[error(
+        "the lake {url} has format 1; `meetlake replay --into URL` writes its data into a new lake \
+         of format {FORMAT}, from the archived originals and without asking Feishu; the old lake \
+         stays as it is"
+    )]
+    OfFormat1 {
+        /// The lake.
+        url: String,
+    },
+    /// The ledger was made for another lake.
+    #[error(
+        "the ledger {} belongs to {known}, and {url} is {found}; set [lake] url back, or, if the \
+         lake was moved on purpose, copy all of it; to begin anew with this lake, move the ledger \
+         away together with its -wal and -shm files{}",
+        ledger.display(),
+        if *.has_lake { ", then `meetlake ledger rebuild` takes over what is published" } else { "" }
+    )]
+    AnotherLake {
+        /// The ledger.
+        ledger: PathBuf,
+        /// The lake that it knows.
+        known: String,
+        /// The lake at hand.
+        url: String,
+        /// Which that is.
+        found: String,
+        /// Whether there is a lake at all.
+        has_lake: bool,
+    },
+    /// The lake's own record is gone.
+    #[error(
+        "_meetlake/lake.json of the lake {url} is gone; bring it back from a copy; if there is \
+         none, move the ledger away and run `meetlake ledger rebuild`, which makes it anew"
+    )]
+    RecordLost {
+        /// The lake.
+        url: String,
+    },
+    /// The key is not where it should be.
+    #[error(
+        "the key {id} of the lake {url} is not at {place}; bring it back from its copy; if it is \
+         lost, move the ledger away and run `meetlake ledger rebuild --new-key`, which exports \
+         nothing again"
+    )]
+    KeyLost {
+        /// The lake.
+        url: String,
+        /// The key that the lake names.
+        id: String,
+        /// Where it should be.
+        place: String,
+    },
+    /// The key is another one.
+    #[error(
+        "the lake {url} has the key {id}, and the key at {place} is {found}; under another key, \
+         tasks and meetings would have other names; set key or key_file in [lake] to the right one"
+    )]
+    AnotherKey {
+        /// The lake.
+        url: String,
+        /// The key that the lake names.
+        id: String,
+        /// Where a key was found.
+        place: String,
+        /// Which.
+        found: String,
+    },
+    /// Another zone than the lake's.
+    #[error(
+        "the days of tenant {tenant} are cut in {lake} in this lake, and the configuration says \
+         {config}; set time_zone back: with another zone, meetings would stand in two days"
+    )]
+    AnotherZone {
+        /// The tenant.
+        tenant: String,
+        /// The zone of the lake.
+        lake: String,
+        /// The zone of the configuration.
+        config: String,
+    },
+}
+
+/// The lake that a ledger belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Binding {
+    lake_id: String,
+    key: KeyRecord,
+}
+
+impl From<&LakeRecord> for Binding {
+    fn from(record: &LakeRecord) -> Self {
+        Self {
+            lake_id: record.lake_id.clone(),
+            key: record.key.clone(),
+        }
+    }
+}
+
+/// What lake and ledger are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The lake's own ledger goes on.
+    Run,
+    /// An empty ledger takes over the lake.
+    Rebuild,
+    /// The same, and a key that is lost is replaced by a new one.
+    RebuildWithNewKey,
+}
+
+/// Looks for the lake, and refuses one that this meetlake does not write.
+///
+/// # Errors
+/// [`Error::OfFormat1`], or if the lake cannot be read.
+pub async fn find(lake: &Lake) -> Result<LakeState> {
+    match identity::find(lake).await? {
+        LakeState::OfFormat1 => {
+            let url = lake.url().to_owned();
+            Err(Error::OfFormat1 { url }.into())
+        }
+        found => Ok(found),
+    }
+}
+
+/// Brings the lake that was found, its ledger and its key together for a verb that writes, and
+/// makes what is new. Gives the key.
+///
+/// # Errors
+/// [`Error`] if they do not go together; otherwise if one of them cannot be used.
+pub async fn bind(
+    config: &Config,
+    lake: &Lake,
+    found: LakeState,
+    ledger: &Ledger,
+    purpose: Purpose,
+) -> Result<(String, LakeKey)> {
+    let ledger_id = match ledger.meta(LEDGER_ID).await? {
+        Some(id) => id,
+        None => {
+            let id = keyring::new_id()?;
+            ledger.set_meta(LEDGER_ID, &id).await?;
+            id
+        }
+    };
+    let bound = binding(ledger).await?;
+    let (record, key) = match found {
+        LakeState::Known(record, seen) => {
+            check_lake(lake, ledger, bound.as_ref(), Some(&record)).await?;
+            let is_rebuild = purpose != Purpose::Run && ledger.is_blank().await?;
+            let key = match own_key(config, lake, &record.lake_id, &record.key) {
+                Err(_) if is_rebuild && purpose == Purpose::RebuildWithNewKey => {
+                    keyring::load_or_make(&config.lake.key, &record.lake_id)?
+                }
+                key => key?,
+            };
+            let mut taken_over = record.clone();
+            if is_rebuild {
+                taken_over.key = (&key).into();
+                taken_over.ledger_id = ledger_id;
+            }
+            if taken_over != record {
+                identity::replace(lake, &taken_over, &seen).await?;
+            }
+            (taken_over, key)
+        }
+        LakeState::RecordLost if purpose == Purpose::Run || !ledger.is_blank().await? => {
+            let url = lake.url().to_owned();
+            return Err(Error::RecordLost { url }.into());
+        }
+        LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => {
+            check_lake(lake, ledger, bound.as_ref(), None).await?;
+            let lake_id = keyring::new_id()?;
+            let key = keyring::load_or_make(&config.lake.key, &lake_id)?;
+            let record = LakeRecord {
+                format: FORMAT,
+                lake_id,
+                key: (&key).into(),
+                ledger_id,
+            };
+            let made = identity::create(lake, record).await?;
+            // Another process may have made it.
+            let key = own_key(config, lake, &made.lake_id, &made.key)?;
+            (made, key)
+        }
+    };
+    if bound.as_ref() != Some(&Binding::from(&record)) {
+        ledger.rename_tasks(&key).await?;
+        let bound = serde_json::to_string(&Binding::from(&record))?;
+        ledger.set_meta(LAKE, &bound).await?;
+    }
+    for tenant in config.tenants.values() {
+        if let Some(recorded) = identity::tenant(lake, &tenant.name).await? {
+            check_zone(&tenant.name, &recorded.time_zone, &tenant.time_zone)?;
+        }
+    }
+    Ok((record.lake_id, key))
+}
+
+/// Whether a lake that was looked for in vain may answer later.
+pub fn may_pass(error: &anyhow::Error) -> bool {
+    let is_of_store = |cause: &publish::Error| matches!(cause, publish::Error::Store(_));
+    error.downcast_ref().is_some_and(is_of_store)
+}
+
+/// The key of the lake that the ledger knows, while the lake itself cannot be read: what is due can
+/// be exported meanwhile.
+///
+/// # Errors
+/// `error` if the ledger knows no lake yet; [`Error`] if the key is not that lake's.
+pub async fn last_known(
+    config: &Config,
+    lake: &Lake,
+    ledger: &Ledger,
+    error: anyhow::Error,
+) -> Result<(String, LakeKey)> {
+    let Some(bound) = binding(ledger).await? else {
+        return Err(error);
+    };
+    let key = own_key(config, lake, &bound.lake_id, &bound.key)?;
+    Ok((bound.lake_id, key))
+}
+
+/// Refuses a ledger of an earlier meetlake that has published something, before it is migrated: it
+/// goes with its lake of format 1, and the earlier meetlake may still need both.
+///
+/// # Errors
+/// [`Error::AnotherLake`], or if the ledger cannot be read.
+pub async fn refuse_older(config: &Config, lake: &Lake, found: Option<&LakeState>) -> Result<()> {
+    if !Ledger::is_older_and_published(&config.ledger_path).await? {
+        return Ok(());
+    }
+    let has_lake = matches!(found, Some(LakeState::Known(..) | LakeState::RecordLost));
+    Err(Error::AnotherLake {
+        ledger: config.ledger_path.clone(),
+        known: "a lake of format 1".to_owned(),
+        url: lake.url().to_owned(),
+        found: match (found, has_lake) {
+            (_, true) => format!("a lake of format {FORMAT}"),
+            (Some(_), false) => "empty".to_owned(),
+            (None, false) => "out of reach".to_owned(),
+        },
+        has_lake,
+    }
+    .into())
+}
+
+/// Opens the ledger for a verb that only reads it; `None` if there is none yet. One that an earlier
+/// meetlake wrote usually belongs to a lake of format 1, and then that is what has to be said.
+///
+/// # Errors
+/// As for [`Ledger::open_for_reading`]; [`Error::OfFormat1`].
+pub async fn ledger_for_reading(config: &Config) -> Result<Option<Ledger>> {
+    match Ledger::open_for_reading(&config.ledger_path).await {
+        Err(error @ ledger::Error::Older { .. }) => {
+            find(&super::open::lake(config)?).await?;
+            Err(error.into())
+        }
+        ledger => Ok(ledger?),
+    }
+}
+
+/// Refuses a lake that is not the ledger's.
+///
+/// # Errors
+/// [`Error::AnotherLake`], or if the ledger cannot be read.
+pub async fn check_ledger(lake: &Lake, found: &LakeState, ledger: &Ledger) -> Result<()> {
+    let record = match found {
+        LakeState::Known(record, _) => Some(record),
+        LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => None,
+    };
+    check_lake(lake, ledger, binding(ledger).await?.as_ref(), record).await
+}
+
+/// Says which lake it is and whether its key is at hand, for people.
+///
+/// # Errors
+/// [`Error`] if the lake cannot be used with this configuration; otherwise if it cannot be read.
+pub async fn examine(config: &Config, lake: &Lake) -> Result<String> {
+    match find(lake).await? {
+        LakeState::Known(record, _) => {
+            let key = own_key(config, lake, &record.lake_id, &record.key)?;
+            let id = &record.lake_id[..8.min(record.lake_id.len())];
+            Ok(format!(
+                "lake {id} of format {FORMAT}; its key {} is at hand",
+                key.id()
+            ))
+        }
+        LakeState::RecordLost => {
+            let url = lake.url().to_owned();
+            Err(Error::RecordLost { url }.into())
+        }
+        LakeState::Nothing | LakeState::OfFormat1 => {
+            Ok("there is no lake yet; the first run makes it, and its key".to_owned())
+        }
+    }
+}
+
+/// The key for a verb that only reads the ledger, and sends nothing. Where nothing ever ran there
+/// is none yet, and no task has a name: any key will do.
+///
+/// # Errors
+/// [`Error`] if the key is not the ledger's; [`Error::OfFormat1`] if a ledger that knows no lake
+/// stands beside a lake of format 1.
+pub async fn key_for_reading(config: &Config, ledger: Option<&Ledger>) -> Result<LakeKey> {
+    let lake = super::open::lake(config)?;
+    let bound = match ledger {
+        Some(ledger) => binding(ledger).await?,
+        None => None,
+    };
+    match bound {
+        Some(bound) => own_key(config, &lake, &bound.lake_id, &bound.key),
+        None => {
+            find(&lake).await?;
+            Ok(LakeKey::new(&[0; crate::lake_key::KEY_BYTES]))
+        }
+    }
+}
+
+async fn binding(ledger: &Ledger) -> Result<Option<Binding>> {
+    let text = ledger.meta(LAKE).await?;
+    Ok(text.as_deref().map(serde_json::from_str).transpose()?)
+}
+
+/// Refuses a lake that is not the ledger's.
+async fn check_lake(
+    lake: &Lake,
+    ledger: &Ledger,
+    bound: Option<&Binding>,
+    found: Option<&LakeRecord>,
+) -> Result<()> {
+    let is_known = match (bound, found) {
+        (Some(bound), Some(found)) => *bound == Binding::from(found),
+        // An earlier meetlake made it, or it is new; or its lake is gone.
+        (None, _) | (Some(_), None) => !ledger.has_published().await?,
+    };
+    if is_known {
+        return Ok(());
+    }
+    let known = match bound {
+        Some(bound) => format!("the lake {} (key {})", bound.lake_id, bound.key.id),
+        None => "a lake of format 1".to_owned(),
+    };
+    let found_name = match found {
+        Some(found) => format!("the lake {} (key {})", found.lake_id, found.key.id),
+        None => "empty".to_owned(),
+    };
+    Err(Error::AnotherLake {
+        ledger: ledger.path().to_owned(),
+        known,
+        url: lake.url().to_owned(),
+        found: found_name,
+        has_lake: found.is_some(),
+    }
+    .into())
+}
+
+/// The key that a lake names.
+fn own_key(config: &Config, lake: &Lake, lake_id: &str, named: &KeyRecord) -> Result<LakeKey> {
+    let source = &config.lake.key;
+    let place = match source.file(lake_id) {
+        Some(path) => path.display().to_string(),
+        None => "`key` in [lake]".to_owned(),
+    };
+    let url = lake.url().to_owned();
+    let id = named.id.clone();
+    let Some(key) = keyring::load(source, lake_id)? else {
+        return Err(Error::KeyLost { url, id, place }.into());
+    };
+    if key.fingerprint() != named.fingerprint {
+        let found = key.id();
+        return Err(Error::AnotherKey {
+            url,
+            id,
+            place,
+            found,
+        }
+        .into());
+    }
+    Ok(key)
+}
+
+fn check_zone(tenant: &str, of_lake: &str, config: &jiff::tz::TimeZone) -> Result<(), Error> {
+    let of_config = config.iana_name().unwrap_or_default();
+    if of_lake == of_config {
+        return Ok(());
+    }
+    Err(Error::AnotherZone {
+        tenant: tenant.to_owned(),
+        lake: of_lake.to_owned(),
+        config: of_config.to_owned(),
+    })
+}

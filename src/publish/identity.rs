@@ -1,0 +1,268 @@
+//! What a lake says of itself: which one it is, its format and its key, and in which zone each
+//! tenant's days are cut.
+//!
+//! ```text
+//! _meetlake/lake.json         made with the lake; replaced when its key is
+//! _meetlake/tenant=acme.json  made at the tenant's first publish
+//! ```
+//! A lake of format 1 has neither. It is known by its manifests.
+
+use jiff::Timestamp;
+use object_store::path::Path;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::location::{self, Place};
+use super::{Error, manifest};
+use crate::lake_key::LakeKey;
+use crate::store::{Lake, StoreErrorKind, Version};
+
+/// The format of a lake that this meetlake writes.
+pub const FORMAT: u32 = 2;
+
+/// What a lake says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LakeRecord {
+    /// Layout of the whole lake.
+    pub format: u32,
+    /// Which lake it is, wherever it is copied to.
+    pub lake_id: String,
+    /// The key under which ids are hashed.
+    pub key: KeyRecord,
+    /// The ledger that the lake belongs to.
+    pub ledger_id: String,
+}
+
+/// Which key it is, without the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// As manifests name it.
+    pub id: String,
+    /// Tells it from every other key.
+    pub fingerprint: String,
+}
+
+impl From<&LakeKey> for KeyRecord {
+    fn from(key: &LakeKey) -> Self {
+        Self {
+            id: key.id(),
+            fingerprint: key.fingerprint().to_owned(),
+        }
+    }
+}
+
+/// What a lake says of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantRecord {
+    /// The tenant.
+    pub tenant: String,
+    /// The zone in which its days are cut: an IANA name.
+    pub time_zone: String,
+    /// The first instant of the first day that was ever asked for when the tenant's first day was
+    /// published.
+    pub first_instant: Timestamp,
+}
+
+/// What is found where a lake should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LakeState {
+    /// A lake of this format, and the state in which its record was read.
+    Known(LakeRecord, Version),
+    /// A lake of format 1.
+    OfFormat1,
+    /// A lake of this format whose record is gone.
+    RecordLost,
+    /// No lake yet.
+    Nothing,
+}
+
+/// Looks for a lake.
+///
+/// # Errors
+/// If the store cannot be read, or the record is damaged or of a later format.
+pub async fn find(lake: &Lake) -> Result<LakeState, Error> {
+    let path = location::lake_record();
+    if let Some(found) = lake.get_with_version(&path).await? {
+        let damaged = |problem| Error::Record {
+            path: path.to_string(),
+            problem,
+        };
+        let format = manifest::format_of(&path, &found.bytes)?;
+        if format != FORMAT {
+            return Err(damaged(format!(
+                "the lake has format {format}, this meetlake reads format {FORMAT}; use the newer \
+                 meetlake"
+            )));
+        }
+        let record = read_json(&found.bytes).map_err(damaged)?;
+        return Ok(LakeState::Known(record, found.version));
+    }
+    let manifests = lake.list(&location::all_manifests(None)).await?;
+    let is_manifest = |path: &&Path| matches!(location::place(path), Place::Manifest(..));
+    let Some(path) = manifests.iter().find(is_manifest) else {
+        return Ok(LakeState::Nothing);
+    };
+    let format = match lake.get(path).await? {
+        Some(bytes) => manifest::format_of(path, &bytes)?,
+        None => FORMAT,
+    };
+    Ok(match format {
+        manifest::format_1::FORMAT => LakeState::OfFormat1,
+        _ => LakeState::RecordLost,
+    })
+}
+
+/// Makes the record of a new lake. If another process was faster, gives that one's.
+///
+/// # Errors
+/// If the lake cannot be written.
+pub async fn create(lake: &Lake, record: LakeRecord) -> Result<LakeRecord, Error> {
+    let path = location::lake_record();
+    match lake
+        .put_create(&path, manifest::to_json(&record).into())
+        .await
+    {
+        Ok(_) => Ok(record),
+        Err(error) if error.kind() == StoreErrorKind::Conflict => match find(lake).await? {
+            LakeState::Known(other, _) => Ok(other),
+            LakeState::OfFormat1 | LakeState::RecordLost | LakeState::Nothing => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Replaces the record that was read in state `seen`.
+///
+/// # Errors
+/// If somebody else replaced it meanwhile, or the lake cannot be written.
+pub async fn replace(lake: &Lake, record: &LakeRecord, seen: &Version) -> Result<(), Error> {
+    let bytes = manifest::to_json(record).into();
+    lake.put_if_unchanged(&location::lake_record(), bytes, seen)
+        .await?;
+    Ok(())
+}
+
+/// What the lake says of a tenant; `None` before the tenant's first publish.
+///
+/// # Errors
+/// If the lake cannot be read, or the record is damaged.
+pub async fn tenant(lake: &Lake, name: &str) -> Result<Option<TenantRecord>, Error> {
+    let path = location::tenant_record(name)?;
+    let Some(bytes) = lake.get(&path).await? else {
+        return Ok(None);
+    };
+    let record = read_json(&bytes).map_err(|problem| Error::Record {
+        path: path.to_string(),
+        problem,
+    })?;
+    Ok(Some(record))
+}
+
+/// Makes the record of a tenant, unless there is one. Gives the one that stands.
+///
+/// # Errors
+/// If the lake cannot be written.
+pub async fn create_tenant(lake: &Lake, record: TenantRecord) -> Result<TenantRecord, Error> {
+    if let Some(standing) = tenant(lake, &record.tenant).await? {
+        return Ok(standing);
+    }
+    let path = location::tenant_record(&record.tenant)?;
+    match lake
+        .put_create(&path, manifest::to_json(&record).into())
+        .await
+    {
+        Ok(_) => Ok(record),
+        Err(error) if error.kind() == StoreErrorKind::Conflict => {
+            let standing = tenant(lake, &record.tenant).await?;
+            standing.ok_or_else(|| error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn lake(name: &str) -> Lake {
+        Lake::open(&format!("memory:///identity/{name}"), &BTreeMap::new()).expect("a lake")
+    }
+
+    fn record(lake_id: &str) -> LakeRecord {
+        LakeRecord {
+            format: FORMAT,
+            lake_id: lake_id.into(),
+            key: KeyRecord::from(&LakeKey::of_tests()),
+            ledger_id: "l".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_that_make_a_lake_the_first_one_counts() {
+        let lake = lake("first");
+        assert_eq!(find(&lake).await.expect("found"), LakeState::Nothing);
+        let first = create(&lake, record("a")).await.expect("made");
+        let second = create(&lake, record("b")).await.expect("made already");
+        assert_eq!((first.lake_id.as_str(), &second), ("a", &first));
+        let LakeState::Known(known, seen) = find(&lake).await.expect("found") else {
+            panic!("no lake");
+        };
+        assert_eq!(known, first);
+        let ledger_id = "other".to_owned();
+        let taken_over = LakeRecord { ledger_id, ..known };
+        replace(&lake, &taken_over, &seen).await.expect("replaced");
+        // Whoever read the record before that is refused.
+        replace(&lake, &record("c"), &seen)
+            .await
+            .expect_err("stale");
+        let LakeState::Known(known, _) = find(&lake).await.expect("found") else {
+            panic!("no lake");
+        };
+        assert_eq!(known, taken_over);
+    }
+
+    #[tokio::test]
+    async fn a_lake_of_another_format_is_known() {
+        let old = lake("format-1");
+        let manifest = "_manifest/meeting_list/tenant=a/dt=2026-11-19/r000001.json";
+        let path = object_store::path::Path::from(manifest);
+        old.put_create(&path, r#"{"format": 1}"#.into())
+            .await
+            .expect("put");
+        assert_eq!(find(&old).await.expect("found"), LakeState::OfFormat1);
+        let headless = lake("headless");
+        headless
+            .put_create(&path, r#"{"format": 2}"#.into())
+            .await
+            .expect("put");
+        assert_eq!(find(&headless).await.expect("found"), LakeState::RecordLost);
+        let newer = lake("format-3");
+        let bytes = r#"{"format": 3, "what": "nobody knows"}"#;
+        let path = location::lake_record();
+        newer.put_create(&path, bytes.into()).await.expect("put");
+        let error = find(&newer).await.expect_err("newer").to_string();
+        assert!(error.contains("format 3"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_tenants_record_is_made_once() {
+        let lake = lake("tenant");
+        let of = |zone: &str| TenantRecord {
+            tenant: "公司".into(),
+            time_zone: zone.into(),
+            first_instant: Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(tenant(&lake, "公司").await.expect("none"), None);
+        let first = create_tenant(&lake, of("Asia/Shanghai"))
+            .await
+            .expect("made");
+        let again = create_tenant(&lake, of("America/New_York")).await;
+        assert_eq!(again.expect("it stands"), first);
+    }
+}
