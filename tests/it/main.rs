@@ -44,6 +44,7 @@ mod listings;
 mod old_lake;
 mod oracle;
 mod races;
+mod readers;
 mod rebuild;
 mod restart;
 mod serving;
