@@ -15,6 +15,7 @@ import glob
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -487,6 +488,8 @@ def truth_of(file):
 
 def compare(engine, files):
     """Prints what differs, and says whether anything does."""
+    # An engine that hangs ends here.
+    signal.alarm(1200)
     differing, values = 0, 0
     for file, found in each(ENGINES[engine], files):
         truth = truth_of(file)
