@@ -180,7 +180,15 @@ fn circle(uses: &Uses) -> Option<Vec<String>> {
 fn names_with_two_meanings(sources: &Sources) -> Vec<String> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, text) in sources {
-        for line in text.lines().map(str::trim_start) {
+        let mut in_impl = false;
+        for line in text.lines() {
+            // An associated type of somebody else's trait has no name of ours.
+            in_impl = match line.starts_with("impl") {
+                true => line.contains(" for "),
+                false => in_impl && line != "}",
+            };
+            let is_indented = line.starts_with(' ');
+            let line = line.trim_start();
             let line = line.strip_prefix("pub ").unwrap_or(line);
             let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
             let line = line.strip_prefix("pub(super) ").unwrap_or(line);
@@ -189,8 +197,7 @@ fn names_with_two_meanings(sources: &Sources) -> Vec<String> {
                 .find_map(|keyword| line.strip_prefix(keyword))
                 .map(word);
             let is_declared = |name: &String| name.starts_with(|c: char| c.is_ascii_uppercase());
-            // An associated type of somebody else's trait has no name of ours.
-            let is_of_trait = line.starts_with("type ") && text.contains(&format!("    {line}"));
+            let is_of_trait = line.starts_with("type ") && is_indented && in_impl;
             if let Some(name) = name.filter(is_declared).filter(|_| !is_of_trait) {
                 places.entry(name).or_default().push(path.clone());
             }
@@ -267,6 +274,49 @@ fn a_name_has_one_meaning() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Files beside `events` that log what a person should see; details of calls are not that.
+fn logs_beside_events(sources: &Sources) -> Vec<String> {
+    let levels = ["info!(", "warn!(", "error!("].map(|level| format!("tracing::{level}"));
+    let is_ours = |path: &str| ["events.rs", "telemetry.rs", "architecture.rs"].contains(&path);
+    let beside = sources.iter().filter(|(path, text)| {
+        let text = code(text);
+        !is_ours(path) && levels.iter().any(|level| text.contains(level.as_str()))
+    });
+    beside.map(|(path, _)| path.clone()).collect()
+}
+
+/// Files of orchestration with more lines of code than a newcomer reads in one go. The steps of
+/// a task and of a partition are to be read at a glance.
+fn files_that_grew(sources: &Sources) -> Vec<String> {
+    let folders = ["pipeline", "run", "rebuild", "verify", "orphans", "convert"];
+    let limit = |path: &str| match path {
+        "pipeline.rs" => Some(300),
+        _ => folders
+            .iter()
+            .any(|of| path == format!("{of}.rs") || path.starts_with(&format!("{of}/")))
+            .then_some(500),
+    };
+    let lines = |text: &str| code(text).lines().count();
+    let grown = sources.iter().filter_map(|(path, text)| {
+        let limit = limit(path).filter(|limit| lines(text) > *limit)?;
+        Some(format!(
+            "{path} has {} lines, more than {limit}",
+            lines(text)
+        ))
+    });
+    grown.collect()
+}
+
+#[test]
+fn only_events_log_what_a_person_should_see() {
+    assert_eq!(logs_beside_events(&sources()), [""; 0]);
+}
+
+#[test]
+fn no_file_of_orchestration_is_too_long_to_read() {
+    assert_eq!(files_that_grew(&sources()), [""; 0]);
+}
+
 #[test]
 fn only_the_policy_says_that_it_passed_rows() {
     assert_eq!(policies_beside_the_stage(&sources()), [""; 0]);
@@ -314,13 +364,36 @@ fn a_breach_of_each_kind_is_noticed() {
             "b.rs".to_owned(),
             "    pub(super) enum Place {\nenum Error {}".to_owned(),
         ),
+        (
+            "c.rs".to_owned(),
+            "impl Trait for X {\n    type Err = Y;\n}\nmod m {\n    type Kind = u8;".to_owned(),
+        ),
+        (
+            "d.rs".to_owned(),
+            "impl Trait for Z {\n    type Err = Y;\n}\nstruct Kind;".to_owned(),
+        ),
     ]);
-    assert_eq!(names_with_two_meanings(&twice), ["Place in a.rs, b.rs"]);
+    let found = names_with_two_meanings(&twice);
+    assert_eq!(found, ["Kind in c.rs, d.rs", "Place in a.rs, b.rs"]);
     let names = "Dataset::TopUser \"room\" exports/meeting_list vc:report:readonly Dataset::ALL";
     let texts = ["run.rs", "datasets/room.rs", "run/tests.rs"].map(|path| (path, names));
     let named = Sources::from(texts.map(|(path, text)| (path.to_owned(), text.to_owned())));
     // The scope is that of both reports.
     assert_eq!(datasets_known_elsewhere(&named).len(), 5);
+    let logs = "fn f() { tracing::warn!(x); }\n".to_owned();
+    let logs = Sources::from([
+        ("a.rs".to_owned(), logs.clone()),
+        ("events.rs".to_owned(), logs),
+    ]);
+    assert_eq!(logs_beside_events(&logs), ["a.rs"]);
+    let long = |path: &str, lines| (path.to_owned(), "x;\n".repeat(lines));
+    let grown = [
+        long("run.rs", 501),
+        long("run/a.rs", 500),
+        long("pipeline.rs", 301),
+    ];
+    let grown = files_that_grew(&Sources::from(grown));
+    assert_eq!(grown.len(), 2, "{grown:?}");
     let passes = Sources::from([("a.rs".to_owned(), "PassedRows::passed_by_policy(x)".into())]);
     assert_eq!(policies_beside_the_stage(&passes), ["a.rs"]);
 }

@@ -1,9 +1,9 @@
 //! What happened, typed: the only source of progress and of the log of a run.
 //!
 //! Whoever does something says so with [`Events::emit`]. The event goes to the log, and to everyone
-//! who subscribed: progress on a terminal today, metrics and alerts later. An event names its run,
-//! tenant, dataset, day, task, export and Feishu's log id where they are known, and never a secret
-//! or a personal value.
+//! who subscribed with [`Events::subscribe`]: progress on a terminal (`cli/progress`) is the only one
+//! so far; an alert would be the next. An event names its run, tenant, dataset, day, task, export and
+//! Feishu's log id where they are known, and never a secret or a personal value.
 //!
 //! Every floor may tell what happened, so this stands below all of them.
 
@@ -223,7 +223,7 @@ pub enum EventKind {
         rows: u64,
         /// Its length.
         size_bytes: u64,
-        /// Whether every task of the day is in it.
+        /// Whether nothing is missing of the day, and nothing speaks against it.
         complete: bool,
         /// Whether the content was the same as before, so that nothing was written.
         unchanged: bool,
@@ -235,6 +235,25 @@ pub enum EventKind {
     },
     /// The lake took too long after a stop.
     PublishAbandoned,
+    /// A server began.
+    Serving {
+        /// Where its page is.
+        address: String,
+    },
+    /// A server was told to stop.
+    Stopping,
+    /// The work of a tenant broke off on this machine; it begins again from what was recorded.
+    TenantBrokeOff {
+        /// Why.
+        problem: String,
+        /// Seconds until then.
+        again_in_s: u64,
+    },
+    /// The ledger could not be read for a page or a probe of the server.
+    PageUnreadable {
+        /// Why.
+        problem: String,
+    },
 }
 
 /// How loud an event is in the log.
@@ -269,6 +288,8 @@ impl EventKind {
             | Self::QuarantineReopened { .. }
             | Self::ReadByCalamine { .. }
             | Self::TaskDeferred { .. }
+            | Self::Serving { .. }
+            | Self::Stopping
             | Self::PartitionPublished { .. } => Level::Info,
             Self::FiringSkipped { .. }
             | Self::WindowLost
@@ -282,9 +303,11 @@ impl EventKind {
             | Self::ObjectDamaged { .. }
             | Self::WorkRefused { .. }
             | Self::PublishAbandoned => Level::Warn,
-            Self::TaskFailed { .. } | Self::TaskQuarantined { .. } | Self::PublishFailed { .. } => {
-                Level::Error
-            }
+            Self::TaskFailed { .. }
+            | Self::TaskQuarantined { .. }
+            | Self::PublishFailed { .. }
+            | Self::TenantBrokeOff { .. }
+            | Self::PageUnreadable { .. } => Level::Error,
         }
     }
 
@@ -374,6 +397,15 @@ impl Event {
             EventKind::PublishAbandoned => {
                 "the lake took too long after the stop; the next run publishes what is left"
                     .to_owned()
+            }
+            EventKind::Serving { address } => format!("serving on {address}"),
+            EventKind::Stopping => "stopping".to_owned(),
+            EventKind::TenantBrokeOff {
+                problem,
+                again_in_s,
+            } => format!("{problem}; the work begins again in {again_in_s} s"),
+            EventKind::PageUnreadable { problem } => {
+                format!("could not read the ledger for the status page: {problem}")
             }
         }
     }

@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyPool, Connection as _};
 
@@ -41,7 +43,7 @@ use crate::window::Window;
 pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 pub use views::{Attention, DatasetStatus, PartitionStatus, RunRecord};
 
-use stored::{StoredRow, micros};
+use stored::{StoredRow, micros, to_json};
 
 /// How every connection is set up. FULL: a step that was acknowledged survives a power cut, not
 /// only a kill. The first connection makes sure that none of them writes to the disk: a pool tries
@@ -231,8 +233,7 @@ impl Ledger {
         &self.path
     }
 
-    /// A value kept under a name: learned waiting times, recent calls. Whoever keeps it knows what
-    /// is in it.
+    /// A text kept under a name: the ledger's id, its format.
     ///
     /// # Errors
     /// When the database refuses.
@@ -247,7 +248,30 @@ impl Ledger {
             .transpose()
     }
 
-    /// Keeps a value under a name, in place of the one before.
+    /// The same for a structure, which is kept as JSON.
+    ///
+    /// # Errors
+    /// When the database refuses; [`Error::Corrupt`] if it is no such structure.
+    pub async fn meta_value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let row = sqlx::query("SELECT name, value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.read)
+            .await
+            .map_err(sql("read a value"))?;
+        row.as_ref()
+            .map(|row| StoredRow::meta(row).json("value"))
+            .transpose()
+    }
+
+    /// Keeps a structure under a name, in place of the one before.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn set_meta_value<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
+        self.set_meta(name, &to_json(value)).await
+    }
+
+    /// Keeps a text under a name, in place of the one before.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.

@@ -22,10 +22,10 @@
 //! | seconds of waiting inside one call | [`client`] |
 //! | which windows a job has by now, what a backfill asks for | [`plan::due`] |
 //! | which children a parent's rows have | [`plan::children`] |
-//! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |
-//! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each |
+//! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`]; facts are gathered in [`pipeline`] |
+//! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each; types of columns in [`column`] |
 //! | what a failure is called, its remedy and exit code | [`cause`] |
-//! | who hears what happened: progress, log, an alert | [`events`] |
+//! | who hears what happened: progress and log; an alert would subscribe | [`events`] |
 //! | what `status` and its page say of a day | [`status`] |
 //!
 //! The modules below stand in layers. A module uses its own layer and those below, never in a

@@ -130,9 +130,7 @@ pub async fn collect(
         return Ok(Vec::new());
     }
     let paths: Vec<&str> = old.iter().map(|orphan| orphan.path.as_str()).collect();
-    ledger
-        .set_meta(INTENT, &serde_json::to_string(&paths)?)
-        .await?;
+    ledger.set_meta_value(INTENT, &paths).await?;
     crash_point!("w12-orphans-intended");
     let references = match planted!("planted-orphans-not-looked-up-again") {
         true => References::default(),
@@ -160,7 +158,7 @@ pub async fn collect(
         deleted.push(orphan.clone());
     }
     lake.remove_if_empty(&Path::from("_doctor"));
-    ledger.set_meta(INTENT, "[]").await?;
+    ledger.set_meta_value(INTENT, &[""; 0]).await?;
     Ok(deleted)
 }
 

@@ -20,6 +20,7 @@ mod restore;
 mod rows;
 mod stranger;
 mod tenant_memory;
+mod tenant_record;
 
 pub use failing::{storage_failure, with_disk};
 pub use originals::bring_back;
@@ -29,13 +30,13 @@ pub use replay_into::{copy_quarantine, replay_into};
 pub(crate) use restore::{RereadRows, reread};
 pub(crate) use rows::OriginalFacts;
 pub use tenant_memory::{
-    calls_name, last_call_failure, list_rooms, pace_name, remember_pace_and_calls,
+    last_call_failure, list_rooms, remember_pace_and_calls, restore_calls, restore_pace,
 };
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -53,12 +54,11 @@ use crate::lake_key::LakeKey;
 use crate::ledger::Ledger;
 use crate::policy::Policy;
 use crate::publish::Publisher;
-use crate::publish::identity::{self, LakeState, TenantRecord};
 use crate::record::{SpooledResult, TaskRow, keys_of};
 use crate::spool::Spool;
 use crate::store::Lake;
 use crate::task::TaskOwner;
-use crate::window::{Window, date_of, start_of_day};
+use crate::window::Window;
 
 /// Everything that the tasks of one tenant are done with.
 #[derive(Debug)]
@@ -257,10 +257,10 @@ async fn publish_round(
     let mut done = Vec::new();
     let days = partition::days_of_round(tenant, job.dataset, windows, &round).await?;
     if !days.is_empty() {
-        record_tenant(tenant, async || first_day(tenant).await).await?;
+        tenant_record::put(tenant, async || tenant_record::first_day(tenant).await).await?;
     }
     for dt in days {
-        match partition::publish(tenant, job, dt, &round).await {
+        match partition::publish_day(tenant, job, dt, &round).await {
             Ok(Some(published)) => {
                 tell(tenant, job.dataset, &published);
                 done.push(published);
@@ -281,60 +281,6 @@ async fn publish_round(
         originals::forget(tenant, task);
     }
     Ok(done)
-}
-
-/// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
-/// may have been out of reach), and that it says in which zone the tenant's days are cut.
-pub(crate) async fn record_tenant(
-    tenant: &Tenant,
-    first_day: impl AsyncFnOnce() -> Result<Date>,
-) -> Result<()> {
-    let record = async || {
-        let first = first_day().await?;
-        let zone = tenant.time_zone.iana_name();
-        let record = TenantRecord {
-            tenant: tenant.name.clone(),
-            time_zone: zone.unwrap_or("UTC").to_owned(),
-            first_instant: start_of_day(&tenant.time_zone, first),
-        };
-        let is_ours = match identity::find(&tenant.lake).await? {
-            LakeState::Known(lake, _) => {
-                lake.lake_id == tenant.lake_id && lake.key.fingerprint == tenant.key.fingerprint()
-            }
-            LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => false,
-        };
-        if !is_ours {
-            bail!(
-                "the lake {} is not the one that this ledger belongs to; nothing is published \
-                 there; run again to see which it is",
-                tenant.lake.url()
-            );
-        }
-        let zone = record.time_zone.clone();
-        let standing = identity::create_tenant(&tenant.lake, record).await?;
-        if standing.time_zone != zone {
-            bail!(
-                "the days of tenant {} are cut in {} in this lake, and not in {zone}; nothing is \
-                 published in another zone",
-                tenant.name,
-                standing.time_zone
-            );
-        }
-        Ok(())
-    };
-    tenant.is_recorded.get_or_try_init(record).await?;
-    Ok(())
-}
-
-/// The civil day in which the oldest window of the tenant begins.
-async fn first_day(tenant: &Tenant) -> Result<Date> {
-    let mut oldest = tenant.clock.now();
-    for dataset in Dataset::ALL {
-        let windows = tenant.ledger.windows(&tenant.name, dataset, None).await?;
-        let starts = windows.iter().map(|row| row.window.start());
-        oldest = starts.fold(oldest, Timestamp::min);
-    }
-    Ok(date_of(&tenant.time_zone, oldest))
 }
 
 fn tell(tenant: &Tenant, dataset: Dataset, day: &PublishedDay) {

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::events::{EventKind, Events, Subject};
 use crate::job::JobSpec;
 use crate::ledger::{Ledger, PartitionStatus};
 use crate::status::overview::LakeOverview;
@@ -36,6 +37,8 @@ pub struct Pages {
     pub jobs: Arc<[JobSpec]>,
     /// What time it is.
     pub clock: Clock,
+    /// Where it is told that the ledger cannot be read.
+    pub events: Events,
     /// Whether work may be begun; false from the moment a stop is asked for.
     pub ready: Arc<AtomicBool>,
 }
@@ -76,7 +79,7 @@ async fn readyz(State(pages): State<Pages>) -> Response {
     match pages.ledger.meta("format").await {
         Ok(_) => "ready\n".into_response(),
         Err(error) => {
-            tracing::error!(%error, "not ready");
+            pages.tell_unreadable(&error.into());
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the ledger cannot be read\n",
@@ -92,7 +95,7 @@ async fn status_json(State(pages): State<Pages>) -> Response {
             let datasets: Vec<Value> = lake.published.iter().map(published).collect();
             Json(json!({ "datasets": datasets, "days": lake.days })).into_response()
         }
-        Err(error) => unreadable(&error),
+        Err(error) => unreadable(&pages, &error),
     }
 }
 
@@ -107,7 +110,7 @@ fn published(row: &PartitionStatus) -> Value {
 async fn status_page(State(pages): State<Pages>) -> Response {
     let page = match pages.html().await {
         Ok(page) => page,
-        Err(error) => return unreadable(&error),
+        Err(error) => return unreadable(&pages, &error),
     };
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
     let html = HeaderValue::from_static("text/html; charset=utf-8");
@@ -122,6 +125,12 @@ async fn status_page(State(pages): State<Pages>) -> Response {
 }
 
 impl Pages {
+    fn tell_unreadable(&self, error: &anyhow::Error) {
+        let problem = error.to_string();
+        let told = EventKind::PageUnreadable { problem };
+        self.events.emit(Subject::default(), told);
+    }
+
     async fn lake(&self) -> Result<LakeOverview> {
         let now = self.clock.now();
         let tenants = self
@@ -139,8 +148,8 @@ impl Pages {
     }
 }
 
-fn unreadable(error: &anyhow::Error) -> Response {
-    tracing::error!(%error, "could not read the ledger for the status page");
+fn unreadable(pages: &Pages, error: &anyhow::Error) -> Response {
+    pages.tell_unreadable(error);
     (
         StatusCode::INTERNAL_SERVER_ERROR,
         "the ledger cannot be read\n",

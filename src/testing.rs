@@ -9,6 +9,11 @@ pub mod cli {
     pub use crate::cli::run::text_of;
 }
 
+/// Where it is told what happened.
+pub mod events {
+    pub use crate::events::Events;
+}
+
 /// The status page.
 pub mod server {
     pub use crate::server::{Pages, serve};

@@ -7,6 +7,7 @@
 //! show up as a finding.
 
 mod against_ledger;
+mod objects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -15,16 +16,16 @@ use object_store::path::Path;
 use serde::Serialize;
 
 use crate::contract::Contract;
-use crate::datasets::Dataset;
 use crate::ledger::Ledger;
 use crate::publish::identity::{self, LakeState};
-use crate::publish::location::{self, Place};
+use crate::publish::location;
 use crate::publish::manifest::{self, Found, Manifest};
 use crate::publish::pack::Pack;
 use crate::publish::{self, parquet};
-use crate::record::{InputOutcome, Intent, PackId, PartitionId, Phase};
+use crate::record::{InputOutcome, Intent, PartitionId, Phase};
 use crate::spool::Spool;
-use crate::store::{Lake, ObjectEntry};
+use crate::store::Lake;
+use objects::{LakeObjects, PackOf};
 
 /// How much was checked, and what is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -145,63 +146,6 @@ pub async fn verify(lake: &Lake, ledger: Option<&Ledger>, scratch: &Spool) -> Re
     }
     verifier.report.findings = verifier.findings.into_iter().collect();
     Ok(verifier.report)
-}
-
-/// A pack: whose, of which dataset, and its name.
-type PackOf = (String, Dataset, PackId);
-
-/// The lake's objects, sorted by what they are.
-#[derive(Default)]
-struct LakeObjects {
-    manifests: BTreeMap<PartitionId, BTreeMap<u32, Path>>,
-    /// Everything in the folders of partitions: path, length, and whether it has the object's name.
-    partitions: BTreeMap<PartitionId, Vec<(Path, u64, bool)>>,
-    packs: BTreeSet<PackOf>,
-    /// From the path without its extension to the workbook's hash and the extensions found.
-    quarantine: BTreeMap<String, (String, BTreeSet<String>)>,
-}
-
-impl LakeObjects {
-    fn sort(entries: Vec<ObjectEntry>) -> Self {
-        let mut objects = Self::default();
-        for ObjectEntry {
-            path, size_bytes, ..
-        } in entries
-        {
-            match location::place(&path) {
-                Place::Manifest(id, revision) => {
-                    objects
-                        .manifests
-                        .entry(id)
-                        .or_default()
-                        .insert(revision, path);
-                }
-                Place::Partition { id, is_object } => {
-                    let files = objects.partitions.entry(id).or_default();
-                    files.push((path, size_bytes, is_object));
-                }
-                Place::Pack(tenant, dataset, id) => {
-                    objects.packs.insert((tenant, dataset, id));
-                }
-                Place::Quarantine {
-                    sha256, extension, ..
-                } => {
-                    let name = path.as_ref().strip_suffix(&extension).unwrap_or_default();
-                    let (_, extensions) = objects
-                        .quarantine
-                        .entry(name.to_owned())
-                        .or_insert_with(|| (sha256, BTreeSet::new()));
-                    extensions.insert(extension);
-                }
-                Place::Coverage(..)
-                | Place::Inputs(..)
-                | Place::Identity
-                | Place::Probe
-                | Place::Other => {}
-            }
-        }
-        objects
-    }
 }
 
 struct Verifier<'a> {

@@ -211,8 +211,7 @@ pub async fn bind(
     };
     if bound.as_ref() != Some(&Binding::from(&record)) {
         ledger.rename_tasks(&key).await?;
-        let bound = serde_json::to_string(&Binding::from(&record))?;
-        ledger.set_meta(LAKE, &bound).await?;
+        ledger.set_meta_value(LAKE, &Binding::from(&record)).await?;
     }
     for tenant in config.tenants.values() {
         if let Some(recorded) = identity::tenant(lake, &tenant.name).await? {
@@ -343,8 +342,7 @@ pub async fn key_for_reading(config: &Config, ledger: Option<&Ledger>) -> Result
 }
 
 async fn binding(ledger: &Ledger) -> Result<Option<Binding>> {
-    let text = ledger.meta(LAKE).await?;
-    Ok(text.as_deref().map(serde_json::from_str).transpose()?)
+    Ok(ledger.meta_value(LAKE).await?)
 }
 
 /// Refuses a lake that is not the ledger's.

@@ -5,13 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::identify::{self, Purpose};
-use crate::client::limit::LimiterSnapshot;
 use crate::client::{Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
@@ -90,10 +88,14 @@ impl App {
         for tenant in config.tenants.values() {
             let client = client(&config, tenant, &clock)?;
             let pace = Pace::default();
-            if let Some(learned) = ledger.meta(&pipeline::pace_name(&tenant.name)).await? {
-                pace.restore(&learned);
+            pipeline::restore_pace(&ledger, &tenant.name, &pace).await?;
+            let now = clock.now();
+            if pipeline::restore_calls(&ledger, &tenant.name, &client, now).await? {
+                eprintln!(
+                    "note: the last run ended without a record of its calls; for up to a minute \
+                     the quota counts as spent"
+                );
             }
-            restore_limits(&ledger, &tenant.name, &client, &clock).await?;
             let spool = Spool::of_tenant(&config.spool_path, &tenant.name)?;
             spool.clean(kept.get(&tenant.name).unwrap_or(&Keep::default()))?;
             let fetcher = Fetcher {
@@ -210,39 +212,4 @@ async fn spooled(ledger: &Ledger) -> Result<BTreeMap<String, Keep>> {
         keep.rows.insert((content.key, content.generation));
     }
     Ok(kept)
-}
-
-/// Takes up the calls of the last minute. Where the last run left no record of them, because it was
-/// killed, everything is assumed to have been spent at its last sign of life: a limit that is met a
-/// minute late is better than one that is broken.
-async fn restore_limits(
-    ledger: &Ledger,
-    tenant: &str,
-    client: &Client,
-    clock: &Clock,
-) -> Result<()> {
-    let name = pipeline::calls_name(tenant);
-    match ledger.meta(&name).await?.as_deref() {
-        Some("unknown") => {
-            let at = ledger
-                .last_active()
-                .await?
-                .unwrap_or_else(|| clock.now())
-                .min(clock.now());
-            if at.checked_add(SignedDuration::from_mins(1))? > clock.now() {
-                eprintln!(
-                    "note: the last run ended without a record of its calls; for up to a minute \
-                     the quota counts as spent"
-                );
-            }
-            client.limits().assume_full(at);
-        }
-        Some(json) => {
-            let snapshot: LimiterSnapshot = serde_json::from_str(json).unwrap_or_default();
-            client.limits().restore(&snapshot);
-        }
-        None => {}
-    }
-    ledger.set_meta(&name, "unknown").await?;
-    Ok(())
 }

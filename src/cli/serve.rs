@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::{Common, StopSignals, describe};
+use crate::events::{EventKind, Subject};
 use crate::exit::Code;
 use crate::failpoint;
 use crate::pipeline::{Tenant, with_disk};
@@ -57,8 +58,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;
-    let (jobs, tenants) = (app.config.jobs.len(), app.tenants.len());
-    tracing::info!(address = %listener.local_addr()?, jobs, tenants, "serving");
+    let address = listener.local_addr()?.to_string();
+    app.events
+        .emit(Subject::default(), EventKind::Serving { address });
     let stop = CancellationToken::new();
     let ready = Arc::new(AtomicBool::new(true));
     let pages = Pages {
@@ -70,6 +72,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             .collect(),
         jobs: app.config.jobs.clone().into(),
         clock,
+        events: app.events.clone(),
         ready: Arc::clone(&ready),
     };
     // The pages outlive the work: until the last task has ended they say that it is stopping.
@@ -88,7 +91,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             ended.context("a tenant's loop panicked").and_then(|result| result)
         }
     };
-    tracing::info!("stopping");
+    app.events.emit(Subject::default(), EventKind::Stopping);
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     heartbeat.stop().await;
@@ -129,12 +132,11 @@ async fn serve_tenant(
         };
         match served {
             Err(error) if !is_final(&error) && !stop.is_cancelled() => {
-                tracing::error!(
-                    tenant = name,
-                    again_in_s = AGAIN.as_secs(),
-                    "{}",
-                    harmless(&describe(&error))
-                );
+                let told = EventKind::TenantBrokeOff {
+                    problem: harmless(&describe(&error)),
+                    again_in_s: AGAIN.as_secs(),
+                };
+                app.events.of_tenant(&name).emit(Subject::default(), told);
             }
             ended => return ended,
         }

@@ -1,12 +1,12 @@
 //! Retries within seconds: transport errors, server errors, rate limits. Only this file uses the
 //! `backoff` crate.
 //!
-//! `backoff` gives the jittered intervals; we wait on our own [`Clock`]. Retries within minutes
-//! belong to the ledger.
+//! `backoff` gives the jittered intervals; we wait on our own [`Clock`]. Retries within minutes are
+//! decided by `task::disposition`.
 //!
 //! An export has no idempotency key. A submit that was sent and not answered may have made an
-//! export task, so it is not sent again here: [`Repeat::UnlessUnknown`] returns the error, and the
-//! ledger decides. A call that was certainly not carried out (no connection, a rate limit, an error
+//! export task, so it is not sent again here: [`Repeat::UnlessUnknown`] returns the error, and
+//! the task is tried again later. A call that was certainly not carried out (no connection, a rate limit, an error
 //! in Feishu's own envelope) is always retried.
 
 use std::time::Duration;

@@ -56,21 +56,18 @@ impl Pace {
         *present = wanted.clamp(SHORTEST_S, LONGEST_S);
     }
 
-    /// What was learned, as JSON for the ledger.
+    /// What was learned, for the ledger: seconds by dataset.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(&*self.seconds()).expect("names and numbers")
+    pub fn learned(&self) -> BTreeMap<Dataset, f64> {
+        self.seconds().clone()
     }
 
-    /// Continues with what an earlier run learned. Text that cannot be read is ignored, because
-    /// that costs only a few polls.
-    pub fn restore(&self, json: &str) {
-        if let Ok(learned) = serde_json::from_str::<BTreeMap<Dataset, f64>>(json) {
-            let sound = learned
-                .into_iter()
-                .filter(|(_, s)| (SHORTEST_S..=LONGEST_S).contains(s));
-            self.seconds().extend(sound);
-        }
+    /// Continues with what an earlier run learned. Times that nobody can have learned are ignored.
+    pub fn restore(&self, learned: BTreeMap<Dataset, f64>) {
+        let sound = learned
+            .into_iter()
+            .filter(|(_, s)| (SHORTEST_S..=LONGEST_S).contains(s));
+        self.seconds().extend(sound);
     }
 
     fn seconds(&self) -> MutexGuard<'_, BTreeMap<Dataset, f64>> {
@@ -134,9 +131,8 @@ mod tests {
         let pace = Pace::default();
         pace.record_first_poll(KIND, Duration::from_secs(10), false);
         let later = Pace::default();
-        later.restore(&pace.to_json());
-        later.restore("{\"meeting_list\": 1e9}");
-        later.restore("nonsense");
+        later.restore(pace.learned());
+        later.restore(BTreeMap::from([(Dataset::MeetingList, 1e9)]));
         assert_eq!(later.first_poll(KIND), pace.first_poll(KIND));
         assert_eq!(
             later.first_poll(Dataset::MeetingList),

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
 
 use super::stored::{StoredRow, micros};
 use super::{Error, Ledger, Statement, bind_window, sql};
@@ -202,14 +203,8 @@ impl Ledger {
 
     /// Counts of a query that gives `phase` and `tasks`.
     pub(super) async fn phase_counts(&self, query: Statement<'_>) -> Result<PhaseCounts, Error> {
-        query
-            .fetch_all(&self.read)
-            .await
-            .map_err(sql("count tasks"))?
-            .iter()
-            .map(StoredRow::task)
-            .map(|row| Ok((row.word("phase", Phase::from_stored)?, row.count("tasks")?)))
-            .collect()
+        let rows = query.fetch_all(&self.read).await;
+        phases_in(&rows.map_err(sql("count tasks"))?)
     }
 
     /// Whether a window has tasks that are still to be exported. It is asked after every task, so
@@ -296,4 +291,11 @@ fn damage(row: &StoredRow<'_>) -> Result<Option<Damage>, Error> {
 fn sha256(row: &StoredRow<'_>) -> Result<Option<String>, Error> {
     let machine: State = row.json("machine")?;
     Ok(machine.sha256().map(str::to_owned))
+}
+
+/// Rows of `phase` and `tasks`.
+pub(super) fn phases_in(rows: &[AnyRow]) -> Result<PhaseCounts, Error> {
+    let rows = rows.iter().map(StoredRow::task);
+    rows.map(|row| Ok((row.word("phase", Phase::from_stored)?, row.count("tasks")?)))
+        .collect()
 }

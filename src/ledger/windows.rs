@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::stored::{StoredRow, micros};
+use super::tasks::phases_in;
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
 use crate::datasets::Dataset;
 use crate::record::{NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
@@ -109,9 +110,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Gives up a window that Feishu no longer answers for, and says how it ended: lost if nothing
-    /// of it is in the lake, settled if an earlier generation is. `None`, and nothing is changed,
-    /// if tasks of the current generation have brought something.
+    /// Gives up a window that Feishu no longer answers for, and says how it ended, as
+    /// [`WindowState::when_out_of_reach`] has it. `None`, and nothing is changed, if it goes on.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
@@ -121,28 +121,26 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<WindowState>, Error> {
         let mut transaction = self.begin().await?;
-        let mut count = async |statement: &'static str| -> Result<i64, Error> {
-            let query = sqlx::query(statement);
-            let counted = bind_window(query, &row.tenant, row.dataset, row.window)
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(sql("look at a window's tasks"))?;
-            Ok(counted.get(0))
-        };
-        let brought = count(
-            "SELECT COUNT(*) FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 \
-             AND job_end = $4 AND phase IN ('spooled', 'published')",
+        let query = sqlx::query(
+            "SELECT phase, COUNT(*) AS tasks FROM task WHERE tenant = $1 AND dataset = $2 \
+             AND job_start = $3 AND job_end = $4 GROUP BY phase",
         );
-        if brought.await? > 0 {
-            return Ok(None);
-        }
-        let inputs = count(
+        let tasks = bind_window(query, &row.tenant, row.dataset, row.window)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(sql("look at a window's tasks"))?;
+        let tasks = phases_in(&tasks)?;
+        let query = sqlx::query(
             "SELECT COUNT(*) FROM input i JOIN task t ON t.key = i.task_key \
              WHERE t.tenant = $1 AND t.dataset = $2 AND t.job_start = $3 AND t.job_end = $4",
         );
-        let state = match inputs.await? {
-            0 => WindowState::Lost,
-            _ => WindowState::Settled,
+        let inputs = bind_window(query, &row.tenant, row.dataset, row.window)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(sql("look at what a window brought"))?;
+        let inputs: i64 = inputs.get(0);
+        let Some(state) = WindowState::when_out_of_reach(&tasks, inputs > 0) else {
+            return Ok(None);
         };
         let query = sqlx::query(
             "UPDATE task SET phase = CASE \

@@ -75,7 +75,7 @@ pub(super) async fn quarantine_rows(tenant: &Tenant, task: &TaskRow) -> Result<(
     let (State::Fetched { .. }, Some(findings)) = (&task.machine, &task.findings) else {
         return Ok(());
     };
-    if findings.rows_quarantined == 0 {
+    if Phase::once_published(findings) != Phase::Quarantined {
         return Ok(());
     }
     let failure = rows_without_key(findings.rows_quarantined);

@@ -15,7 +15,7 @@ use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::plan::partition::{
-    self as decide, DayFacts, NextRevision, Recording, affected_days, windows_asked_for,
+    DayFacts, NextRevision, Recording, affected_days, next_revision, windows_asked_for,
 };
 use crate::publish::manifest::{CoverageRecord, Revision};
 use crate::publish::{self, PartitionPlan, Staged};
@@ -64,7 +64,7 @@ async fn windows_of_day(tenant: &Tenant, dataset: Dataset, dt: Date) -> Result<V
 /// The order is the proof (see the design): intent, object, manifest, ledger. Stopped after any of
 /// them, the next round plans the same partition again from the spool, merges to the same object,
 /// and goes on with what is missing.
-pub(super) async fn publish(
+pub(super) async fn publish_day(
     tenant: &Tenant,
     job: &JobSpec,
     dt: Date,
@@ -80,7 +80,7 @@ pub(super) async fn publish(
         .partition(&tenant.name, id.dataset, dt)
         .await?
         .filter(|row| row.revision > 0);
-    let Some(next) = decide(tenant, job, &id, published.as_ref(), round).await? else {
+    let Some(next) = decide_next(tenant, job, &id, published.as_ref(), round).await? else {
         return Ok(None);
     };
     let mut plan = plan_of(tenant, job, &id, published.as_ref(), &next).await?;
@@ -111,7 +111,7 @@ pub(super) async fn publish(
 }
 
 /// Gathers what is known of the day and has the next revision decided.
-async fn decide(
+async fn decide_next(
     tenant: &Tenant,
     job: &JobSpec,
     id: &PartitionId,
@@ -137,7 +137,7 @@ async fn decide(
     if let Some(reason) = implausible.clone() {
         tenant.events.emit(id, EventKind::DayImplausible { reason });
     }
-    Ok(decide::next_revision(&DayFacts {
+    Ok(next_revision(&DayFacts {
         dt,
         time_zone: zone,
         published,

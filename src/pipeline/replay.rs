@@ -12,6 +12,7 @@ use super::{RereadRows, Tenant, reread};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
 use crate::lake_key::LakeKey;
+use crate::plan::partition::reasons_read_again;
 use crate::publish::manifest::{self, Found, Revision};
 use crate::publish::{self, PartitionPlan, Staged, location};
 use crate::record::{Input, InputOutcome, SpooledTask};
@@ -65,7 +66,7 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
     // Under another key of the lake, the same tasks have other names, which the ledger knows.
     let has_this_key = manifest.key_id == tenant.key.id();
     let mut inputs = if has_this_key { listed } else { Vec::new() };
-    if let Some(reason) = is_ahead(tenant, found, &mut inputs).await? {
+    if let Some(reason) = why_not_now(tenant, found, &mut inputs).await? {
         return Ok(Replayed::left(reason));
     }
     let mut originals = OriginalRows::default();
@@ -95,7 +96,7 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
 
 /// Why a partition cannot be made again now: the ledger has something newer or other than the lake.
 /// Adds what only the ledger lists.
-async fn is_ahead(
+async fn why_not_now(
     tenant: &Tenant,
     found: &Found,
     inputs: &mut Vec<Input>,
@@ -190,10 +191,7 @@ async fn publish_again(
     for input in &mut inputs {
         if let Some(findings) = originals.findings.get(&input.task_key) {
             input.rows = findings.rows_out;
-            input.outcome = match findings.rows_out {
-                0 => InputOutcome::Empty,
-                _ => InputOutcome::Published,
-            };
+            input.outcome = InputOutcome::of_rows(findings.rows_out);
             input.overridden_rows = staged.overridden.get(&input.task_key).copied().unwrap_or(0);
         }
     }
@@ -235,7 +233,7 @@ fn revision_of(
         id: manifest.id(),
         destination: manifest.destination.clone(),
         number: manifest.revision + 1,
-        reasons: manifest.reasons.clone(),
+        reasons: reasons_read_again(&manifest.reasons, originals.findings.values()),
         rows: written.rows,
         object: object_of(written),
         content_hash: written.content_hash.clone(),

@@ -20,9 +20,10 @@ use super::reading::{ReadFailure, Reading, RowSource, run_blocking};
 use super::replay::Replayed;
 use super::restore::archived_or_reason;
 use super::rows::OriginalFacts;
-use super::{Tenant, record_tenant};
+use super::{Tenant, tenant_record};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
+use crate::plan::partition::reasons_read_again;
 use crate::publish::location::{self, Place};
 use crate::publish::manifest::format_1::{self, OldInput, OldManifest};
 use crate::publish::manifest::{self, Revision};
@@ -74,7 +75,7 @@ pub async fn replay_into(
         originals.forget(tenant)?;
         return Ok(Replayed::left(originals.unread.join("; ")));
     }
-    record_tenant(tenant, async || Ok(first_day)).await?;
+    tenant_record::put(tenant, async || Ok(first_day)).await?;
     originals.pack(tenant, job).await?;
     crash_point!("w08-replayed-pack-put");
     let staged = tenant
@@ -178,10 +179,7 @@ impl Originals {
         let (key, generation) = (spec.key.clone(), from.generation);
         let mut input = from.under(key.clone());
         input.rows = facts.findings.rows_out;
-        input.outcome = match input.rows {
-            0 => InputOutcome::Empty,
-            _ => InputOutcome::Published,
-        };
+        input.outcome = InputOutcome::of_rows(input.rows);
         self.inputs.push(input);
         self.findings.insert(key.clone(), facts.findings);
         let task = SpooledTask { key, generation };
@@ -299,7 +297,7 @@ fn revision_of(
         id: from.id(),
         destination: from.destination,
         number: 1,
-        reasons: from.reasons,
+        reasons: reasons_read_again(&from.reasons, originals.findings.values()),
         rows: staged.written.rows,
         object: object_of(&staged.written),
         content_hash: staged.written.content_hash.clone(),

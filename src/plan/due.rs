@@ -3,6 +3,7 @@
 //! A timer tick carries no window. After any downtime the same question gives everything that was
 //! missed at once, each window once, and each lookback once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -227,12 +228,27 @@ fn lookback(job: &JobSpec, now: Timestamp, firing: Timestamp, known: &[WindowRow
 }
 
 /// The windows that a run would work on: what is new and due, what is asked for again, what is
-/// open, and what the last run's bound of tasks left. In order, each once.
+/// open and not lost meanwhile, what has `failed` tasks, which get another round of attempts, and
+/// what the last run's bound of tasks left. In order, each once.
 #[must_use]
-pub fn windows_to_work_on(due: &Due, known: &[WindowRow], now: Timestamp) -> Vec<Window> {
+pub fn windows_to_work_on(
+    job: &JobSpec,
+    due: &Due,
+    known: &[WindowRow],
+    failed: &BTreeSet<Window>,
+    now: Timestamp,
+) -> Vec<Window> {
     let new = due.new.iter().filter(|new| new.state == WindowState::Due);
-    let is_open = |row: &&WindowRow| {
-        row.due_at <= now && matches!(row.state, WindowState::Due | WindowState::Planned)
+    let is_open = |row: &WindowRow| {
+        let is_lost = is_lost(job.dataset, &row.window, now);
+        let is_open = match row.state {
+            WindowState::Due => !is_lost,
+            // A snapshot that was fetched on its day goes on.
+            WindowState::Planned => !is_lost || job.dataset.is_snapshot(),
+            WindowState::Stuck => !is_lost && failed.contains(&row.window),
+            WindowState::Settled | WindowState::Skipped | WindowState::Lost => false,
+        };
+        row.due_at <= now && is_open
     };
     let open = known
         .iter()
@@ -639,7 +655,9 @@ mod tests {
             row(6, Stuck),
             row(7, Skipped),
             row(8, Lost),
+            row(11, Stuck),
         ];
+        let failed = BTreeSet::from([window(11), window(3)]);
         let new = |day, state| NewWindow {
             window: window(day),
             due_at: now,
@@ -654,8 +672,19 @@ mod tests {
             again: vec![window(6)],
             ..Due::default()
         };
-        let expected = [1, 2, 4, 6, 9].map(window);
-        assert_eq!(windows_to_work_on(&due, &known, now), expected);
+        let meetings = job(Dataset::MeetingList);
+        let found = windows_to_work_on(&meetings, &due, &known, &failed, now);
+        assert_eq!(found, [1, 2, 4, 6, 9, 11].map(window));
+        // Yesterday's snapshot cannot be taken any more; one whose bytes are here goes on.
+        let rooms = job(Dataset::Room);
+        let none = Due::default();
+        let open = windows_to_work_on(&rooms, &none, &known[..3], &failed, now);
+        assert_eq!(open, [window(2)]);
+        // A report is no longer answered after its horizon; what the last bound left over is known.
+        let report = job(Dataset::DailyReport);
+        let later = at("2027-06-01T00:00:00Z");
+        let open = windows_to_work_on(&report, &none, &known, &failed, later);
+        assert_eq!(open, [window(4)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::findings::FindingsSummary;
+use crate::findings::{Findings, FindingsSummary};
 use crate::record::{
     Coverage, Input, PartitionRow, Phase, Reason, ReasonKind, SpooledTask, TaskRow, WindowRow,
     WindowState,
@@ -141,6 +141,28 @@ fn missing_answers(facts: &DayFacts<'_>) -> Vec<Reason> {
     counted
         .map(|(kind, count)| Reason::new(kind, count))
         .collect()
+}
+
+/// What keeps a day from being complete once its originals were read again: what the record says,
+/// but for rows without a key, which another reading may find, or find no more. Tasks in quarantine
+/// stay there until somebody tries them again, and are counted as such.
+#[must_use]
+pub fn reasons_read_again<'f>(
+    recorded: &[Reason],
+    read: impl IntoIterator<Item = &'f Findings>,
+) -> Vec<Reason> {
+    let lacks_keys = |findings: &&Findings| findings.rows_quarantined > 0;
+    let without_key = read.into_iter().filter(lacks_keys).count() as u64;
+    let in_quarantine = recorded
+        .iter()
+        .find(|reason| reason.kind == ReasonKind::Quarantined);
+    let more = without_key.saturating_sub(in_quarantine.map_or(0, |reason| reason.count));
+    let others = recorded
+        .iter()
+        .filter(|reason| reason.kind != ReasonKind::RowsWithoutKey)
+        .cloned();
+    let more = (more > 0).then(|| Reason::new(ReasonKind::RowsWithoutKey, more));
+    others.chain(more).collect()
 }
 
 /// Adds the tasks of the day that brought no workbook, so that the manifest names what is not
@@ -368,6 +390,41 @@ mod tests {
                 .map(|(kind, count)| Reason::new(kind, count))
                 .collect();
             assert_eq!(reasons, expected, "{:?}", known.tasks);
+        }
+    }
+
+    #[test]
+    fn rows_without_a_key_are_counted_anew_when_originals_are_read_again() {
+        use ReasonKind::{FewerMeetings, Quarantined, RowsWithoutKey};
+        let read = |counts: &[u64]| -> Vec<Findings> {
+            let findings = counts.iter().map(|rows| Findings {
+                rows_quarantined: *rows,
+                ..Findings::default()
+            });
+            findings.collect()
+        };
+        for (recorded, found, expected) in [
+            (vec![], vec![0, 0], vec![]),
+            (vec![], vec![0, 3], vec![(RowsWithoutKey, 1)]),
+            (vec![(RowsWithoutKey, 2)], vec![0, 0], vec![]),
+            (
+                vec![(RowsWithoutKey, 2), (FewerMeetings, 1)],
+                vec![1],
+                vec![(FewerMeetings, 1), (RowsWithoutKey, 1)],
+            ),
+            (vec![(Quarantined, 1)], vec![4], vec![(Quarantined, 1)]),
+            (
+                vec![(Quarantined, 1)],
+                vec![4, 4],
+                vec![(Quarantined, 1), (RowsWithoutKey, 1)],
+            ),
+        ] {
+            let reasons = |of: &[(ReasonKind, u64)]| -> Vec<Reason> {
+                let reasons = of.iter().map(|(kind, count)| Reason::new(*kind, *count));
+                reasons.collect()
+            };
+            let again = reasons_read_again(&reasons(&recorded), &read(&found));
+            assert_eq!(again, reasons(&expected), "{recorded:?} {found:?}");
         }
     }
 

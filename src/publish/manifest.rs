@@ -164,9 +164,9 @@ impl CoverageRecord {
             planned: counts.planned,
             left_out: LeftOut {
                 not_ended: counts.not_ended,
-                min_participants: counts.below_min_participants,
-                sampled: counts.not_sampled,
-                max_tasks: counts.over_max_tasks,
+                below_min_participants: counts.below_min_participants,
+                not_sampled: counts.not_sampled,
+                over_max_tasks: counts.over_max_tasks,
                 no_id: counts.no_id,
             },
             bounds: fan_out.into(),
@@ -174,7 +174,8 @@ impl CoverageRecord {
     }
 }
 
-/// Parents without a task, by reason.
+/// Parents without a task, by reason; the names are those of [`Coverage`]. Earlier records call three
+/// of them by their bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
@@ -182,11 +183,14 @@ pub struct LeftOut {
     #[serde(default)]
     pub not_ended: u64,
     /// Meetings with too few participants.
-    pub min_participants: u64,
+    #[serde(alias = "min_participants")]
+    pub below_min_participants: u64,
     /// Not in the sample.
-    pub sampled: u64,
+    #[serde(alias = "sampled")]
+    pub not_sampled: u64,
     /// Left for a later run.
-    pub max_tasks: u64,
+    #[serde(alias = "max_tasks")]
+    pub over_max_tasks: u64,
     /// Rows without the id that the request needs.
     pub no_id: u64,
 }

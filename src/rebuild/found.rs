@@ -194,8 +194,8 @@ impl FoundTask {
         match &self.read {
             _ if self.is_lost || self.spec.is_none() || !self.input.is_answered() => Phase::Open,
             _ if planted!("planted-rebuild-opens-everything") => Phase::Open,
-            Some(read) if read.findings.rows_quarantined > 0 => Phase::Quarantined,
-            _ => Phase::Published,
+            Some(read) => Phase::once_published(&read.findings),
+            None => Phase::Published,
         }
     }
 

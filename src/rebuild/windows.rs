@@ -225,8 +225,8 @@ mod tests {
         let two_days = Window::new(at(10), at(12)).expect("two days");
         let mut piece = meetings();
         piece.input.job_window = Some((two_days.start(), two_days.end()));
-        type Case = (Vec<FoundTask>, Vec<FoundPartition>, Vec<(Dataset, Window)>);
-        let table: [Case; 7] = [
+        type WindowCase = (Vec<FoundTask>, Vec<FoundPartition>, Vec<(Dataset, Window)>);
+        let table: [WindowCase; 7] = [
             // A root's day has its own window already.
             (
                 vec![meetings()],

@@ -178,8 +178,7 @@ impl Input {
             (Phase::Open, _) => InputOutcome::Missing,
             (Phase::Quarantined, _) => InputOutcome::Quarantined,
             (Phase::Failed, _) => InputOutcome::Failed,
-            (_, Some(0)) => InputOutcome::Empty,
-            _ => InputOutcome::Published,
+            (_, rows) => InputOutcome::of_rows(rows.unwrap_or(1)),
         };
         Self {
             task_key: spec.key.clone(),
@@ -326,4 +325,15 @@ pub enum InputOutcome {
     Failed,
     /// No answer yet.
     Missing,
+}
+
+impl InputOutcome {
+    /// The outcome of a task that brought so many rows.
+    #[must_use]
+    pub const fn of_rows(rows: u64) -> Self {
+        match rows {
+            0 => Self::Empty,
+            _ => Self::Published,
+        }
+    }
 }

@@ -54,6 +54,16 @@ impl Phase {
         }
     }
 
+    /// How a task ends whose rows are in the lake. Where rows lack a key, its workbook is kept in
+    /// quarantine, and the task with it.
+    #[must_use]
+    pub const fn once_published(findings: &Findings) -> Self {
+        match findings.rows_quarantined {
+            0 => Self::Published,
+            _ => Self::Quarantined,
+        }
+    }
+
     /// The phase behind a word of the ledger.
     #[must_use]
     pub fn from_stored(word: &str) -> Option<Self> {

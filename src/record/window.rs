@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::{Phase, PhaseCounts};
 use crate::datasets::Dataset;
 use crate::window::Window;
 
@@ -67,6 +68,20 @@ impl WindowState {
     #[must_use]
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Settled | Self::Stuck)
+    }
+
+    /// The state of a window that Feishu no longer answers for: lost if nothing of it is in the
+    /// lake, settled if an earlier generation is. `None`, and it goes on, if one of its tasks has
+    /// brought something that is not published yet, or is.
+    #[must_use]
+    pub fn when_out_of_reach(tasks: &PhaseCounts, has_inputs: bool) -> Option<Self> {
+        if tasks.has(Phase::Spooled) || tasks.has(Phase::Published) {
+            return None;
+        }
+        Some(match has_inputs {
+            true => Self::Settled,
+            false => Self::Lost,
+        })
     }
 
     /// Whether nobody asks for it: the policy left it out, or Feishu no longer has it.

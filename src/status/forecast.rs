@@ -3,7 +3,7 @@
 //! It takes the decisions of a run: the same windows, the same children, and one budget for all
 //! windows of a job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -160,11 +160,17 @@ impl Forecaster<'_> {
     /// When the ledger cannot be read, or the job's schedule.
     pub async fn job<'j>(&self, job: &'j JobSpec) -> Result<JobForecast<'j>> {
         let record = JobRecord::read(self.ledger, self.owner.tenant, job).await?;
-        let mut forecast = self.windows_of(job, &record);
+        let failed = self.windows_with_failed_tasks(job, &record).await?;
+        let mut forecast = self.windows_of(job, &record, &failed);
         let mut budget = Budget::of(job);
         for window in forecast.windows.clone() {
             let row = record.windows.iter().find(|row| row.window == window);
-            let of_window = self.window(job, window, row, &mut budget).await?;
+            let has_tasks = row.is_some_and(|row| row.state == WindowState::Planned)
+                || failed.contains(&window);
+            let of_window = match has_tasks {
+                true => self.unfinished(job.dataset, window).await?,
+                false => self.window(job, window, &mut budget).await?,
+            };
             forecast.add(&of_window);
         }
         let average = self.average_tasks(job, &record.windows).await?;
@@ -174,7 +180,12 @@ impl Forecaster<'_> {
     }
 
     /// The windows of a job, without their tasks.
-    fn windows_of<'j>(&self, job: &'j JobSpec, record: &JobRecord) -> JobForecast<'j> {
+    fn windows_of<'j>(
+        &self,
+        job: &'j JobSpec,
+        record: &JobRecord,
+        failed: &BTreeSet<Window>,
+    ) -> JobForecast<'j> {
         let known = &record.windows;
         let (windows, left_over, notes) = match self.range {
             Some((from, to)) if job.dataset.is_snapshot() => {
@@ -189,7 +200,7 @@ impl Forecaster<'_> {
             }
             None => {
                 let due = record.due(job, self.now);
-                let windows = windows_to_work_on(&due, known, self.now);
+                let windows = windows_to_work_on(job, &due, known, failed, self.now);
                 let left_over = known.iter().filter(|row| is_left_over(row)).count() as u64;
                 (windows, left_over, notes_of_due(job.dataset, &due))
             }
@@ -207,17 +218,41 @@ impl Forecaster<'_> {
         }
     }
 
+    /// The windows whose failed tasks a run gives another round of attempts. Those that are asked
+    /// for again get new tasks.
+    async fn windows_with_failed_tasks(
+        &self,
+        job: &JobSpec,
+        record: &JobRecord,
+    ) -> Result<BTreeSet<Window>> {
+        let again = match self.range {
+            Some(_) => Vec::new(),
+            None => record.due(job, self.now).again,
+        };
+        let mut failed = BTreeSet::new();
+        let is_stuck = |row: &&WindowRow| row.state == WindowState::Stuck;
+        for row in record.windows.iter().filter(is_stuck) {
+            let phases = self.phases_of(job.dataset, row.window).await?;
+            if phases.has(Phase::Failed) && !again.contains(&row.window) {
+                failed.insert(row.window);
+            }
+        }
+        Ok(failed)
+    }
+
+    /// What is left of a window that was planned.
+    async fn unfinished(&self, dataset: Dataset, window: Window) -> Result<WindowForecast> {
+        let phases = self.phases_of(dataset, window).await?;
+        let tasks = phases.of(Phase::Open) + phases.of(Phase::Failed);
+        Ok(WindowForecast::Tasks(tasks))
+    }
+
     async fn window(
         &self,
         job: &JobSpec,
         window: Window,
-        row: Option<&WindowRow>,
         budget: &mut Budget,
     ) -> Result<WindowForecast> {
-        if row.is_some_and(|row| row.state == WindowState::Planned) {
-            let phases = self.phases_of(job.dataset, window).await?;
-            return Ok(WindowForecast::Tasks(phases.of(Phase::Open)));
-        }
         match job.dataset.parent() {
             None => self.roots(job, window).await,
             Some(parent) => self.children(job, parent, window, budget).await,

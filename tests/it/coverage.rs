@@ -89,7 +89,7 @@ fn meetings_with_too_few_participants_are_counted() {
         .count() as u64;
     assert!(small > 0, "choose another bound");
     assert!(summary.is_settled(), "{summary:#?}");
-    assert_bounded(&app, &summary, small, "min_participants");
+    assert_bounded(&app, &summary, small, "below_min_participants");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_sample_is_the_same_every_time_and_what_is_not_in_it_is_counted() {
             .as_ref()
             .map_or(0, |coverage| coverage.not_sampled);
         assert!((1..10).contains(&left_out), "{summary:#?}");
-        assert_bounded(&app, &summary, left_out, "sampled");
+        assert_bounded(&app, &summary, left_out, "not_sampled");
         app.content_hashes()
     };
     assert_eq!(planned(), planned());
@@ -112,7 +112,7 @@ fn a_sample_is_the_same_every_time_and_what_is_not_in_it_is_counted() {
 fn what_is_over_the_tasks_of_a_run_is_counted_and_comes_with_the_next() {
     let app = start("max_tasks_per_run = 4");
     let summary = app.reconcile();
-    assert_bounded(&app, &summary, 6, "max_tasks");
+    assert_bounded(&app, &summary, 6, "over_max_tasks");
     for _ in 0..2 {
         app.reconcile();
     }

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use meetlake::testing::clock::Clock;
 use meetlake::testing::config;
 use meetlake::testing::dataset::Dataset;
+use meetlake::testing::events::Events;
 use meetlake::testing::exit::Code;
 use meetlake::testing::ledger::Ledger;
 use meetlake::testing::record::{NewWindow, WindowBatch, WindowState};
@@ -389,6 +390,7 @@ fn pages(app: &TestApp) -> (String, Value) {
             tenants: std::sync::Arc::new([(TENANT.to_owned(), zone())]),
             jobs: config.jobs.into(),
             clock: Clock::scaled(app.now(), 1.0),
+            events: Events::new(Clock::scaled(app.now(), 1.0)),
             ready: std::sync::Arc::default(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

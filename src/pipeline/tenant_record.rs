@@ -1,0 +1,64 @@
+//! What the lake says of the tenant: made before its first publish, and checked then.
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::Tenant;
+use crate::datasets::Dataset;
+use crate::publish::identity::{self, LakeState, TenantRecord};
+use crate::window::{date_of, start_of_day};
+
+/// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
+/// may have been out of reach), and that it says in which zone the tenant's days are cut.
+pub(super) async fn put(
+    tenant: &Tenant,
+    first_day: impl AsyncFnOnce() -> Result<Date>,
+) -> Result<()> {
+    let record = async || {
+        let first = first_day().await?;
+        let zone = tenant.time_zone.iana_name();
+        let record = TenantRecord {
+            tenant: tenant.name.clone(),
+            time_zone: zone.unwrap_or("UTC").to_owned(),
+            first_instant: start_of_day(&tenant.time_zone, first),
+        };
+        let is_ours = match identity::find(&tenant.lake).await? {
+            LakeState::Known(lake, _) => {
+                lake.lake_id == tenant.lake_id && lake.key.fingerprint == tenant.key.fingerprint()
+            }
+            LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => false,
+        };
+        if !is_ours {
+            bail!(
+                "the lake {} is not the one that this ledger belongs to; nothing is published \
+                 there; run again to see which it is",
+                tenant.lake.url()
+            );
+        }
+        let zone = record.time_zone.clone();
+        let standing = identity::create_tenant(&tenant.lake, record).await?;
+        if standing.time_zone != zone {
+            bail!(
+                "the days of tenant {} are cut in {} in this lake, and not in {zone}; nothing is \
+                 published in another zone",
+                tenant.name,
+                standing.time_zone
+            );
+        }
+        Ok(())
+    };
+    tenant.is_recorded.get_or_try_init(record).await?;
+    Ok(())
+}
+
+/// The civil day in which the oldest window of the tenant begins.
+pub(super) async fn first_day(tenant: &Tenant) -> Result<Date> {
+    let mut oldest = tenant.clock.now();
+    for dataset in Dataset::ALL {
+        let windows = tenant.ledger.windows(&tenant.name, dataset, None).await?;
+        let starts = windows.iter().map(|row| row.window.start());
+        oldest = starts.fold(oldest, Timestamp::min);
+    }
+    Ok(date_of(&tenant.time_zone, oldest))
+}
