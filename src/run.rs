@@ -118,6 +118,7 @@ pub async fn reconcile(
 ) -> Result<Summary> {
     let mut run = Run::new(tenant, jobs, limits, stop);
     run.insert_windows(scope).await?;
+    run.recheck_children().await?;
     anyhow::ensure!(!planted!("planted-run-fails"), "planted");
     run.work(None).await?;
     run.publish_rest().await?;
@@ -140,6 +141,7 @@ pub async fn serve(
 ) -> Result<()> {
     let mut run = Run::new(tenant, jobs, limits, stop);
     run.on_tick().await?;
+    run.recheck_children().await?;
     run.work(Some(ticks)).await?;
     run.publish_rest().await
 }
@@ -168,8 +170,7 @@ struct Run {
     running: HashMap<Dataset, u64>,
     tasks: JoinSet<EndedTask>,
     publishing: JoinSet<EndedPublish>,
-    /// Days of a list that were published again because of a new verdict, and whether the list was
-    /// called short.
+    /// Days that were published again because of a new verdict, and which: whether complete.
     rechecked: HashSet<(Dataset, Date, bool)>,
     /// Windows with rows to publish: their tasks ended, or the rows waited long enough.
     to_publish: BTreeSet<(Dataset, Window)>,

@@ -19,7 +19,7 @@ pub mod text;
 mod tests;
 
 pub use days::{DayOutcome, DayStatus, all_days};
-pub use plausible::implausible;
+pub use plausible::{against, implausible, reasons_now};
 
 use crate::datasets::Dataset;
 use crate::job::JobSpec;

@@ -119,6 +119,21 @@ impl Window {
         pieces
     }
 
+    /// The parts of the window that none of `others` has, in order.
+    #[must_use]
+    pub fn less(&self, others: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut others: Vec<Self> = others.into_iter().collect();
+        others.sort_unstable();
+        let mut reached = self.start;
+        let mut left = Vec::new();
+        for other in others.iter().filter(|other| other.overlaps(self)) {
+            left.extend(Self::new(reached, other.start));
+            reached = reached.max(other.end);
+        }
+        left.extend(Self::new(reached, self.end));
+        left
+    }
+
     /// The civil dates of `zone` that the window touches, in order.
     #[must_use]
     pub fn dates(&self, zone: &TimeZone) -> Vec<Date> {
@@ -296,6 +311,23 @@ mod tests {
             }
             let longest = SignedDuration::from_secs(span as i64);
             prop_assert!(pieces.iter().all(|piece| piece.length() <= longest));
+        }
+
+        #[test]
+        fn what_is_left_of_a_window_is_what_no_other_has(
+            others in proptest::collection::vec((0i64..40, 1i64..12), 0..8),
+        ) {
+            let at = |s| Timestamp::from_second(s).expect("in range");
+            let window = |start, length| Window::new(at(start), at(start + length));
+            let whole = window(10, 20).expect("not empty");
+            let others: Vec<Window> = others.iter().filter_map(|(s, l)| window(*s, *l)).collect();
+            let left = whole.less(others.iter().copied());
+            for instant in (0..50).map(at) {
+                let is_left = left.iter().any(|part| part.contains(instant));
+                let is_elsewhere = others.iter().any(|other| other.contains(instant));
+                prop_assert_eq!(is_left, whole.contains(instant) && !is_elsewhere);
+            }
+            prop_assert!(left.windows(2).all(|pair| pair[0].end() < pair[1].start()));
         }
 
         #[test]

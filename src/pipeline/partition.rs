@@ -133,8 +133,8 @@ async fn decide_next(
         .map(|(_, _, key)| key)
         .collect();
     let listed = ledger.inputs(name, dataset, dt).await?;
-    let implausible = status::implausible(ledger, name, zone, job, dt).await?;
-    if let Some(reason) = implausible.clone() {
+    let against = status::against(ledger, name, zone, job, dt).await?;
+    for reason in against.iter().cloned() {
         tenant.events.emit(id, EventKind::DayImplausible { reason });
     }
     Ok(next_revision(&DayFacts {
@@ -146,7 +146,7 @@ async fn decide_next(
         round,
         listed: &listed,
         withdrawn: &withdrawn,
-        implausible,
+        against: &against,
     }))
 }
 
@@ -273,6 +273,7 @@ fn revision_of(
     }
     Revision {
         id: id.clone(),
+        time_zone: tenant.zone_name(),
         destination: job.destination.clone(),
         number: next.number,
         reasons: next.reasons,

@@ -268,6 +268,12 @@ pub fn is_left_over(row: &WindowRow) -> bool {
     row.state.has_ended() && row.coverage.is_some_and(|counts| counts.over_max_tasks > 0)
 }
 
+/// There is no meeting before this day: Feishu and Lark are younger.
+pub const FIRST_DAY: Date = Date::constant(2016, 1, 1);
+
+/// A backfill is asked about twice when it covers more days than this.
+pub const MANY_DAYS: u64 = 366;
+
 /// A backfill, cut into windows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backfill {

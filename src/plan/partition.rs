@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::datasets::Dataset;
 use crate::findings::{Findings, FindingsSummary};
 use crate::record::{
     Coverage, Input, PartitionRow, Phase, Reason, ReasonKind, SpooledTask, TaskRow, WindowRow,
@@ -32,8 +33,8 @@ pub struct DayFacts<'a> {
     pub listed: &'a [Input],
     /// Withdrawn tasks of which the published revision has rows.
     pub withdrawn: &'a HashSet<TaskKey>,
-    /// Why the result cannot be all there is, as far as counts elsewhere say.
-    pub implausible: Option<Reason>,
+    /// What speaks against the day elsewhere: counts, and the day of the parent dataset.
+    pub against: &'a [Reason],
 }
 
 /// The next revision of a partition.
@@ -68,9 +69,11 @@ pub struct NextRevision {
 /// The next revision of a partition; `None` if nothing is known of the day yet.
 #[must_use]
 pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
-    let mut reasons = missing_answers(facts);
-    let is_all_there = reasons.is_empty();
-    reasons.extend(facts.implausible.clone());
+    let reasons = reasons(facts);
+    // While an answer is missing, or a parent, a parent row may only seem to be gone.
+    let hides_parents = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
+    let is_all_there =
+        missing_answers(facts).is_empty() && !facts.against.iter().any(hides_parents);
     let mut add = Vec::new();
     let mut inputs = Vec::new();
     for task in facts.round {
@@ -89,7 +92,6 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
         return None;
     }
     let mut drop: HashSet<TaskKey> = keys(facts.round).cloned().collect();
-    // While an answer is missing, a parent row may only seem to be gone.
     if is_all_there {
         drop.extend(facts.withdrawn.iter().cloned());
     }
@@ -118,8 +120,56 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
     })
 }
 
-/// What keeps the day from being complete once the tasks of this round are published, as far as its
-/// own windows and tasks say.
+/// What keeps the day from being complete once the tasks of this round are published. It is complete
+/// when windows cover every instant of it, each of their tasks brought its answer, and nothing
+/// elsewhere speaks against it.
+#[must_use]
+pub fn reasons(facts: &DayFacts<'_>) -> Vec<Reason> {
+    let mut reasons = missing_answers(facts);
+    let covered = facts.windows.iter().map(|row| row.window);
+    reasons.extend(not_covered(facts.time_zone, facts.dt, covered));
+    reasons.extend_from_slice(facts.against);
+    reasons
+}
+
+/// Why a day is not complete that `windows` do not cover; `None` if they do.
+#[must_use]
+pub fn not_covered(
+    zone: &TimeZone,
+    dt: Date,
+    windows: impl IntoIterator<Item = Window>,
+) -> Option<Reason> {
+    const MINUTE: u64 = 60;
+    let missing = Window::day(zone, dt)?.less(windows);
+    if missing.is_empty() {
+        return None;
+    }
+    let seconds: u64 = missing
+        .iter()
+        .map(|part| part.length().as_secs().unsigned_abs())
+        .sum();
+    let parts: Vec<String> = missing.iter().map(Window::to_string).collect();
+    let detail = format!("no window of the job covers {}", parts.join(", "));
+    Some(Reason::with_detail(
+        ReasonKind::NotCovered,
+        seconds.div_ceil(MINUTE),
+        detail,
+    ))
+}
+
+/// Why a day is not complete whose parent dataset has the day `parent_day` of the same date.
+#[must_use]
+pub fn parent_partial(parent: Dataset, parent_day: Option<&PartitionRow>) -> Option<Reason> {
+    let state = match parent_day.filter(|row| row.revision > 0) {
+        Some(row) if row.complete => return None,
+        Some(_) => "is partial",
+        None => "is not there",
+    };
+    let detail = format!("not all of its parents are known: the day of {parent} {state}");
+    Some(Reason::with_detail(ReasonKind::ParentPartial, 1, detail))
+}
+
+/// What keeps the day from being complete, as far as its own windows and tasks say.
 fn missing_answers(facts: &DayFacts<'_>) -> Vec<Reason> {
     let in_round: HashSet<&TaskKey> = keys(facts.round).collect();
     let mut counts: BTreeMap<ReasonKind, u64> = BTreeMap::new();
@@ -245,11 +295,10 @@ pub fn windows_asked_for(windows: Vec<WindowRow>) -> Vec<WindowRow> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
     use jiff::civil::date;
 
     use super::*;
-    use crate::datasets::Dataset;
-    use crate::findings::Findings;
     use crate::plan::tests::{task_row, window_row};
     use crate::record::{InputOutcome, Intent};
 
@@ -301,8 +350,7 @@ mod tests {
         }
     }
 
-    /// What is known of a day with one planned window, and nothing else.
-    #[derive(Default)]
+    /// What is known of a day with one settled window, and nothing else.
     struct Known {
         published: Option<PartitionRow>,
         windows: Vec<WindowRow>,
@@ -310,7 +358,25 @@ mod tests {
         round: Vec<TaskRow>,
         listed: Vec<Input>,
         withdrawn: HashSet<TaskKey>,
-        implausible: Option<Reason>,
+        against: Vec<Reason>,
+    }
+
+    impl Default for Known {
+        fn default() -> Self {
+            Self {
+                published: None,
+                windows: vec![window_row(
+                    Dataset::MeetingList,
+                    day(DT),
+                    WindowState::Settled,
+                )],
+                tasks: vec![],
+                round: vec![],
+                listed: vec![],
+                withdrawn: HashSet::new(),
+                against: vec![],
+            }
+        }
     }
 
     impl Known {
@@ -324,7 +390,7 @@ mod tests {
                 round: &self.round,
                 listed: &self.listed,
                 withdrawn: &self.withdrawn,
-                implausible: self.implausible.clone(),
+                against: &self.against,
             })
         }
     }
@@ -435,7 +501,7 @@ mod tests {
         let known = Known {
             windows: vec![row(WindowState::Due), row(WindowState::Planned)],
             round: vec![spooled("a", &[DT])],
-            implausible: Some(implausible.clone()),
+            against: vec![implausible.clone()],
             ..Known::default()
         };
         let reasons = known.next().expect("a revision").reasons;
@@ -443,6 +509,63 @@ mod tests {
             reasons,
             [Reason::new(ReasonKind::NotPlanned, 1), implausible]
         );
+    }
+
+    #[test]
+    fn a_day_is_complete_only_when_windows_cover_every_instant_of_it() {
+        let part = |from: i64, hours: i64| {
+            let start = day(DT).start() + SignedDuration::from_hours(from);
+            Window::new(start, start + SignedDuration::from_hours(hours)).expect("a window")
+        };
+        let found = |windows: &[Window]| not_covered(&TimeZone::UTC, DT, windows.iter().copied());
+        assert_eq!(found(&[day(DT)]), None);
+        assert_eq!(found(&[part(-8, 24), part(16, 24)]), None);
+        let first_hours = found(&[part(16, 24)]).expect("16 hours are missing");
+        assert_eq!(
+            (first_hours.kind, first_hours.count),
+            (ReasonKind::NotCovered, 16 * 60)
+        );
+        let detail = "no window of the job covers [2026-11-10T00:00:00Z, 2026-11-10T16:00:00Z)";
+        assert_eq!(first_hours.to_string(), detail);
+        // With rows the day is partial; without any it is not known.
+        let mut known = Known {
+            windows: vec![window_row(
+                Dataset::MeetingList,
+                part(16, 24),
+                WindowState::Settled,
+            )],
+            ..Known::default()
+        };
+        assert_eq!(known.next(), None);
+        known.round = vec![spooled("a", &[DT])];
+        assert_eq!(known.next().expect("a revision").reasons, [first_hours]);
+    }
+
+    #[test]
+    fn children_of_a_day_that_is_partial_or_not_there_are_partial() {
+        let parent = Dataset::MeetingList;
+        assert_eq!(
+            parent_partial(parent, Some(&partition(1, true, None))),
+            None
+        );
+        let reason = |of: Option<&PartitionRow>| parent_partial(parent, of).expect("a reason");
+        let not_there = reason(None);
+        assert_eq!(reason(Some(&partition(0, false, None))), not_there);
+        let partial = reason(Some(&partition(2, false, None)));
+        assert_eq!(
+            partial.to_string(),
+            "not all of its parents are known: the day of meeting_list is partial"
+        );
+        assert!(not_there.to_string().ends_with("is not there"));
+        // What a withdrawn task brought stays: its parent may only seem to be gone.
+        let known = Known {
+            published: Some(partition(2, true, None)),
+            withdrawn: HashSet::from([TaskKey::from_stored("gone")]),
+            against: vec![partial.clone()],
+            ..Known::default()
+        };
+        let next = known.next().expect("a revision");
+        assert_eq!((next.reasons, next.drop.len()), (vec![partial], 0));
     }
 
     #[test]

@@ -14,13 +14,6 @@ pub fn window_state(tasks: &PhaseCounts) -> Option<WindowState> {
     }
 }
 
-/// Whether the verdict over a published day is another one than the record says, so that it has to
-/// be published again: what it is compared with came later than the day did.
-#[must_use]
-pub const fn verdict_changed(is_recorded_complete: bool, is_implausible: bool) -> bool {
-    is_recorded_complete == is_implausible
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,18 +37,6 @@ mod tests {
         for (phases, state) in table {
             let counts = phases.iter().copied().collect();
             assert_eq!(window_state(&counts), state, "{phases:?}");
-        }
-    }
-
-    #[test]
-    fn a_verdict_changes_when_record_and_comparison_disagree() {
-        for (complete, implausible, changed) in [
-            (true, true, true),
-            (false, false, true),
-            (true, false, false),
-            (false, true, false),
-        ] {
-            assert_eq!(verdict_changed(complete, implausible), changed);
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Reason {
     /// What is missing.
     pub kind: ReasonKind,
-    /// How many tasks, meetings or windows it concerns.
+    /// How many tasks, meetings, windows, days or minutes it concerns.
     pub count: u64,
     /// What a person should know beyond that; holds counts, never personal data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,6 +37,10 @@ pub enum ReasonKind {
     FewerMeetings,
     /// Meetings with fewer participants than they counted.
     FewerParticipants,
+    /// Minutes of the day that no window covers.
+    NotCovered,
+    /// The day of the parent dataset is partial, so that not all parents are known.
+    ParentPartial,
     /// A reason that this version does not know.
     #[serde(other)]
     Unknown,
@@ -75,6 +79,8 @@ impl Reason {
             | ReasonKind::RowsWithoutKey
             | ReasonKind::FewerMeetings
             | ReasonKind::FewerParticipants
+            | ReasonKind::NotCovered
+            | ReasonKind::ParentPartial
             | ReasonKind::Unknown => false,
         }
     }

@@ -2,20 +2,22 @@
 //! at the end of the run. What is published may open the windows of children, or change the verdict
 //! over another day.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use jiff::SignedDuration;
+use jiff::civil::Date;
 
 use super::{EndedPublish, Run};
 use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::pipeline;
 use crate::plan::children::{digest, must_be_planned_again};
-use crate::plan::settle::{verdict_changed, window_state};
-use crate::record::WindowState;
+use crate::plan::partition::windows_asked_for;
+use crate::plan::settle::window_state;
+use crate::record::{Reason, ReasonKind, WindowState};
 use crate::status;
 use crate::window::Window;
 
@@ -100,10 +102,35 @@ impl Run {
             }
         }
         self.open_children(dataset, window).await?;
-        for counted in Dataset::ALL {
-            let by = counted.counted_by();
-            if by.is_some() && (by == Some(dataset) || counted == dataset) {
-                self.recheck_counted(counted, window).await?;
+        for other in Dataset::ALL {
+            let by = other.counted_by();
+            let is_counted = by.is_some() && (by == Some(dataset) || other == dataset);
+            if is_counted || other.parent() == Some(dataset) {
+                self.recheck(other, window).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the days of children whose verdict is not that of their parent's day, whatever
+    /// became of the run that changed the parent's.
+    pub(super) async fn recheck_children(&mut self) -> Result<()> {
+        let tenant = Arc::clone(&self.tenant);
+        let partitions = tenant.ledger.partitions(Some(&tenant.name)).await?;
+        let known: BTreeMap<(Dataset, Date), bool> = partitions
+            .iter()
+            .filter(|row| row.revision > 0)
+            .map(|row| ((row.dataset, row.dt), row.complete))
+            .collect();
+        for (&(dataset, dt), is_complete) in &known {
+            let Some(parent) = dataset.parent() else {
+                continue;
+            };
+            let of_parent = known.get(&(parent, dt)).copied().unwrap_or(false);
+            if let Some(day) = Window::day(&tenant.time_zone, dt)
+                && of_parent != *is_complete
+            {
+                self.recheck(dataset, day).await?;
             }
         }
         Ok(())
@@ -129,10 +156,10 @@ impl Run {
         Ok(())
     }
 
-    /// Publishes days of a list again that are called complete and are not, or the other way round:
-    /// the report that counts them, or the list of the day after, came later than they did. Each
-    /// verdict is acted upon once a firing.
-    async fn recheck_counted(&mut self, dataset: Dataset, window: Window) -> Result<()> {
+    /// Publishes days again that are called complete and are not, or the other way round: the report
+    /// that counts them, the list of the day after, or the day of their parent came later than they
+    /// did. Each verdict is acted upon once a firing.
+    async fn recheck(&mut self, dataset: Dataset, window: Window) -> Result<()> {
         let Some(job) = self.job(dataset) else {
             return Ok(());
         };
@@ -144,15 +171,19 @@ impl Run {
                 continue;
             };
             let windows = ledger.windows(name, dataset, Some(day)).await?;
-            let is_settled = windows.iter().all(|row| row.state == WindowState::Settled);
-            if known.revision == 0 || !is_settled {
+            let windows = windows_asked_for(windows);
+            if known.revision == 0 {
                 continue;
             }
-            let reason = status::implausible(ledger, name, zone, &job, dt).await?;
-            let is_short = reason.is_some();
-            if verdict_changed(known.complete, is_short)
-                && self.rechecked.insert((dataset, dt, is_short))
-            {
+            let reasons = status::reasons_now(ledger, name, zone, &job, dt).await?;
+            // What is still exported is published at its end, unless its parent fails meanwhile.
+            let is_under_way = windows.iter().any(|row| !row.state.has_ended());
+            let is_of_parent = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
+            if is_under_way && !(known.complete && reasons.iter().any(is_of_parent)) {
+                continue;
+            }
+            let is_complete = reasons.is_empty();
+            if known.complete != is_complete && self.rechecked.insert((dataset, dt, is_complete)) {
                 let again = windows.iter().map(|row| (dataset, row.window));
                 self.to_publish.extend(again);
             }

@@ -12,12 +12,13 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::job_record::JobRecord;
-use super::{implausible, jobs_of};
+use super::{against, jobs_of};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::due::{Due, expected_at};
-use crate::record::{PartitionRow, Phase, Reason, TaskRow, WindowState};
+use crate::plan::partition::not_covered;
+use crate::record::{PartitionRow, Phase, Reason, ReasonKind, TaskRow, WindowState};
 use crate::window::Window;
 
 /// What became of a day.
@@ -199,7 +200,8 @@ impl TenantRecords<'_> {
         let mut days = Vec::new();
         for (dt, windows) in by_day {
             let partition = partitions.get(&dt).copied();
-            let (outcome, why) = self.outcome(job, dt, &windows, partition).await?;
+            let day = self.record(job, dt, &windows, partition).await?;
+            let (outcome, why) = outcome(job, &day);
             let due_at = windows.iter().map(|window| window.due_at).max();
             let expected_at = expected_at(job, &record.schedule, due_at.unwrap_or(now));
             days.push(DayStatus {
@@ -209,25 +211,25 @@ impl TenantRecords<'_> {
                 outcome,
                 rows: partition.map_or(0, |row| row.rows),
                 expected_at,
-                late_s: late_s(outcome, expected_at, now),
+                late_s: late_s(outcome, expected_at, now).filter(|_| !day.lacks_hours_only()),
                 why,
             });
         }
         Ok(days)
     }
 
-    async fn outcome(
+    async fn record<'d>(
         &self,
         job: &JobSpec,
         dt: Date,
-        windows: &[ExpectedWindow],
-        partition: Option<&PartitionRow>,
-    ) -> Result<(DayOutcome, Option<String>)> {
+        windows: &'d [ExpectedWindow],
+        partition: Option<&'d PartitionRow>,
+    ) -> Result<DayRecord<'d>> {
         let mut day = DayRecord {
             windows,
             partition,
             tasks: Vec::new(),
-            implausible: None,
+            against: Vec::new(),
         };
         // There are many complete days, and nobody asks for their tasks.
         if partition.is_none_or(|row| !row.complete) {
@@ -236,9 +238,13 @@ impl TenantRecords<'_> {
                 day.tasks
                     .extend(ledger.tasks_of(self.tenant, job.dataset, window).await?);
             }
-            day.implausible = implausible(self.ledger, self.tenant, self.zone, job, dt).await?;
+            day.against = against(self.ledger, self.tenant, self.zone, job, dt).await?;
+            // Windows that no run has looked at yet cover their hours too, once one does.
+            let asked_for = windows.iter().filter(|window| !window.state.is_left_out());
+            let covered = asked_for.map(|window| window.window);
+            day.against.extend(not_covered(self.zone, dt, covered));
         }
-        Ok(outcome(job, &day))
+        Ok(day)
     }
 }
 
@@ -253,8 +259,21 @@ struct DayRecord<'a> {
     partition: Option<&'a PartitionRow>,
     /// The tasks of its windows, unless it is complete.
     tasks: Vec<TaskRow>,
-    /// Why it cannot be all there is.
-    implausible: Option<Reason>,
+    /// Why it cannot be all there is, if all its tasks ended well.
+    against: Vec<Reason>,
+}
+
+impl DayRecord<'_> {
+    /// Whether nothing is missing but hours for which the job has no window, or none that is due.
+    fn lacks_hours_only(&self) -> bool {
+        let is_done = |window: &ExpectedWindow| window.state.has_ended();
+        let is_hours = |reason: &Reason| reason.kind == ReasonKind::NotCovered;
+        let has_ended = |task: &TaskRow| matches!(task.phase, Phase::Published | Phase::Withdrawn);
+        !self.against.is_empty()
+            && self.against.iter().all(is_hours)
+            && self.windows.iter().all(is_done)
+            && self.tasks.iter().all(has_ended)
+    }
 }
 
 /// What became of a day, and what is missing of it.
@@ -310,10 +329,11 @@ fn waits_for(job: &JobSpec, day: &DayRecord<'_>) -> String {
             None => "it waits for a run".to_owned(),
         };
     }
-    match &day.implausible {
-        Some(reason) => reason.to_string(),
-        None => "it waits to be published".to_owned(),
+    if day.against.is_empty() {
+        return "it waits to be published".to_owned();
     }
+    let reasons: Vec<String> = day.against.iter().map(Reason::to_string).collect();
+    reasons.join("; ")
 }
 
 fn ended_badly(tasks: &[TaskRow], phase: Phase) -> Option<String> {
@@ -510,7 +530,7 @@ mod tests {
                 windows: &windows,
                 partition: partition.as_ref(),
                 tasks,
-                implausible: None,
+                against: vec![],
             };
             let why = Some(why.to_owned()).filter(|why| !why.is_empty());
             assert_eq!(outcome(&job, &record), (expected, why), "{record:?}");
@@ -524,11 +544,11 @@ mod tests {
             windows: &windows,
             partition: None,
             tasks: vec![],
-            implausible: Some(Reason::with_detail(
+            against: vec![Reason::with_detail(
                 ReasonKind::FewerMeetings,
                 1,
                 "one is missing".into(),
-            )),
+            )],
         };
         let job = job(Dataset::ParticipantList);
         let why = |record: &DayRecord<'_>| outcome(&job, record).1;
@@ -539,6 +559,22 @@ mod tests {
         (record.windows, record.partition) = (&settled, Some(&part));
         assert_eq!(outcome(&job, &record).0, DayOutcome::Partial);
         assert_eq!(why(&record), Some("one is missing".to_owned()));
+        assert!(!record.lacks_hours_only());
+        let hours = Reason::with_detail(ReasonKind::NotCovered, 60, "an hour is".into());
+        record.against.push(hours.clone());
+        let both = "one is missing; an hour is".to_owned();
+        assert_eq!(
+            (why(&record), record.lacks_hours_only()),
+            (Some(both), false)
+        );
+        record.against = vec![hours];
+        assert!(record.lacks_hours_only());
+        record.tasks = vec![task(Phase::Failed, None)];
+        assert!(!record.lacks_hours_only());
+        record.tasks = vec![task(Phase::Published, None)];
+        assert!(record.lacks_hours_only());
+        record.windows = &windows;
+        assert!(!record.lacks_hours_only(), "a window is still to come");
     }
 
     #[test]

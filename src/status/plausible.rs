@@ -3,6 +3,8 @@
 //!
 //! It looks at the ledger only, so that `status` gets the same answer as a publish.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -10,7 +12,7 @@ use jiff::tz::TimeZone;
 use crate::datasets::{Dataset, Plausibility};
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
-use crate::plan::partition::windows_asked_for;
+use crate::plan::partition::{DayFacts, parent_partial, reasons, windows_asked_for};
 use crate::plan::plausible;
 use crate::record::Reason;
 use crate::window::Window;
@@ -32,6 +34,63 @@ pub async fn implausible(
         Plausibility::Reported { .. } => missing_meetings(ledger, tenant, zone, job, dt).await,
         Plausibility::OfParent { .. } => missing_participants(ledger, tenant, zone, job, dt).await,
     }
+}
+
+/// What speaks against the day `dt` of the job's dataset elsewhere: counts, and the day of its
+/// parent.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn against(
+    ledger: &Ledger,
+    tenant: &str,
+    zone: &TimeZone,
+    job: &JobSpec,
+    dt: Date,
+) -> Result<Vec<Reason>> {
+    let counts = implausible(ledger, tenant, zone, job, dt).await?;
+    let parent = match job.dataset.parent() {
+        Some(parent) => {
+            let day = ledger.partition(tenant, parent, dt).await?;
+            parent_partial(parent, day.as_ref())
+        }
+        None => None,
+    };
+    Ok(counts.into_iter().chain(parent).collect())
+}
+
+/// What keeps a day that is in the lake from being complete, as far as the ledger says now.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn reasons_now(
+    ledger: &Ledger,
+    tenant: &str,
+    zone: &TimeZone,
+    job: &JobSpec,
+    dt: Date,
+) -> Result<Vec<Reason>> {
+    let windows = match Window::day(zone, dt) {
+        Some(day) => ledger.windows(tenant, job.dataset, Some(day)).await?,
+        None => Vec::new(),
+    };
+    let windows = windows_asked_for(windows);
+    let mut tasks = Vec::new();
+    for row in &windows {
+        tasks.extend(ledger.tasks_of(tenant, job.dataset, row.window).await?);
+    }
+    let against = against(ledger, tenant, zone, job, dt).await?;
+    Ok(reasons(&DayFacts {
+        dt,
+        time_zone: zone,
+        published: None,
+        windows: &windows,
+        tasks: &tasks,
+        round: &[],
+        listed: &[],
+        withdrawn: &HashSet::new(),
+        against: &against,
+    }))
 }
 
 /// Compares the day's list with the daily report of the same date.
