@@ -111,8 +111,8 @@ pub enum Error {
     },
     /// The file is no ledger, or damaged.
     #[error(
-        "the ledger {path} cannot be read: {source}; \
-         move it away to begin a new one, the lake stays as it is"
+        "the ledger {path} cannot be read: {source}; move it away together with its -wal and -shm \
+         files, then `meetlake ledger rebuild` makes a new one from the lake"
     )]
     Unreadable {
         /// The ledger.
@@ -162,6 +162,24 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same error; of a file that SQLite calls damaged, with what to do about it.
+    fn of_file(self, path: &Path) -> Self {
+        let is_damage = |source: &sqlx::Error| {
+            let text = source.to_string();
+            let words = ["disk image is malformed", "file is not a database"];
+            words.iter().any(|words| text.contains(words))
+        };
+        match self {
+            Self::Sql { source, .. } if is_damage(&source) => Self::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
+            other => other,
+        }
+    }
+}
+
 /// An open ledger; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -188,10 +206,12 @@ impl Ledger {
             })?;
         }
         let lock = lock::Lock::take(path, verb)?;
-        let write = pool(path, "rwc", 1).await?;
-        let read = pool(path, "rwc", 2).await?;
-        format::migrate(path, &write, &format::STEPS).await?;
-        let fence = take_fence(&write).await?;
+        let damaged = |error: Error| error.of_file(path);
+        let write = pool(path, "rwc", 1).await.map_err(damaged)?;
+        let read = pool(path, "rwc", 2).await.map_err(damaged)?;
+        let migrated = format::migrate(path, &write, &format::STEPS).await;
+        migrated.map_err(damaged)?;
+        let fence = take_fence(&write).await.map_err(damaged)?;
         let steps = group::StepWriter::start(path.to_owned(), write.clone(), fence);
         Ok(Self {
             path: path.to_owned(),

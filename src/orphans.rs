@@ -1,12 +1,13 @@
 //! Finds and collects what incomplete publishes left in the lake.
 //!
-//! An orphan is an object that no retained manifest and no ledger entry names. It is deleted only
+//! An orphan is an object that no retained manifest and no ledger entry names. Where a manifest is
+//! missing, nobody knows what it named, and nothing of that dataset is an orphan. One is deleted only
 //! when it is so old that no publish can be about to name it. First the ledger records what will be
 //! deleted. Then all references are read once more, because a publish may have named a pack since.
 //! Then the orphans are deleted, and the ledger records that. A collection that dies in between has
 //! deleted only orphans, and the next one starts over.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use serde::Serialize;
 
+use crate::datasets::Dataset;
 use crate::ledger::Ledger;
 use crate::publish::location::{self, Place};
 use crate::publish::manifest::{self, Found};
@@ -70,13 +72,22 @@ impl OrphanKind {
 /// The key under which the ledger keeps what a collection is about to delete.
 const INTENT: &str = "orphans";
 
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundOrphans {
+    /// What nothing names.
+    pub orphans: Vec<Orphan>,
+    /// Why nothing of some datasets is among them, for people.
+    pub doubts: Vec<String>,
+}
+
 /// Everything in the lake that nothing names, whatever its age. Only objects of `tenants` count:
 /// other tenants have a ledger of their own.
 ///
 /// # Errors
 /// When the lake or the ledger cannot be read, or a manifest is damaged, so that nobody knows what
 /// it names.
-pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Result<Vec<Orphan>> {
+pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Result<FoundOrphans> {
     // Listed before the references are read, so that what is written in between is not in the list.
     let entries = lake.entries(&Path::default()).await?;
     let leftovers = lake
@@ -107,7 +118,15 @@ pub async fn find(lake: &Lake, ledger: &Ledger, tenants: &HashSet<String>) -> Re
                 file: Some(file),
             }),
     );
-    Ok(orphans)
+    let doubts = references.doubts.into_iter();
+    let doubts = doubts.filter(|((tenant, _), _)| tenants.contains(tenant));
+    let doubts = doubts.map(|((tenant, dataset), why)| {
+        format!("nothing of {dataset} of {tenant} is an orphan: {why}")
+    });
+    Ok(FoundOrphans {
+        orphans,
+        doubts: doubts.collect(),
+    })
 }
 
 /// Deletes those of `orphans` that are still orphans and were written before `before`. Gives what
@@ -216,6 +235,8 @@ struct References {
     packs: HashSet<PackId>,
     chunks: HashSet<String>,
     manifests: HashSet<Path>,
+    /// Datasets of tenants of which a manifest is missing, and how that shows.
+    doubts: BTreeMap<(String, Dataset), String>,
 }
 
 impl References {
@@ -228,12 +249,18 @@ impl References {
         for input in ledger.all_inputs().await? {
             references.add_input(input);
         }
+        let mut known: BTreeMap<PartitionId, (bool, u32)> = BTreeMap::new();
         for row in ledger.partitions(None).await? {
+            let revision = u32::try_from(row.revision).unwrap_or(u32::MAX);
+            known.insert(row.id(), (row.intent.is_some(), revision));
             references
                 .packs
                 .extend(row.intent.into_iter().flat_map(|intent| intent.packs));
         }
+        let mut numbers: BTreeMap<PartitionId, BTreeSet<u32>> = BTreeMap::new();
         for (path, found) in every_manifest(lake, ledger).await? {
+            let of_partition = numbers.entry(found.manifest.id()).or_default();
+            of_partition.insert(found.manifest.revision);
             references
                 .packs
                 .extend(found.manifest.packs.iter().cloned());
@@ -248,7 +275,46 @@ impl References {
             }
             references.manifests.insert(path);
         }
+        for (id, (_, revision)) in &known {
+            let of_partition = numbers.entry(id.clone()).or_default();
+            references.doubt_gaps(id, of_partition, *revision)?;
+        }
+        for (id, of_partition) in &numbers {
+            references.doubt_gaps(id, of_partition, 0)?;
+        }
+        for path in lake.list(&Path::default()).await? {
+            let Place::Partition {
+                id,
+                is_object: true,
+            } = location::place(&path)
+            else {
+                continue;
+            };
+            let is_described = numbers.get(&id).is_some_and(|numbers| !numbers.is_empty());
+            let is_intended = known.get(&id).is_some_and(|(is_intended, _)| *is_intended);
+            if !is_described && !is_intended {
+                references.doubt(&id, format!("{path} has no manifest"));
+            }
+        }
         Ok(references)
+    }
+
+    /// Notes a revision that must have been there and is not.
+    fn doubt_gaps(&mut self, id: &PartitionId, found: &BTreeSet<u32>, known: u32) -> Result<()> {
+        let newest = found.last().copied().unwrap_or(0).max(known);
+        if let Some(missing) = (1..=newest).find(|number| !found.contains(number)) {
+            let path = location::manifest(id, missing)?;
+            self.doubt(
+                id,
+                format!("{path} is gone, and nobody knows what it named"),
+            );
+        }
+        Ok(())
+    }
+
+    fn doubt(&mut self, id: &PartitionId, why: String) {
+        let of = (id.tenant.clone(), id.dataset);
+        self.doubts.entry(of).or_insert(why);
     }
 
     fn add_input(&mut self, input: Input) {
@@ -257,18 +323,19 @@ impl References {
 
     /// What kind of orphan the object at `place` is; `None` if something names it.
     fn orphan_kind(&self, place: &Place, tenants: &HashSet<String>) -> Option<OrphanKind> {
-        let (kind, tenant, is_named) = match place {
-            Place::Pack(tenant, _, id) => (OrphanKind::Pack, tenant, self.packs.contains(id)),
+        let (kind, tenant, dataset, is_named) = match place {
+            Place::Pack(tenant, dataset, id) => {
+                let is_named = self.packs.contains(id);
+                (OrphanKind::Pack, tenant, *dataset, is_named)
+            }
             Place::Inputs(id, sha256) => {
-                (OrphanKind::Inputs, &id.tenant, self.chunks.contains(sha256))
+                let is_named = self.chunks.contains(sha256);
+                (OrphanKind::Inputs, &id.tenant, id.dataset, is_named)
             }
             Place::Coverage(id, revision) => {
                 let manifest = location::manifest(id, *revision).ok()?;
-                (
-                    OrphanKind::Coverage,
-                    &id.tenant,
-                    self.manifests.contains(&manifest),
-                )
+                let is_named = self.manifests.contains(&manifest);
+                (OrphanKind::Coverage, &id.tenant, id.dataset, is_named)
             }
             Place::Probe => return Some(OrphanKind::Probe),
             // A workbook in quarantine is evidence, even if no ledger knows its task any more.
@@ -278,6 +345,7 @@ impl References {
             | Place::Identity
             | Place::Other => return None,
         };
-        (!is_named && tenants.contains(tenant)).then_some(kind)
+        let is_doubted = self.doubts.contains_key(&(tenant.clone(), dataset));
+        (!is_named && !is_doubted && tenants.contains(tenant)).then_some(kind)
     }
 }

@@ -654,6 +654,7 @@ mod tests {
         fn revision(&self, number: u32, staged: &Staged, object: Object) -> Revision {
             Revision {
                 id: self.id.clone(),
+                time_zone: "UTC".into(),
                 destination: String::new(),
                 number,
                 reasons: vec![],

@@ -7,6 +7,7 @@
 //! show up as a finding.
 
 mod against_ledger;
+mod identities;
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -76,6 +77,8 @@ pub enum FindingKind {
     Ledger,
     /// A workbook or a record in quarantine.
     Quarantine,
+    /// What the lake says of itself or of a tenant.
+    Identity,
 }
 
 impl FindingKind {
@@ -89,6 +92,7 @@ impl FindingKind {
             Self::Pack => "pack",
             Self::Ledger => "ledger",
             Self::Quarantine => "quarantine",
+            Self::Identity => "identity",
         }
     }
 }
@@ -102,8 +106,9 @@ const REPLAY: &str = "`meetlake replay` makes it again from the archived origina
 /// When the lake, the scratch folder or the ledger cannot be read. Damage is a [`Finding`], not an
 /// error.
 pub async fn verify(lake: &Lake, ledger: Option<&Ledger>, scratch: &Spool) -> Result<VerifyReport> {
-    let key_id = match identity::find(lake).await? {
-        LakeState::Known(record, _) => Some(record.key.id),
+    let state = identity::find(lake).await?;
+    let key_id = match &state {
+        LakeState::Known(record, _) => Some(record.key.id.clone()),
         LakeState::OfFormat1 | LakeState::RecordLost | LakeState::Nothing => None,
     };
     let mut verifier = Verifier {
@@ -136,6 +141,7 @@ pub async fn verify(lake: &Lake, ledger: Option<&Ledger>, scratch: &Spool) -> Re
             newest.insert(id.clone(), found);
         }
     }
+    verifier.check_identities(&state, &newest).await?;
     verifier.find_undescribed(&objects, &intents);
     verifier.check_packs(&objects).await?;
     verifier.check_quarantine(&objects, ledger).await?;
@@ -250,6 +256,7 @@ impl Verifier<'_> {
         self.report.partitions += 1;
         self.report.rows += manifest.rows;
         self.expect_originals(manifest).await?;
+        self.check_coverage(manifest).await?;
         let path = location::object(&manifest.destination, id)?;
         for (other, _, _) in objects.partitions.get(id).into_iter().flatten() {
             if *other != path {
@@ -305,6 +312,24 @@ impl Verifier<'_> {
                 self.add_finding(FindingKind::Object, path.as_ref(), why);
             }
         }
+        Ok(())
+    }
+
+    /// Checks that the coverage record beside a manifest says what the manifest does.
+    async fn check_coverage(&mut self, manifest: &Manifest) -> Result<()> {
+        if manifest.coverage.is_none() {
+            return Ok(());
+        }
+        let (id, revision) = (manifest.id(), manifest.revision);
+        let problem = match manifest::coverage(self.lake, &id, revision).await {
+            Ok(found) if found == manifest.coverage => return Ok(()),
+            Ok(None) => "it is gone; its manifest has the same counts".to_owned(),
+            Ok(Some(_)) => "it has other counts than its manifest, which are right".to_owned(),
+            Err(publish::Error::Record { problem, .. }) => problem,
+            Err(error) => return Err(error.into()),
+        };
+        let path = location::coverage(&id, revision)?;
+        self.add_finding(FindingKind::Manifest, path.as_ref(), problem);
         Ok(())
     }
 

@@ -8,13 +8,16 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, TenantConfig};
 use crate::keyring;
 use crate::lake_key::LakeKey;
 use crate::ledger::{self, Ledger};
 use crate::publish;
-use crate::publish::identity::{self, FORMAT, KeyRecord, LakeRecord, LakeState};
+use crate::publish::identity::{
+    self, FORMAT, KeyRecord, LakeRecord, LakeState, TenantRecord, TenantState,
+};
 use crate::store::Lake;
+use crate::window::start_of_day;
 
 /// Under this name the ledger keeps which lake it belongs to.
 const LAKE: &str = "lake";
@@ -62,6 +65,18 @@ pub enum Error {
     RecordLost {
         /// The lake.
         url: String,
+    },
+    /// The record of a tenant is gone.
+    #[error(
+        "_meetlake/tenant={tenant}.json of the lake {url} is gone, which says in which zone the \
+         tenant's days are cut; bring it back from a copy; if there is none, move the ledger away \
+         and run `meetlake ledger rebuild`, which makes it anew"
+    )]
+    TenantRecordLost {
+        /// The lake.
+        url: String,
+        /// The tenant.
+        tenant: String,
     },
     /// The key is not where it should be.
     #[error(
@@ -179,6 +194,7 @@ pub async fn bind(
                 }
                 key => key?,
             };
+            check_tenants(config, lake, purpose).await?;
             let mut taken_over = record.clone();
             if is_rebuild {
                 taken_over.key = (&key).into();
@@ -195,6 +211,7 @@ pub async fn bind(
         }
         LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => {
             check_lake(lake, ledger, bound.as_ref(), None).await?;
+            check_tenants(config, lake, purpose).await?;
             let lake_id = keyring::new_id()?;
             let key = keyring::load_or_make(&config.lake.key, &lake_id)?;
             let record = LakeRecord {
@@ -212,11 +229,6 @@ pub async fn bind(
     if bound.as_ref() != Some(&Binding::from(&record)) {
         ledger.rename_tasks(&key).await?;
         ledger.set_meta_value(LAKE, &Binding::from(&record)).await?;
-    }
-    for tenant in config.tenants.values() {
-        if let Some(recorded) = identity::tenant(lake, &tenant.name).await? {
-            check_zone(&tenant.name, &recorded.time_zone, &tenant.time_zone)?;
-        }
     }
     Ok((record.lake_id, key))
 }
@@ -291,7 +303,11 @@ pub async fn ledger_for_reading(config: &Config) -> Result<Option<Ledger>> {
 pub async fn check_ledger(lake: &Lake, found: &LakeState, ledger: &Ledger) -> Result<()> {
     let record = match found {
         LakeState::Known(record, _) => Some(record),
-        LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => None,
+        LakeState::RecordLost => {
+            let url = lake.url().to_owned();
+            return Err(Error::RecordLost { url }.into());
+        }
+        LakeState::Nothing | LakeState::OfFormat1 => None,
     };
     check_lake(lake, ledger, binding(ledger).await?.as_ref(), record).await
 }
@@ -401,6 +417,42 @@ fn own_key(config: &Config, lake: &Lake, lake_id: &str, named: &KeyRecord) -> Re
         .into());
     }
     Ok(key)
+}
+
+/// Refuses other zones than those in which the tenants' days are cut, before the lake's own record
+/// is touched. A rebuild makes a tenant's record anew if that is gone.
+async fn check_tenants(config: &Config, lake: &Lake, purpose: Purpose) -> Result<()> {
+    for tenant in config.tenants.values() {
+        check_tenant(lake, tenant, purpose).await?;
+    }
+    Ok(())
+}
+
+async fn check_tenant(lake: &Lake, tenant: &TenantConfig, purpose: Purpose) -> Result<()> {
+    let name = &tenant.name;
+    match identity::tenant(lake, name).await? {
+        TenantState::New => {}
+        TenantState::Known(recorded) => check_zone(name, &recorded.time_zone, &tenant.time_zone)?,
+        TenantState::Lost { .. } if purpose == Purpose::Run => {
+            let (url, tenant) = (lake.url().to_owned(), name.clone());
+            return Err(Error::TenantRecordLost { url, tenant }.into());
+        }
+        TenantState::Lost {
+            first_day,
+            time_zone,
+        } => {
+            let of_config = tenant.time_zone.iana_name().unwrap_or_default();
+            let time_zone = time_zone.unwrap_or_else(|| of_config.to_owned());
+            check_zone(name, &time_zone, &tenant.time_zone)?;
+            let record = TenantRecord {
+                tenant: name.clone(),
+                time_zone,
+                first_instant: start_of_day(&tenant.time_zone, first_day),
+            };
+            identity::create_tenant(lake, record).await?;
+        }
+    }
+    Ok(())
 }
 
 fn check_zone(tenant: &str, of_lake: &str, config: &jiff::tz::TimeZone) -> Result<(), Error> {

@@ -81,6 +81,19 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         );
     } else {
         show(&report);
+        if args.new_key
+            && let Some(tenant) = app.tenants.first()
+        {
+            let place = match app.config.lake.key.file(&tenant.lake_id) {
+                Some(path) => path.display().to_string(),
+                None => "`key` in [lake]".to_owned(),
+            };
+            println!(
+                "The lake has the key {} now, at {place}; keep a copy of it apart. `meetlake \
+                 replay` brings the keys in the rows under it.",
+                tenant.key.id()
+            );
+        }
     }
     Ok(Code::Done)
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Common, identify, open};
 use crate::exit::Code;
 use crate::ledger::Ledger;
-use crate::orphans::{self, Orphan};
+use crate::orphans::{self, FoundOrphans, Orphan};
 use crate::status::text::{bytes, number, table};
 
 /// Arguments of `meetlake orphans`.
@@ -56,7 +56,10 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     // What another lake's ledger does not name is not nobody's.
     identify::check_ledger(&lake, &state, &ledger).await?;
     let tenants: HashSet<String> = config.tenants.keys().cloned().collect();
-    let found = orphans::find(&lake, &ledger, &tenants).await?;
+    let FoundOrphans {
+        orphans: found,
+        doubts,
+    } = orphans::find(&lake, &ledger, &tenants).await?;
     let before = Timestamp::now().checked_sub(SignedDuration::try_from(args.older_than)?)?;
     let deleted = if args.delete {
         orphans::collect(&lake, &ledger, &tenants, &found, before).await?
@@ -74,10 +77,13 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             .collect();
         println!(
             "{}",
-            json!({ "exit_code": Code::Done.number(), "orphans": orphans })
+            json!({ "exit_code": Code::Done.number(), "orphans": orphans, "doubts": doubts })
         );
     } else {
         show(&found, &deleted, before, args.delete);
+        for doubt in doubts {
+            println!("{doubt}; `meetlake verify` names all that is missing.");
+        }
     }
     Ok(Code::Done)
 }

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use jiff::civil::Date;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use super::Common;
 use super::open::{self, App};
@@ -102,7 +103,18 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 /// Writes the data of the configured lake, which has format 1, into a new lake.
 async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> Result<Code> {
     let folder = std::env::current_dir().context("could not find the working directory")?;
+    if url.is_empty() {
+        eprintln!("error: --into has no value; is the variable set that it comes from?");
+        return Ok(Code::Usage);
+    }
     let new_url = match config::lake_url(url, &folder) {
+        Ok(url) if is_inside(&url, &config.lake.url) || is_inside(&config.lake.url, &url) => {
+            eprintln!(
+                "error: --into {url}: one of the two lakes would lie inside of the other; name \
+                 another folder"
+            );
+            return Ok(Code::Usage);
+        }
         Ok(url) if url != config.lake.url => url,
         Ok(_) => {
             eprintln!("error: --into {url} is the configured lake itself; name another one");
@@ -192,6 +204,13 @@ async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> R
         );
     }
     Ok(code)
+}
+
+/// Whether a lake lies in a folder of another.
+fn is_inside(inner: &Url, outer: &Url) -> bool {
+    let folder = |url: &Url| format!("{}/", url.as_str().trim_end_matches('/'));
+    let (inner, outer) = (folder(inner), folder(outer));
+    inner != outer && inner.starts_with(&outer)
 }
 
 /// A path beside `path`, whose name goes on with `suffix`.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Common, identify, open};
 use crate::exit::Code;
+use crate::publish::identity::LakeState;
 use crate::spool::Spool;
 use crate::status::text::number;
 use crate::verify::{self, VerifyReport};
@@ -27,8 +28,12 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     };
     let lake = open::lake(&config)?;
-    identify::find(&lake).await?;
+    let state = identify::find(&lake).await?;
     let ledger = identify::ledger_for_reading(&config).await?;
+    // Another lake's ledger would call everything unknown.
+    if let (Some(ledger), LakeState::Known(..)) = (&ledger, &state) {
+        identify::check_ledger(&lake, &state, ledger).await?;
+    }
     // Not in the spool, which may be in use, but on the same disk, which has room for an object.
     let folder = config
         .spool_path

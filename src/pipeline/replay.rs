@@ -11,7 +11,6 @@ use super::restore::Reread;
 use super::{RereadRows, Tenant, reread};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
-use crate::lake_key::LakeKey;
 use crate::plan::partition::reasons_read_again;
 use crate::publish::manifest::{self, Found, Revision};
 use crate::publish::{self, PartitionPlan, Staged, location};
@@ -195,7 +194,7 @@ async fn publish_again(
             input.overridden_rows = staged.overridden.get(&input.task_key).copied().unwrap_or(0);
         }
     }
-    let revision = revision_of(&tenant.key, found, inputs, originals, &staged);
+    let revision = revision_of(tenant, found, inputs, originals, &staged);
     let (is_same_content, number) = (
         staged.written.content_hash == manifest.content_hash && has_this_key,
         revision.number,
@@ -221,7 +220,7 @@ async fn is_standing(tenant: &Tenant, manifest: &manifest::Manifest) -> Result<b
 }
 
 fn revision_of(
-    key: &LakeKey,
+    tenant: &Tenant,
     found: &Found,
     inputs: Vec<Input>,
     originals: &OriginalRows,
@@ -231,13 +230,14 @@ fn revision_of(
     let summary = FindingsSummary::of(originals.findings.values());
     Revision {
         id: manifest.id(),
+        time_zone: tenant.zone_name(),
         destination: manifest.destination.clone(),
         number: manifest.revision + 1,
         reasons: reasons_read_again(&manifest.reasons, originals.findings.values()),
         rows: written.rows,
         object: object_of(written),
         content_hash: written.content_hash.clone(),
-        key_id: key.id(),
+        key_id: tenant.key.id(),
         replayed_from: manifest.replayed_from.clone(),
         previous_sha256: Some(found.sha256.clone()),
         inputs,

@@ -295,6 +295,7 @@ fn revision_of(
     }
     Revision {
         id: from.id(),
+        time_zone: tenant.zone_name(),
         destination: from.destination,
         number: 1,
         reasons: reasons_read_again(&from.reasons, originals.findings.values()),

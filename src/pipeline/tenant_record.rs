@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::Tenant;
 use crate::datasets::Dataset;
-use crate::publish::identity::{self, LakeState, TenantRecord};
+use crate::publish::identity::{self, LakeState, TenantRecord, TenantState};
 use crate::window::{date_of, start_of_day};
 
 /// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
@@ -17,10 +17,9 @@ pub(super) async fn put(
 ) -> Result<()> {
     let record = async || {
         let first = first_day().await?;
-        let zone = tenant.time_zone.iana_name();
         let record = TenantRecord {
             tenant: tenant.name.clone(),
-            time_zone: zone.unwrap_or("UTC").to_owned(),
+            time_zone: tenant.zone_name(),
             first_instant: start_of_day(&tenant.time_zone, first),
         };
         let is_ours = match identity::find(&tenant.lake).await? {
@@ -37,7 +36,16 @@ pub(super) async fn put(
             );
         }
         let zone = record.time_zone.clone();
-        let standing = identity::create_tenant(&tenant.lake, record).await?;
+        let standing = match identity::tenant(&tenant.lake, &tenant.name).await? {
+            TenantState::Known(standing) => standing,
+            TenantState::New => identity::create_tenant(&tenant.lake, record).await?,
+            TenantState::Lost { .. } => bail!(
+                "the record of tenant {} in the lake {} is gone; nothing is published there; run \
+                 again to see what to do",
+                tenant.name,
+                tenant.lake.url()
+            ),
+        };
         if standing.time_zone != zone {
             bail!(
                 "the days of tenant {} are cut in {} in this lake, and not in {zone}; nothing is \

@@ -8,6 +8,7 @@
 //! A lake of format 1 has neither. It is known by its manifests.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -142,20 +143,55 @@ pub async fn replace(lake: &Lake, record: &LakeRecord, seen: &Version) -> Result
     Ok(())
 }
 
-/// What the lake says of a tenant; `None` before the tenant's first publish.
+/// What is found where a tenant's record should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TenantState {
+    /// The record.
+    Known(TenantRecord),
+    /// The lake has days of the tenant, and no record.
+    Lost {
+        /// Its first day there.
+        first_day: Date,
+        /// The zone that the newest manifest of its last day names.
+        time_zone: Option<String>,
+    },
+    /// Nothing of the tenant was published yet.
+    New,
+}
+
+/// What the lake says of a tenant.
 ///
 /// # Errors
-/// If the lake cannot be read, or the record is damaged.
-pub async fn tenant(lake: &Lake, name: &str) -> Result<Option<TenantRecord>, Error> {
+/// If the lake cannot be read, or the record is damaged or another tenant's.
+pub async fn tenant(lake: &Lake, name: &str) -> Result<TenantState, Error> {
     let path = location::tenant_record(name)?;
-    let Some(bytes) = lake.get(&path).await? else {
-        return Ok(None);
-    };
-    let record = read_json(&bytes).map_err(|problem| Error::Record {
+    let damaged = |problem| Error::Record {
         path: path.to_string(),
         problem,
-    })?;
-    Ok(Some(record))
+    };
+    if let Some(bytes) = lake.get(&path).await? {
+        let record: TenantRecord = read_json(&bytes).map_err(damaged)?;
+        return match record.tenant == name {
+            true => Ok(TenantState::Known(record)),
+            false => Err(damaged(format!("it names the tenant {}", record.tenant))),
+        };
+    }
+    let all = manifest::all(lake).await?;
+    let of_tenant = || all.iter().filter(|(id, _)| id.tenant == name);
+    let Some(first_day) = of_tenant().map(|(id, _)| id.dt).min() else {
+        return Ok(TenantState::New);
+    };
+    let newest = of_tenant().max_by_key(|(id, _)| id.dt);
+    let newest = newest.and_then(|(_, records)| records.values().next_back());
+    let time_zone = match newest {
+        Some(path) => manifest::read(lake, path).await?,
+        None => None,
+    };
+    let time_zone = time_zone.and_then(|found| found.manifest.time_zone);
+    Ok(TenantState::Lost {
+        first_day,
+        time_zone,
+    })
 }
 
 /// Makes the record of a tenant, unless there is one. Gives the one that stands.
@@ -163,9 +199,6 @@ pub async fn tenant(lake: &Lake, name: &str) -> Result<Option<TenantRecord>, Err
 /// # Errors
 /// If the lake cannot be written.
 pub async fn create_tenant(lake: &Lake, record: TenantRecord) -> Result<TenantRecord, Error> {
-    if let Some(standing) = tenant(lake, &record.tenant).await? {
-        return Ok(standing);
-    }
     let path = location::tenant_record(&record.tenant)?;
     match lake
         .put_create(&path, manifest::to_json(&record).into())
@@ -173,8 +206,10 @@ pub async fn create_tenant(lake: &Lake, record: TenantRecord) -> Result<TenantRe
     {
         Ok(_) => Ok(record),
         Err(error) if error.kind() == StoreErrorKind::Conflict => {
-            let standing = tenant(lake, &record.tenant).await?;
-            standing.ok_or_else(|| error.into())
+            match tenant(lake, &record.tenant).await? {
+                TenantState::Known(standing) => Ok(standing),
+                TenantState::Lost { .. } | TenantState::New => Err(error.into()),
+            }
         }
         Err(error) => Err(error.into()),
     }
@@ -258,7 +293,8 @@ mod tests {
             time_zone: zone.into(),
             first_instant: Timestamp::UNIX_EPOCH,
         };
-        assert_eq!(tenant(&lake, "公司").await.expect("none"), None);
+        let none = tenant(&lake, "公司").await.expect("none");
+        assert_eq!(none, TenantState::New);
         let first = create_tenant(&lake, of("Asia/Shanghai"))
             .await
             .expect("made");

@@ -44,6 +44,9 @@ pub struct Manifest {
     pub tenant: String,
     /// The civil date of the events.
     pub dt: Date,
+    /// The zone in which the day is cut: an IANA name. The first records of format 2 lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// Folder below the lake's root that holds the dataset; empty for the root.
     pub destination: String,
     /// Counts from 1.
@@ -228,6 +231,8 @@ impl From<&FanOut> for Bounds {
 pub struct Revision {
     /// Which partition.
     pub id: PartitionId,
+    /// The zone in which the day is cut: an IANA name.
+    pub time_zone: String,
     /// Folder below the lake's root that holds the dataset.
     pub destination: String,
     /// Counts from 1.
@@ -339,6 +344,29 @@ pub async fn all(lake: &Lake) -> Result<BTreeMap<PartitionId, BTreeMap<u32, Path
     Ok(all)
 }
 
+/// What the coverage record beside a manifest says; `None` if there is none.
+///
+/// # Errors
+/// If the lake cannot be read or the record is damaged.
+pub async fn coverage(
+    lake: &Lake,
+    id: &PartitionId,
+    revision: u32,
+) -> Result<Option<CoverageRecord>, Error> {
+    let path = location::coverage(id, revision)?;
+    let Some(bytes) = lake.get(&path).await? else {
+        return Ok(None);
+    };
+    let mut record: serde_json::Map<String, serde_json::Value> = from_json(&path, &bytes)?;
+    record.retain(|key, _| ["parents", "planned", "left_out", "bounds"].contains(&key.as_str()));
+    let record = serde_json::Value::Object(record);
+    let read = serde_json::from_value(record).map_err(|error| Error::Record {
+        path: path.to_string(),
+        problem: error.to_string(),
+    });
+    read.map(Some)
+}
+
 /// A record by its path; `None` if there is no object.
 ///
 /// # Errors
@@ -439,6 +467,7 @@ fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
         dataset: revision.id.dataset,
         tenant: revision.id.tenant.clone(),
         dt: revision.id.dt,
+        time_zone: Some(revision.time_zone.clone()),
         destination: revision.destination.clone(),
         revision: revision.number,
         state: if is_complete {
@@ -599,6 +628,7 @@ mod tests {
                 tenant: "公司".into(),
                 dt: date(2026, 11, 19),
             },
+            time_zone: "UTC".into(),
             destination: String::new(),
             number,
             reasons: vec![],

@@ -347,6 +347,7 @@ pub(super) mod tests {
             dataset,
             tenant: "acme".into(),
             dt,
+            time_zone: None,
             destination: String::new(),
             revision: 1,
             state: match reasons {

@@ -11,8 +11,9 @@ use super::found::{FoundLake, FoundPartition, FoundTask, ReadOriginal, Setting, 
 use super::report::RebuildProblem;
 use super::specs;
 use crate::pipeline::{self, RereadRows, Tenant};
+use crate::publish::location::{self, Place};
 use crate::publish::manifest::{self, Found};
-use crate::publish::{self, location};
+use crate::publish::{self};
 use crate::record::{Input, PartitionId};
 
 /// Everything that the lake says of the configured tenants and jobs.
@@ -23,7 +24,22 @@ pub(super) async fn read(tenants: &[Arc<Tenant>], setting: &Setting<'_>) -> Resu
         found: FoundLake::default(),
     };
     if let Some(tenant) = tenants.first() {
-        for (id, records) in manifest::all(&tenant.lake).await? {
+        let all = manifest::all(&tenant.lake).await?;
+        for path in tenant.lake.list(&Path::default()).await? {
+            let Place::Partition {
+                id,
+                is_object: true,
+            } = location::place(&path)
+            else {
+                continue;
+            };
+            if !all.contains_key(&id) {
+                let why = "no manifest describes it, so it is not taken over; bring its manifests \
+                           back from a copy, and rebuild again";
+                reader.problem(path.as_ref(), why);
+            }
+        }
+        for (id, records) in all {
             reader.take_partition(&id, records).await?;
         }
     }

@@ -233,6 +233,7 @@ async fn publishes(lake: Lake) {
 
     let revision = Revision {
         id: id.clone(),
+        time_zone: "UTC".into(),
         destination: "eu".into(),
         number: 1,
         reasons: vec![],
