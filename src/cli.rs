@@ -1,5 +1,26 @@
 //! The command line: one file a verb. Parses, calls, prints, and turns outcomes into exit codes.
 
+// In place of the macros of the standard library, which panic on a full disk: see `output`. They
+// come first, so that every verb has them.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::output::print(format_args!($($text)*)) };
+}
+macro_rules! println {
+    () => { $crate::cli::output::print(format_args!("\n")) };
+    ($($text:tt)*) => {
+        $crate::cli::output::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+macro_rules! eprint {
+    ($($text:tt)*) => { $crate::cli::output::print_error(format_args!($($text)*)) };
+}
+macro_rules! eprintln {
+    () => { $crate::cli::output::print_error(format_args!("\n")) };
+    ($($text:tt)*) => {
+        $crate::cli::output::print_error(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 pub mod completions;
 pub mod convert;
 #[cfg(feature = "simulator")]
@@ -11,8 +32,10 @@ pub mod init;
 pub mod ledger;
 pub mod open;
 pub mod orphans;
+mod output;
 pub mod plan;
 pub mod progress;
+mod range;
 pub mod replay;
 pub mod retry;
 pub mod run;
@@ -23,7 +46,7 @@ pub mod status;
 pub mod validate;
 pub mod verify;
 
-use std::io::{self, Stdout, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,6 +59,7 @@ use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::ledger::Error as LedgerError;
 use crate::{keyring, pipeline, spool, store, telemetry};
+use output::Output;
 
 /// Feishu/Lark video-meeting data, in your warehouse by morning.
 #[derive(Debug, Parser)]
@@ -124,7 +148,6 @@ pub fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = crate::failpoint::set_up();
     dumps::forbid();
-    end_quietly_on_closed_pipes();
     let cli = Cli::parse();
     if matches!(cli.verb, Verb::ParseWorkbook) {
         return decode::serve_reader();
@@ -166,46 +189,9 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-/// As a shell reports a program that a closed pipe ended.
-const PIPE_CLOSED: i32 = 141;
-
-/// A reader such as `head` may stop reading; that is no reason for a backtrace. (Restoring the
-/// signal's default would need `unsafe`.)
-fn end_quietly_on_closed_pipes() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
-            std::process::exit(PIPE_CLOSED);
-        }
-        report(panic);
-    }));
-}
-
-/// Standard output that ends the process in the same way, for verbs that write to whatever they are
-/// given.
-struct Output(Stdout);
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(end_if_closed)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(end_if_closed)
-    }
-}
-
-fn end_if_closed(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        std::process::exit(PIPE_CLOSED);
-    }
-    error
-}
-
 async fn dispatch(cli: Cli) -> Result<Code> {
     let common = cli.common;
-    let mut output = Output(io::stdout());
+    let mut output = Output;
     match cli.verb {
         #[cfg(feature = "simulator")]
         Verb::Demo(args) => Box::pin(demo::run(args)).await,

@@ -336,7 +336,12 @@ fn option(name: &str, field: &Field<'_>) -> Result<SecretString, String> {
              that variable"
         ));
     }
-    field.text().map(SecretString::from)
+    // A service account's key is JSON, which may have lines.
+    let text = match lower.contains("service_account_key") {
+        true => field.long_text(),
+        false => field.text(),
+    };
+    text.map(SecretString::from)
 }
 
 fn ledger(section: Section<'_>, folder: &Path) -> (PathBuf, PathBuf) {

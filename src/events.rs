@@ -242,6 +242,8 @@ pub enum EventKind {
     },
     /// A server was told to stop.
     Stopping,
+    /// A terminal hung up, or somebody asked for a reload, which there is none of.
+    HangUpIgnored,
     /// The work of a tenant broke off on this machine; it begins again from what was recorded.
     TenantBrokeOff {
         /// Why.
@@ -290,6 +292,7 @@ impl EventKind {
             | Self::TaskDeferred { .. }
             | Self::Serving { .. }
             | Self::Stopping
+            | Self::HangUpIgnored
             | Self::PartitionPublished { .. } => Level::Info,
             Self::FiringSkipped { .. }
             | Self::WindowLost
@@ -400,6 +403,10 @@ impl Event {
             }
             EventKind::Serving { address } => format!("serving on {address}"),
             EventKind::Stopping => "stopping".to_owned(),
+            EventKind::HangUpIgnored => {
+                "a hang-up changes nothing; a changed configuration is taken up by a restart"
+                    .to_owned()
+            }
             EventKind::TenantBrokeOff {
                 problem,
                 again_in_s,

@@ -44,6 +44,8 @@ where
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
+        // It would panic where standard error takes nothing. A server goes on without a log.
+        .log_internal_errors(false)
         .with_writer(OneLine(writer));
     match format {
         LogFormat::Compact => builder.compact().with_target(false).into(),

@@ -55,3 +55,46 @@ pub fn hex(bytes: &[u8]) -> String {
             text
         })
 }
+
+/// What is wrong with a value that goes into a request or a path; `None` if nothing is. The message
+/// continues "… {message}" and never repeats the value.
+#[must_use]
+pub fn control_characters(value: &str) -> Option<&'static str> {
+    const BYTE_ORDER_MARK: char = '\u{feff}';
+    let is_wrong = |c: char| c.is_control() || c == BYTE_ORDER_MARK;
+    let without_end = value.trim_end_matches(['\r', '\n']);
+    if without_end.contains(is_wrong) {
+        return Some("holds a control character; set it anew, as one line of plain text");
+    }
+    (without_end.len() < value.len()).then_some(
+        "ends in a line end; remove it (`echo` adds one, `printf %s` does not; lines of a file \
+         made on Windows end in two)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_character_is_told_from_a_line_end() {
+        for (value, expected) in [
+            ("AKIA123", None),
+            ("a b/c+d=\u{e9}", None),
+            ("AKIA123\n", Some("ends in a line end")),
+            ("AKIA123\r\n", Some("ends in a line end")),
+            ("\u{feff}AKIA123", Some("holds a control character")),
+            ("AKIA\n123", Some("holds a control character")),
+            ("AKIA\t123\n", Some("holds a control character")),
+            ("AKIA\0", Some("holds a control character")),
+        ] {
+            let found = control_characters(value);
+            let is_right = match (found, expected) {
+                (Some(found), Some(expected)) => found.starts_with(expected),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(is_right, "{value:?}: {found:?}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::{Common, identify};
+use super::{Common, identify, range};
 use crate::exit::Code;
 use crate::plan::estimate::Estimate;
 use crate::status::forecast::{Forecaster, JobForecast, cost};
@@ -33,13 +33,9 @@ pub struct Args {
 /// # Errors
 /// When the ledger cannot be read.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from >= to
-    {
-        eprintln!(
-            "error: --from {from} is not before --to {to}; the range is half-open, \
-             so one day is --from D --to D+1"
-        );
+    let range = args.from.zip(args.to);
+    if let Some(problem) = range.and_then(|(from, to)| range::problem(from, to)) {
+        eprintln!("error: {problem}");
         return Ok(Code::Usage);
     }
     let Some(config) = super::load(common, args.json)? else {

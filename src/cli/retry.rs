@@ -56,5 +56,5 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         to: args.to,
         datasets,
     };
-    execute(common, &args.run, scope, "retry").await
+    execute(common, &args.run, scope, "retry", true).await
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::progress::{self, Style};
-use super::{Common, StopSignals, describe, exit_for};
+use super::{Common, StopSignals, describe, exit_for, range};
 use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::exit::Code;
@@ -21,6 +21,7 @@ use crate::run::summary::LostWindow;
 use crate::run::{self, DatasetSummary, RunLimits, Scope, Summary};
 use crate::status::text::{CauseList, left_out, number, table};
 use crate::status::{self, DayStatus};
+use crate::window::Window;
 
 /// Arguments of `meetlake run`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -52,6 +53,13 @@ pub struct BackfillArgs {
     /// Export days once more that are in the lake already.
     #[arg(long)]
     pub again: bool,
+    /// Do not ask, however long the range is.
+    #[arg(long)]
+    pub yes: bool,
+    /// Instead of exporting anything, take back what an earlier backfill of the range asked for
+    /// and that holds nothing: no day in the lake, no original.
+    #[arg(long, conflicts_with_all = ["again", "yes", "deadline"])]
+    pub withdraw: bool,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -61,7 +69,7 @@ pub struct BackfillArgs {
 /// # Errors
 /// When this machine is at fault.
 pub async fn run(common: &Common, args: &RunArgs) -> Result<Code> {
-    execute(common, args, Scope::Due, "run").await
+    execute(common, args, Scope::Due, "run", true).await
 }
 
 /// Exports a range.
@@ -69,12 +77,8 @@ pub async fn run(common: &Common, args: &RunArgs) -> Result<Code> {
 /// # Errors
 /// When this machine is at fault.
 pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
-    if args.from >= args.to {
-        eprintln!(
-            "error: --from {} is not before --to {}; the range is half-open, so one day is \
-             --from D --to D+1",
-            args.from, args.to
-        );
+    if let Some(problem) = range::problem(args.from, args.to) {
+        eprintln!("error: {problem}");
         return Ok(Code::Usage);
     }
     if let Some(dataset) = args.dataset.iter().find(|dataset| dataset.is_snapshot()) {
@@ -91,13 +95,82 @@ pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
             .collect(),
         named => named.to_vec(),
     };
+    if args.withdraw {
+        return withdraw(common, args, &datasets).await;
+    }
     let scope = Scope::Backfill {
         from: args.from,
         to: args.to,
         datasets,
         again: args.again,
     };
-    execute(common, &args.run, scope, "backfill").await
+    execute(common, &args.run, scope, "backfill", args.yes).await
+}
+
+/// Takes windows of a range back that hold nothing, as after a mistyped backfill.
+async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) -> Result<Code> {
+    let Some(config) = super::load(common, args.run.json)? else {
+        return Ok(Code::Usage);
+    };
+    if let Some(problem) = unknown_tenant(&config, args.run.tenant.as_deref()) {
+        eprintln!("error: {problem}");
+        return Ok(Code::Usage);
+    }
+    let app = App::open(config, crate::failpoint::clock(), "backfill --withdraw").await?;
+    let mut taken_back = BTreeMap::new();
+    let mut kept = 0_u64;
+    for tenant in &app.tenants {
+        if args
+            .run
+            .tenant
+            .as_ref()
+            .is_some_and(|only| *only != tenant.name)
+        {
+            continue;
+        }
+        for job in app
+            .config
+            .jobs
+            .iter()
+            .filter(|job| datasets.contains(&job.dataset))
+        {
+            let Some(range) = Window::days(&job.time_zone, args.from, args.to) else {
+                continue;
+            };
+            let known = tenant
+                .ledger
+                .windows(&tenant.name, job.dataset, Some(range));
+            for row in known.await?.iter().filter(|row| range.covers(&row.window)) {
+                match tenant.ledger.withdraw_window(row).await? {
+                    true => *taken_back.entry(job.dataset).or_insert(0_u64) += 1,
+                    false => kept += 1,
+                }
+            }
+        }
+    }
+    if args.run.json {
+        println!("{}", json!({ "taken_back": taken_back, "kept": kept }));
+        return Ok(Code::Done);
+    }
+    if taken_back.is_empty() {
+        println!("Nothing was taken back.");
+    }
+    for (dataset, windows) in &taken_back {
+        println!("{dataset}: {} windows taken back", number(*windows));
+    }
+    if kept > 0 {
+        println!("{} windows stay: they hold something.", number(kept));
+    }
+    Ok(Code::Done)
+}
+
+fn unknown_tenant(config: &Config, tenant: Option<&str>) -> Option<String> {
+    let tenant = tenant.filter(|name| !config.tenants.contains_key(*name))?;
+    let names: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
+    Some(format!(
+        "there is no tenant `{tenant}`; there is {}",
+        names.join(", ")
+    ))
 }
 
 pub(super) async fn execute(
@@ -105,24 +178,27 @@ pub(super) async fn execute(
     args: &RunArgs,
     scope: Scope,
     verb: &str,
+    is_sure: bool,
 ) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    if let Some(tenant) = args
-        .tenant
-        .as_ref()
-        .filter(|name| !config.tenants.contains_key(*name))
-    {
-        let names: Vec<&str> = config.tenants.keys().map(String::as_str).collect();
-        eprintln!(
-            "error: there is no tenant `{tenant}`; there is {}",
-            names.join(", ")
-        );
+    if let Some(problem) = unknown_tenant(&config, args.tenant.as_deref()) {
+        eprintln!("error: {problem}");
         return Ok(Code::Usage);
     }
     let clock = crate::failpoint::clock();
     note_snapshots(&config, &scope);
+    if let Scope::Backfill {
+        from, to, datasets, ..
+    } = &scope
+        && !is_sure
+    {
+        let (tenant, now) = (args.tenant.as_deref(), clock.now());
+        if !range::is_meant(&config, tenant, datasets, (*from, *to), now).await? {
+            return Ok(Code::Usage);
+        }
+    }
     let app = App::open(config, clock.clone(), verb).await?;
     app.note_lost_ledger().await?;
     let limits = RunLimits {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::{Common, StopSignals, describe};
-use crate::events::{EventKind, Subject};
+use crate::events::{EventKind, Events, Subject};
 use crate::exit::Code;
 use crate::failpoint;
 use crate::pipeline::{Tenant, with_disk};
@@ -58,6 +58,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;
+    let hang_ups = tokio::spawn(ignore_hang_ups(app.events.clone()));
     let address = listener.local_addr()?.to_string();
     app.events
         .emit(Subject::default(), EventKind::Serving { address });
@@ -102,12 +103,25 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
                 .and_then(|result| result),
         );
     }
+    hang_ups.abort();
     pages_stop.cancel();
     page_server
         .await
         .context("the status page panicked")?
         .context("the status page failed")?;
     outcome.map(|()| Code::Done)
+}
+
+/// A terminal that closes sends a hang-up, and so do people who expect a reload. Neither should end
+/// a server.
+async fn ignore_hang_ups(events: Events) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hang_ups) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hang_ups.recv().await.is_some() {
+        events.emit(Subject::default(), EventKind::HangUpIgnored);
+    }
 }
 
 /// Serves one tenant. Where this machine gives way under it (the ledger's disk is full, or a

@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Position, Problem};
+use crate::text::control_characters;
 
 /// Looks up a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -303,8 +304,26 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The text with `${VAR}` replaced; may hold a secret.
+    /// The text with `${VAR}` replaced; one line, and may hold a secret.
     pub(super) fn text(&self) -> Result<String, String> {
+        let raw = self.raw()?;
+        if let Some(wrong) = control_characters(raw) {
+            return Err(wrong.to_owned());
+        }
+        let environment = self.document.environment;
+        for name in variables(raw) {
+            let value = environment(name).unwrap_or_default();
+            if let Some(wrong) = control_characters(&value) {
+                return Err(format!(
+                    "needs the environment variable `{name}`, which {wrong}"
+                ));
+            }
+        }
+        expand(raw, environment)
+    }
+
+    /// The same for what may have several lines, such as a key in JSON.
+    pub(super) fn long_text(&self) -> Result<String, String> {
         expand(self.raw()?, self.document.environment)
     }
 
@@ -403,6 +422,12 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a section",
     }
+}
+
+/// The names in `${NAME}`.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let parts = text.split("${").skip(1);
+    parts.filter_map(|part| Some(part.split_once('}')?.0))
 }
 
 /// Replaces each `${NAME}`; names every variable that is not set.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::document::{Document, Field, Section, nearest};
@@ -15,6 +16,7 @@ use super::problem::{Position, Problem};
 use super::text;
 use crate::datasets::{Dataset, DurationUnit, RequestOption, RequestOptions, UserIdType};
 use crate::job::{Check, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy};
+use crate::plan::due::FIRST_DAY;
 use crate::schedule::Schedule;
 
 /// Names and zones of the tenants. A zone is missing if the tenant's entry is wrong, which is
@@ -66,7 +68,7 @@ pub(super) fn read<'p>(
     let window_days = root.optional("window", |field| field.parse(|t| text::days(t, 1, 31)));
     let settle_delay = within(&root, "settle_delay", Duration::ZERO, 30 * DAY);
     let lookback_days = root.optional("lookback", |field| field.parse(|t| text::days(t, 0, 89)));
-    let start = root.optional("start", Field::date);
+    let start = root.optional("start", first_day);
     let missed = root.optional("missed", |field| field.parse(missed_policy));
     let overlap = root.optional("overlap", |field| field.parse(overlap_policy));
     let jitter = within(&root, "jitter", Duration::ZERO, 6 * HOUR);
@@ -412,6 +414,17 @@ pub(super) fn check_together(drafts: &[JobDraft<'_>], files: usize) -> Vec<Probl
         }
     }
     problems
+}
+
+fn first_day(field: &Field<'_>) -> Result<Date, String> {
+    let date = field.date()?;
+    match date < FIRST_DAY {
+        true => Err(format!(
+            "{date} is a mistake: there is no meeting before {FIRST_DAY}, which is older than \
+             Feishu and Lark"
+        )),
+        false => Ok(date),
+    }
 }
 
 /// Windows longer than a day are counted from `start`. Without it, a later first run would cut

@@ -14,6 +14,7 @@ use url::{Host, Url};
 
 use super::document::{Field, Section};
 use super::text;
+use crate::text::control_characters;
 
 /// A secret is one line. A larger file is not a secret.
 const LONGEST_SECRET_BYTES: u64 = 4096;
@@ -177,14 +178,18 @@ fn read_secret(path: &Path) -> Result<SecretString, String> {
                 .read_to_string(&mut text)
         })
         .map_err(|error| format!("cannot be read: {error}"))?;
-    let secret = text.trim_end_matches(['\r', '\n']);
+    let secret = text.trim_start_matches('\u{feff}');
+    let secret = secret.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         return Err("is an empty file".to_owned());
     }
     if text.len() as u64 > LONGEST_SECRET_BYTES || secret.contains('\n') {
         return Err("is not a secret: it must hold one line of at most 4 KiB".to_owned());
     }
-    Ok(SecretString::from(secret))
+    match control_characters(secret) {
+        Some(wrong) => Err(wrong.to_owned()),
+        None => Ok(SecretString::from(secret)),
+    }
 }
 
 /// Warns of a secret file that others may read, or that not only its owner may write. The group may

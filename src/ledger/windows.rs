@@ -7,7 +7,7 @@ use super::stored::{StoredRow, micros};
 use super::tasks::phases_in;
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
 use crate::datasets::Dataset;
-use crate::record::{NewWindow, ScheduleState, WindowBatch, WindowRow, WindowState};
+use crate::record::{NewWindow, PhaseCounts, ScheduleState, WindowBatch, WindowRow, WindowState};
 use crate::window::Window;
 
 const COLUMNS: &str = "tenant, dataset, start_at, end_at, job, due_at, state, generation, \
@@ -121,25 +121,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<WindowState>, Error> {
         let mut transaction = self.begin().await?;
-        let query = sqlx::query(
-            "SELECT phase, COUNT(*) AS tasks FROM task WHERE tenant = $1 AND dataset = $2 \
-             AND job_start = $3 AND job_end = $4 GROUP BY phase",
-        );
-        let tasks = bind_window(query, &row.tenant, row.dataset, row.window)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(sql("look at a window's tasks"))?;
-        let tasks = phases_in(&tasks)?;
-        let query = sqlx::query(
-            "SELECT COUNT(*) FROM input i JOIN task t ON t.key = i.task_key \
-             WHERE t.tenant = $1 AND t.dataset = $2 AND t.job_start = $3 AND t.job_end = $4",
-        );
-        let inputs = bind_window(query, &row.tenant, row.dataset, row.window)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(sql("look at what a window brought"))?;
-        let inputs: i64 = inputs.get(0);
-        let Some(state) = WindowState::when_out_of_reach(&tasks, inputs > 0) else {
+        let (tasks, has_inputs) = brought(&mut transaction, row).await?;
+        let Some(state) = WindowState::when_out_of_reach(&tasks, has_inputs) else {
             return Ok(None);
         };
         let query = sqlx::query(
@@ -167,6 +150,32 @@ impl Ledger {
         Ok(Some(state))
     }
 
+    /// Takes a window back that holds nothing, with its tasks, as if nobody had ever asked for it;
+    /// says whether it did.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn withdraw_window(&self, row: &WindowRow) -> Result<bool, Error> {
+        let mut transaction = self.begin().await?;
+        let (tasks, has_inputs) = brought(&mut transaction, row).await?;
+        if !row.state.holds_nothing(&tasks, has_inputs) {
+            return Ok(false);
+        }
+        for statement in [
+            "DELETE FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 \
+             AND job_end = $4",
+            "DELETE FROM job_window WHERE tenant = $1 AND dataset = $2 AND start_at = $3 \
+             AND end_at = $4",
+        ] {
+            bind_window(sqlx::query(statement), &row.tenant, row.dataset, row.window)
+                .execute(&mut *transaction)
+                .await
+                .map_err(sql("take a window back"))?;
+        }
+        commit(transaction).await?;
+        Ok(true)
+    }
+
     /// Sets the state of a window, unless another generation of it was started meanwhile.
     ///
     /// # Errors
@@ -185,6 +194,31 @@ impl Ledger {
             .map_err(sql("set a window's state"))?;
         commit(transaction).await
     }
+}
+
+/// The phases of a window's tasks, and whether any of them is listed in a partition.
+async fn brought(
+    transaction: &mut Transaction,
+    row: &WindowRow,
+) -> Result<(PhaseCounts, bool), Error> {
+    let query = sqlx::query(
+        "SELECT phase, COUNT(*) AS tasks FROM task WHERE tenant = $1 AND dataset = $2 \
+         AND job_start = $3 AND job_end = $4 GROUP BY phase",
+    );
+    let tasks = bind_window(query, &row.tenant, row.dataset, row.window)
+        .fetch_all(&mut **transaction)
+        .await
+        .map_err(sql("look at a window's tasks"))?;
+    let query = sqlx::query(
+        "SELECT COUNT(*) FROM input i JOIN task t ON t.key = i.task_key \
+         WHERE t.tenant = $1 AND t.dataset = $2 AND t.job_start = $3 AND t.job_end = $4",
+    );
+    let inputs = bind_window(query, &row.tenant, row.dataset, row.window)
+        .fetch_one(&mut **transaction)
+        .await
+        .map_err(sql("look at what a window brought"))?;
+    let inputs: i64 = inputs.get(0);
+    Ok((phases_in(&tasks)?, inputs > 0))
 }
 
 async fn insert_window(

@@ -84,6 +84,16 @@ impl WindowState {
         })
     }
 
+    /// Whether a window may be taken back: nothing of it is in the lake or waits to be, and nothing
+    /// is in quarantine.
+    #[must_use]
+    pub fn holds_nothing(self, tasks: &PhaseCounts, has_inputs: bool) -> bool {
+        let has_brought = [Phase::Spooled, Phase::Published, Phase::Quarantined]
+            .iter()
+            .any(|phase| tasks.has(*phase));
+        self != Self::Settled && !has_brought && !has_inputs
+    }
+
     /// Whether nobody asks for it: the policy left it out, or Feishu no longer has it.
     #[must_use]
     pub const fn is_left_out(self) -> bool {
@@ -217,4 +227,45 @@ pub struct ReportedDay {
     pub start: Timestamp,
     /// Meetings that the report counted.
     pub meetings: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(phases: &[Phase]) -> PhaseCounts {
+        phases.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_window_out_of_reach_is_lost_unless_it_brought_something() {
+        use Phase::{Failed, Open, Published, Quarantined, Spooled, Withdrawn};
+        use WindowState::{Lost, Settled};
+        let table: [(&[Phase], bool, Option<WindowState>); 6] = [
+            (&[], false, Some(Lost)),
+            (&[Open, Failed, Quarantined, Withdrawn], false, Some(Lost)),
+            (&[Open], true, Some(Settled)),
+            (&[Open, Spooled], false, None),
+            (&[Published], true, None),
+            (&[Published], false, None),
+        ];
+        for (phases, has_inputs, expected) in table {
+            let found = WindowState::when_out_of_reach(&counts(phases), has_inputs);
+            assert_eq!(found, expected, "{phases:?} {has_inputs}");
+        }
+    }
+
+    #[test]
+    fn only_a_window_that_holds_nothing_may_be_taken_back() {
+        for state in WindowState::ALL {
+            let is_open = state != WindowState::Settled;
+            assert_eq!(state.holds_nothing(&counts(&[]), false), is_open);
+            assert!(!state.holds_nothing(&counts(&[]), true));
+            for phase in Phase::ALL {
+                let is_empty = matches!(phase, Phase::Open | Phase::Failed | Phase::Withdrawn);
+                let found = state.holds_nothing(&counts(&[phase]), false);
+                assert_eq!(found, is_open && is_empty, "{state:?} {phase:?}");
+            }
+        }
+    }
 }

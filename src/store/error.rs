@@ -2,9 +2,71 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// Codes that stores answer for expired credentials. The status, 400 or 403, does not tell them
-/// apart.
-const EXPIRED: [&str; 3] = ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"];
+/// What a code in a store's answer means, and what to do about it where the kind's own advice does
+/// not say it. The status alone tells few of these apart.
+struct KnownCode {
+    code: &'static str,
+    kind: StoreErrorKind,
+    fix: Option<&'static str>,
+}
+
+const fn known(code: &'static str, kind: StoreErrorKind, fix: &'static str) -> KnownCode {
+    let fix = match fix.is_empty() {
+        true => None,
+        false => Some(fix),
+    };
+    KnownCode { code, kind, fix }
+}
+
+const HOST_WITH_BUCKET: &str = "this store wants the bucket in the host's name: set \
+    virtual_hosted_style_request = \"true\" and endpoint = \"https://BUCKET.HOST\" in [lake.options]";
+const CLOCK: &str = "the clock of this machine is off; set it, then run again";
+const QUOTA: &str = "the store's quota is used up; raise it or free some space, then run again";
+const NO_CONDITIONAL_WRITES: &str = "this store does not know conditional writes (If-None-Match), \
+    which keep two writers apart; use one that does";
+const REGION: &str = "set region in [lake.options] to the bucket's";
+const KMS: &str = "the key that encrypts the bucket refused; allow these credentials to use it";
+
+/// The codes that stores document, and that were met.
+const KNOWN_CODES: [KnownCode; 17] = [
+    known("ExpiredToken", StoreErrorKind::Expired, ""),
+    known("TokenRefreshRequired", StoreErrorKind::Expired, ""),
+    known("InvalidToken", StoreErrorKind::Expired, ""),
+    known(
+        "SecondLevelDomainForbidden",
+        StoreErrorKind::Misconfigured,
+        HOST_WITH_BUCKET,
+    ),
+    known(
+        "VirtualHostDomainRequired",
+        StoreErrorKind::Misconfigured,
+        HOST_WITH_BUCKET,
+    ),
+    known("RequestTimeTooSkewed", StoreErrorKind::Refused, CLOCK),
+    known("QuotaExceeded", StoreErrorKind::Full, QUOTA),
+    known("UserQuotaExceeded", StoreErrorKind::Full, QUOTA),
+    known(
+        "XMinioAdminBucketQuotaExceeded",
+        StoreErrorKind::Full,
+        QUOTA,
+    ),
+    known("InsufficientCapacity", StoreErrorKind::Full, ""),
+    known("XMinioStorageFull", StoreErrorKind::Full, ""),
+    known(
+        "NotImplemented",
+        StoreErrorKind::Misconfigured,
+        NO_CONDITIONAL_WRITES,
+    ),
+    known("PermanentRedirect", StoreErrorKind::Misconfigured, REGION),
+    known(
+        "AuthorizationHeaderMalformed",
+        StoreErrorKind::Misconfigured,
+        REGION,
+    ),
+    known("NoSuchBucket", StoreErrorKind::Misconfigured, ""),
+    known("InvalidAccessKeyId", StoreErrorKind::Refused, ""),
+    known("SignatureDoesNotMatch", StoreErrorKind::Refused, ""),
+];
 /// How much of a store's own message is shown, characters. Some answer with a page of XML.
 const MAX_CAUSE_CHARS: usize = 400;
 
@@ -13,7 +75,7 @@ const MAX_CAUSE_CHARS: usize = 400;
 #[error(
     "could not {action} {place}: {cause}; {fix}",
     place = place(path, url),
-    fix = self.kind.fix()
+    fix = self.fix.unwrap_or(self.kind.fix())
 )]
 pub struct Error {
     kind: StoreErrorKind,
@@ -21,6 +83,8 @@ pub struct Error {
     path: String,
     url: String,
     cause: String,
+    /// Better advice than the kind's.
+    fix: Option<&'static str>,
 }
 
 /// What kind of failure it is, which tells a caller what to do.
@@ -73,6 +137,7 @@ impl Error {
             path: path.to_owned(),
             url: url.to_owned(),
             cause,
+            fix: None,
         }
     }
 
@@ -83,13 +148,18 @@ impl Error {
         error: &object_store::Error,
         secrets: &[SecretString],
     ) -> Self {
-        Self::new(
-            kind_of(error),
-            action,
-            path,
-            url,
-            shown_cause(error, secrets),
-        )
+        let whole = whole_cause(error, secrets);
+        tracing::debug!(action, path, "the lake answered: {whole}");
+        let answer = StoreAnswer::of(&whole);
+        let shown = match &answer {
+            Some(answer) => answer.to_string(),
+            None => whole.clone(),
+        };
+        let kind = kind_of(error);
+        Self {
+            fix: answer.and_then(|answer| answer.fix(kind)),
+            ..Self::new(kind, action, path, url, shortened(&shown))
+        }
     }
 
     /// What a caller should do about it.
@@ -117,14 +187,59 @@ impl Error {
     }
 }
 
+/// What a store says in the body of a refusal, as S3 and Azure have it.
+struct StoreAnswer<'t> {
+    code: &'t str,
+    message: &'t str,
+}
+
+impl<'t> StoreAnswer<'t> {
+    fn of(text: &'t str) -> Option<Self> {
+        let element = |name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>"))?;
+            Some(rest.split_once(&format!("</{name}>"))?.0.trim())
+        };
+        let code = element("Code").filter(|code| !code.is_empty())?;
+        let message = element("Message").unwrap_or_default();
+        Some(Self { code, message })
+    }
+
+    fn known(&self) -> Option<&'static KnownCode> {
+        KNOWN_CODES.iter().find(|known| known.code == self.code)
+    }
+
+    fn is_of_kms(&self) -> bool {
+        let is_kms = |text: &str| text.to_ascii_lowercase().contains("kms");
+        is_kms(self.code) || (self.code == "AccessDenied" && is_kms(self.message))
+    }
+
+    fn fix(&self, kind: StoreErrorKind) -> Option<&'static str> {
+        match self.known() {
+            Some(known) if known.kind == kind => known.fix,
+            _ if self.is_of_kms() => Some(KMS),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for StoreAnswer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.message {
+            "" => f.write_str(self.code),
+            message => write!(f, "{}: {message}", self.code),
+        }
+    }
+}
+
 fn kind_of(error: &object_store::Error) -> StoreErrorKind {
     use object_store::Error as E;
-    let text = error.to_string();
-    if EXPIRED
-        .iter()
-        .any(|code| text.contains(&format!("<Code>{code}</Code>")))
-    {
-        return StoreErrorKind::Expired;
+    let text = whole_cause(error, &[]);
+    if let Some(answer) = StoreAnswer::of(&text) {
+        match answer.known() {
+            Some(known) => return known.kind,
+            None if answer.is_of_kms() => return StoreErrorKind::Refused,
+            None => {}
+        }
     }
     match error {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreErrorKind::Refused,
@@ -183,7 +298,7 @@ fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> StoreErrorKind {
 
 /// The store's message with its innermost cause, without query strings (they may carry a signature)
 /// and without `secrets`.
-fn shown_cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
+fn whole_cause(error: &object_store::Error, secrets: &[SecretString]) -> String {
     let mut text = error.to_string();
     let innermost = innermost(error).to_string();
     if !text.contains(&innermost) {
@@ -193,10 +308,14 @@ fn shown_cause(error: &object_store::Error, secrets: &[SecretString]) -> String 
     for secret in secrets {
         text = text.replace(secret.expose_secret(), "***");
     }
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What a person is shown of it; all of it is in the log.
+fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_CAUSE_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
@@ -270,6 +389,66 @@ mod tests {
             "Server returned non-2xx status code: 400 Bad Request: <Code>InvalidDigest</Code>",
         );
         assert_eq!(kind_of(&other), StoreErrorKind::Other);
+    }
+
+    #[test]
+    fn a_stores_own_reason_comes_first_with_the_advice_for_it() {
+        use StoreErrorKind::{Full, Misconfigured, Other, Refused};
+        let key = "meeting_list/tenant=acme/dt=2026-11-19/part-0.parquet".repeat(6);
+        let answer = |status: &str, code: &str, message: &str| {
+            generic(format!(
+                "Error performing PUT https://s3.example/b/{key} in 1s - Server returned non-2xx \
+                 status code: {status}: <?xml version=\"1.0\"?><Error><Code>{code}</Code>\
+                 <Message>{message}</Message><Resource>/b/{key}</Resource></Error>"
+            ))
+        };
+        for (status, code, message, kind, fix) in [
+            (
+                "403 Forbidden",
+                "SecondLevelDomainForbidden",
+                "Please use virtual hosted style to access.",
+                Misconfigured,
+                "virtual_hosted_style_request",
+            ),
+            (
+                "403 Forbidden",
+                "RequestTimeTooSkewed",
+                "The difference is too large.",
+                Refused,
+                "clock",
+            ),
+            ("403 Forbidden", "QuotaExceeded", "", Full, "quota"),
+            (
+                "501 Not Implemented",
+                "NotImplemented",
+                "A header you provided implies functionality that is not implemented",
+                Misconfigured,
+                "conditional writes",
+            ),
+            (
+                "400 Bad Request",
+                "KMS.DisabledException",
+                "is disabled",
+                Refused,
+                "encrypts",
+            ),
+            (
+                "403 Forbidden",
+                "AccessDenied",
+                "not authorized to perform: kms:GenerateDataKey",
+                Refused,
+                "encrypts",
+            ),
+            ("400 Bad Request", "InvalidDigest", "no", Other, "doctor"),
+        ] {
+            let error = answer(status, code, message);
+            let error = Error::from_store("write", &key, "s3://b", &error, &[]);
+            assert_eq!(error.kind(), kind, "{code}");
+            let text = error.to_string();
+            assert!(text.contains(&format!(": {code}")), "{text}");
+            assert!(text.contains(message) && text.contains(fix), "{text}");
+            assert_eq!(text.matches(&*key).count(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{Error, Lake, StoreErrorKind};
+use crate::text::control_characters;
 
 /// Time for one request, in the format of the store's options. A pack of 64 MB fits at 2 Mbit/s.
 const REQUEST_TIMEOUT: &str = "300 seconds";
@@ -120,6 +121,7 @@ fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, 
 
 fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     use AmazonS3ConfigKey as Key;
+    check_texts::<Key>(url, "AWS_", options)?;
     let mut builder = AmazonS3Builder::from_env()
         .with_retry(retry())
         .with_config(Key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
@@ -146,6 +148,7 @@ fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Erro
 /// is read.
 fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     use GoogleConfigKey as Key;
+    check_texts::<Key>(url, "GOOGLE_", options)?;
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_retry(retry())
         .with_config(Key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
@@ -168,6 +171,7 @@ fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Err
 
 fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
     use AzureConfigKey as Key;
+    check_texts::<Key>(url, "AZURE_", options)?;
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_retry(retry())
         .with_config(Key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT);
@@ -196,6 +200,46 @@ fn option_key<K: FromStr>(url: &Url, key: &str) -> Result<K, Error> {
     let cause = || format!("`{key}` is not an option of `{}://`", url.scheme());
     key.parse()
         .map_err(|_| misconfigured(url.as_str(), cause()))
+}
+
+/// Refuses values that the client would put into a request as they are and give up over: a secret
+/// made by `echo`, a line of a file made on Windows. The client reads its environment by `prefix`.
+fn check_texts<K: FromStr>(
+    url: &Url,
+    prefix: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let is_ours = |name: &str| name.starts_with(prefix) && is_key::<K>(name);
+    let environment = std::env::vars().filter(|(name, _)| is_ours(name));
+    let environment =
+        environment.map(|(name, value)| (format!("the variable `{name}`"), name, value));
+    let options = options.iter().map(|(name, value)| {
+        let shown = format!("`{name}` in [lake.options]");
+        (shown, name.clone(), value.clone())
+    });
+    for (shown, name, value) in environment.chain(options) {
+        let name = name.to_ascii_lowercase();
+        // A service account's key is JSON, which may have lines.
+        if name.contains("service_account_key") {
+            continue;
+        }
+        if let Some(wrong) = control_characters(&value) {
+            return Err(misconfigured(url.as_str(), format!("{shown} {wrong}")));
+        }
+        // The client reads a token's file by itself, for each new token.
+        if name.ends_with("token_file")
+            && let Ok(token) = std::fs::read_to_string(&value)
+            && let Some(wrong) = control_characters(&token)
+        {
+            let why = format!("the file {value}, named by {shown}, {wrong}");
+            return Err(misconfigured(url.as_str(), why));
+        }
+    }
+    Ok(())
+}
+
+fn is_key<K: FromStr>(name: &str) -> bool {
+    name.to_ascii_lowercase().parse::<K>().is_ok()
 }
 
 fn no_options(url: &Url, options: &BTreeMap<String, String>) -> Result<(), Error> {
@@ -333,6 +377,36 @@ mod tests {
         assert!(far.contains("https"), "{far}");
         let gcs = problem("gs://b", &[("service_account_key", "{hunter22-key")]);
         assert!(!gcs.contains("hunter22"), "{gcs}");
+    }
+
+    #[test]
+    fn a_value_that_no_request_can_carry_is_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let token = folder.path().join("token");
+        std::fs::write(&token, "abc\n").expect("written");
+        let token = token.display().to_string();
+        for (url, key, value, expected) in [
+            (
+                "s3://b",
+                "access_key_id",
+                "AKIAEXAMPLE\n",
+                "`access_key_id` in",
+            ),
+            ("s3://b", "aws_session_token", "t\r\n", "ends in a line end"),
+            ("s3://b", "region", "eu\u{7}", "control character"),
+            ("gs://b", "bucket", "b\n", "ends in a line end"),
+            ("az://c", "account_name", "acme\n", "ends in a line end"),
+            (
+                "s3://b",
+                "aws_container_authorization_token_file",
+                token.as_str(),
+                "ends in a line end",
+            ),
+        ] {
+            let found = problem(url, &[(key, value)]);
+            assert!(found.contains(expected), "{key}: {found}");
+            assert!(!found.contains("AKIAEXAMPLE"), "{found}");
+        }
     }
 
     #[test]

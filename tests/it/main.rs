@@ -28,6 +28,7 @@ mod canaries;
 mod configuration;
 mod conservation;
 mod coverage;
+mod covered;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod demo;
@@ -41,6 +42,8 @@ mod kill;
 mod knobs;
 mod lake_on_s3;
 mod listings;
+mod losses;
+mod mistakes;
 mod old_lake;
 mod oracle;
 mod races;

@@ -84,6 +84,11 @@ fn it_exports_what_is_due_answers_and_ends_politely() {
     assert_eq!(status, 200);
     assert!(page.contains("meeting_list"), "{page}");
     assert_eq!(serving.get("/nowhere").map(|answer| answer.0), Some(404));
+    // A terminal that closes, or somebody who expects a reload, does not end a server.
+    signal(&serving.child, "HUP");
+    let log = || std::fs::read_to_string(app.path("child.log")).expect("a log");
+    serving.until(|| log().contains("a hang-up changes nothing"), "it says so");
+    assert_eq!(serving.get("/readyz").map(|answer| answer.0), Some(200));
 
     let second = app.meetlake(&["run"]);
     assert_eq!(second.code, 9, "{second:?}");
@@ -136,7 +141,7 @@ fn a_panic_in_a_task_or_in_the_loop_ends_neither_the_daemon_nor_its_pages() {
     for (failpoints, told) in [
         ("w07-decoding=1*panic", "gave up in the middle"),
         ("w07-fetched=1*panic", "gave up in the middle"),
-        ("w11-window-settled=1*panic", "again_in_s"),
+        ("w11-window-settled=1*panic", "begins again in"),
     ] {
         let app = struck(failpoints);
         let mut serving = Serving::start(&app);
