@@ -22,8 +22,10 @@
 //! | seconds of waiting inside one call | [`client`] |
 //! | which windows a job has by now, what a backfill asks for | [`plan::due`] |
 //! | which children a parent's rows have | [`plan::children`] |
-//! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`]; facts are gathered in [`pipeline`] |
-//! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each; types of columns in [`column`] |
+//! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |
+//! | where the facts for that are gathered | [`pipeline`], [`status`] |
+//! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each |
+//! | what types columns have | [`column`](mod@column) |
 //! | what a failure is called, its remedy and exit code | [`cause`] |
 //! | who hears what happened: progress and log; an alert would subscribe | [`events`] |
 //! | what `status` and its page say of a day | [`status`] |
