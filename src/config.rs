@@ -119,12 +119,15 @@ impl Default for LimitsConfig {
 pub struct ServeConfig {
     /// Where it listens. An address that others can reach needs `allow_public`.
     pub listen: SocketAddr,
+    /// Names under which the pages answer, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 impl Default for ServeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8642),
+            hosts: Vec::new(),
         }
     }
 }
@@ -426,8 +429,16 @@ fn serve(section: Section<'_>) -> ServeConfig {
              127.0.0.1, or add allow_public = true behind a proxy or inside a container",
         );
     }
+    let hosts = section.optional("hosts", |field| {
+        let names = field.items()?.into_iter().map(|item| item.text());
+        names.collect::<Result<Vec<String>, String>>()
+    });
     section.finish();
-    listen.map_or_else(ServeConfig::default, |listen| ServeConfig { listen })
+    let default = ServeConfig::default();
+    ServeConfig {
+        listen: listen.unwrap_or(default.listen),
+        hosts: hosts.unwrap_or_default(),
+    }
 }
 
 fn tenants(section: Section<'_>, folder: &Path) -> (BTreeMap<String, TenantConfig>, TenantZones) {

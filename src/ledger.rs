@@ -38,6 +38,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyPool, Connection as _};
 
 use crate::datasets::Dataset;
+use crate::owner_only;
 use crate::window::Window;
 
 pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
@@ -206,6 +207,16 @@ impl Ledger {
             })?;
         }
         let lock = lock::Lock::take(path, verb)?;
+        owner_only::make_file(path).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        // SQLite makes these with the mode of the database.
+        for end in ["-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(end);
+            owner_only::close_if_there(Path::new(&name));
+        }
         let damaged = |error: Error| error.of_file(path);
         let write = pool(path, "rwc", 1).await.map_err(damaged)?;
         let read = pool(path, "rwc", 2).await.map_err(damaged)?;
@@ -233,8 +244,10 @@ impl Ledger {
         if !path.exists() {
             return Ok(None);
         }
-        let read = pool(path, "rw", 2).await?;
-        if !format::is_readable(path, &read, &format::STEPS).await? {
+        let damaged = |error: Error| error.of_file(path);
+        let read = pool(path, "rw", 2).await.map_err(damaged)?;
+        let is_readable = format::is_readable(path, &read, &format::STEPS).await;
+        if !is_readable.map_err(damaged)? {
             return Ok(None);
         }
         Ok(Some(Self {

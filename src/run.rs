@@ -85,7 +85,8 @@ impl Scope {
 }
 
 /// The datasets with everything they fan out from.
-fn with_parents(datasets: &[Dataset]) -> BTreeSet<Dataset> {
+#[must_use]
+pub fn with_parents(datasets: &[Dataset]) -> BTreeSet<Dataset> {
     let chain = |dataset: &Dataset| std::iter::successors(Some(*dataset), |next| next.parent());
     datasets.iter().flat_map(chain).collect()
 }

@@ -2,12 +2,14 @@
 //!
 //! What the pages say comes from `status`. Nothing here advances anything.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -39,6 +41,8 @@ pub struct Pages {
     pub clock: Clock,
     /// Where it is told that the ledger cannot be read.
     pub events: Events,
+    /// Names under which it answers, beside addresses and `localhost`.
+    pub hosts: Arc<[String]>,
     /// Whether work may be begun; false from the moment a stop is asked for.
     pub ready: Arc<AtomicBool>,
 }
@@ -63,7 +67,36 @@ fn router(pages: Pages) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status.json", get(status_json))
+        .layer(middleware::from_fn_with_state(pages.clone(), check_host))
         .with_state(pages)
+}
+
+/// Refuses pages under a name that nobody configured: a page of somebody else's, whose name points
+/// here for a moment, could read them in a browser behind the wall. Probes hold nothing.
+async fn check_host(State(pages): State<Pages>, request: Request, next: Next) -> Response {
+    let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_probe || is_own_name(host, &pages.hosts) {
+        return next.run(request).await;
+    }
+    let why = "this name is not one of `hosts` in [serve] of the configuration\n";
+    (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+}
+
+/// Whether the `Host` of a request is an address, this machine's own name for itself, or one of the
+/// configured names. An address is nobody's name.
+fn is_own_name(host: &str, configured: &[String]) -> bool {
+    let without_port = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = without_port.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<IpAddr>().is_ok()
+        || without_port.eq_ignore_ascii_case("localhost")
+        || configured
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(without_port))
 }
 
 /// Alive: the process answers.
@@ -155,4 +188,30 @@ fn unreadable(pages: &Pages, error: &anyhow::Error) -> Response {
         "the ledger cannot be read\n",
     )
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_answer_to_addresses_and_configured_names_only() {
+        let configured = ["meetlake.example.org".to_owned()];
+        for (host, expected) in [
+            ("127.0.0.1:8642", true),
+            ("10.1.2.3", true),
+            ("[::1]:8642", true),
+            ("localhost:8642", true),
+            ("LOCALHOST", true),
+            ("Meetlake.example.org", true),
+            ("meetlake.example.org:443", true),
+            ("evil.example.org", false),
+            ("evil.example.org:8642", false),
+            ("meetlake.example.org.evil.example", false),
+            ("127.0.0.1.evil.example:80", false),
+            ("", false),
+        ] {
+            assert_eq!(is_own_name(host, &configured), expected, "{host}");
+        }
+    }
 }

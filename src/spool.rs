@@ -33,6 +33,7 @@ use sha2::{Digest, Sha256};
 pub use self::rows::SpoolingRows;
 use crate::disk;
 use crate::hashing::hash_of;
+use crate::owner_only;
 use crate::pages::PagesWriter;
 use crate::task::{TaskKey, hex};
 use crate::text::partition_value;
@@ -155,6 +156,7 @@ fn finish_and_hash(pages: PagesWriter<File>) -> io::Result<(String, u64)> {
 /// # Errors
 /// If a file cannot be linked, copied, moved or removed.
 pub fn divide(spool: &Path, kept: &BTreeMap<String, Keep>) -> Result<(), Error> {
+    owner_only::make_folder(spool).map_err(failed("make the folder", spool))?;
     let shared = Spool {
         folder: spool.to_owned(),
     };
@@ -202,9 +204,9 @@ impl Spool {
         let spool = Self {
             folder: folder.into(),
         };
-        for name in FOLDERS {
-            let path = spool.folder.join(name);
-            fs::create_dir_all(&path).map_err(failed("make the folder", &path))?;
+        let names = FOLDERS.map(|name| spool.folder.join(name));
+        for path in std::iter::once(&spool.folder).chain(&names) {
+            owner_only::make_folder(path).map_err(failed("make the folder", path))?;
         }
         Ok(spool)
     }

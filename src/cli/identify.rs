@@ -194,7 +194,7 @@ pub async fn bind(
                 }
                 key => key?,
             };
-            check_tenants(config, lake, purpose).await?;
+            check_tenants(config, lake, is_rebuild).await?;
             let mut taken_over = record.clone();
             if is_rebuild {
                 taken_over.key = (&key).into();
@@ -211,7 +211,8 @@ pub async fn bind(
         }
         LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => {
             check_lake(lake, ledger, bound.as_ref(), None).await?;
-            check_tenants(config, lake, purpose).await?;
+            let is_rebuild = purpose != Purpose::Run && ledger.is_blank().await?;
+            check_tenants(config, lake, is_rebuild).await?;
             let lake_id = keyring::new_id()?;
             let key = keyring::load_or_make(&config.lake.key, &lake_id)?;
             let record = LakeRecord {
@@ -421,19 +422,19 @@ fn own_key(config: &Config, lake: &Lake, lake_id: &str, named: &KeyRecord) -> Re
 
 /// Refuses other zones than those in which the tenants' days are cut, before the lake's own record
 /// is touched. A rebuild makes a tenant's record anew if that is gone.
-async fn check_tenants(config: &Config, lake: &Lake, purpose: Purpose) -> Result<()> {
+async fn check_tenants(config: &Config, lake: &Lake, is_rebuild: bool) -> Result<()> {
     for tenant in config.tenants.values() {
-        check_tenant(lake, tenant, purpose).await?;
+        check_tenant(lake, tenant, is_rebuild).await?;
     }
     Ok(())
 }
 
-async fn check_tenant(lake: &Lake, tenant: &TenantConfig, purpose: Purpose) -> Result<()> {
+async fn check_tenant(lake: &Lake, tenant: &TenantConfig, is_rebuild: bool) -> Result<()> {
     let name = &tenant.name;
     match identity::tenant(lake, name).await? {
         TenantState::New => {}
         TenantState::Known(recorded) => check_zone(name, &recorded.time_zone, &tenant.time_zone)?,
-        TenantState::Lost { .. } if purpose == Purpose::Run => {
+        TenantState::Lost { .. } if !is_rebuild => {
             let (url, tenant) = (lake.url().to_owned(), name.clone());
             return Err(Error::TenantRecordLost { url, tenant }.into());
         }

@@ -11,6 +11,7 @@ use super::identify;
 use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::plan::due::{FIRST_DAY, MANY_DAYS, backfill};
+use crate::run::with_parents;
 use crate::status::forecast::{Forecaster, cost};
 use crate::status::text::number;
 use crate::task::TaskOwner;
@@ -20,16 +21,24 @@ const DAY_S: u64 = 86_400;
 /// What is wrong with the range `[from, to)`; `None` if nothing is.
 #[must_use]
 pub fn problem(from: Date, to: Date) -> Option<String> {
-    if from >= to {
-        return Some(format!(
+    let too_early = || {
+        (from < FIRST_DAY).then(|| {
+            format!(
+                "--from {from} is a mistake: there is no meeting before {FIRST_DAY}, which is \
+                 older than Feishu and Lark"
+            )
+        })
+    };
+    reversed(from, to).or_else(too_early)
+}
+
+/// What is wrong with a range that may be of any time; `None` if nothing is.
+#[must_use]
+pub fn reversed(from: Date, to: Date) -> Option<String> {
+    (from >= to).then(|| {
+        format!(
             "--from {from} is not before --to {to}; the range is half-open, so one day is --from \
              D --to D+1"
-        ));
-    }
-    (from < FIRST_DAY).then(|| {
-        format!(
-            "--from {from} is a mistake: there is no meeting before {FIRST_DAY}, which is older \
-             than Feishu and Lark"
         )
     })
 }
@@ -98,14 +107,11 @@ async fn size(
 ) -> Result<Size> {
     let ledger = identify::ledger_for_reading(config).await?;
     let key = identify::key_for_reading(config, ledger.as_ref()).await?;
-    let is_asked = |dataset: Dataset| {
-        let chain = |of: &Dataset| std::iter::successors(Some(*of), |next| next.parent());
-        datasets.iter().flat_map(chain).any(|of| of == dataset)
-    };
+    let asked = with_parents(datasets);
     let jobs: Vec<_> = config
         .jobs
         .iter()
-        .filter(|job| is_asked(job.dataset))
+        .filter(|job| asked.contains(&job.dataset))
         .cloned()
         .collect();
     let mut all = Size::default();

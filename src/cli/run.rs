@@ -16,9 +16,13 @@ use super::{Common, StopSignals, describe, exit_for, range};
 use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::exit::Code;
-use crate::pipeline;
+use crate::job::JobSpec;
+use crate::pipeline::{self, Tenant};
+use crate::plan::due::first_scheduled;
+use crate::record::WindowRow;
 use crate::run::summary::LostWindow;
 use crate::run::{self, DatasetSummary, RunLimits, Scope, Summary};
+use crate::schedule::Schedule;
 use crate::status::text::{CauseList, left_out, number, table};
 use crate::status::{self, DayStatus};
 use crate::window::Window;
@@ -77,7 +81,12 @@ pub async fn run(common: &Common, args: &RunArgs) -> Result<Code> {
 /// # Errors
 /// When this machine is at fault.
 pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
-    if let Some(problem) = range::problem(args.from, args.to) {
+    // What was asked for by mistake may be taken back, however old.
+    let problem = match args.withdraw {
+        true => range::reversed(args.from, args.to),
+        false => range::problem(args.from, args.to),
+    };
+    if let Some(problem) = problem {
         eprintln!("error: {problem}");
         return Ok(Code::Usage);
     }
@@ -117,6 +126,7 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         return Ok(Code::Usage);
     }
     let app = App::open(config, crate::failpoint::clock(), "backfill --withdraw").await?;
+    let datasets = run::with_parents(datasets);
     let mut taken_back = BTreeMap::new();
     let mut kept = 0_u64;
     for tenant in &app.tenants {
@@ -134,14 +144,9 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
             .iter()
             .filter(|job| datasets.contains(&job.dataset))
         {
-            let Some(range) = Window::days(&job.time_zone, args.from, args.to) else {
-                continue;
-            };
-            let known = tenant
-                .ledger
-                .windows(&tenant.name, job.dataset, Some(range));
-            for row in known.await?.iter().filter(|row| range.covers(&row.window)) {
-                match tenant.ledger.withdraw_window(row).await? {
+            let rows = withdrawable(tenant, job, (args.from, args.to)).await?;
+            for (row, is_free) in rows {
+                match is_free && tenant.ledger.withdraw_window(&row).await? {
                     true => *taken_back.entry(job.dataset).or_insert(0_u64) += 1,
                     false => kept += 1,
                 }
@@ -149,7 +154,10 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         }
     }
     if args.run.json {
-        println!("{}", json!({ "taken_back": taken_back, "kept": kept }));
+        println!(
+            "{}",
+            json!({ "exit_code": Code::Done.number(), "taken_back": taken_back, "kept": kept })
+        );
         return Ok(Code::Done);
     }
     if taken_back.is_empty() {
@@ -159,9 +167,39 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         println!("{dataset}: {} windows taken back", number(*windows));
     }
     if kept > 0 {
-        println!("{} windows stay: they hold something.", number(kept));
+        println!(
+            "{} windows stay: they hold something, or the schedule asks for them.",
+            number(kept)
+        );
     }
     Ok(Code::Done)
+}
+
+/// The windows of a range, and whether each may be taken back as far as the schedule and the lake
+/// say: the schedule would never ask for its own again.
+async fn withdrawable(
+    tenant: &Tenant,
+    job: &JobSpec,
+    (from, to): (Date, Date),
+) -> Result<Vec<(WindowRow, bool)>> {
+    let (ledger, name) = (&tenant.ledger, &tenant.name);
+    let Some(range) = Window::days(&job.time_zone, from, to) else {
+        return Ok(Vec::new());
+    };
+    let schedule = Schedule::parse(&job.cron, job.time_zone.clone())?;
+    let state = ledger.schedule(&job.name, name).await?;
+    let known = ledger.windows(name, job.dataset, None).await?;
+    let scheduled = first_scheduled(job, &schedule, state, &known);
+    let mut rows = Vec::new();
+    for row in known.into_iter().filter(|row| range.covers(&row.window)) {
+        let mut is_free = scheduled.is_none_or(|first| row.window.end() <= first);
+        for dt in row.window.dates(&tenant.time_zone) {
+            let day = ledger.partition(name, job.dataset, dt).await?;
+            is_free &= day.is_none_or(|day| day.revision == 0);
+        }
+        rows.push((row, is_free));
+    }
+    Ok(rows)
 }
 
 fn unknown_tenant(config: &Config, tenant: Option<&str>) -> Option<String> {

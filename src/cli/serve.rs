@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args as ClapArgs;
 use futures::FutureExt as _;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,13 +53,14 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         return Ok(Code::Usage);
     }
     let mut signals = StopSignals::listen().context("could not listen for signals")?;
+    let hang_ups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let clock = failpoint::clock();
     let app = Arc::new(App::open(config, clock.clone(), "serve").await?);
     app.note_lost_ledger().await?;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;
-    let hang_ups = tokio::spawn(ignore_hang_ups(app.events.clone()));
+    let hang_ups = tokio::spawn(ignore_hang_ups(hang_ups, app.events.clone()));
     let address = listener.local_addr()?.to_string();
     app.events
         .emit(Subject::default(), EventKind::Serving { address });
@@ -74,6 +76,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         jobs: app.config.jobs.clone().into(),
         clock,
         events: app.events.clone(),
+        hosts: app.config.serve.hosts.clone().into(),
         ready: Arc::clone(&ready),
     };
     // The pages outlive the work: until the last task has ended they say that it is stopping.
@@ -114,11 +117,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 
 /// A terminal that closes sends a hang-up, and so do people who expect a reload. Neither should end
 /// a server.
-async fn ignore_hang_ups(events: Events) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hang_ups) = signal(SignalKind::hangup()) else {
-        return;
-    };
+async fn ignore_hang_ups(mut hang_ups: Signal, events: Events) {
     while hang_ups.recv().await.is_some() {
         events.emit(Subject::default(), EventKind::HangUpIgnored);
     }

@@ -1,10 +1,11 @@
 //! One owner at a time: an operating-system lock beside the ledger, with the owner's name in it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::owner_only;
 
 /// Held as long as the value lives; the system releases it when the process dies, however it dies.
 #[derive(Debug)]
@@ -19,13 +20,12 @@ impl Lock {
             path: path.to_owned(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(lock_path(path))
-            .map_err(io)?;
+        let lock = lock_path(path);
+        let mut options = owner_only::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let opened = options.open(&lock);
+        let mut file = opened.map_err(|error| io(owner_only::named(error, &lock)))?;
+        owner_only::close_if_there(&lock);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

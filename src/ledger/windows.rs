@@ -162,6 +162,8 @@ impl Ledger {
             return Ok(false);
         }
         for statement in [
+            "DELETE FROM parent WHERE task_key IN (SELECT key FROM task WHERE tenant = $1 \
+             AND dataset = $2 AND job_start = $3 AND job_end = $4)",
             "DELETE FROM task WHERE tenant = $1 AND dataset = $2 AND job_start = $3 \
              AND job_end = $4",
             "DELETE FROM job_window WHERE tenant = $1 AND dataset = $2 AND start_at = $3 \

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::Tenant;
 use crate::datasets::Dataset;
-use crate::publish::identity::{self, LakeState, TenantRecord, TenantState};
+use crate::publish::identity::{self, LakeState, TenantRecord};
 use crate::window::{date_of, start_of_day};
 
 /// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
@@ -36,10 +36,13 @@ pub(super) async fn put(
             );
         }
         let zone = record.time_zone.clone();
-        let standing = match identity::tenant(&tenant.lake, &tenant.name).await? {
-            TenantState::Known(standing) => standing,
-            TenantState::New => identity::create_tenant(&tenant.lake, record).await?,
-            TenantState::Lost { .. } => bail!(
+        // A list may be stale, so the ledger says whether this is the first publish.
+        let published = tenant.ledger.partitions(Some(&tenant.name)).await?;
+        let is_first = published.iter().all(|row| row.revision == 0);
+        let standing = match identity::tenant_record(&tenant.lake, &tenant.name).await? {
+            Some(standing) => standing,
+            None if is_first => identity::create_tenant(&tenant.lake, record).await?,
+            None => bail!(
                 "the record of tenant {} in the lake {} is gone; nothing is published there; run \
                  again to see what to do",
                 tenant.name,

@@ -268,6 +268,28 @@ pub fn is_left_over(row: &WindowRow) -> bool {
     row.state.has_ended() && row.coverage.is_some_and(|counts| counts.over_max_tasks > 0)
 }
 
+/// From where on the windows are the schedule's own; `None` if it never ran. A schedule inserts its
+/// windows at a firing, a backfill at any other instant.
+#[must_use]
+pub fn first_scheduled(
+    job: &JobSpec,
+    schedule: &Schedule,
+    state: Option<ScheduleState>,
+    known: &[WindowRow],
+) -> Option<Timestamp> {
+    let watermark = state?.watermark;
+    if let Some(start) = job.start {
+        return Some(start_of_day(&job.time_zone, start));
+    }
+    let is_of_firing =
+        |row: &&WindowRow| schedule.previous_at_or_before(row.covered_at) == Some(row.covered_at);
+    let of_firings = known.iter().filter(is_of_firing);
+    let lookback = SignedDuration::from_hours(24 * i64::from(job.lookback_days.max(1)));
+    let newest = watermark.checked_sub(lookback).unwrap_or(Timestamp::MIN);
+    let first = of_firings.map(|row| row.window.start()).min();
+    Some(first.map_or(newest, |first| first.min(newest)))
+}
+
 /// There is no meeting before this day: Feishu and Lark are younger.
 pub const FIRST_DAY: Date = Date::constant(2016, 1, 1);
 
@@ -720,6 +742,30 @@ mod tests {
         assert_eq!(for_good, [2, 3].map(window));
         let asked = lost.asks(&job, &known, false, now).new;
         assert!(asked.iter().all(|new| new.state == Lost));
+    }
+
+    #[test]
+    fn windows_from_the_schedules_first_on_are_its_own() {
+        let mut job = job(Dataset::MeetingList);
+        job.lookback_days = 2;
+        let state = Some(ScheduleState {
+            watermark: window(9).end(),
+            last_firing: at("2026-11-10T21:00:00Z"),
+        });
+        let mut scheduled = row(4, WindowState::Due);
+        scheduled.covered_at = at("2026-11-05T21:00:00Z");
+        let mut backfilled = row(1, WindowState::Due);
+        backfilled.covered_at = at("2026-11-05T21:00:01Z");
+        let known = [backfilled, scheduled];
+        let first = |job: &JobSpec, state, known: &[WindowRow]| {
+            first_scheduled(job, &schedule(job), state, known)
+        };
+        assert_eq!(first(&job, None, &known), None);
+        assert_eq!(first(&job, state, &known), Some(window(4).start()));
+        // A rebuilt ledger knows no firing: as far as the lookback goes, at least.
+        assert_eq!(first(&job, state, &known[..1]), Some(window(8).start()));
+        job.start = Some(date(2026, 11, 2));
+        assert_eq!(first(&job, state, &known), Some(window(2).start()));
     }
 
     #[test]

@@ -152,42 +152,61 @@ pub enum TenantState {
     Lost {
         /// Its first day there.
         first_day: Date,
-        /// The zone that the newest manifest of its last day names.
+        /// The zone that the newest manifest names that names one.
         time_zone: Option<String>,
     },
     /// Nothing of the tenant was published yet.
     New,
 }
 
-/// What the lake says of a tenant.
+/// The record of a tenant; `None` if there is none.
 ///
 /// # Errors
 /// If the lake cannot be read, or the record is damaged or another tenant's.
-pub async fn tenant(lake: &Lake, name: &str) -> Result<TenantState, Error> {
+pub async fn tenant_record(lake: &Lake, name: &str) -> Result<Option<TenantRecord>, Error> {
     let path = location::tenant_record(name)?;
     let damaged = |problem| Error::Record {
         path: path.to_string(),
         problem,
     };
-    if let Some(bytes) = lake.get(&path).await? {
-        let record: TenantRecord = read_json(&bytes).map_err(damaged)?;
-        return match record.tenant == name {
-            true => Ok(TenantState::Known(record)),
-            false => Err(damaged(format!("it names the tenant {}", record.tenant))),
-        };
+    let Some(bytes) = lake.get(&path).await? else {
+        return Ok(None);
+    };
+    let record: TenantRecord = read_json(&bytes).map_err(damaged)?;
+    match record.tenant == name {
+        true => Ok(Some(record)),
+        false => Err(damaged(format!("it names the tenant {}", record.tenant))),
+    }
+}
+
+/// What the lake says of a tenant. Where there is no record, it lists all manifests.
+///
+/// # Errors
+/// As for [`tenant_record`].
+pub async fn tenant(lake: &Lake, name: &str) -> Result<TenantState, Error> {
+    if let Some(record) = tenant_record(lake, name).await? {
+        return Ok(TenantState::Known(record));
     }
     let all = manifest::all(lake).await?;
     let of_tenant = || all.iter().filter(|(id, _)| id.tenant == name);
     let Some(first_day) = of_tenant().map(|(id, _)| id.dt).min() else {
         return Ok(TenantState::New);
     };
-    let newest = of_tenant().max_by_key(|(id, _)| id.dt);
-    let newest = newest.and_then(|(_, records)| records.values().next_back());
-    let time_zone = match newest {
-        Some(path) => manifest::read(lake, path).await?,
-        None => None,
-    };
-    let time_zone = time_zone.and_then(|found| found.manifest.time_zone);
+    // The first records of this format name no zone.
+    let mut newest: Vec<_> = of_tenant().collect();
+    newest.sort_by_key(|(id, _)| id.dt);
+    let mut time_zone = None;
+    for path in newest
+        .iter()
+        .rev()
+        .filter_map(|(_, records)| records.values().next_back())
+    {
+        let found = manifest::read(lake, path).await?;
+        time_zone = found.and_then(|found| found.manifest.time_zone);
+        if time_zone.is_some() {
+            break;
+        }
+    }
     Ok(TenantState::Lost {
         first_day,
         time_zone,
@@ -206,10 +225,8 @@ pub async fn create_tenant(lake: &Lake, record: TenantRecord) -> Result<TenantRe
     {
         Ok(_) => Ok(record),
         Err(error) if error.kind() == StoreErrorKind::Conflict => {
-            match tenant(lake, &record.tenant).await? {
-                TenantState::Known(standing) => Ok(standing),
-                TenantState::Lost { .. } | TenantState::New => Err(error.into()),
-            }
+            let standing = tenant_record(lake, &record.tenant).await?;
+            standing.ok_or_else(|| error.into())
         }
         Err(error) => Err(error.into()),
     }

@@ -77,6 +77,8 @@ impl Run {
                 let told = EventKind::PublishFailed { problem };
                 self.tenant.events.emit(dataset, told);
                 self.summary.storage_error = Some(failure);
+                // The next look finds again what was not published.
+                self.rechecked.clear();
                 return Ok(());
             }
         }
@@ -123,14 +125,12 @@ impl Run {
             .map(|row| ((row.dataset, row.dt), row.complete))
             .collect();
         for (&(dataset, dt), is_complete) in &known {
-            let Some(parent) = dataset.parent() else {
-                continue;
-            };
-            let of_parent = known.get(&(parent, dt)).copied().unwrap_or(false);
-            if let Some(day) = Window::day(&tenant.time_zone, dt)
-                && of_parent != *is_complete
-            {
-                self.recheck(dataset, day).await?;
+            for child in dataset.children() {
+                // What is not there needs a look once its parent is whole.
+                let of_child = known.get(&(child, dt)).copied().unwrap_or(false);
+                if of_child != *is_complete {
+                    self.recheck_day(child, dt).await?;
+                }
             }
         }
         Ok(())
@@ -160,33 +160,34 @@ impl Run {
     /// that counts them, the list of the day after, or the day of their parent came later than they
     /// did. Each verdict is acted upon once a firing.
     async fn recheck(&mut self, dataset: Dataset, window: Window) -> Result<()> {
-        let Some(job) = self.job(dataset) else {
-            return Ok(());
-        };
+        let zone = self.tenant.time_zone.clone();
+        for dt in window.widened(NEIGHBOURS).dates(&zone) {
+            self.recheck_day(dataset, dt).await?;
+        }
+        Ok(())
+    }
+
+    async fn recheck_day(&mut self, dataset: Dataset, dt: Date) -> Result<()> {
         let tenant = Arc::clone(&self.tenant);
         let (name, zone, ledger) = (&tenant.name, &tenant.time_zone, &tenant.ledger);
-        for dt in window.widened(NEIGHBOURS).dates(zone) {
-            let known = ledger.partition(name, dataset, dt).await?;
-            let (Some(known), Some(day)) = (known, Window::day(zone, dt)) else {
-                continue;
-            };
-            let windows = ledger.windows(name, dataset, Some(day)).await?;
-            let windows = windows_asked_for(windows);
-            if known.revision == 0 {
-                continue;
-            }
-            let reasons = status::reasons_now(ledger, name, zone, &job, dt).await?;
-            // What is still exported is published at its end, unless its parent fails meanwhile.
-            let is_under_way = windows.iter().any(|row| !row.state.has_ended());
-            let is_of_parent = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
-            if is_under_way && !(known.complete && reasons.iter().any(is_of_parent)) {
-                continue;
-            }
-            let is_complete = reasons.is_empty();
-            if known.complete != is_complete && self.rechecked.insert((dataset, dt, is_complete)) {
-                let again = windows.iter().map(|row| (dataset, row.window));
-                self.to_publish.extend(again);
-            }
+        let (Some(job), Some(day)) = (self.job(dataset), Window::day(zone, dt)) else {
+            return Ok(());
+        };
+        let known = ledger.partition(name, dataset, dt).await?;
+        let known = known.filter(|row| row.revision > 0);
+        let windows = windows_asked_for(ledger.windows(name, dataset, Some(day)).await?);
+        let reasons = status::reasons_now(ledger, name, zone, &job, dt).await?;
+        // What is still exported is published at its end, unless its parent fails meanwhile.
+        let is_under_way = windows.iter().any(|row| !row.state.has_ended());
+        let is_called_complete = known.as_ref().is_some_and(|row| row.complete);
+        let is_of_parent = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
+        if is_under_way && !(is_called_complete && reasons.iter().any(is_of_parent)) {
+            return Ok(());
+        }
+        let is_complete = reasons.is_empty();
+        if is_called_complete != is_complete && self.rechecked.insert((dataset, dt, is_complete)) {
+            let again = windows.iter().map(|row| (dataset, row.window));
+            self.to_publish.extend(again);
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl Run {
 
     /// Inserts the windows of every job that fired since it was last looked at.
     pub(super) async fn on_tick(&mut self) -> Result<()> {
-        self.forget_old_refusals();
+        let mut must_recheck = self.forget_old_refusals();
         let now = self.tenant.clock.now();
         let tenant = Arc::clone(&self.tenant);
         for job in self.jobs.clone() {
@@ -78,18 +78,22 @@ impl Run {
                     self.budgets.remove(&job.name);
                     self.rooms = None;
                     self.rechecked.clear();
+                    must_recheck = true;
                     self.lose_what_is_too_old(&job).await?;
                     self.insert_due(&job).await?;
                     self.rearm(&job).await?;
                 }
             }
         }
+        if must_recheck {
+            self.recheck_children().await?;
+        }
         (self.look_again, self.refill) = (true, true);
         Ok(())
     }
 
-    /// Lets a server try again what was refused a while ago.
-    fn forget_old_refusals(&mut self) {
+    /// Lets a server try again what was refused a while ago, and says whether it does.
+    fn forget_old_refusals(&mut self) -> bool {
         let now = self.tenant.clock.now();
         let is_refused = self.summary.stop_cause.is_some()
             || self.summary.storage_error.is_some()
@@ -99,10 +103,12 @@ impl Run {
         }
         let while_ago = SignedDuration::from_secs(TRY_AGAIN_S);
         let is_old = |at: Timestamp| now.duration_since(at) >= while_ago;
-        if self.refused_at.is_some_and(is_old) {
+        let is_over = self.refused_at.is_some_and(is_old);
+        if is_over {
             self.refused_at = None;
             self.summary = Summary::new(&self.tenant.name);
         }
+        is_over
     }
 
     fn is_busy_with(&self, dataset: Dataset) -> bool {

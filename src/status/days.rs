@@ -264,13 +264,17 @@ struct DayRecord<'a> {
 }
 
 impl DayRecord<'_> {
-    /// Whether nothing is missing but hours for which the job has no window, or none that is due.
+    /// Whether nothing is missing but hours for which the job has no window, or none that is due;
+    /// the parents of such a day lack the same hours.
     fn lacks_hours_only(&self) -> bool {
-        let is_done = |window: &ExpectedWindow| window.state.has_ended();
+        let is_done =
+            |window: &ExpectedWindow| window.state.has_ended() || window.state.is_left_out();
         let is_hours = |reason: &Reason| reason.kind == ReasonKind::NotCovered;
+        let follows =
+            |reason: &Reason| is_hours(reason) || reason.kind == ReasonKind::ParentPartial;
         let has_ended = |task: &TaskRow| matches!(task.phase, Phase::Published | Phase::Withdrawn);
-        !self.against.is_empty()
-            && self.against.iter().all(is_hours)
+        self.against.iter().any(is_hours)
+            && self.against.iter().all(follows)
             && self.windows.iter().all(is_done)
             && self.tasks.iter().all(has_ended)
     }
@@ -567,8 +571,22 @@ mod tests {
             (why(&record), record.lacks_hours_only()),
             (Some(both), false)
         );
-        record.against = vec![hours];
+        record.against = vec![hours.clone()];
         assert!(record.lacks_hours_only());
+        // The parents of the day lack the same hours; parents that lack others are awaited.
+        let parent = Reason::new(ReasonKind::ParentPartial, 1);
+        record.against = vec![parent.clone(), hours.clone()];
+        assert!(record.lacks_hours_only());
+        record.against = vec![parent];
+        assert!(!record.lacks_hours_only());
+        record.against = vec![hours];
+        let lost = [
+            expected(WindowState::Settled, true),
+            expected(WindowState::Lost, true),
+        ];
+        record.windows = &lost;
+        assert!(record.lacks_hours_only());
+        record.windows = &settled;
         record.tasks = vec![task(Phase::Failed, None)];
         assert!(!record.lacks_hours_only());
         record.tasks = vec![task(Phase::Published, None)];

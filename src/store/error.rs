@@ -149,7 +149,12 @@ impl Error {
         secrets: &[SecretString],
     ) -> Self {
         let whole = whole_cause(error, secrets);
-        tracing::debug!(action, path, "the lake answered: {whole}");
+        tracing::debug!(
+            action,
+            path,
+            "the lake answered: {}",
+            without_tokens(&whole)
+        );
         let answer = StoreAnswer::of(&whole);
         let shown = match &answer {
             Some(answer) => answer.to_string(),
@@ -311,6 +316,16 @@ fn whole_cause(error: &object_store::Error, secrets: &[SecretString]) -> String 
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Stores repeat an expired session's token in their answer.
+fn without_tokens(text: &str) -> String {
+    let mut parts = text.split("<Token");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |kept, part| {
+        let rest = part.split_once("</Token").map_or("", |(_, rest)| rest);
+        format!("{kept}<Token***{rest}")
+    })
+}
+
 /// What a person is shown of it; all of it is in the log.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_CAUSE_CHARS) {
@@ -449,6 +464,18 @@ mod tests {
             assert!(text.contains(message) && text.contains(fix), "{text}");
             assert_eq!(text.matches(&*key).count(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_that_a_store_repeats_is_not_logged() {
+        let answer = "<Error><Code>ExpiredToken</Code><Token-0>hunter22</Token-0><A>b</A></Error>";
+        let logged = without_tokens(answer);
+        assert!(
+            !logged.contains("hunter22") && logged.contains("<A>b</A>"),
+            "{logged}"
+        );
+        assert_eq!(without_tokens("nothing of it"), "nothing of it");
+        assert!(!without_tokens("cut off: <Token-0>hunter22").contains("hunter22"));
     }
 
     #[test]

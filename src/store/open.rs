@@ -210,9 +210,19 @@ fn check_texts<K: FromStr>(
     options: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     let is_ours = |name: &str| name.starts_with(prefix) && is_key::<K>(name);
-    let environment = std::env::vars().filter(|(name, _)| is_ours(name));
-    let environment =
-        environment.map(|(name, value)| (format!("the variable `{name}`"), name, value));
+    for (name, value) in std::env::vars_os() {
+        if let Some(name) = name.to_str().filter(|name| is_ours(name))
+            && value.to_str().is_none()
+        {
+            let why = format!("the variable `{name}` is no UTF-8 text; set it anew");
+            return Err(misconfigured(url.as_str(), why));
+        }
+    }
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| is_ours(name))?;
+        let value = value.into_string().ok()?;
+        Some((format!("the variable `{name}`"), name, value))
+    });
     let options = options.iter().map(|(name, value)| {
         let shown = format!("`{name}` in [lake.options]");
         (shown, name.clone(), value.clone())
@@ -226,8 +236,8 @@ fn check_texts<K: FromStr>(
         if let Some(wrong) = control_characters(&value) {
             return Err(misconfigured(url.as_str(), format!("{shown} {wrong}")));
         }
-        // The client reads a token's file by itself, for each new token.
-        if name.ends_with("token_file")
+        // The client sends what is in this file as it is.
+        if name.ends_with("container_authorization_token_file")
             && let Ok(token) = std::fs::read_to_string(&value)
             && let Some(wrong) = control_characters(&token)
         {

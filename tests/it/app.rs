@@ -517,24 +517,31 @@ fn ended(child: &mut Child, at_most: Duration) -> Option<i32> {
     }
 }
 
-/// Every file below `folder` with its bytes and the time of its last change.
+/// Every file below `folder` with its bytes and the time of its last change. Where a process still writes, a half-written file may be
+/// renamed between being listed and being read; then everything is listed again.
 pub(crate) fn snapshot(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+    let whole = (0..100).find_map(|_| read_all(folder));
+    whole.expect("files stay for as long as it takes to read them")
+}
+
+/// `None` if something vanished meanwhile.
+fn read_all(folder: &Path) -> Option<BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)>> {
+    let there = |error: std::io::Error| {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    };
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).expect("a folder") {
+        for entry in fs::read_dir(&next).map_err(there).ok()? {
             let entry = entry.expect("an entry");
-            if entry.file_type().expect("a type").is_dir() {
+            if entry.file_type().map_err(there).ok()?.is_dir() {
                 folders.push(entry.path());
             } else {
-                let changed = entry
-                    .metadata()
-                    .and_then(|data| data.modified())
-                    .expect("a time");
-                let bytes = fs::read(entry.path()).expect("a file");
-                files.insert(entry.path(), (bytes, changed));
+                let changed = entry.metadata().and_then(|data| data.modified());
+                let bytes = fs::read(entry.path()).map_err(there).ok()?;
+                files.insert(entry.path(), (bytes, changed.map_err(there).ok()?));
             }
         }
     }
-    files
+    Some(files)
 }

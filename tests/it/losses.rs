@@ -180,7 +180,13 @@ fn a_damaged_ledger_is_named_with_the_way_out() {
             let _ = fs::remove_file(app.path(name));
         }
         fs::write(&ledger, damaged).expect("written");
-        for verb in [&["run"][..], &["ledger", "rebuild"]] {
+        for verb in [
+            &["run"][..],
+            &["ledger", "rebuild"],
+            &["status"],
+            &["plan"],
+            &["verify"],
+        ] {
             let refused = app.meetlake(verb);
             assert_eq!(refused.code, 8, "{verb:?} {refused:?}");
             for says in [

@@ -80,6 +80,10 @@ fn windows_that_hold_nothing_are_taken_back_and_others_stay() {
         .start();
     assert!(app.reconcile().is_settled());
     let (published, hashes) = (windows(&app), app.content_hashes());
+    // A variable of nobody's that is no text is none of our business.
+    let bytes = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff");
+    let plan = app.command(&["plan"]).env("SOMETHING_ELSE", bytes).output();
+    assert!(plan.expect("it starts").status.success());
     // What a mistyped backfill left: days that fail for ever, and those that nobody began.
     let first = app.first_day();
     let before = first.saturating_sub(40.days());
@@ -215,6 +219,18 @@ fn an_output_that_takes_nothing_changes_no_exit_code() {
         both.stdout(full()).stderr(full());
         assert_eq!(code(&mut both), own, "{args:?} 2> /dev/full");
     }
+    // A server that cannot log goes on.
+    let mut server = app.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut server = server
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .expect("it starts");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(server.try_wait().expect("ours"), None, "it serves");
+    crate::app::signal(&server, "TERM");
+    let (code, _) = crate::app::wait(&mut server, std::time::Duration::from_secs(25));
+    assert_eq!(code, Some(0));
     let mut failing = app.command(&["run", "--tenant", "nobody"]);
     let status = failing.stderr(full()).stdout(full()).status();
     assert_eq!(status.expect("it starts").code(), Some(2));
@@ -225,4 +241,74 @@ fn an_output_that_takes_nothing_changes_no_exit_code() {
         "{told}"
     );
     assert!(app.meetlake(&["status", "--json"]).json() != Value::Null);
+}
+
+// --- other users -----------------------------------------------------------------------------------
+
+fn mode(path: &std::path::Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(path).expect("there");
+    metadata.permissions().mode() & 0o777
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn ledger_and_spool_are_their_owners_whatever_the_umask() {
+    let app = meetings();
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let plain = app.command(&["backfill", "--from", &from, "--to", &to]);
+    let mut open = Command::new("sh");
+    open.args(["-c", "umask 0; exec \"$@\"", "sh"]);
+    open.arg(plain.get_program()).args(plain.get_args());
+    open.current_dir(app.path(""));
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => open.env(name, value),
+            None => open.env_remove(name),
+        };
+    }
+    // Ended in the middle, so that there is something in the spool.
+    open.env("FAILPOINTS", "w08-rows-recorded=return");
+    let ended = open.output().expect("it starts");
+    assert!(!ended.status.success(), "{ended:?}");
+    for name in [
+        "meetlake.db",
+        "meetlake.db-wal",
+        "meetlake.db-shm",
+        "meetlake.db.lock",
+    ] {
+        assert_eq!(mode(&app.path(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(&app.path("spool")), 0o700);
+    let spooled = crate::lake::below(&app.path("spool"));
+    assert!(!spooled.is_empty(), "rows and an original");
+    // Somebody widens them, and the next run closes them again.
+    let widened = Command::new("chmod")
+        .args(["-R", "a+rwX", "meetlake.db", "spool"])
+        .current_dir(app.path(""))
+        .status();
+    assert!(widened.expect("chmod runs").success());
+    let run = app.meetlake(&["backfill", "--from", &from, "--to", &to]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(
+        (mode(&app.path("meetlake.db")), mode(&app.path("spool"))),
+        (0o600, 0o700)
+    );
+}
+
+#[test]
+fn a_link_in_place_of_the_lock_is_not_followed() {
+    let app = meetings();
+    app.write("precious", "text");
+    std::os::unix::fs::symlink(app.path("precious"), app.path("meetlake.db.lock")).expect("linked");
+    let refused = app.meetlake(&["run"]);
+    assert_eq!(refused.code, 8, "{refused:?}");
+    assert!(
+        refused.stderr.contains("meetlake.db.lock is a link"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(app.path("precious")).expect("read"),
+        "text"
+    );
 }

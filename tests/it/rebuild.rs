@@ -432,7 +432,7 @@ fn revision(dt: jiff::civil::Date, inputs: Vec<Input>) -> Revision {
             tenant: TENANT.into(),
             dt,
         },
-        time_zone: "UTC".into(),
+        time_zone: "Asia/Shanghai".into(),
         destination: String::new(),
         number: 1,
         reasons: vec![],

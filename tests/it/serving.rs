@@ -84,6 +84,20 @@ fn it_exports_what_is_due_answers_and_ends_politely() {
     assert_eq!(status, 200);
     assert!(page.contains("meeting_list"), "{page}");
     assert_eq!(serving.get("/nowhere").map(|answer| answer.0), Some(404));
+    // Another site's name that points here for a moment reads no page; a probe may use any name.
+    for (path, host, expected) in [
+        ("/", "evil.example.org", 421),
+        ("/status.json", "evil.example.org:80", 421),
+        ("/healthz", "evil.example.org", 200),
+        ("/", "localhost:8642", 200),
+    ] {
+        let url = format!("{}{path}", serving.base);
+        let status = app.block_on(async {
+            let request = reqwest::Client::new().get(url).header("host", host);
+            request.send().await.expect("an answer").status().as_u16()
+        });
+        assert_eq!(status, expected, "{path} {host}");
+    }
     // A terminal that closes, or somebody who expects a reload, does not end a server.
     signal(&serving.child, "HUP");
     let log = || std::fs::read_to_string(app.path("child.log")).expect("a log");

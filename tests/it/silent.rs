@@ -391,6 +391,7 @@ fn pages(app: &TestApp) -> (String, Value) {
             jobs: config.jobs.into(),
             clock: Clock::scaled(app.now(), 1.0),
             events: Events::new(Clock::scaled(app.now(), 1.0)),
+            hosts: std::sync::Arc::default(),
             ready: std::sync::Arc::default(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

@@ -1,0 +1,128 @@
+//! Files and folders that only their owner reads, whatever the umask: ledger and spool hold names,
+//! e-mail addresses and phone numbers.
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::Path;
+
+const FOLDER: u32 = 0o700;
+const FILE: u32 = 0o600;
+
+/// Makes the folder, with those above it, if it is missing. One that is there is closed to others;
+/// one of another user is refused, because that user could read what lies in it.
+///
+/// # Errors
+/// If it cannot be made, or belongs to somebody else.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER)
+        .create(path)?;
+    let metadata = fs::metadata(path)?;
+    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    // A volume's folder often belongs to the superuser, who can read everything anyway.
+    if ![owner, us].contains(&0) && owner != us {
+        let why = "the folder belongs to another user, who could read what lies in it";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+    }
+    close(path, metadata.mode(), FOLDER)
+}
+
+/// Options that make a file for its owner only, and do not follow a link that somebody put there.
+#[must_use]
+pub fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(FILE);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+/// Makes the file if it is missing, and closes it to others if it is there.
+///
+/// # Errors
+/// If it cannot be made, or is a link.
+pub fn make_file(path: &Path) -> io::Result<()> {
+    let mut opened = options();
+    let file = opened.read(true).write(true).create(true).truncate(false);
+    let file = file.open(path).map_err(|error| named(error, path))?;
+    close(path, file.metadata()?.mode(), FILE)
+}
+
+/// Closes a file to others, if it is there.
+pub fn close_if_there(path: &Path) {
+    if let Ok(metadata) = fs::symlink_metadata(path)
+        && metadata.is_file()
+    {
+        let _ = close(path, metadata.mode(), FILE);
+    }
+}
+
+/// The error of opening a file by [`options`], which says so if it is a link.
+#[must_use]
+pub fn named(error: io::Error, path: &Path) -> io::Error {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    match is_link {
+        true => io::Error::new(
+            error.kind(),
+            format!(
+                "{} is a link, which is not followed; remove it",
+                path.display()
+            ),
+        ),
+        false => error,
+    }
+}
+
+fn close(path: &Path, mode: u32, wanted: u32) -> io::Result<()> {
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, Permissions::from_mode(wanted)) {
+        // A mounted volume may know no modes.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        closed => closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("there").mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_made_and_what_was_there_is_closed_to_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inner = folder.path().join("a/b");
+        make_folder(&inner).expect("made");
+        let open = folder.path().join("open");
+        fs::create_dir(&open).expect("made");
+        fs::set_permissions(&open, Permissions::from_mode(0o755)).expect("set");
+        make_folder(&open).expect("closed");
+        let (new, old) = (inner.join("new"), inner.join("old"));
+        fs::write(&old, "kept").expect("written");
+        fs::set_permissions(&old, Permissions::from_mode(0o644)).expect("set");
+        for file in [&new, &old] {
+            make_file(file).expect("made");
+        }
+        assert_eq!([&inner, &open].map(|path| mode(path)), [FOLDER; 2]);
+        assert_eq!([&new, &old].map(|path| mode(path)), [FILE; 2]);
+        assert_eq!(fs::read_to_string(&old).expect("read"), "kept");
+    }
+
+    #[test]
+    fn a_link_that_was_put_there_is_not_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "precious").expect("written");
+        std::os::unix::fs::symlink(&target, &link).expect("linked");
+        let error = make_file(&link).expect_err("refused").to_string();
+        assert!(error.contains("is a link"), "{error}");
+        assert_eq!(fs::read_to_string(&target).expect("read"), "precious");
+    }
+}
