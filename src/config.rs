@@ -37,6 +37,7 @@ use crate::datasets::CallLimits;
 use crate::decode;
 use crate::job::JobSpec;
 use crate::lake_key::{KeySource, LakeKey};
+use crate::store::options::{self, OptionProblem};
 use document::{Document, Field, Section};
 use job_file::TenantZones;
 
@@ -77,6 +78,8 @@ pub struct Config {
 pub struct LakeConfig {
     /// `file://`, `s3://`, `gs://`, `az://` or `memory://`.
     pub url: Url,
+    /// Hosts of the store that may be asked without encryption, such as one inside a cluster.
+    pub allow_http: Vec<String>,
     /// Options of the store, named as in `object_store`. Any of them may be a secret.
     pub options: BTreeMap<String, SecretString>,
     /// Where its key is kept.
@@ -229,9 +232,16 @@ fn lake(
 ) -> Option<LakeConfig> {
     let url = section.required("url", |field| field.parse(|text| lake_url(text, folder)));
     let key = key_source(&section, folder, ledger).unwrap_or(default_key);
+    let allow_http = section.optional("allow_http", |field| {
+        let items = field.items()?;
+        let names = items.iter().map(Field::text);
+        names.collect::<Result<Vec<String>, String>>()
+    });
+    let allow_http = allow_http.unwrap_or_default();
+    let scheme = url.as_ref().map(|url| url.scheme());
     let mut options = BTreeMap::new();
     for (name, field) in section.section("options").fields() {
-        match option(name, &field) {
+        match option(name, &field, scheme, &allow_http) {
             Ok(value) => drop(options.insert(name.to_owned(), value)),
             Err(message) => field.problem(format!("`{name}` {message}")),
         }
@@ -240,6 +250,7 @@ fn lake(
     Some(LakeConfig {
         url: url?,
         options,
+        allow_http,
         key,
     })
 }
@@ -261,7 +272,7 @@ fn key_source(section: &Section<'_>, folder: &Path, ledger: &Path) -> Option<Key
     });
     let file = section.optional("key_file", |field| {
         field.parse(|text| {
-            let path = folder.join(text);
+            let path = folder.join(text::path(text)?);
             match path.parent() == ledger.parent() {
                 true => Err(
                     "must not lie in the ledger's folder: a copy of that folder would hold \
@@ -288,6 +299,7 @@ fn key_source(section: &Section<'_>, folder: &Path, ledger: &Path) -> Option<Key
 /// # Errors
 /// A fragment for people.
 pub fn lake_url(text: &str, folder: &Path) -> Result<Url, String> {
+    text::path(text)?;
     const SCHEMES: [&str; 5] = ["file", "s3", "gs", "az", "memory"];
     let url = match Url::parse(text) {
         Ok(url) => url,
@@ -310,6 +322,9 @@ pub fn lake_url(text: &str, folder: &Path) -> Result<Url, String> {
             "must not carry credentials or a query; put them into [lake.options]".to_owned(),
         );
     }
+    if url.fragment().is_some() {
+        return Err("must not have a `#`; in a path it is written %23".to_owned());
+    }
     Ok(url)
 }
 
@@ -320,7 +335,12 @@ fn folder_url(folder: &Path) -> Result<Url, String> {
 }
 
 /// An option of the store as text. What looks like a credential must come from the environment.
-fn option(name: &str, field: &Field<'_>) -> Result<SecretString, String> {
+fn option(
+    name: &str,
+    field: &Field<'_>,
+    scheme: Option<&str>,
+    allow_http: &[String],
+) -> Result<SecretString, String> {
     const CREDENTIALS: [&str; 7] = [
         "secret",
         "token",
@@ -344,11 +364,40 @@ fn option(name: &str, field: &Field<'_>) -> Result<SecretString, String> {
         true => field.long_text(),
         false => field.text(),
     };
-    text.map(SecretString::from)
+    let text = text?;
+    let problem = scheme.and_then(|scheme| {
+        let problem = options::problem(scheme, name, &text, allow_http)?;
+        Some(describe(problem, scheme, name))
+    });
+    match problem {
+        Some(problem) => Err(problem),
+        None => Ok(SecretString::from(text)),
+    }
+}
+
+/// Continues "`name` …", and repeats no value.
+fn describe(problem: OptionProblem, scheme: &str, name: &str) -> String {
+    match problem {
+        OptionProblem::NoneHere => format!("has no meaning: `{scheme}://` has no options"),
+        OptionProblem::Unknown => {
+            let hint = document::suggestion(name, options::usual(scheme));
+            format!("is not an option of `{scheme}://`; {hint}")
+        }
+        OptionProblem::NotYours(why) => format!("is not for you to set: {why}"),
+        OptionProblem::NotABoolean => "must be \"true\" or \"false\"".to_owned(),
+        OptionProblem::NotAnAddress => "is not an address; write https://HOST".to_owned(),
+        OptionProblem::PlainHttp => "must use https; plain http is for this machine, and for \
+                                     hosts named in allow_http of [lake]"
+            .to_owned(),
+    }
 }
 
 fn ledger(section: Section<'_>, folder: &Path) -> (PathBuf, PathBuf) {
-    let path = |key| section.optional(key, |field| field.text().map(|path| folder.join(path)));
+    let path = |key| {
+        section.optional(key, |field| {
+            field.parse(|path| text::path(path).map(|path| folder.join(path)))
+        })
+    };
     let ledger = path("path").unwrap_or_else(|| folder.join("meetlake.db"));
     let spool = path("spool").unwrap_or_else(|| ledger.with_file_name("spool"));
     section.finish();
@@ -430,7 +479,8 @@ fn serve(section: Section<'_>) -> ServeConfig {
         );
     }
     let hosts = section.optional("hosts", |field| {
-        let names = field.items()?.into_iter().map(|item| item.text());
+        let items = field.items()?;
+        let names = items.iter().map(Field::text);
         names.collect::<Result<Vec<String>, String>>()
     });
     section.finish();
@@ -658,7 +708,7 @@ app_secret_file = "nowhere"
         meetlake.toml:2:11: `version` must be 1, not 2
         meetlake.toml:3:1: unknown key `jbos`; did you mean `jobs`?
         meetlake.toml:5:1: `url` is missing in [lake]
-        meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `key`, `key_file`, `options`
+        meetlake.toml:6:1: unknown key `bukcet` in [lake]; known here: `url`, `key`, `key_file`, `allow_http`, `options`
         meetlake.toml:9:8: `path` must be text in quotes, not a number
         meetlake.toml:12:22: `exports_per_minute` must be from 1 to 1000000, not 0
         meetlake.toml:14:8: `size` `256MB` is not a size; write a whole number and a unit: 64KiB, 256MiB, 2GiB
@@ -675,6 +725,57 @@ app_secret_file = "nowhere"
         meetlake.toml:29:8: `host` `http://example.com` must use https; http is for this machine only
         meetlake.toml:30:19: `app_secret_file` `nowhere` cannot be read: No such file or directory (os error 2)
         "#);
+    }
+
+    #[test]
+    fn options_of_the_store_and_paths_are_checked_offline() {
+        for (lines, expected) in [
+            ("url = 's3://b'\n[lake.options]\nregoin = 'x'", "`region`"),
+            (
+                "url = 's3://b'\n[lake.options]\nskip_signature = 'ture'",
+                "\"true\" or",
+            ),
+            (
+                "url = 's3://b'\n[lake.options]\nconditional_put = 'disabled'",
+                "If-None-Match",
+            ),
+            ("url = 's3://b'\n[lake.options]\nbucket = 'c'", "[lake] url"),
+            (
+                "url = 's3://b'\n[lake.options]\nendpoint = 'http://10.0.0.1'",
+                "allow_http",
+            ),
+            (
+                "url = 's3://b'\nallow_http = ['10.0.0.1']\n[lake.options]\n\
+                 endpoint = 'http://10.0.0.1'",
+                "",
+            ),
+            (
+                "url = 'lake'\n[lake.options]\nregion = 'x'",
+                "has no options",
+            ),
+            ("url = '~/lake'", "begins with `~`"),
+            ("url = 'file:///x#y'", "%23"),
+            ("url = 'lake'\nkey_file = '~/k'", "begins with `~`"),
+            (
+                "url = 'lake'\n[ledger]\npath = '~/ledger.db'",
+                "begins with `~`",
+            ),
+        ] {
+            let config = format!(
+                "version = 1\n[lake]\n{lines}\n[tenants.acme]\nhost = 'feishu'\n\
+                 app_id = 'cli_1'\napp_secret = '${{SET_SECRET}}'\n"
+            );
+            let files = Files::new(
+                &config,
+                &[("m", "dataset = 'daily_report'\ncron = '1 1 * * *'\n")],
+            );
+            let found = match files.load() {
+                Ok(_) => String::new(),
+                Err(problems) => problems.to_string(),
+            };
+            assert!(found.contains(expected), "{lines}: {found}");
+            assert_eq!(found.is_empty(), expected.is_empty(), "{lines}: {found}");
+        }
     }
 
     #[test]

@@ -271,14 +271,7 @@ impl Ledger {
     /// # Errors
     /// When the database refuses.
     pub async fn meta(&self, name: &str) -> Result<Option<String>, Error> {
-        let row = sqlx::query("SELECT name, value FROM meta WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&self.read)
-            .await
-            .map_err(sql("read a value"))?;
-        row.as_ref()
-            .map(|row| StoredRow::meta(row).get("value"))
-            .transpose()
+        self.meta_row(name, |row| row.get("value")).await
     }
 
     /// The same for a structure, which is kept as JSON.
@@ -286,13 +279,21 @@ impl Ledger {
     /// # Errors
     /// When the database refuses; [`Error::Corrupt`] if it is no such structure.
     pub async fn meta_value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.meta_row(name, |row| row.json("value")).await
+    }
+
+    async fn meta_row<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(StoredRow<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         let row = sqlx::query("SELECT name, value FROM meta WHERE name = $1")
             .bind(name)
             .fetch_optional(&self.read)
             .await
             .map_err(sql("read a value"))?;
         row.as_ref()
-            .map(|row| StoredRow::meta(row).json("value"))
+            .map(|row| read(StoredRow::meta(row)))
             .transpose()
     }
 

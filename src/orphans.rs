@@ -282,14 +282,7 @@ impl References {
         for (id, of_partition) in &numbers {
             references.doubt_gaps(id, of_partition, 0)?;
         }
-        for path in lake.list(&Path::default()).await? {
-            let Place::Partition {
-                id,
-                is_object: true,
-            } = location::place(&path)
-            else {
-                continue;
-            };
+        for (id, path) in manifest::objects(lake).await? {
             let is_described = numbers.get(&id).is_some_and(|numbers| !numbers.is_empty());
             let is_intended = known.get(&id).is_some_and(|(is_intended, _)| *is_intended);
             if !is_described && !is_intended {

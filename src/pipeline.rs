@@ -100,12 +100,6 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// The zone in which its days are cut, as the lake names it.
-    #[must_use]
-    pub fn zone_name(&self) -> String {
-        self.time_zone.iana_name().unwrap_or("UTC").to_owned()
-    }
-
     /// Whose tasks it plans, and under which key.
     #[must_use]
     pub fn owner(&self) -> TaskOwner<'_> {

@@ -10,6 +10,7 @@
 
 mod error;
 mod open;
+pub mod options;
 mod probe;
 mod replacement;
 

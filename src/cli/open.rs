@@ -179,7 +179,7 @@ pub fn lake(config: &Config) -> Result<Lake, store::Error> {
         .iter()
         .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
         .collect();
-    Lake::open(config.lake.url.as_str(), &options)
+    Lake::open_with(config.lake.url.as_str(), &options, &config.lake.allow_http)
 }
 
 /// The client of one tenant.

@@ -74,7 +74,8 @@ fn show(config: &Config, overview: &Overview) {
         show_tenant(tenant, &datasets, &overview.lake);
     }
     show_late(config, &overview.lake);
-    show_attention(&overview.attention);
+    let is_late = overview.lake.late_days().next().is_some();
+    show_attention(&overview.attention, is_late);
     if let Some(run) = overview.runs.first() {
         show_last_run(run);
     }
@@ -159,9 +160,12 @@ fn show_late(config: &Config, lake: &LakeOverview) {
     }
 }
 
-fn show_attention(attention: &[Attention]) {
+fn show_attention(attention: &[Attention], is_late: bool) {
     if attention.is_empty() {
-        println!("Nothing needs attention.");
+        match is_late {
+            true => println!("No single task needs attention."),
+            false => println!("Nothing needs attention."),
+        }
         return;
     }
     println!("Needs attention:");

@@ -77,11 +77,13 @@ fn show(report: &VerifyReport) {
         number(report.packs),
         number(report.quarantined)
     );
-    if !report.has_ledger {
-        println!("There is no ledger to compare with.");
-    }
-    match report.findings.len() {
-        0 => println!("Everything is as the records say."),
-        n => println!("Problems found: {}.", number(n as u64)),
+    match (report.findings.len(), report.has_ledger) {
+        (0, true) => println!("Everything is as the records say."),
+        (0, false) => println!(
+            "There is no ledger to compare with. What is there is as its records say; whether a \
+             whole day, or its newest revision, was taken away together with its records, nobody \
+             knows without one."
+        ),
+        (n, _) => println!("Problems found: {}.", number(n as u64)),
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn read(
     let app_id = section.required("app_id", Field::text);
     let app_secret = app_secret(&section, folder);
     let refresh_token_file = section.optional("refresh_token_file", |field| {
-        field.text().map(|path| folder.join(path))
+        field.parse(|path| text::path(path).map(|path| folder.join(path)))
     });
     if let Some(path) = &refresh_token_file {
         warn_of_mode(&section, "refresh_token_file", path);

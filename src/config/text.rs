@@ -76,6 +76,14 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be whole percent, from 0% to 100%".to_owned())
 }
 
+/// A path; one that begins with `~` would become a folder of that name.
+pub(super) fn path(text: &str) -> Result<&str, String> {
+    match text.starts_with('~') {
+        true => Err("begins with `~`, which only a shell knows; write the whole path".to_owned()),
+        false => Ok(text),
+    }
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits_end);

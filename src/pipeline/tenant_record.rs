@@ -9,6 +9,14 @@ use crate::datasets::Dataset;
 use crate::publish::identity::{self, LakeState, TenantRecord};
 use crate::window::{date_of, start_of_day};
 
+impl Tenant {
+    /// The zone in which its days are cut, as the lake names it.
+    #[must_use]
+    pub fn zone_name(&self) -> String {
+        self.time_zone.iana_name().unwrap_or("UTC").to_owned()
+    }
+}
+
 /// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
 /// may have been out of reach), and that it says in which zone the tenant's days are cut.
 pub(super) async fn put(

@@ -344,6 +344,24 @@ pub async fn all(lake: &Lake) -> Result<BTreeMap<PartitionId, BTreeMap<u32, Path
     Ok(all)
 }
 
+/// The objects of all partitions, whether or not a record describes them.
+///
+/// # Errors
+/// If the lake cannot be listed.
+pub async fn objects(lake: &Lake) -> Result<Vec<(PartitionId, Path)>, Error> {
+    let paths = lake.list(&Path::default()).await?;
+    let objects = paths
+        .into_iter()
+        .filter_map(|path| match location::place(&path) {
+            Place::Partition {
+                id,
+                is_object: true,
+            } => Some((id, path)),
+            _ => None,
+        });
+    Ok(objects.collect())
+}
+
 /// What the coverage record beside a manifest says; `None` if there is none.
 ///
 /// # Errors

@@ -11,9 +11,8 @@ use super::found::{FoundLake, FoundPartition, FoundTask, ReadOriginal, Setting, 
 use super::report::RebuildProblem;
 use super::specs;
 use crate::pipeline::{self, RereadRows, Tenant};
-use crate::publish::location::{self, Place};
 use crate::publish::manifest::{self, Found};
-use crate::publish::{self};
+use crate::publish::{self, location};
 use crate::record::{Input, PartitionId};
 
 /// Everything that the lake says of the configured tenants and jobs.
@@ -25,14 +24,7 @@ pub(super) async fn read(tenants: &[Arc<Tenant>], setting: &Setting<'_>) -> Resu
     };
     if let Some(tenant) = tenants.first() {
         let all = manifest::all(&tenant.lake).await?;
-        for path in tenant.lake.list(&Path::default()).await? {
-            let Place::Partition {
-                id,
-                is_object: true,
-            } = location::place(&path)
-            else {
-                continue;
-            };
+        for (id, path) in manifest::objects(&tenant.lake).await? {
             if !all.contains_key(&id) {
                 let why = "no manifest describes it, so it is not taken over; bring its manifests \
                            back from a copy, and rebuild again";

@@ -18,6 +18,7 @@ use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use secrecy::SecretString;
 use url::Url;
 
+use super::options::may_be_reached;
 use super::{Error, Lake, StoreErrorKind};
 use crate::text::control_characters;
 
@@ -36,9 +37,21 @@ impl Lake {
     /// [`StoreErrorKind::Misconfigured`] for an unknown scheme or option, credentials in the URL,
     /// or plain HTTP to another machine.
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Self::open_with(url, options, &[])
+    }
+
+    /// The same; `http_hosts` may be asked without encryption.
+    ///
+    /// # Errors
+    /// As for [`Lake::open`].
+    pub fn open_with(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        http_hosts: &[String],
+    ) -> Result<Self, Error> {
         let parsed = parse(url)?;
         install_crypto();
-        let (store, secrets, folder) = build(&parsed, options)?;
+        let (store, secrets, folder) = build(&parsed, options, http_hosts)?;
         let prefix = match folder {
             Some(_) => Path::default(),
             None => Path::from_url_path(parsed.path())
@@ -71,13 +84,17 @@ pub fn file_url(folder: &FilePath) -> Result<String, Error> {
 
 type OpenedStore = (Arc<dyn ObjectStore>, Vec<SecretString>, Option<PathBuf>);
 
-fn build(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
+fn build(
+    url: &Url,
+    options: &BTreeMap<String, String>,
+    http_hosts: &[String],
+) -> Result<OpenedStore, Error> {
     match url.scheme() {
         "file" => local(url, options),
         "memory" => memory(url, options),
-        "s3" => s3(url, options),
-        "gs" => gcs(url, options),
-        "az" => azure(url, options),
+        "s3" => s3(url, options, http_hosts),
+        "gs" => gcs(url, options, http_hosts),
+        "az" => azure(url, options, http_hosts),
         scheme => Err(misconfigured(
             url.as_str(),
             format!("`{scheme}://` is not supported; there are file, s3, gs, az and memory"),
@@ -119,7 +136,11 @@ fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, 
     Ok((store, Vec::new(), None))
 }
 
-fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
+fn s3(
+    url: &Url,
+    options: &BTreeMap<String, String>,
+    http_hosts: &[String],
+) -> Result<OpenedStore, Error> {
     use AmazonS3ConfigKey as Key;
     check_texts::<Key>(url, "AWS_", options)?;
     let mut builder = AmazonS3Builder::from_env()
@@ -128,8 +149,13 @@ fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Erro
     for (key, value) in options {
         builder = builder.with_config(option_key(url, key)?, value);
     }
+    if builder.get_config_value(&Key::AccessKeyId).is_none() {
+        refuse_profile(url, |name| {
+            std::env::var_os(name).is_some_and(|value| !value.is_empty())
+        })?;
+    }
     let endpoints = [Key::Endpoint, Key::S3Endpoint].map(|key| builder.get_config_value(&key));
-    let allow_http = allow_http(url, &endpoints)?;
+    let allow_http = allow_http(url, &endpoints, http_hosts)?;
     let secrets = [Key::AccessKeyId, Key::SecretAccessKey, Key::Token]
         .map(|key| builder.get_config_value(&key));
     let store = builder
@@ -143,10 +169,33 @@ fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Erro
     Ok((Arc::new(store), secrets_to_hide(secrets, options), None))
 }
 
+/// A profile of `~/.aws` is not read. Whoever asks for one should not get the identity of the machine
+/// in its place.
+fn refuse_profile(url: &Url, is_set: impl Fn(&str) -> bool) -> Result<(), Error> {
+    match ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
+        .into_iter()
+        .find(|name| is_set(name))
+    {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!(
+                "{name} is set, and meetlake does not read ~/.aws; set access_key_id and \
+                 secret_access_key in [lake.options] or the environment, or unset {name} to use \
+                 the role of this machine"
+            );
+            Err(misconfigured(url.as_str(), why))
+        }
+    }
+}
+
 /// Google and Azure get no checksum with a PUT: the client cannot send one, and their retention
 /// policies need none. TLS notices damage on the connection, and the manifests' hashes check what
 /// is read.
-fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
+fn gcs(
+    url: &Url,
+    options: &BTreeMap<String, String>,
+    http_hosts: &[String],
+) -> Result<OpenedStore, Error> {
     use GoogleConfigKey as Key;
     check_texts::<Key>(url, "GOOGLE_", options)?;
     let mut builder = GoogleCloudStorageBuilder::from_env()
@@ -155,7 +204,7 @@ fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Err
     for (key, value) in options {
         builder = builder.with_config(option_key(url, key)?, value);
     }
-    let allow_http = allow_http(url, &[builder.get_config_value(&Key::BaseUrl)])?;
+    let allow_http = allow_http(url, &[builder.get_config_value(&Key::BaseUrl)], http_hosts)?;
     let secrets =
         [Key::ServiceAccountKey, Key::BearerToken].map(|key| builder.get_config_value(&key));
     let store = builder
@@ -169,7 +218,11 @@ fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Err
     Ok((Arc::new(store), secrets_to_hide(secrets, options), None))
 }
 
-fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, Error> {
+fn azure(
+    url: &Url,
+    options: &BTreeMap<String, String>,
+    http_hosts: &[String],
+) -> Result<OpenedStore, Error> {
     use AzureConfigKey as Key;
     check_texts::<Key>(url, "AZURE_", options)?;
     let mut builder = MicrosoftAzureBuilder::from_env()
@@ -178,7 +231,7 @@ fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, E
     for (key, value) in options {
         builder = builder.with_config(option_key(url, key)?, value);
     }
-    let allow_http = allow_http(url, &[builder.get_config_value(&Key::Endpoint)])?;
+    let allow_http = allow_http(url, &[builder.get_config_value(&Key::Endpoint)], http_hosts)?;
     let secrets = [Key::AccessKey, Key::ClientSecret, Key::SasKey, Key::Token]
         .map(|key| builder.get_config_value(&key));
     let store = builder
@@ -262,8 +315,13 @@ fn no_options(url: &Url, options: &BTreeMap<String, String>) -> Result<(), Error
     }
 }
 
-/// Whether requests may go over plain HTTP: only to this machine, where nobody listens in between.
-fn allow_http(url: &Url, endpoints: &[Option<String>]) -> Result<bool, Error> {
+/// Whether requests may go over plain HTTP: to this machine, where nobody listens in between, and to
+/// hosts that the configuration allows.
+fn allow_http(
+    url: &Url,
+    endpoints: &[Option<String>],
+    http_hosts: &[String],
+) -> Result<bool, Error> {
     let mut allowed = false;
     for endpoint in endpoints.iter().flatten() {
         let parsed = Url::parse(endpoint)
@@ -271,22 +329,14 @@ fn allow_http(url: &Url, endpoints: &[Option<String>]) -> Result<bool, Error> {
         if parsed.scheme() != "http" {
             continue;
         }
-        if !is_loopback(&parsed) {
-            let why = "a plain http endpoint is allowed on this machine only; use https";
+        if !may_be_reached(&parsed, http_hosts) {
+            let why = "a plain http endpoint is allowed on this machine only; use https, or name \
+                       its host in allow_http of [lake]";
             return Err(misconfigured(url.as_str(), why.to_owned()));
         }
         allowed = true;
     }
     Ok(allowed)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Retries of one request within seconds. Retries within minutes belong to the ledger.
@@ -417,6 +467,24 @@ mod tests {
             assert!(found.contains(expected), "{key}: {found}");
             assert!(!found.contains("AKIAEXAMPLE"), "{found}");
         }
+    }
+
+    #[test]
+    fn a_profile_that_is_not_read_is_refused_and_a_host_may_be_allowed() {
+        let url = Url::parse("s3://b").expect("a url");
+        assert!(refuse_profile(&url, |_| false).is_ok());
+        let error = refuse_profile(&url, |name| name == "AWS_PROFILE").expect_err("refused");
+        assert!(error.to_string().contains("AWS_PROFILE is set"), "{error}");
+        let options = [
+            ("endpoint", "http://minio.storage.svc:9000"),
+            ("access_key_id", "AKIAEXAMPLE"),
+            ("secret_access_key", "hunter22hunter22"),
+        ];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let options = BTreeMap::from(options);
+        let allowed = ["minio.storage.svc".to_owned()];
+        Lake::open_with("s3://b", &options, &allowed).expect("allowed");
+        Lake::open("s3://b", &options).expect_err("refused");
     }
 
     #[test]

@@ -202,3 +202,80 @@ fn a_damaged_ledger_is_named_with_the_way_out() {
     app.rebuild();
     assert_eq!(found(&app), []);
 }
+
+/// A day taken away whole, a revision taken away from the end, an object replaced together with its
+/// manifest: the lake agrees with itself, and only the ledger knows better.
+#[test]
+fn what_was_taken_away_with_its_records_is_known_to_the_ledger_only() {
+    let app = whole();
+    app.set_faults(&["short@meeting_list"]);
+    app.again();
+    let folder = |kind: &str, dt: jiff::civil::Date| {
+        app.lake()
+            .join(format!("{kind}meeting_list/tenant={TENANT}/dt={dt}"))
+    };
+    let (first, second) = (app.first_day(), app.first_day().tomorrow().expect("a day"));
+    let keep = tempfile::tempdir().expect("a folder");
+    let copy = |from: &Path, to: &Path| {
+        let copied = std::process::Command::new("cp")
+            .arg("-rT")
+            .args([from, to])
+            .status();
+        assert!(copied.expect("cp runs").success());
+    };
+    copy(&app.lake(), keep.path());
+    let take = |taken: &dyn Fn()| {
+        taken();
+        let with = found(&app);
+        let ledger = fs::read(app.path("meetlake.db")).expect("a ledger");
+        fs::rename(app.path("meetlake.db"), app.path("aside.db")).expect("moved");
+        let without = app.meetlake(&["verify"]);
+        fs::rename(app.path("aside.db"), app.path("meetlake.db")).expect("moved back");
+        assert_eq!(fs::read(app.path("meetlake.db")).expect("a ledger"), ledger);
+        fs::remove_dir_all(app.lake()).expect("removed");
+        copy(keep.path(), &app.lake());
+        (with, without)
+    };
+    let whole_day = || {
+        for kind in ["", "_manifest/"] {
+            fs::remove_dir_all(folder(kind, first)).expect("removed");
+        }
+    };
+    let newest_revision = || {
+        let newest = folder("_manifest/", first).join("r000002.json");
+        fs::remove_file(newest).expect("there are two");
+    };
+    // The second day's object, under the first one's name, with a manifest that says so.
+    let swapped = || {
+        let object = |dt| folder("", dt).join("part-0.parquet");
+        let record = |dt| folder("_manifest/", dt).join("r000002.json");
+        fs::copy(object(second), object(first)).expect("copied");
+        let (mut of_first, of_second) = (
+            lake::read_json(&record(first)),
+            lake::read_json(&record(second)),
+        );
+        for name in ["rows", "content_hash"] {
+            of_first[name] = of_second[name].clone();
+        }
+        for name in ["sha256", "size_bytes"] {
+            of_first["object"][name] = of_second["object"][name].clone();
+        }
+        fs::write(record(first), of_first.to_string()).expect("written");
+    };
+    for (name, taken) in [
+        ("a day", &whole_day as &dyn Fn()),
+        ("a revision", &newest_revision),
+        ("an object", &swapped),
+    ] {
+        let (with, without) = take(taken);
+        assert!(
+            with.iter().any(|(kind, _)| kind == "ledger"),
+            "{name}: {with:?}"
+        );
+        let text = without.text();
+        match without.code {
+            0 => assert!(text.contains("nobody knows without one"), "{name}: {text}"),
+            code => assert_eq!((code, name), (7, "a revision"), "{name}: {text}"),
+        }
+    }
+}
