@@ -158,29 +158,36 @@ pub(super) fn check_duplicates(
 #[derive(Debug, Default)]
 struct HeaderCandidate {
     missing: Vec<usize>,
-    recognised: usize,
+    /// Texts of the row that are headers of the contract.
+    recognised: Vec<String>,
+    /// Its other texts.
+    others: usize,
     sheet: String,
-    texts: Vec<String>,
+    row: Option<u32>,
 }
 
 impl HeaderCandidate {
     fn keep_if_better(&mut self, header: &Header, missing: Vec<usize>) {
-        let recognised = header.columns.iter().filter(|c| c.column.is_some()).count();
-        if recognised <= self.recognised {
+        let is_known = |column: &&HeaderColumn| column.column.is_some();
+        let recognised = header.columns.iter().filter(is_known);
+        let recognised: Vec<String> = recognised.map(|c| c.text.trim().to_owned()).collect();
+        if recognised.len() <= self.recognised.len() {
             return;
         }
+        let texts = header.columns.iter().filter(|c| !c.text.trim().is_empty());
         *self = Self {
             missing,
+            others: texts.count().saturating_sub(recognised.len()),
             recognised,
             sheet: header.sheet.clone(),
-            texts: header.columns.iter().map(|c| c.text.clone()).collect(),
+            row: header.row,
         };
     }
 
-    /// Shows a row's texts only if it names at least one column of the contract. Any other row may
-    /// hold personal data.
+    /// Shows of a row only what is a header of the contract. Anything else may be personal data: a
+    /// sheet without a header has rows whose cells happen to be headers too.
     fn no_header(self, contract: &Contract) -> Error {
-        let missing = if self.recognised == 0 {
+        let missing = if self.recognised.is_empty() {
             contract.required_in_sheet().collect()
         } else {
             self.missing
@@ -190,15 +197,15 @@ impl HeaderCandidate {
             .map(|index| &contract.columns[index])
             .map(|c| format!("{} ({})", c.name, c.headers.join(", ")))
             .collect();
-        let mut found = String::new();
-        if self.recognised > 0 {
-            let texts: Vec<String> = self
-                .texts
-                .iter()
-                .map(|t| t.chars().take(40).collect())
-                .collect();
-            write!(found, "; sheet `{}` has {}", self.sheet, texts.join(", "))
+        let mut found = format!(" in the first {HEADER_WITHIN} rows");
+        if !self.recognised.is_empty() {
+            let (row, sheet) = (self.row.unwrap_or(0), &self.sheet);
+            let texts = self.recognised.join(", ");
+            write!(found, "; row {row} of sheet `{sheet}` has {texts}")
                 .expect("writing to a string");
+            if self.others > 0 {
+                write!(found, " and {} other texts", self.others).expect("writing to a string");
+            }
         }
         Error::NoHeader {
             dataset: contract.dataset,

@@ -304,6 +304,71 @@ fn a_workbook_without_its_key_column_is_quarantined_and_the_day_stays_as_it_was(
     assert_eq!(office.numbers(), ["111111111", "444444444"]);
 }
 
+/// Sheets without a header whose cells happen to be headers too: rows alone, a card, a sheet on its
+/// side. What is said of them shows no other cell.
+#[test]
+fn a_refusal_shows_headers_and_nothing_else() {
+    let personal = ["测试甲", "jia@example.com", "203.0.113.9", "机密"];
+    let table: [(&str, &[&[&str]]); 3] = [
+        (
+            "rows alone",
+            &[&[
+                "测试甲",
+                "jia@example.com",
+                "203.0.113.9",
+                "会议主题",
+                "机密",
+            ]],
+        ),
+        (
+            "a card",
+            &[
+                &["会议主题", "机密"],
+                &["参会人数量", "测试甲"],
+                &["用户", "jia@example.com"],
+            ],
+        ),
+        (
+            "on its side",
+            &[
+                &["会议主题", "机密", "测试甲"],
+                &["会议结束时间", "203.0.113.9", "jia@example.com"],
+            ],
+        ),
+    ];
+    for (name, rows) in table {
+        let mut workbook = Workbook::new();
+        let sheet = workbook.add_worksheet();
+        for (row, cells) in (0..).zip(rows) {
+            for (column, text) in (0..).zip(*cells) {
+                sheet.write_string(row, column, *text).expect("written");
+            }
+        }
+        let bytes = workbook.save_to_buffer().expect("a workbook");
+        let office = Office::open();
+        let summary = office.export(&bytes);
+        let error = summary.unsettled[0].error.clone().expect("an error");
+        assert!(
+            error.contains("会议ID"),
+            "{name}: what is missing is named: {error}"
+        );
+        assert!(
+            error.contains("has 会议"),
+            "{name}: what was recognised is shown: {error}"
+        );
+        office.assert_quarantined(&bytes);
+        let mut told = vec![error, office.app.meetlake(&["status", "--json"]).text()];
+        let records = office.quarantine().into_iter();
+        let records = records.filter(|path| path.extension().is_some_and(|of| of == "json"));
+        told.extend(records.map(|path| fs::read_to_string(path).expect("a record")));
+        for text in told {
+            for value in personal {
+                assert!(!text.contains(value), "{name}: {value} in {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_row_without_its_key_is_quarantined_and_the_run_ends_non_zero() {
     let office = Office::open();
