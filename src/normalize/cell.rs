@@ -1,8 +1,9 @@
 //! Reads the value of one cell, with a pure function for each kind of column.
 //!
 //! Takes a [`Cell`] and returns its value, `None` for nothing, or a [`Fault`]. It never guesses.
-//! Typed columns ignore blanks around a text. An empty cell, `-`, `--`, `–` and `—` mean nothing. A
-//! text column keeps its text as it came. A number that needs a unit or format and has none is a
+//! Typed columns ignore blanks around a text and what cannot be seen in it, whatever kind of blank or
+//! mark it is, and take full-width forms for what they stand for. An empty cell, `-`, `--`, `–` and
+//! `—` mean nothing. A text column keeps its text as it came. A number that needs a unit or format and has none is a
 //! fault.
 
 use std::borrow::Cow;
@@ -62,7 +63,8 @@ pub fn text<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
     }
 }
 
-/// An id: text without the blanks around it, or the digits of a whole number that a spreadsheet
+/// An id: text without the blanks around it and without those that clients show in a meeting number,
+/// or the digits of a whole number that a spreadsheet
 /// holds exactly.
 ///
 /// # Errors
@@ -71,7 +73,7 @@ pub fn text<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
 pub fn id<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
     match cell {
         Cell::Empty => Ok(None),
-        Cell::Text(text) => Ok(meaningful(text).map(Cow::Borrowed)),
+        Cell::Text(text) => Ok(meaningful(text).map(without_shown_blanks)),
         Cell::Number(number) if number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER => {
             Ok(Some(Cow::Owned(format!("{number:.0}"))))
         }
@@ -93,7 +95,7 @@ pub fn time(cell: &Cell<'_>, zone: &TimeZone) -> CellResult<Timestamp> {
     match cell {
         Cell::Empty => Ok(None),
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_time(text, zone).map(Some),
+            Some(text) => parse_time(&text, zone).map(Some),
             None => Ok(None),
         },
         Cell::Date { days, is_1904 } => {
@@ -128,7 +130,7 @@ pub fn duration_s(cell: &Cell<'_>) -> CellResult<i64> {
     match cell {
         Cell::Empty => Ok(None),
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_duration(text).map(Some),
+            Some(text) => parse_duration(&text).map(Some),
             None => Ok(None),
         },
         Cell::Date { days, .. } | Cell::Elapsed { days } => seconds_of(*days).map(Some),
@@ -145,7 +147,7 @@ pub fn integer(cell: &Cell<'_>) -> CellResult<i64> {
     match cell {
         Cell::Empty => Ok(None),
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_integer(text).map(Some),
+            Some(text) => parse_integer(&text).map(Some),
             None => Ok(None),
         },
         Cell::Number(number) => whole_number(*number).map(Some),
@@ -172,7 +174,7 @@ pub fn text_list(cell: &Cell<'_>) -> CellResult<Vec<Option<String>>> {
     match cell {
         Cell::Empty => Ok(None),
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_text_list(text),
+            Some(text) => parse_text_list(&text),
             None => Ok(None),
         },
         Cell::Error(_) => Err(Fault::FormulaError),
@@ -193,7 +195,7 @@ pub fn boolean(cell: &Cell<'_>) -> CellResult<bool> {
         Cell::Number(1.0) => Ok(Some(true)),
         Cell::Number(0.0) => Ok(Some(false)),
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_bool(text).map(Some),
+            Some(text) => parse_bool(&text).map(Some),
             None => Ok(None),
         },
         Cell::Error(_) => Err(Fault::FormulaError),
@@ -235,6 +237,7 @@ pub fn enumeration(cell: &Cell<'_>, values: &[EnumValue]) -> CellResult<Option<u
     let Some(text) = text.as_deref().and_then(meaningful) else {
         return Ok(None);
     };
+    let text = &*text;
     let exact = values.iter().position(|value| value.texts.contains(&text));
     Ok(Some(exact.or_else(|| {
         let folded = fold(text);
@@ -245,10 +248,48 @@ pub fn enumeration(cell: &Cell<'_>, values: &[EnumValue]) -> CellResult<Option<u
     })))
 }
 
-/// The text without blanks around it. `None` if it means that there is no value.
-fn meaningful(text: &str) -> Option<&str> {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    (!matches!(text, "" | "-" | "--" | "–" | "—")).then_some(text)
+/// The text as it reads, without blanks around it. `None` if it means that there is no value.
+fn meaningful(text: &str) -> Option<Cow<'_, str>> {
+    let text = match text.is_ascii() {
+        true => Cow::Borrowed(text.trim()),
+        false => match as_it_reads(text.trim()) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        },
+    };
+    (!matches!(&*text, "" | "-" | "--" | "–" | "—")).then_some(text)
+}
+
+/// The text with one kind of blank, without marks that cannot be seen, and with full-width forms as
+/// what they stand for. Clients and spreadsheets add all three.
+fn as_it_reads(text: &str) -> Cow<'_, str> {
+    let is_unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let is_wide = |c: char| matches!(c, '\u{ff01}'..='\u{ff5e}');
+    let is_blank = |c: char| c.is_whitespace() && !c.is_ascii();
+    if !text.contains(|c| is_unseen(c) || is_wide(c) || is_blank(c)) {
+        return Cow::Borrowed(text);
+    }
+    let seen = text.chars().filter(|c| !is_unseen(*c));
+    let plain = seen.map(|c| match c {
+        c if is_blank(c) => ' ',
+        // The full-width forms stand in the order of ASCII.
+        c if is_wide(c) => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        c => c,
+    });
+    Cow::Owned(plain.collect())
+}
+
+/// A meeting number as the clients show it, `190 924 711`, as the digits that it is.
+fn without_shown_blanks(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_shown = text.len() == 11
+        && (0..).zip(text.bytes()).all(|(place, byte)| match place {
+            3 | 7 => byte == b' ',
+            _ => byte.is_ascii_digit(),
+        });
+    match is_shown {
+        true => Cow::Owned(text.replace(' ', "")),
+        false => text,
+    }
 }
 
 fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, Fault> {
@@ -423,7 +464,7 @@ fn measurement(cell: &Cell<'_>, units: &[(&str, i32)]) -> CellResult<f64> {
     match cell {
         Cell::Empty => Ok(None),
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_measurement(text, units).map(Some),
+            Some(text) => parse_measurement(&text, units).map(Some),
             None => Ok(None),
         },
         Cell::Number(0.0) => Ok(Some(0.0)),
@@ -589,7 +630,6 @@ mod tests {
             ("2022.07.21 11:01:40 (GMT+08:00", Fault::NotATime),
             ("2022.07.21 11:01:40 (CST)", Fault::NotATime),
             ("1657767600", Fault::NotATime),
-            ("２０２２.07.21 11:01:40", Fault::NotATime),
             ("2022.02.30 11:01:40", Fault::OutOfRange),
             ("2022.07.21 24:00:00", Fault::OutOfRange),
             ("2022.07.21 11:01:60", Fault::OutOfRange),
@@ -803,6 +843,41 @@ mod tests {
         assert_eq!(number(0.5), Err(Fault::InexactId));
         assert_eq!(number(f64::NAN), Err(Fault::NotFinite));
         assert_eq!(id(&Cell::Bool(true)), Err(Fault::NotAnId));
+        for (written, read) in [
+            ("190 924 711", "190924711"),
+            ("190\u{a0}924\u{a0}711", "190924711"),
+            ("190924\u{200b}711", "190924711"),
+            ("\u{202d}190924711\u{202c}", "190924711"),
+            ("１９０924711", "190924711"),
+            ("1909 247 11", "1909 247 11"),
+            ("190 924 71a", "190 924 71a"),
+            ("ou_a b", "ou_a b"),
+            ("甲\u{3000}乙", "甲 乙"),
+        ] {
+            assert_eq!(id(&t(written)), Ok(Some(read.into())), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn blanks_of_any_kind_unseen_marks_and_wide_forms_are_what_they_look_like() {
+        let plain = time(&t("2026.10.12 06:10:42 (GMT+08:00)"), &shanghai());
+        assert!(matches!(plain, Ok(Some(_))));
+        for written in [
+            "2026.10.12\u{a0}06:10:42\u{a0}(GMT+08:00)",
+            "2026.10.12 06:10:42 (GMT+08:00)\u{200e}",
+            "\u{feff}2026.10.12\u{202f}06:10:42 (GMT+08:00)",
+            "2026．10．12 06：10：42 （GMT+08:00）",
+        ] {
+            assert_eq!(time(&t(written), &shanghai()), plain, "{written:?}");
+        }
+        assert_eq!(duration_s(&t("\u{200f}01:02:03\u{a0}")), Ok(Some(3_723)));
+        assert_eq!(integer(&t("１２")), Ok(Some(12)));
+        assert_eq!(integer(&t("\u{200b}-\u{200b}")), Ok(None));
+        assert_eq!(boolean(&t("是\u{200e}")), Ok(Some(true)));
+        assert_eq!(kbps(&t("50\u{a0}kbps")), kbps(&t("50 kbps")));
+        // A text column keeps its text as it came.
+        let written = "周\u{a0}会\u{200b}";
+        assert_eq!(text(&t(written)), Ok(Some(written.into())));
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl TypedBuilder {
                 is_usual
             }
             Self::Id(builder) => {
-                let is_usual = quick::is_plain(text);
+                let is_usual = quick::is_one_word(text);
                 if is_usual {
                     builder.append_value(text);
                 }

@@ -228,6 +228,11 @@ pub(super) fn is_plain(text: &str) -> bool {
     }
 }
 
+/// Whether a text is one word of ASCII that is no dash: an id that reads as it is written.
+pub(super) fn is_one_word(text: &str) -> bool {
+    is_plain(text) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn digit(byte: u8) -> Option<i64> {
     byte.is_ascii_digit().then(|| i64::from(byte - b'0'))
 }

@@ -29,21 +29,13 @@ const MIN_SECRET_CHARS: usize = 8;
 
 impl Lake {
     /// Opens the lake at `url`. `options` are the store's own keys (`endpoint`, `region`,
-    /// `access_key_id`, …). What they leave open is read from the environment variables of the
-    /// cloud's own tools. A missing local folder is made; nothing else is written, and no request
-    /// is sent.
+    /// `access_key_id`, …); `http_hosts` may be asked without encryption. What the options leave
+    /// open is read from the environment variables of the cloud's own tools. A missing local folder
+    /// is made; nothing else is written, and no request is sent.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`] for an unknown scheme or option, credentials in the URL,
     /// or plain HTTP to another machine.
-    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
-        Self::open_with(url, options, &[])
-    }
-
-    /// The same; `http_hosts` may be asked without encryption.
-    ///
-    /// # Errors
-    /// As for [`Lake::open`].
     pub fn open_with(
         url: &str,
         options: &BTreeMap<String, String>,
@@ -64,6 +56,15 @@ impl Lake {
             folder,
             secrets: secrets.into(),
         })
+    }
+
+    /// The same with encryption to any other machine.
+    ///
+    /// # Errors
+    /// As for [`Lake::open_with`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Self::open_with(url, options, &[])
     }
 }
 
