@@ -27,7 +27,7 @@ pub mod convert;
 pub mod demo;
 pub mod doctor;
 mod dumps;
-mod identify;
+pub mod identify;
 pub mod init;
 pub mod ledger;
 pub mod open;
@@ -254,6 +254,13 @@ fn exit_for(error: &anyhow::Error) -> Code {
             }
             Some(_) => return Code::Usage,
             None => {}
+        }
+        if matches!(
+            cause.downcast_ref(),
+            Some(identify::Error::AnotherLedger { .. })
+        ) || cause.is::<pipeline::LakeTakenOver>()
+        {
+            return Code::LedgerLocked;
         }
         if cause.is::<identify::Error>() {
             return Code::Usage;

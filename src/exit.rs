@@ -69,7 +69,9 @@ impl Code {
                 "stopped: data broke its contract (always for convert); verify, replay: the lake is damaged"
             }
             Self::Storage => "stopped: lake or local disk",
-            Self::LedgerLocked => "stopped: another process holds the ledger",
+            Self::LedgerLocked => {
+                "stopped: another process holds the ledger, or another ledger the lake"
+            }
         }
     }
 

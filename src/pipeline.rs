@@ -32,6 +32,7 @@ pub(crate) use rows::OriginalFacts;
 pub use tenant_memory::{
     last_call_failure, list_rooms, remember_pace_and_calls, restore_calls, restore_pace,
 };
+pub use tenant_record::LakeTakenOver;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,9 +46,8 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cause::Failure;
 use crate::clock::Clock;
-use crate::datasets::Dataset;
 use crate::decode;
-use crate::events::{EventKind, Events, Subject};
+use crate::events::{EventKind, Events};
 use crate::fetch::{self, Fetcher};
 use crate::job::JobSpec;
 use crate::lake_key::LakeKey;
@@ -67,6 +67,8 @@ pub struct Tenant {
     pub name: String,
     /// Which lake its ledger belongs to.
     pub lake_id: String,
+    /// The ledger that the lake names.
+    pub ledger_id: String,
     /// The key of the lake.
     pub key: LakeKey,
     /// Whether the lake is known to be that lake, and to have the tenant's record.
@@ -250,6 +252,7 @@ async fn publish_round(
         .spooled(&tenant.name, Some(job.dataset))
         .await?;
     round.retain(|task| windows.contains(&task.job_window));
+    tenant_record::check_owner(tenant).await?;
     if let Err(error) = originals::pack(tenant, &mut round).await {
         originals::export_lost_again(tenant, &round, error).await?;
         return Ok(Vec::new());
@@ -262,7 +265,7 @@ async fn publish_round(
     for dt in days {
         match partition::publish_day(tenant, job, dt, &round).await {
             Ok(Some(published)) => {
-                tell(tenant, job.dataset, &published);
+                partition::tell(tenant, job.dataset, &published);
                 done.push(published);
             }
             Ok(None) => {}
@@ -281,18 +284,4 @@ async fn publish_round(
         originals::forget(tenant, task);
     }
     Ok(done)
-}
-
-fn tell(tenant: &Tenant, dataset: Dataset, day: &PublishedDay) {
-    let subject = Subject {
-        dt: Some(day.dt),
-        ..dataset.into()
-    };
-    let published = EventKind::PartitionPublished {
-        rows: day.rows,
-        size_bytes: day.size_bytes,
-        complete: day.complete,
-        unchanged: day.unchanged,
-    };
-    tenant.events.emit(subject, published);
 }

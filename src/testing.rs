@@ -5,6 +5,7 @@
 
 /// What opens a configuration, and what a run prints.
 pub mod cli {
+    pub use crate::cli::identify::Purpose;
     pub use crate::cli::open::App;
     pub use crate::cli::run::text_of;
 }

@@ -57,6 +57,29 @@ pub enum Error {
         /// Whether there is a lake at all.
         has_lake: bool,
     },
+    /// The lake belongs to another ledger.
+    #[error(
+        "the lake {url} belongs to the ledger {theirs}, and {} is the ledger {ours}; two of them would \
+         export and publish the same days; run meetlake where that one is; {}",
+        ledger.display(),
+        if *.is_blank {
+            "if it is lost, `meetlake ledger rebuild` takes over what is published"
+        } else {
+            "if that one will never run again, `meetlake ledger take-over` makes the lake this one's"
+        }
+    )]
+    AnotherLedger {
+        /// The lake.
+        url: String,
+        /// The ledger that it names.
+        theirs: String,
+        /// The ledger at hand.
+        ledger: PathBuf,
+        /// Its id.
+        ours: String,
+        /// Whether nothing is in it.
+        is_blank: bool,
+    },
     /// The lake's own record is gone.
     #[error(
         "_meetlake/lake.json of the lake {url} is gone; bring it back from a copy; if there is \
@@ -147,6 +170,27 @@ pub enum Purpose {
     Rebuild,
     /// The same, and a key that is lost is replaced by a new one.
     RebuildWithNewKey,
+    /// The lake becomes this ledger's, whose ever it was.
+    TakeOver,
+    /// Data of an old lake is written into it, and it stays whose it is.
+    ReplayInto,
+}
+
+/// What lake and ledger are bound by.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Which lake it is.
+    pub lake_id: String,
+    /// The ledger that the lake names.
+    pub ledger_id: String,
+    /// The lake's key.
+    pub key: LakeKey,
+}
+
+impl Purpose {
+    const fn is_rebuild(self) -> bool {
+        matches!(self, Self::Rebuild | Self::RebuildWithNewKey)
+    }
 }
 
 /// Looks for the lake, and refuses one that this meetlake does not write.
@@ -164,7 +208,7 @@ pub async fn find(lake: &Lake) -> Result<LakeState> {
 }
 
 /// Brings the lake that was found, its ledger and its key together for a verb that writes, and
-/// makes what is new. Gives the key.
+/// makes what is new.
 ///
 /// # Errors
 /// [`Error`] if they do not go together; otherwise if one of them cannot be used.
@@ -174,7 +218,7 @@ pub async fn bind(
     found: LakeState,
     ledger: &Ledger,
     purpose: Purpose,
-) -> Result<(String, LakeKey)> {
+) -> Result<Bound> {
     let ledger_id = match ledger.meta(LEDGER_ID).await? {
         Some(id) => id,
         None => {
@@ -187,7 +231,10 @@ pub async fn bind(
     let (record, key) = match found {
         LakeState::Known(record, seen) => {
             check_lake(lake, ledger, bound.as_ref(), Some(&record)).await?;
-            let is_rebuild = purpose != Purpose::Run && ledger.is_blank().await?;
+            let is_rebuild = purpose.is_rebuild() && ledger.is_blank().await?;
+            if purpose == Purpose::Run {
+                check_owner(lake, &record, &ledger_id, ledger).await?;
+            }
             let key = match own_key(config, lake, &record.lake_id, &record.key) {
                 Err(_) if is_rebuild && purpose == Purpose::RebuildWithNewKey => {
                     keyring::load_or_make(&config.lake.key, &record.lake_id)?
@@ -198,6 +245,8 @@ pub async fn bind(
             let mut taken_over = record.clone();
             if is_rebuild {
                 taken_over.key = (&key).into();
+            }
+            if is_rebuild || purpose == Purpose::TakeOver {
                 taken_over.ledger_id = ledger_id;
             }
             if taken_over != record {
@@ -205,13 +254,13 @@ pub async fn bind(
             }
             (taken_over, key)
         }
-        LakeState::RecordLost if purpose == Purpose::Run || !ledger.is_blank().await? => {
+        LakeState::RecordLost if !purpose.is_rebuild() || !ledger.is_blank().await? => {
             let url = lake.url().to_owned();
             return Err(Error::RecordLost { url }.into());
         }
         LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => {
             check_lake(lake, ledger, bound.as_ref(), None).await?;
-            let is_rebuild = purpose != Purpose::Run && ledger.is_blank().await?;
+            let is_rebuild = purpose.is_rebuild() && ledger.is_blank().await?;
             check_tenants(config, lake, is_rebuild).await?;
             let lake_id = keyring::new_id()?;
             let key = keyring::load_or_make(&config.lake.key, &lake_id)?;
@@ -219,10 +268,11 @@ pub async fn bind(
                 format: FORMAT,
                 lake_id,
                 key: (&key).into(),
-                ledger_id,
+                ledger_id: ledger_id.clone(),
             };
             let made = identity::create(lake, record).await?;
             // Another process may have made it.
+            check_owner(lake, &made, &ledger_id, ledger).await?;
             let key = own_key(config, lake, &made.lake_id, &made.key)?;
             (made, key)
         }
@@ -231,7 +281,31 @@ pub async fn bind(
         ledger.rename_tasks(&key).await?;
         ledger.set_meta_value(LAKE, &Binding::from(&record)).await?;
     }
-    Ok((record.lake_id, key))
+    Ok(Bound {
+        lake_id: record.lake_id,
+        ledger_id: record.ledger_id,
+        key,
+    })
+}
+
+/// Refuses a lake that names another ledger.
+async fn check_owner(
+    lake: &Lake,
+    record: &LakeRecord,
+    ledger_id: &str,
+    ledger: &Ledger,
+) -> Result<()> {
+    if record.ledger_id == ledger_id {
+        return Ok(());
+    }
+    Err(Error::AnotherLedger {
+        url: lake.url().to_owned(),
+        theirs: record.ledger_id.clone(),
+        ledger: ledger.path().to_owned(),
+        ours: ledger_id.to_owned(),
+        is_blank: ledger.is_blank().await?,
+    }
+    .into())
 }
 
 /// Whether a lake that was looked for in vain may answer later.
@@ -250,12 +324,17 @@ pub async fn last_known(
     lake: &Lake,
     ledger: &Ledger,
     error: anyhow::Error,
-) -> Result<(String, LakeKey)> {
+) -> Result<Bound> {
     let Some(bound) = binding(ledger).await? else {
         return Err(error);
     };
     let key = own_key(config, lake, &bound.lake_id, &bound.key)?;
-    Ok((bound.lake_id, key))
+    let ledger_id = ledger.meta(LEDGER_ID).await?;
+    Ok(Bound {
+        lake_id: bound.lake_id,
+        ledger_id: ledger_id.unwrap_or_default(),
+        key,
+    })
 }
 
 /// Refuses a ledger of an earlier meetlake that has published something, before it is migrated: it
@@ -295,6 +374,17 @@ pub async fn ledger_for_reading(config: &Config) -> Result<Option<Ledger>> {
         }
         ledger => Ok(ledger?),
     }
+}
+
+/// Refuses a ledger that is not the lake's: what another one does not name is not nobody's.
+///
+/// # Errors
+/// [`Error::AnotherLedger`], or if the ledger cannot be read.
+pub async fn check_ledger_owns(lake: &Lake, found: &LakeState, ledger: &Ledger) -> Result<()> {
+    let (LakeState::Known(record, _), Some(id)) = (found, ledger.meta(LEDGER_ID).await?) else {
+        return Ok(());
+    };
+    check_owner(lake, record, &id, ledger).await
 }
 
 /// Refuses a lake that is not the ledger's.

@@ -24,6 +24,8 @@ enum LedgerVerb {
     /// Take over what is published from the manifests of the lake, into an empty ledger; the next
     /// run exports only what is not there.
     Rebuild(RebuildArgs),
+    /// Make the lake this ledger's, because the one that it names will never run again.
+    TakeOver,
 }
 
 /// Arguments of `meetlake ledger rebuild`.
@@ -44,7 +46,10 @@ const NAME: &str = "ledger rebuild";
 /// # Errors
 /// When the lake or the ledger cannot be used.
 pub async fn run(common: &Common, args: &Args) -> Result<Code> {
-    let LedgerVerb::Rebuild(args) = &args.verb;
+    let args = match &args.verb {
+        LedgerVerb::Rebuild(args) => args,
+        LedgerVerb::TakeOver => return take_over(common).await,
+    };
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
@@ -94,6 +99,24 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
                 tenant.key.id()
             );
         }
+    }
+    Ok(Code::Done)
+}
+
+/// Writes this ledger's id into the lake's record.
+async fn take_over(common: &Common) -> Result<Code> {
+    let Some(config) = super::load(common, false)? else {
+        return Ok(Code::Usage);
+    };
+    let name = "ledger take-over";
+    let app = App::open_with(config, failpoint::clock(), name, Purpose::TakeOver).await?;
+    if let Some(tenant) = app.tenants.first() {
+        println!(
+            "The lake {} belongs to {} now. A process with another ledger publishes nothing more \
+             there.",
+            tenant.lake.url(),
+            app.ledger.path().display()
+        );
     }
     Ok(Code::Done)
 }

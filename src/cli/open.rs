@@ -20,7 +20,7 @@ use crate::fetch::pace::Pace;
 use crate::ledger::Ledger;
 use crate::pipeline::{self, Tenant};
 use crate::policy::Policy;
-use crate::publish::{Publisher, manifest};
+use crate::publish::Publisher;
 use crate::run::RunLimits;
 use crate::spool::{self, Keep, Spool};
 use crate::store::{self, Lake};
@@ -72,7 +72,7 @@ impl App {
         };
         identify::refuse_older(&config, &lake, found.as_ref().ok()).await?;
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
-        let (lake_id, key) = match found {
+        let bound = match found {
             Ok(found) => identify::bind(&config, &lake, found, &ledger, purpose).await?,
             // What was exported waits in the spool until the lake answers again.
             Err(error) => identify::last_known(&config, &lake, &ledger, error).await?,
@@ -110,8 +110,9 @@ impl App {
             };
             tenants.push(Arc::new(Tenant {
                 name: tenant.name.clone(),
-                lake_id: lake_id.clone(),
-                key: key.clone(),
+                lake_id: bound.lake_id.clone(),
+                ledger_id: bound.ledger_id.clone(),
+                key: bound.key.clone(),
                 is_recorded: OnceCell::new(),
                 time_zone: tenant.time_zone.clone(),
                 unit: tenant.unit,
@@ -134,28 +135,6 @@ impl App {
             tenants,
             events,
         })
-    }
-
-    /// Says so where a lake is full and its ledger empty: a run would export everything again.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub async fn note_lost_ledger(&self) -> Result<()> {
-        let Some(tenant) = self.tenants.first() else {
-            return Ok(());
-        };
-        // A lake that cannot be read is named by whoever publishes to it.
-        if self.ledger.is_blank().await?
-            && manifest::all(&tenant.lake)
-                .await
-                .is_ok_and(|all| !all.is_empty())
-        {
-            eprintln!(
-                "note: the ledger is empty, and the lake holds published partitions; \
-                 `meetlake ledger rebuild` takes them over, without it they are exported again"
-            );
-        }
-        Ok(())
     }
 
     /// The limits of a run, without a deadline.

@@ -55,6 +55,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     };
     // What another lake's ledger does not name is not nobody's.
     identify::check_ledger(&lake, &state, &ledger).await?;
+    identify::check_ledger_owns(&lake, &state, &ledger).await?;
     let tenants: HashSet<String> = config.tenants.keys().cloned().collect();
     let FoundOrphans {
         orphans: found,

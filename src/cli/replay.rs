@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Common;
+use super::identify::Purpose;
 use super::open::{self, App};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -143,7 +144,7 @@ async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> R
     config.lake.url = new_url.clone();
     config.ledger_path = scratch.join("meetlake.db");
     config.spool_path = scratch.join("spool");
-    let app = App::open(config, clock, NAME_INTO).await?;
+    let app = App::open_with(config, clock, NAME_INTO, Purpose::ReplayInto).await?;
     let mut replayed = Vec::new();
     let all = manifest::all(&old).await?;
     let mut first_days: BTreeMap<String, Date> = BTreeMap::new();

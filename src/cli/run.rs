@@ -238,7 +238,6 @@ pub(super) async fn execute(
         }
     }
     let app = App::open(config, clock.clone(), verb).await?;
-    app.note_lost_ledger().await?;
     let limits = RunLimits {
         deadline: args.deadline.map(|wait| {
             clock.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)

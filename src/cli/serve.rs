@@ -19,7 +19,7 @@ use super::{Common, StopSignals, describe};
 use crate::events::{EventKind, Events, Subject};
 use crate::exit::Code;
 use crate::failpoint;
-use crate::pipeline::{Tenant, with_disk};
+use crate::pipeline::{LakeTakenOver, Tenant, with_disk};
 use crate::run;
 use crate::scheduler::Heartbeat;
 use crate::server::{self, Pages};
@@ -56,7 +56,6 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let hang_ups = signal(SignalKind::hangup()).context("could not listen for signals")?;
     let clock = failpoint::clock();
     let app = Arc::new(App::open(config, clock.clone(), "serve").await?);
-    app.note_lost_ledger().await?;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;
@@ -164,9 +163,10 @@ async fn serve_tenant(
 fn is_final(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         use crate::ledger::Error::{Fenced, Locked, Newer, Unreadable};
-        matches!(
-            cause.downcast_ref(),
-            Some(Locked { .. } | Fenced { .. } | Newer { .. } | Unreadable { .. })
-        )
+        cause.is::<LakeTakenOver>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(Locked { .. } | Fenced { .. } | Newer { .. } | Unreadable { .. })
+            )
     })
 }

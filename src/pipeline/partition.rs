@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use super::commit::{self, commit, read_manifest};
 use super::{PublishedDay, Tenant, restore};
 use crate::datasets::Dataset;
-use crate::events::EventKind;
+use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
 use crate::plan::partition::{
     DayFacts, NextRevision, Recording, affected_days, next_revision, windows_asked_for,
@@ -255,6 +255,21 @@ fn others_with_rows(next: &NextRevision, plan: &PartitionPlan) -> Vec<Input> {
         has_rows && !plan.drop.contains(&input.task_key) && !in_plan.contains(&input.task_key)
     };
     next.inputs.iter().filter(is_other).cloned().collect()
+}
+
+/// Tells of a partition that was written, or found to be as it should.
+pub(super) fn tell(tenant: &Tenant, dataset: Dataset, day: &PublishedDay) {
+    let subject = Subject {
+        dt: Some(day.dt),
+        ..dataset.into()
+    };
+    let published = EventKind::PartitionPublished {
+        rows: day.rows,
+        size_bytes: day.size_bytes,
+        complete: day.complete,
+        unchanged: day.unchanged,
+    };
+    tenant.events.emit(subject, published);
 }
 
 fn revision_of(

@@ -17,6 +17,27 @@ impl Tenant {
     }
 }
 
+/// The lake names another ledger by now: somebody took it over.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the lake {url} belongs to another ledger by now; this one publishes nothing more there; \
+     `meetlake ledger take-over` takes it back"
+)]
+pub struct LakeTakenOver {
+    url: String,
+}
+
+/// Makes sure, before each round, that nobody took the lake over since this process began.
+pub(super) async fn check_owner(tenant: &Tenant) -> Result<()> {
+    match identity::find(&tenant.lake).await? {
+        LakeState::Known(lake, _) if lake.ledger_id != tenant.ledger_id => Err(LakeTakenOver {
+            url: tenant.lake.url().to_owned(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 /// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
 /// may have been out of reach), and that it says in which zone the tenant's days are cut.
 pub(super) async fn put(

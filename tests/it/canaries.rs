@@ -811,11 +811,11 @@ fn echoing_store() -> String {
 fn no_secret_of_a_store_is_told() {
     let endpoint = echoing_store();
     let s3 = format!(
-        "aws_endpoint = \"{endpoint}\"\naws_region = \"us-east-1\"\naws_access_key_id = \"${{K1}}\"\naws_secret_access_key = \"${{K2}}\"\naws_session_token = \"${{K3}}\"\naws_allow_http = \"true\"\n"
+        "aws_endpoint = \"{endpoint}\"\naws_region = \"us-east-1\"\naws_access_key_id = \"${{K1}}\"\naws_secret_access_key = \"${{K2}}\"\naws_session_token = \"${{K3}}\"\n"
     );
     let azure = |credential: &str| {
         format!(
-            "azure_storage_account_name = \"account\"\nazure_storage_endpoint = \"{endpoint}\"\n{credential}\nazure_allow_http = \"true\"\n"
+            "azure_storage_account_name = \"account\"\nazure_storage_endpoint = \"{endpoint}\"\n{credential}\n"
         )
     };
     let lakes = [

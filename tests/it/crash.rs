@@ -3,6 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use meetlake::testing::dataset::Dataset;
@@ -163,7 +164,10 @@ impl Place {
             };
         };
         setup = setup.only(&[Dataset::DailyReport, Dataset::MeetingList]);
-        let url = format!("{scheme}://meetlake/{name}");
+        // A lake belongs to one ledger, so each case has a lake of its own.
+        static CASES: AtomicU32 = AtomicU32::new(0);
+        let number = CASES.fetch_add(1, Ordering::Relaxed);
+        let url = format!("{scheme}://meetlake/{name}-{number}");
         let is_secret = |name: &str| name.ends_with("access_key");
         setup.lake = Some(url.clone());
         setup.lake_options = "[lake.options]\n".into();
@@ -177,7 +181,6 @@ impl Place {
                 .lake_options
                 .push_str(&[name, " = \"", shown, "\"\n"].concat());
         }
-        setup.lake_options.push_str("allow_http = \"true\"\n");
         let options = options
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value));

@@ -295,3 +295,79 @@ fn a_run_that_was_killed_before_its_lake_was_made_goes_on() {
     assert_eq!(app.meetlake(&["run"]).code, 0);
     app.sound_and_verified();
 }
+
+/// Two installations, one lake: the second is refused whatever it would do, until somebody says
+/// that the lake is its own; then the first is, even in the middle of a run.
+#[test]
+fn a_lake_belongs_to_one_ledger() {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    app.teach_pace();
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    let (before, calls) = (snapshot(&app.lake()), app.calls());
+    let config = fs::read_to_string(app.path("meetlake.toml")).expect("a configuration");
+    let second = config.replace(
+        "[limits]",
+        "[ledger]\npath = \"second/meetlake.db\"\n[limits]",
+    );
+    app.write("second.toml", &second);
+    let with_second = |args: &[&str]| app.meetlake(&[&["--config", "second.toml"], args].concat());
+    for verb in [
+        &["run"][..],
+        &["replay"],
+        &["retry", "--quarantine"],
+        &["backfill", "--from", "2026-10-01", "--to", "2026-10-02"],
+        &["orphans", "--delete", "--older-than", "0s"],
+    ] {
+        let refused = with_second(verb);
+        assert_eq!(refused.code, 9, "{verb:?} {refused:?}");
+        assert!(
+            refused.stderr.contains("belongs to the ledger"),
+            "{refused:?}"
+        );
+        assert!(
+            refused.stderr.contains("meetlake ledger rebuild"),
+            "{refused:?}"
+        );
+    }
+    assert!(snapshot(&app.lake()) == before && app.calls() == calls);
+    let taken = with_second(&["ledger", "take-over"]);
+    assert_eq!(taken.code, 0, "{taken:?}");
+    let refused = app.meetlake(&["run"]);
+    assert_eq!(refused.code, 9, "{refused:?}");
+    assert!(
+        refused.stderr.contains("meetlake ledger take-over"),
+        "{refused:?}"
+    );
+    // Back again.
+    assert_eq!(app.meetlake(&["ledger", "take-over"]).code, 0);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_eq!(with_second(&["run"]).code, 9);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_run_whose_lake_is_taken_over_meanwhile_publishes_nothing_more() {
+    let app = Setup::fast().only(&[Dataset::MeetingList]).start();
+    assert!(app.reconcile().is_settled());
+    app.set_faults(&["short@meeting_list"]);
+    let config = fs::read_to_string(app.path("meetlake.toml")).expect("a configuration");
+    let second = config.replace(
+        "[limits]",
+        "[ledger]\npath = \"second/meetlake.db\"\n[limits]",
+    );
+    app.write("second.toml", &second);
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let mut first = app.command(&["backfill", "--from", &from, "--to", &to, "--again"]);
+    first.env("FAILPOINTS", "w08-rows-recorded=sleep(4000)");
+    let mut first = app.spawn_command(&mut first);
+    // It has the ledger by now, and its rows wait.
+    std::thread::sleep(std::time::Duration::from_millis(2_000));
+    let taken = app.meetlake(&["--config", "second.toml", "ledger", "take-over"]);
+    assert_eq!(taken.code, 0, "{taken:?}");
+    let before = snapshot(&app.lake());
+    let (code, _) = crate::app::wait(&mut first, std::time::Duration::from_secs(60));
+    let log = fs::read_to_string(app.path("child.log")).expect("a log");
+    assert_eq!(code, Some(9), "{log}");
+    assert!(log.contains("belongs to another ledger by now"), "{log}");
+    assert!(snapshot(&app.lake()) == before, "nothing is published");
+}

@@ -13,7 +13,7 @@ const SECRET_KEY: &str = "test-secret-key";
 fn lake_options(endpoint: &str) -> String {
     format!(
         "[lake.options]\naws_endpoint = \"{endpoint}\"\naws_region = \"us-east-1\"\naws_access_key_id = \"test-access-key\"\n\
-         aws_secret_access_key = \"${{S3_SECRET}}\"\naws_allow_http = \"true\"\n"
+         aws_secret_access_key = \"${{S3_SECRET}}\"\n"
     )
 }
 

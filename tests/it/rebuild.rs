@@ -128,7 +128,7 @@ fn a_rebuilt_ledger_exports_nothing_again_and_late_data_still_comes() {
     };
     assert_eq!(stands(&app), before["datasets"]);
 
-    // Without the rebuild, whoever runs is told what that costs.
+    // Without the rebuild, another ledger on the same lake exports nothing.
     app.lose_ledger();
     let from = app.end_day().to_string();
     let range = [
@@ -140,10 +140,11 @@ fn a_rebuilt_ledger_exports_nothing_again_and_late_data_still_comes() {
         "--dataset",
         "top_user",
     ];
-    let noted = app.meetlake(&range);
+    let refused = app.meetlake(&range);
+    assert_eq!(refused.code, 9, "{refused:?}");
     assert!(
-        noted.stderr.contains("meetlake ledger rebuild"),
-        "{noted:?}"
+        refused.stderr.contains("meetlake ledger rebuild"),
+        "{refused:?}"
     );
     fs::remove_file(app.path("meetlake.db")).expect("removed");
     app.rebuild();

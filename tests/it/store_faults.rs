@@ -10,7 +10,7 @@ use std::path::Path;
 
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use meetlake::testing::cli::App;
+use meetlake::testing::cli::{App, Purpose};
 use meetlake::testing::clock::Clock;
 use meetlake::testing::config;
 use meetlake::testing::dataset::Dataset;
@@ -290,6 +290,15 @@ impl Bench {
         options: &BTreeMap<String, String>,
         folder: tempfile::TempDir,
     ) -> Self {
+        Self::open_for(url, options, folder, Purpose::Run).await
+    }
+
+    async fn open_for(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        folder: tempfile::TempDir,
+        purpose: Purpose,
+    ) -> Self {
         let lines = options_as_lines(options);
         let config = format!(
             "version = 1\n[lake]\nurl = \"{url}\"\nkey_file = \"keys/lake.key\"\n[lake.options]\n{}\n[tenants.{TENANT}]\nhost = \"http://127.0.0.1:9\"\napp_id = \"cli_x\"\n\
@@ -306,11 +315,9 @@ impl Bench {
         let environment = |name: &str| options.get(&name.to_lowercase()).cloned();
         let config =
             config::load(&folder.path().join("meetlake.toml"), &environment).expect("valid");
-        let app = App::open(config, Clock::system(), "test")
-            .await
-            .expect("everything opens");
+        let app = App::open_with(config, Clock::system(), "test", purpose).await;
         Self {
-            app,
+            app: app.expect("everything opens"),
             _folder: folder,
         }
     }
@@ -665,7 +672,7 @@ async fn a_stale_list_hides_no_revision(kind: Kind) {
     let found = found.expect("found").orphans;
     assert_eq!(found, [], "the inputs of a published revision are nobody's");
 
-    let other = Bench::open(&url, &options, folder()).await;
+    let other = Bench::open_for(&url, &options, folder(), Purpose::Rebuild).await;
     let app = &other.app;
     let (restored, report) = rebuild::from_lake(&app.tenants, &app.config.jobs)
         .await
