@@ -234,7 +234,7 @@ fn lake(
     let key = key_source(&section, folder, ledger).unwrap_or(default_key);
     let allow_http = section.optional("allow_http", |field| {
         let items = field.items()?;
-        let names = items.iter().map(Field::text);
+        let names = items.iter().map(|item| item.parse(text::host));
         names.collect::<Result<Vec<String>, String>>()
     });
     let allow_http = allow_http.unwrap_or_default();
@@ -480,7 +480,7 @@ fn serve(section: Section<'_>) -> ServeConfig {
     }
     let hosts = section.optional("hosts", |field| {
         let items = field.items()?;
-        let names = items.iter().map(Field::text);
+        let names = items.iter().map(|item| item.parse(text::host));
         names.collect::<Result<Vec<String>, String>>()
     });
     section.finish();

@@ -11,12 +11,13 @@ use std::path::Path;
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
 
-/// Makes the folder, with those above it, if it is missing. One that is there is closed to others;
-/// one of another user is refused, because that user could read what lies in it.
+/// Makes the folder, with those above it, if it is missing. One that is there is closed to others if
+/// all that lies in it `is_ours`; one of another user is refused, because that user could read what
+/// lies in it.
 ///
 /// # Errors
 /// If it cannot be made, or belongs to somebody else.
-pub fn make_folder(path: &Path) -> io::Result<()> {
+pub fn make_folder(path: &Path, is_ours: impl Fn(&str) -> bool) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(FOLDER)
@@ -27,6 +28,12 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     if ![owner, us].contains(&0) && owner != us {
         let why = "the folder belongs to another user, who could read what lies in it";
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+    }
+    for entry in fs::read_dir(path)? {
+        // Somebody keeps other things there, and closing it would be none of our business.
+        if !entry?.file_name().to_str().is_some_and(&is_ours) {
+            return Ok(());
+        }
     }
     close(path, metadata.mode(), FOLDER)
 }
@@ -40,14 +47,15 @@ pub fn options() -> OpenOptions {
     options
 }
 
-/// Makes the file if it is missing, and closes it to others if it is there.
+/// Makes the file if it is missing, and closes it to others if it is there. A link of its owner's
+/// may lead to it.
 ///
 /// # Errors
-/// If it cannot be made, or is a link.
+/// If it cannot be made.
 pub fn make_file(path: &Path) -> io::Result<()> {
-    let mut opened = options();
-    let file = opened.read(true).write(true).create(true).truncate(false);
-    let file = file.open(path).map_err(|error| named(error, path))?;
+    let mut options = OpenOptions::new();
+    let options = options.mode(FILE).read(true).write(true).create(true);
+    let file = options.truncate(false).open(path)?;
     close(path, file.metadata()?.mode(), FILE)
 }
 
@@ -99,11 +107,14 @@ mod tests {
     fn what_is_made_and_what_was_there_is_closed_to_others() {
         let folder = tempfile::tempdir().expect("a folder");
         let inner = folder.path().join("a/b");
-        make_folder(&inner).expect("made");
+        make_folder(&inner, |_| true).expect("made");
         let open = folder.path().join("open");
         fs::create_dir(&open).expect("made");
         fs::set_permissions(&open, Permissions::from_mode(0o755)).expect("set");
-        make_folder(&open).expect("closed");
+        fs::write(open.join("rows"), "ours").expect("written");
+        make_folder(&open, |name| name == "somebody's").expect("left as it is");
+        assert_eq!(mode(&open), 0o755);
+        make_folder(&open, |name| name == "rows").expect("closed");
         let (new, old) = (inner.join("new"), inner.join("old"));
         fs::write(&old, "kept").expect("written");
         fs::set_permissions(&old, Permissions::from_mode(0o644)).expect("set");
@@ -121,7 +132,12 @@ mod tests {
         let (target, link) = (folder.path().join("target"), folder.path().join("link"));
         fs::write(&target, "precious").expect("written");
         std::os::unix::fs::symlink(&target, &link).expect("linked");
-        let error = make_file(&link).expect_err("refused").to_string();
+        let error = options()
+            .read(true)
+            .write(true)
+            .open(&link)
+            .expect_err("refused");
+        let error = named(error, &link).to_string();
         assert!(error.contains("is a link"), "{error}");
         assert_eq!(fs::read_to_string(&target).expect("read"), "precious");
     }

@@ -36,7 +36,7 @@ use crate::hashing::hash_of;
 use crate::owner_only;
 use crate::pages::PagesWriter;
 use crate::task::{TaskKey, hex};
-use crate::text::partition_value;
+use crate::text::{is_hex, partition_value};
 
 /// How an Arrow IPC file begins. Earlier versions kept rows in such files.
 const FILE_MAGIC: [u8; 6] = *b"ARROW1";
@@ -156,7 +156,7 @@ fn finish_and_hash(pages: PagesWriter<File>) -> io::Result<(String, u64)> {
 /// # Errors
 /// If a file cannot be linked, copied, moved or removed.
 pub fn divide(spool: &Path, kept: &BTreeMap<String, Keep>) -> Result<(), Error> {
-    owner_only::make_folder(spool).map_err(failed("make the folder", spool))?;
+    owner_only::make_folder(spool, is_ours).map_err(failed("make the folder", spool))?;
     let shared = Spool {
         folder: spool.to_owned(),
     };
@@ -186,6 +186,14 @@ pub fn divide(spool: &Path, kept: &BTreeMap<String, Keep>) -> Result<(), Error> 
     Ok(())
 }
 
+/// Whether what lies in a folder of the spool is the spool's.
+fn is_ours(name: &str) -> bool {
+    let begins = ["tenant=", "verify-"];
+    FOLDERS.contains(&name)
+        || begins.iter().any(|begin| name.starts_with(begin))
+        || is_hex(name.split(['.', '-']).next().unwrap_or_default())
+}
+
 impl Spool {
     /// Opens the spool of a tenant below the folder `spool`, and makes its folders if they are
     /// missing.
@@ -206,7 +214,7 @@ impl Spool {
         };
         let names = FOLDERS.map(|name| spool.folder.join(name));
         for path in std::iter::once(&spool.folder).chain(&names) {
-            owner_only::make_folder(path).map_err(failed("make the folder", path))?;
+            owner_only::make_folder(path, is_ours).map_err(failed("make the folder", path))?;
         }
         Ok(spool)
     }

@@ -232,7 +232,9 @@ pub async fn bind(
         LakeState::Known(record, seen) => {
             check_lake(lake, ledger, bound.as_ref(), Some(&record)).await?;
             let is_rebuild = purpose.is_rebuild() && ledger.is_blank().await?;
-            if purpose == Purpose::Run {
+            // An empty ledger would have everything exported again; a rebuild is for it.
+            let is_empty_handed = purpose == Purpose::TakeOver && ledger.is_blank().await?;
+            if purpose == Purpose::Run || is_empty_handed {
                 check_owner(lake, &record, &ledger_id, ledger).await?;
             }
             let key = match own_key(config, lake, &record.lake_id, &record.key) {

@@ -74,6 +74,7 @@ impl App {
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
         let bound = match found {
             Ok(found) => identify::bind(&config, &lake, found, &ledger, purpose).await?,
+            Err(error) if purpose != Purpose::Run => return Err(error),
             // What was exported waits in the spool until the lake answers again.
             Err(error) => identify::last_known(&config, &lake, &ledger, error).await?,
         };

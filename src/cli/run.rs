@@ -138,14 +138,18 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         {
             continue;
         }
-        for job in app
+        // Children first: windows of parents stay while those of a child do.
+        let mut jobs: Vec<&JobSpec> = app
             .config
             .jobs
             .iter()
             .filter(|job| datasets.contains(&job.dataset))
-        {
+            .collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.dataset));
+        for job in jobs {
             let rows = withdrawable(tenant, job, (args.from, args.to)).await?;
             for (row, is_free) in rows {
+                let is_free = is_free && !has_children(tenant, &row).await?;
                 match is_free && tenant.ledger.withdraw_window(&row).await? {
                     true => *taken_back.entry(job.dataset).or_insert(0_u64) += 1,
                     false => kept += 1,
@@ -173,6 +177,18 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         );
     }
     Ok(Code::Done)
+}
+
+async fn has_children(tenant: &Tenant, parent: &WindowRow) -> Result<bool> {
+    for child in parent.dataset.children() {
+        let windows = tenant
+            .ledger
+            .windows(&tenant.name, child, Some(parent.window));
+        if windows.await?.iter().any(|row| row.window == parent.window) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The windows of a range, and whether each may be taken back as far as the schedule and the lake

@@ -84,6 +84,11 @@ fn show(report: &VerifyReport) {
              whole day, or its newest revision, was taken away together with its records, nobody \
              knows without one."
         ),
-        (n, _) => println!("Problems found: {}.", number(n as u64)),
+        (n, has_ledger) => {
+            if !has_ledger {
+                println!("There is no ledger to compare with.");
+            }
+            println!("Problems found: {}.", number(n as u64));
+        }
     }
 }

@@ -84,6 +84,15 @@ pub(super) fn path(text: &str) -> Result<&str, String> {
     }
 }
 
+/// A host by itself.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let is_bare = !text.is_empty() && !text.contains(['/', ':', '@', ' ']);
+    match is_bare {
+        true => Ok(text.to_owned()),
+        false => Err("is not a host by itself; write it without scheme, port and path".to_owned()),
+    }
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits_end);

@@ -173,8 +173,9 @@ pub fn small_integer(cell: &Cell<'_>) -> CellResult<i32> {
 pub fn text_list(cell: &Cell<'_>) -> CellResult<Vec<Option<String>>> {
     match cell {
         Cell::Empty => Ok(None),
+        // The texts in the list stay as they came.
         Cell::Text(text) => match meaningful(text) {
-            Some(text) => parse_text_list(&text),
+            Some(_) => parse_text_list(text.trim()),
             None => Ok(None),
         },
         Cell::Error(_) => Err(Fault::FormulaError),
@@ -856,6 +857,14 @@ mod tests {
         ] {
             assert_eq!(id(&t(written)), Ok(Some(read.into())), "{written:?}");
         }
+    }
+
+    #[test]
+    fn texts_in_a_list_stay_as_they_came() {
+        let written = "[\"显示器（左）\", \"a\u{3000}b\", \"＂\"]";
+        let read = text_list(&t(written)).expect("a list").expect("texts");
+        let texts = ["显示器（左）", "a\u{3000}b", "＂"].map(|text| Some(text.to_owned()));
+        assert_eq!(read, texts);
     }
 
     #[test]

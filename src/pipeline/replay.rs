@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::commit::{commit, object_of, put_object};
 use super::partition::ranks;
 use super::restore::Reread;
-use super::{RereadRows, Tenant, reread};
+use super::{RereadRows, Tenant, reread, tenant_record};
 use crate::findings::{Findings, FindingsSummary};
 use crate::job::JobSpec;
 use crate::plan::partition::reasons_read_again;
@@ -55,6 +55,7 @@ impl Replayed {
 /// When the lake, the disk or the ledger refuses. What cannot be read of the originals is in
 /// [`Replayed::Left`].
 pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> Result<Replayed> {
+    tenant_record::check_owner(tenant).await?;
     let manifest = &found.manifest;
     let listed = match manifest::inputs(&tenant.lake, manifest).await {
         Err(publish::Error::Record { path, problem }) => {

@@ -75,6 +75,7 @@ pub async fn replay_into(
         originals.forget(tenant)?;
         return Ok(Replayed::left(originals.unread.join("; ")));
     }
+    tenant_record::check_owner(tenant).await?;
     tenant_record::put(tenant, async || Ok(first_day)).await?;
     originals.pack(tenant, job).await?;
     crash_point!("w08-replayed-pack-put");

@@ -27,19 +27,28 @@ pub struct LakeTakenOver {
     url: String,
 }
 
-/// Makes sure, before each round, that nobody took the lake over since this process began.
+/// Makes sure, before anything is published, that the lake is the ledger's. When this process began
+/// it may have been out of reach, and since then somebody may have taken it over.
 pub(super) async fn check_owner(tenant: &Tenant) -> Result<()> {
+    let url = tenant.lake.url().to_owned();
     match identity::find(&tenant.lake).await? {
-        LakeState::Known(lake, _) if lake.ledger_id != tenant.ledger_id => Err(LakeTakenOver {
-            url: tenant.lake.url().to_owned(),
+        LakeState::Known(lake, _)
+            if lake.lake_id == tenant.lake_id
+                && lake.key.fingerprint == tenant.key.fingerprint() =>
+        {
+            match lake.ledger_id == tenant.ledger_id {
+                true => Ok(()),
+                false => Err(LakeTakenOver { url }.into()),
+            }
         }
-        .into()),
-        _ => Ok(()),
+        _ => bail!(
+            "the lake {url} is not the one that this ledger belongs to; nothing is published \
+             there; run again to see which it is"
+        ),
     }
 }
 
-/// Makes sure, before the first publish, that the lake is the ledger's (when this process began, it
-/// may have been out of reach), and that it says in which zone the tenant's days are cut.
+/// Makes sure, before the first publish, that the lake says in which zone the tenant's days are cut.
 pub(super) async fn put(
     tenant: &Tenant,
     first_day: impl AsyncFnOnce() -> Result<Date>,
@@ -51,19 +60,6 @@ pub(super) async fn put(
             time_zone: tenant.zone_name(),
             first_instant: start_of_day(&tenant.time_zone, first),
         };
-        let is_ours = match identity::find(&tenant.lake).await? {
-            LakeState::Known(lake, _) => {
-                lake.lake_id == tenant.lake_id && lake.key.fingerprint == tenant.key.fingerprint()
-            }
-            LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => false,
-        };
-        if !is_ours {
-            bail!(
-                "the lake {} is not the one that this ledger belongs to; nothing is published \
-                 there; run again to see which it is",
-                tenant.lake.url()
-            );
-        }
         let zone = record.time_zone.clone();
         // A list may be stale, so the ledger says whether this is the first publish.
         let published = tenant.ledger.partitions(Some(&tenant.name)).await?;

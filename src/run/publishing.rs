@@ -77,8 +77,9 @@ impl Run {
                 let told = EventKind::PublishFailed { problem };
                 self.tenant.events.emit(dataset, told);
                 self.summary.storage_error = Some(failure);
-                // The next look finds again what was not published.
-                self.rechecked.clear();
+                // It is published once the lake takes something again.
+                let windows = windows.into_iter().map(|window| (dataset, window));
+                self.to_publish.extend(windows);
                 return Ok(());
             }
         }
@@ -176,10 +177,14 @@ impl Run {
         let known = ledger.partition(name, dataset, dt).await?;
         let known = known.filter(|row| row.revision > 0);
         let windows = windows_asked_for(ledger.windows(name, dataset, Some(day)).await?);
-        let reasons = status::reasons_now(ledger, name, zone, &job, dt).await?;
-        // What is still exported is published at its end, unless its parent fails meanwhile.
         let is_under_way = windows.iter().any(|row| !row.state.has_ended());
         let is_called_complete = known.as_ref().is_some_and(|row| row.complete);
+        // A look at all tasks costs more than one at the windows.
+        if windows.is_empty() || (is_under_way && !is_called_complete) {
+            return Ok(());
+        }
+        let reasons = status::reasons_now(ledger, name, zone, &job, dt).await?;
+        // What is still exported is published at its end, unless its parent fails meanwhile.
         let is_of_parent = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
         if is_under_way && !(is_called_complete && reasons.iter().any(is_of_parent)) {
             return Ok(());

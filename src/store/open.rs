@@ -150,7 +150,17 @@ fn s3(
     for (key, value) in options {
         builder = builder.with_config(option_key(url, key)?, value);
     }
-    if builder.get_config_value(&Key::AccessKeyId).is_none() {
+    let own_identities = [
+        Key::AccessKeyId,
+        Key::WebIdentityTokenFile,
+        Key::ContainerCredentialsRelativeUri,
+        Key::ContainerCredentialsFullUri,
+    ];
+    let has_identity = own_identities
+        .iter()
+        .any(|key| builder.get_config_value(key).is_some());
+    let signs = builder.get_config_value(&Key::SkipSignature).as_deref() != Some("true");
+    if signs && !has_identity {
         refuse_profile(url, |name| {
             std::env::var_os(name).is_some_and(|value| !value.is_empty())
         })?;

@@ -329,8 +329,15 @@ fn a_lake_belongs_to_one_ledger() {
             "{refused:?}"
         );
     }
+    // With nothing in its hands it would export everything again.
+    let refused = with_second(&["ledger", "take-over"]);
+    assert_eq!(refused.code, 9, "{refused:?}");
+    assert!(
+        refused.stderr.contains("meetlake ledger rebuild"),
+        "{refused:?}"
+    );
     assert!(snapshot(&app.lake()) == before && app.calls() == calls);
-    let taken = with_second(&["ledger", "take-over"]);
+    let taken = with_second(&["ledger", "rebuild"]);
     assert_eq!(taken.code, 0, "{taken:?}");
     let refused = app.meetlake(&["run"]);
     assert_eq!(refused.code, 9, "{refused:?}");
@@ -342,6 +349,9 @@ fn a_lake_belongs_to_one_ledger() {
     assert_eq!(app.meetlake(&["ledger", "take-over"]).code, 0);
     assert_eq!(app.meetlake(&["run"]).code, 0);
     assert_eq!(with_second(&["run"]).code, 9);
+    assert_eq!(with_second(&["ledger", "take-over"]).code, 0);
+    assert_eq!(app.meetlake(&["replay"]).code, 9);
+    assert_eq!(app.calls(), calls, "nobody asked for anything again");
 }
 
 #[cfg(feature = "failpoints")]
@@ -362,7 +372,7 @@ fn a_run_whose_lake_is_taken_over_meanwhile_publishes_nothing_more() {
     let mut first = app.spawn_command(&mut first);
     // It has the ledger by now, and its rows wait.
     std::thread::sleep(std::time::Duration::from_millis(2_000));
-    let taken = app.meetlake(&["--config", "second.toml", "ledger", "take-over"]);
+    let taken = app.meetlake(&["--config", "second.toml", "ledger", "rebuild"]);
     assert_eq!(taken.code, 0, "{taken:?}");
     let before = snapshot(&app.lake());
     let (code, _) = crate::app::wait(&mut first, std::time::Duration::from_secs(60));
