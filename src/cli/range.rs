@@ -95,7 +95,11 @@ pub async fn is_meant(
     eprint!("{why}. Is that meant? [y/N] ");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let is_meant = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !is_meant {
+        eprintln!("Nothing was begun.");
+    }
+    Ok(is_meant)
 }
 
 async fn size(

@@ -33,6 +33,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     // Another lake's ledger would call everything unknown.
     if let (Some(ledger), LakeState::Known(..)) = (&ledger, &state) {
         identify::check_ledger(&lake, &state, ledger).await?;
+        identify::check_ledger_owns(&lake, &state, ledger).await?;
     }
     // Not in the spool, which may be in use, but on the same disk, which has room for an object.
     let folder = config

@@ -317,6 +317,7 @@ fn a_lake_belongs_to_one_ledger() {
         &["retry", "--quarantine"],
         &["backfill", "--from", "2026-10-01", "--to", "2026-10-02"],
         &["orphans", "--delete", "--older-than", "0s"],
+        &["verify"],
     ] {
         let refused = with_second(verb);
         assert_eq!(refused.code, 9, "{verb:?} {refused:?}");
