@@ -5,9 +5,9 @@
 //! decided by `task::disposition`.
 //!
 //! An export has no idempotency key. A submit that was sent and not answered may have made an
-//! export task, so it is not sent again here: [`Repeat::UnlessUnknown`] returns the error, and
-//! the task is tried again later. A call that was certainly not carried out (no connection, a rate limit, an error
-//! in Feishu's own envelope) is always retried.
+//! export task, so it is not sent again here: [`Repeat::UnlessUnknown`] returns the error, and the
+//! task is tried again later. A call that was certainly not carried out (no connection, a rate
+//! limit, an error in Feishu's own envelope) is always retried.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! Reads the value of one cell, with a pure function for each kind of column.
 //!
 //! Takes a [`Cell`] and returns its value, `None` for nothing, or a [`Fault`]. It never guesses.
-//! Typed columns ignore blanks around a text and what cannot be seen in it, whatever kind of blank or
-//! mark it is, and take full-width forms for what they stand for. An empty cell, `-`, `--`, `–` and
-//! `—` mean nothing. A text column keeps its text as it came. A number that needs a unit or format and has none is a
-//! fault.
+//! Typed columns ignore blanks around a text and what cannot be seen in it, whatever kind of blank
+//! or mark it is, and take full-width forms for what they stand for. An empty cell, `-`, `--`, `–`
+//! and `—` mean nothing. A text column keeps its text as it came. A number that needs a unit or
+//! format and has none is a fault.
 
 use std::borrow::Cow;
 
