@@ -1,9 +1,9 @@
 //! What happened, typed: the only source of progress and of the log of a run.
 //!
 //! Whoever does something says so with [`Events::emit`]. The event goes to the log, and to everyone
-//! who subscribed with [`Events::subscribe`]: progress on a terminal (`cli/progress`) is the only one
-//! so far; an alert would be the next. An event names its run, tenant, dataset, day, task, export and
-//! Feishu's log id where they are known, and never a secret or a personal value.
+//! who subscribed with [`Events::subscribe`]: progress on a terminal (`cli/progress`) is the only
+//! one so far; an alert would be the next. An event names its run, tenant, dataset, day, task,
+//! export and Feishu's log id where they are known, and never a secret or a personal value.
 //!
 //! Every floor may tell what happened, so this stands below all of them.
 

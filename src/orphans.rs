@@ -1,11 +1,11 @@
 //! Finds and collects what incomplete publishes left in the lake.
 //!
 //! An orphan is an object that no retained manifest and no ledger entry names. Where a manifest is
-//! missing, nobody knows what it named, and nothing of that dataset is an orphan. One is deleted only
-//! when it is so old that no publish can be about to name it. First the ledger records what will be
-//! deleted. Then all references are read once more, because a publish may have named a pack since.
-//! Then the orphans are deleted, and the ledger records that. A collection that dies in between has
-//! deleted only orphans, and the next one starts over.
+//! missing, nobody knows what it named, and nothing of that dataset is an orphan. One is deleted
+//! only when it is so old that no publish can be about to name it. First the ledger records what
+//! will be deleted. Then all references are read once more, because a publish may have named a pack
+//! since. Then the orphans are deleted, and the ledger records that. A collection that dies in
+//! between has deleted only orphans, and the next one starts over.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;

@@ -11,9 +11,9 @@ use std::path::Path;
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
 
-/// Makes the folder, with those above it, if it is missing. One that is there is closed to others if
-/// all that lies in it `is_ours`; one of another user is refused, because that user could read what
-/// lies in it.
+/// Makes the folder, with those above it, if it is missing. One that is there is closed to others
+/// if all that lies in it `is_ours`; one of another user is refused, because that user could read
+/// what lies in it.
 ///
 /// # Errors
 /// If it cannot be made, or belongs to somebody else.

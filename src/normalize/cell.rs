@@ -63,9 +63,8 @@ pub fn text<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
     }
 }
 
-/// An id: text without the blanks around it and without those that clients show in a meeting number,
-/// or the digits of a whole number that a spreadsheet
-/// holds exactly.
+/// An id: text without the blanks around it and without those that clients show in a meeting
+/// number, or the digits of a whole number that a spreadsheet holds exactly.
 ///
 /// # Errors
 /// A number that is fractional or beyond 2^53, because its digits are lost; dates, booleans and

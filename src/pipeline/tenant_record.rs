@@ -48,7 +48,8 @@ pub(super) async fn check_owner(tenant: &Tenant) -> Result<()> {
     }
 }
 
-/// Makes sure, before the first publish, that the lake says in which zone the tenant's days are cut.
+/// Makes sure, before the first publish, that the lake says in which zone the tenant's days are
+/// cut.
 pub(super) async fn put(
     tenant: &Tenant,
     first_day: impl AsyncFnOnce() -> Result<Date>,

@@ -120,9 +120,9 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
     })
 }
 
-/// What keeps the day from being complete once the tasks of this round are published. It is complete
-/// when windows cover every instant of it, each of their tasks brought its answer, and nothing
-/// elsewhere speaks against it.
+/// What keeps the day from being complete once the tasks of this round are published. It is
+/// complete when windows cover every instant of it, each of their tasks brought its answer, and
+/// nothing elsewhere speaks against it.
 #[must_use]
 pub fn reasons(facts: &DayFacts<'_>) -> Vec<Reason> {
     let mut reasons = missing_answers(facts);

@@ -3,8 +3,8 @@
 //!
 //! Records are numbered, created only if absent, and each holds the SHA-256 of the one before, so
 //! that a list of them is a history nobody rewrites. Long lists of inputs lie beside the record in
-//! content-named chunks. What is here and in the packs is enough to rebuild the ledger. Nothing here
-//! tells of a person: what was asked for, and of whom, lies in the packs.
+//! content-named chunks. What is here and in the packs is enough to rebuild the ledger. Nothing
+//! here tells of a person: what was asked for, and of whom, lies in the packs.
 
 pub mod format_1;
 
@@ -177,8 +177,8 @@ impl CoverageRecord {
     }
 }
 
-/// Parents without a task, by reason; the names are those of [`Coverage`]. Earlier records call three
-/// of them by their bounds.
+/// Parents without a task, by reason; the names are those of [`Coverage`]. Earlier records call
+/// three of them by their bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {

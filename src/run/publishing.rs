@@ -157,9 +157,9 @@ impl Run {
         Ok(())
     }
 
-    /// Publishes days again that are called complete and are not, or the other way round: the report
-    /// that counts them, the list of the day after, or the day of their parent came later than they
-    /// did. Each verdict is acted upon once a firing.
+    /// Publishes days again that are called complete and are not, or the other way round: the
+    /// report that counts them, the list of the day after, or the day of their parent came later
+    /// than they did. Each verdict is acted upon once a firing.
     async fn recheck(&mut self, dataset: Dataset, window: Window) -> Result<()> {
         let zone = self.tenant.time_zone.clone();
         for dt in window.widened(NEIGHBOURS).dates(&zone) {

@@ -180,8 +180,8 @@ fn s3(
     Ok((Arc::new(store), secrets_to_hide(secrets, options), None))
 }
 
-/// A profile of `~/.aws` is not read. Whoever asks for one should not get the identity of the machine
-/// in its place.
+/// A profile of `~/.aws` is not read. Whoever asks for one should not get the identity of the
+/// machine in its place.
 fn refuse_profile(url: &Url, is_set: impl Fn(&str) -> bool) -> Result<(), Error> {
     match ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
         .into_iter()
@@ -326,8 +326,8 @@ fn no_options(url: &Url, options: &BTreeMap<String, String>) -> Result<(), Error
     }
 }
 
-/// Whether requests may go over plain HTTP: to this machine, where nobody listens in between, and to
-/// hosts that the configuration allows.
+/// Whether requests may go over plain HTTP: to this machine, where nobody listens in between, and
+/// to hosts that the configuration allows.
 fn allow_http(
     url: &Url,
     endpoints: &[Option<String>],

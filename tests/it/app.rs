@@ -517,8 +517,8 @@ fn ended(child: &mut Child, at_most: Duration) -> Option<i32> {
     }
 }
 
-/// Every file below `folder` with its bytes and the time of its last change. Where a process still writes, a half-written file may be
-/// renamed between being listed and being read; then everything is listed again.
+/// Every file below `folder` with its bytes and the time of its last change. Where a process still
+/// writes, a half-written file may be renamed after it was listed; then all is listed again.
 pub(crate) fn snapshot(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
     let whole = (0..100).find_map(|_| read_all(folder));
     whole.expect("files stay for as long as it takes to read them")

@@ -24,7 +24,7 @@ fn windows(app: &TestApp) -> usize {
     })
 }
 
-// --- ranges ----------------------------------------------------------------------------------------
+// --- ranges --------------------------------------------------------------------------------------
 
 #[test]
 fn a_range_before_there_was_feishu_is_refused_and_nothing_is_begun() {
@@ -138,7 +138,7 @@ fn windows_that_hold_nothing_are_taken_back_and_others_stay() {
     assert_eq!(again.stdout, "Nothing was taken back.\n", "{again:?}");
 }
 
-// --- secrets ---------------------------------------------------------------------------------------
+// --- secrets -------------------------------------------------------------------------------------
 
 /// Every verb that reads the configuration says which value is wrong, and none gives up.
 #[test]
@@ -184,7 +184,7 @@ fn a_line_end_in_a_credential_is_named_by_every_verb() {
     }
 }
 
-// --- outputs ---------------------------------------------------------------------------------------
+// --- outputs -------------------------------------------------------------------------------------
 
 fn full() -> Stdio {
     let full = File::options().write(true).open("/dev/full");
@@ -243,7 +243,7 @@ fn an_output_that_takes_nothing_changes_no_exit_code() {
     assert!(app.meetlake(&["status", "--json"]).json() != Value::Null);
 }
 
-// --- other users -----------------------------------------------------------------------------------
+// --- other users ---------------------------------------------------------------------------------
 
 fn mode(path: &std::path::Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
