@@ -36,6 +36,7 @@ mod output;
 pub mod plan;
 pub mod progress;
 mod range;
+pub mod remake;
 pub mod replay;
 pub mod retry;
 pub mod run;

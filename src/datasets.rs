@@ -291,6 +291,33 @@ impl Dataset {
         matches!(self.definition().extent, Extent::Snapshot)
     }
 
+    /// Whether what is asked for is a civil day, of whatever zone, and not a range of time: a day's
+    /// count or ranking, or the state of a day. Cut in another zone, the answer would be another.
+    #[must_use]
+    pub const fn is_by_civil_day(self) -> bool {
+        match self.definition().extent {
+            Extent::Windows { pieces, .. } => matches!(pieces, Pieces::CivilDays),
+            Extent::Snapshot => true,
+        }
+    }
+
+    /// Whether a request names the data residency of a multi-geo tenant.
+    #[must_use]
+    pub fn has_unit(self) -> bool {
+        let Ask::Windows(requests) = self.definition().ask else {
+            return false;
+        };
+        let piece = Piece {
+            start: 0,
+            end: 1,
+            date: Date::constant(1970, 1, 1),
+            options: &RequestOptions::for_dataset(self),
+            unit: Some(0),
+        };
+        let asked = requests(&piece);
+        asked.iter().any(|(request, _)| request.unit.is_some())
+    }
+
     /// Why a day that is not in the lake can no longer be asked for.
     #[must_use]
     pub const fn why_lost(self) -> &'static str {

@@ -21,9 +21,11 @@ pub struct JobSpec {
     pub tenants: Vec<String>,
     /// When the job fires: five-field cron, evaluated in `time_zone`.
     pub cron: String,
-    /// The zone in which days are cut, the cron expression is read, and date-times without a zone
-    /// are understood.
+    /// The zone in which windows are cut and the cron expression is read. Date-times without a zone
+    /// are understood in it too, unless the lake has the dataset read in another one.
     pub time_zone: TimeZone,
+    /// Whether the zone is the job's own, and not that of its tenants.
+    pub has_own_zone: bool,
     /// Length of a window in civil days, at least 1.
     pub window_days: u16,
     /// How long after its end a window is left alone, so that late data can arrive.

@@ -72,6 +72,8 @@ pub enum HashOf {
     Participation,
     /// A room booking: tenant, source and row.
     Booking,
+    /// An app: its host and id.
+    App,
 }
 
 impl HashOf {
@@ -82,6 +84,7 @@ impl HashOf {
             Self::Meeting => "meeting",
             Self::Participation => "participation",
             Self::Booking => "booking",
+            Self::App => "app",
         }
     }
 }

@@ -17,6 +17,7 @@ mod lock;
 mod parents;
 mod partitions;
 mod planning;
+mod remake;
 mod rename;
 mod restore;
 mod steps;
@@ -41,6 +42,7 @@ use crate::datasets::Dataset;
 use crate::owner_only;
 use crate::window::Window;
 
+pub use remake::NewSettings;
 pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 pub use views::{Attention, DatasetStatus, PartitionStatus, RunRecord};
 

@@ -289,7 +289,7 @@ impl<'c> Normalizer<'c> {
             let to = Timestamp::from_second(start.checked_add(86_400)?).ok()?;
             Window::new(from, to)
         });
-        let date = window::bucket_date(&self.context.tenant_zone, start);
+        let date = window::bucket_date(&self.context.time_zone, start);
         !bucket.is_some_and(|bucket| buckets.query.covers(&bucket))
             || !date.is_some_and(|date| buckets.dates.contains(&date))
     }
@@ -369,7 +369,7 @@ impl<'c> Normalizer<'c> {
         let value = match derivation {
             Derivation::Rank => i32::try_from(number).ok().map(|index| index + 1),
             Derivation::BucketDate => date_unix
-                .and_then(|start| window::bucket_date(&self.context.tenant_zone, start))
+                .and_then(|start| window::bucket_date(&self.context.time_zone, start))
                 .map(column::days_since_1970),
             // Every row has one. It is computed from the finished columns, see `take_batch`.
             Derivation::AttributesHash => return true,
@@ -601,8 +601,8 @@ mod tests {
     fn context(dataset: Dataset) -> Context {
         Context {
             contract: Contract::of(dataset),
-            time_zone: TimeZone::UTC,
-            tenant_zone: TimeZone::get("Asia/Shanghai").expect("a zone"),
+            time_zone: TimeZone::get("Asia/Shanghai").expect("a zone"),
+            tenant_zone: TimeZone::UTC,
             lineage: Lineage::default(),
             stamp: Stamp::default(),
             buckets: None,

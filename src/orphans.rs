@@ -335,7 +335,8 @@ impl References {
             Place::Partition { .. }
             | Place::Manifest(..)
             | Place::Quarantine { .. }
-            | Place::Identity
+            | Place::LakeRecord
+            | Place::TenantRecord(_)
             | Place::Other => return None,
         };
         let is_doubted = self.doubts.contains_key(&(tenant.clone(), dataset));

@@ -14,103 +14,43 @@ mod originals;
 mod parents;
 mod partition;
 mod reading;
+mod remake;
 mod replay;
 mod replay_into;
 mod restore;
 mod rows;
 mod stranger;
+mod tenant;
 mod tenant_memory;
 mod tenant_record;
 
 pub use failing::{storage_failure, with_disk};
 pub use originals::bring_back;
 pub(crate) use originals::rows_without_key;
+pub use remake::{Remade, Remaking};
 pub use replay::{Replayed, replay_partition};
 pub use replay_into::{copy_quarantine, replay_into};
 pub(crate) use restore::{RereadRows, reread};
 pub(crate) use rows::OriginalFacts;
+pub use tenant::Tenant;
 pub use tenant_memory::{
     last_call_failure, list_rooms, remember_pace_and_calls, restore_calls, restore_pace,
 };
-pub use tenant_record::LakeTakenOver;
+pub use tenant_record::{LakeTakenOver, ask_differently, remember, remembered};
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use anyhow::Result;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cause::Failure;
-use crate::clock::Clock;
-use crate::decode;
-use crate::events::{EventKind, Events};
-use crate::fetch::{self, Fetcher};
+use crate::events::EventKind;
+use crate::fetch;
 use crate::job::JobSpec;
-use crate::lake_key::LakeKey;
-use crate::ledger::Ledger;
-use crate::policy::Policy;
-use crate::publish::Publisher;
 use crate::record::{SpooledResult, TaskRow, keys_of};
-use crate::spool::Spool;
-use crate::store::Lake;
-use crate::task::TaskOwner;
 use crate::window::Window;
-
-/// Everything that the tasks of one tenant are done with.
-#[derive(Debug)]
-pub struct Tenant {
-    /// Its name in the configuration and in the lake.
-    pub name: String,
-    /// Which lake its ledger belongs to.
-    pub lake_id: String,
-    /// The ledger that the lake names.
-    pub ledger_id: String,
-    /// The key of the lake.
-    pub key: LakeKey,
-    /// Whether the lake is known to be that lake, and to have the tenant's record.
-    pub is_recorded: OnceCell<()>,
-    /// The zone in which its rows get their `dt`.
-    pub time_zone: TimeZone,
-    /// Where its data resides.
-    pub unit: Option<i32>,
-    /// What time it is.
-    pub clock: Clock,
-    /// The record of what is due and done.
-    pub ledger: Ledger,
-    /// Where results wait.
-    pub spool: Spool,
-    /// Where partitions go.
-    pub lake: Lake,
-    /// Puts them there.
-    pub publisher: Publisher,
-    /// Gets bytes from Feishu.
-    pub fetcher: Fetcher,
-    /// What of the rows is kept.
-    pub policy: Policy,
-    /// Limits of workbooks.
-    pub workbook_limits: decode::WorkbookLimits,
-    /// Where workbooks are read that our own reader does not know.
-    pub fallback: decode::Fallback,
-    /// Workbooks decoded at the same time; decoding is what takes memory.
-    pub decoders: Arc<Semaphore>,
-    /// Where it is told what happened.
-    pub events: Events,
-}
-
-impl Tenant {
-    /// Whose tasks it plans, and under which key.
-    #[must_use]
-    pub fn owner(&self) -> TaskOwner<'_> {
-        TaskOwner {
-            tenant: &self.name,
-            key: &self.key,
-        }
-    }
-}
 
 /// How one attempt at a task ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,7 +200,7 @@ async fn publish_round(
     let mut done = Vec::new();
     let days = partition::days_of_round(tenant, job.dataset, windows, &round).await?;
     if !days.is_empty() {
-        tenant_record::put(tenant, async || tenant_record::first_day(tenant).await).await?;
+        tenant_record::put(tenant, job, async || tenant_record::first_day(tenant).await).await?;
     }
     for dt in days {
         match partition::publish_day(tenant, job, dt, &round).await {

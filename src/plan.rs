@@ -122,6 +122,7 @@ pub(crate) mod tests {
             tenants: vec!["acme".into()],
             cron: "0 5 * * *".into(),
             time_zone: TimeZone::get("Asia/Shanghai").expect("a zone"),
+            has_own_zone: false,
             window_days: 1,
             settle_delay: Duration::from_secs(3600),
             lookback_days: 3,

@@ -578,7 +578,7 @@ mod tests {
     use super::*;
     use crate::datasets::{Lineage, Request, TopUserOrder, UserIdType};
     use crate::plan::tests::owner;
-    use crate::record::{Input, InputOutcome, PassedRows};
+    use crate::record::{Input, InputOutcome, PassedRows, ReadingSettings};
     use jiff::Timestamp;
     use jiff::civil::{Date, date};
     use std::collections::BTreeSet;
@@ -655,6 +655,10 @@ mod tests {
             Revision {
                 id: self.id.clone(),
                 time_zone: "UTC".into(),
+                reading: ReadingSettings {
+                    time_zone: "UTC".into(),
+                    duration_unit: None,
+                },
                 destination: String::new(),
                 number,
                 reasons: vec![],

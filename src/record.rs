@@ -12,6 +12,7 @@ mod parents;
 mod partition;
 mod reason;
 mod rows;
+mod settings;
 mod task;
 mod window;
 
@@ -24,6 +25,9 @@ pub use partition::{
 pub(crate) use reason::format_1 as reason_format_1;
 pub use reason::{Reason, ReasonKind};
 pub use rows::PassedRows;
+pub use settings::{
+    ReadingSettings, Remake, Remedy, RowSettings, SettingChange, TenantSettings, zone_name,
+};
 pub(crate) use task::keys_of;
 pub use task::{OpenTask, Phase, PhaseCounts, SpooledResult, TaskRow};
 pub use window::{

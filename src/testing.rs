@@ -115,8 +115,8 @@ pub mod store {
 pub mod record {
     pub use crate::record::{
         ArchivedTask, Input, InputOutcome, Intent, NewWindow, OpenTask, PackId, PartitionId,
-        PartitionRow, PassedRows, Phase, Reason, ReasonKind, ScheduleState, SpooledResult,
-        SpooledTask, WindowBatch, WindowState,
+        PartitionRow, PassedRows, Phase, ReadingSettings, Reason, ReasonKind, ScheduleState,
+        SpooledResult, SpooledTask, WindowBatch, WindowState,
     };
 }
 

@@ -134,6 +134,16 @@ impl Window {
         left
     }
 
+    /// The same civil days in another zone; `None` if the window is not made of whole days of
+    /// `from`.
+    #[must_use]
+    pub fn in_zone(&self, from: &TimeZone, to: &TimeZone) -> Option<Self> {
+        let (first, last) = (date_of(from, self.start), date_of(from, self.end));
+        (Self::days(from, first, last) == Some(*self))
+            .then(|| Self::days(to, first, last))
+            .flatten()
+    }
+
     /// The civil dates of `zone` that the window touches, in order.
     #[must_use]
     pub fn dates(&self, zone: &TimeZone) -> Vec<Date> {
@@ -239,6 +249,18 @@ mod tests {
         assert_eq!(hours(date(2026, 3, 8)), 23);
         assert_eq!(hours(date(2026, 11, 1)), 25);
         assert_eq!(hours(date(2026, 11, 2)), 24);
+    }
+
+    #[test]
+    fn days_of_one_zone_are_the_same_days_of_another() {
+        let (shanghai, new_york) = (zone("Asia/Shanghai"), zone("America/New_York"));
+        let of = |zone: &TimeZone| Window::days(zone, date(2026, 10, 30), date(2026, 11, 3));
+        let there = of(&shanghai).expect("days");
+        let here = there.in_zone(&shanghai, &new_york).expect("whole days");
+        assert_eq!(Some(here), of(&new_york));
+        assert_eq!(here.length().as_hours(), 97); // the clocks go back
+        assert_eq!(here.in_zone(&new_york, &shanghai), Some(there));
+        assert_eq!(there.in_zone(&new_york, &shanghai), None);
     }
 
     #[test]

@@ -3,21 +3,26 @@
 //! Decided before anything is written: a lake of another format, another lake under this ledger, a
 //! lake with another key or zone is refused by name, with what to do.
 
+mod tenants;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, TenantConfig};
 use crate::keyring;
 use crate::lake_key::LakeKey;
 use crate::ledger::{self, Ledger};
+use crate::pipeline;
 use crate::publish;
-use crate::publish::identity::{
-    self, FORMAT, KeyRecord, LakeRecord, LakeState, TenantRecord, TenantState,
-};
+use crate::publish::identity::{self, FORMAT, KeyRecord, LakeRecord, LakeState, TenantRecord};
+use crate::record::Remake;
 use crate::store::Lake;
-use crate::window::start_of_day;
+use tenants::Compared;
+pub use tenants::{ExportAgain, TenantChanges, remade};
 
 /// Under this name the ledger keeps which lake it belongs to.
 const LAKE: &str = "lake";
@@ -130,18 +135,46 @@ pub enum Error {
         /// Which.
         found: String,
     },
-    /// Another zone than the lake's.
+    /// Other settings than those that the days in the lake were made with.
     #[error(
-        "the days of tenant {tenant} are cut in {lake} in this lake, and the configuration says \
-         {config}; set time_zone back: with another zone, meetings would stand in two days"
+        "the configuration differs from what the lake {url} was made with, so that meetings would \
+         stand in two days, or mean something else:{changes}"
     )]
-    AnotherZone {
+    OtherSettings {
+        /// The lake.
+        url: String,
+        /// Which, and what to do.
+        changes: TenantChanges,
+    },
+    /// All days are being made again, and that was cut off.
+    #[error(
+        "the days of tenant {tenant} in the lake {url} are being made again, cut in {time_zone}, \
+         and some are not yet; `meetlake replay {flags}` goes on with it, with the configuration \
+         that it began with"
+    )]
+    RemakeUnderWay {
+        /// The lake.
+        url: String,
         /// The tenant.
         tenant: String,
-        /// The zone of the lake.
-        lake: String,
-        /// The zone of the configuration.
-        config: String,
+        /// The zone in which its days are to be cut.
+        time_zone: String,
+        /// What was asked for.
+        flags: String,
+    },
+    /// A tenant that the lake knows under another name.
+    #[error(
+        "the lake {url} has the days of the same app under the tenant {known}, which is not in the \
+         configuration any more; under the name {tenant} all of it would be exported once more; set \
+         the name back: it stands in every path, and in the keys that join rows"
+    )]
+    Renamed {
+        /// The lake.
+        url: String,
+        /// The name in the lake.
+        known: String,
+        /// The name in the configuration.
+        tenant: String,
     },
 }
 
@@ -162,10 +195,14 @@ impl From<&LakeRecord> for Binding {
 }
 
 /// What lake and ledger are opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The lake's own ledger goes on.
     Run,
+    /// The same, and days are exported once more.
+    ExportAgain(ExportAgain),
+    /// All days are made again under other settings, from the archived originals.
+    Remake(Remake),
     /// An empty ledger takes over the lake.
     Rebuild,
     /// The same, and a key that is lost is replaced by a new one.
@@ -185,11 +222,35 @@ pub struct Bound {
     pub ledger_id: String,
     /// The lake's key.
     pub key: LakeKey,
+    /// What the lake says of its tenants.
+    pub tenants: BTreeMap<String, TenantRecord>,
+}
+
+impl Bound {
+    /// The name under which the lake knows the app of a tenant.
+    #[must_use]
+    pub fn app_of(&self, tenant: &TenantConfig) -> String {
+        tenants::app_of(&self.key, tenant)
+    }
 }
 
 impl Purpose {
-    const fn is_rebuild(self) -> bool {
+    const fn is_rebuild(&self) -> bool {
         matches!(self, Self::Rebuild | Self::RebuildWithNewKey)
+    }
+
+    /// Whether what is exported may wait until the lake can be reached.
+    pub(super) const fn may_go_ahead(&self) -> bool {
+        matches!(self, Self::Run | Self::ExportAgain(_))
+    }
+
+    /// Whether Feishu may be called, so that the calls of the last minute count.
+    pub(super) const fn may_call(&self) -> bool {
+        matches!(self, Self::Run | Self::ExportAgain(_))
+    }
+
+    const fn is_of_owner(&self) -> bool {
+        matches!(self, Self::Run | Self::ExportAgain(_) | Self::Remake(_))
     }
 }
 
@@ -217,7 +278,8 @@ pub async fn bind(
     lake: &Lake,
     found: LakeState,
     ledger: &Ledger,
-    purpose: Purpose,
+    purpose: &Purpose,
+    now: Timestamp,
 ) -> Result<Bound> {
     let ledger_id = match ledger.meta(LEDGER_ID).await? {
         Some(id) => id,
@@ -228,27 +290,35 @@ pub async fn bind(
         }
     };
     let bound = binding(ledger).await?;
+    let compared = |key| Compared {
+        config,
+        ledger,
+        key,
+        purpose,
+        now,
+    };
+    let tenants;
     let (record, key) = match found {
         LakeState::Known(record, seen) => {
             check_lake(lake, ledger, bound.as_ref(), Some(&record)).await?;
             let is_rebuild = purpose.is_rebuild() && ledger.is_blank().await?;
             // An empty ledger would have everything exported again; a rebuild is for it.
-            let is_empty_handed = purpose == Purpose::TakeOver && ledger.is_blank().await?;
-            if purpose == Purpose::Run || is_empty_handed {
+            let is_empty_handed = *purpose == Purpose::TakeOver && ledger.is_blank().await?;
+            if purpose.is_of_owner() || is_empty_handed {
                 check_owner(lake, &record, &ledger_id, ledger).await?;
             }
             let key = match own_key(config, lake, &record.lake_id, &record.key) {
-                Err(_) if is_rebuild && purpose == Purpose::RebuildWithNewKey => {
+                Err(_) if is_rebuild && *purpose == Purpose::RebuildWithNewKey => {
                     keyring::load_or_make(&config.lake.key, &record.lake_id)?
                 }
                 key => key?,
             };
-            check_tenants(config, lake, is_rebuild).await?;
+            tenants = tenants::check(&compared(Some(&key)), lake).await?;
             let mut taken_over = record.clone();
             if is_rebuild {
                 taken_over.key = (&key).into();
             }
-            if is_rebuild || purpose == Purpose::TakeOver {
+            if is_rebuild || *purpose == Purpose::TakeOver {
                 taken_over.ledger_id = ledger_id;
             }
             if taken_over != record {
@@ -262,8 +332,7 @@ pub async fn bind(
         }
         LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => {
             check_lake(lake, ledger, bound.as_ref(), None).await?;
-            let is_rebuild = purpose.is_rebuild() && ledger.is_blank().await?;
-            check_tenants(config, lake, is_rebuild).await?;
+            tenants = tenants::check(&compared(None), lake).await?;
             let lake_id = keyring::new_id()?;
             let key = keyring::load_or_make(&config.lake.key, &lake_id)?;
             let record = LakeRecord {
@@ -283,10 +352,17 @@ pub async fn bind(
         ledger.rename_tasks(&key).await?;
         ledger.set_meta_value(LAKE, &Binding::from(&record)).await?;
     }
+    // A remake changes the ledger and what it remembers together.
+    if !matches!(purpose, Purpose::Remake(_)) {
+        for record in tenants.values() {
+            pipeline::remember(ledger, record).await?;
+        }
+    }
     Ok(Bound {
         lake_id: record.lake_id,
         ledger_id: record.ledger_id,
         key,
+        tenants,
     })
 }
 
@@ -325,6 +401,8 @@ pub async fn last_known(
     config: &Config,
     lake: &Lake,
     ledger: &Ledger,
+    purpose: &Purpose,
+    now: Timestamp,
     error: anyhow::Error,
 ) -> Result<Bound> {
     let Some(bound) = binding(ledger).await? else {
@@ -332,10 +410,19 @@ pub async fn last_known(
     };
     let key = own_key(config, lake, &bound.lake_id, &bound.key)?;
     let ledger_id = ledger.meta(LEDGER_ID).await?;
+    let compared = Compared {
+        config,
+        ledger,
+        key: Some(&key),
+        purpose,
+        now,
+    };
+    let tenants = tenants::check_remembered(&compared, lake).await?;
     Ok(Bound {
         lake_id: bound.lake_id,
         ledger_id: ledger_id.unwrap_or_default(),
         key,
+        tenants,
     })
 }
 
@@ -376,6 +463,19 @@ pub async fn ledger_for_reading(config: &Config) -> Result<Option<Ledger>> {
         }
         ledger => Ok(ledger?),
     }
+}
+
+/// The same for a verb that says something of days: the ledger must have them cut as the
+/// configuration says.
+///
+/// # Errors
+/// As for [`ledger_for_reading`]; [`Error::OtherSettings`].
+pub async fn ledger_of_days(config: &Config) -> Result<Option<Ledger>> {
+    let ledger = ledger_for_reading(config).await?;
+    if let Some(ledger) = &ledger {
+        tenants::check_zones(config, ledger).await?;
+    }
+    Ok(ledger)
 }
 
 /// Refuses a ledger that is not the lake's: what another one does not name is not nobody's.
@@ -510,52 +610,4 @@ fn own_key(config: &Config, lake: &Lake, lake_id: &str, named: &KeyRecord) -> Re
         .into());
     }
     Ok(key)
-}
-
-/// Refuses other zones than those in which the tenants' days are cut, before the lake's own record
-/// is touched. A rebuild makes a tenant's record anew if that is gone.
-async fn check_tenants(config: &Config, lake: &Lake, is_rebuild: bool) -> Result<()> {
-    for tenant in config.tenants.values() {
-        check_tenant(lake, tenant, is_rebuild).await?;
-    }
-    Ok(())
-}
-
-async fn check_tenant(lake: &Lake, tenant: &TenantConfig, is_rebuild: bool) -> Result<()> {
-    let name = &tenant.name;
-    match identity::tenant(lake, name).await? {
-        TenantState::New => {}
-        TenantState::Known(recorded) => check_zone(name, &recorded.time_zone, &tenant.time_zone)?,
-        TenantState::Lost { .. } if !is_rebuild => {
-            let (url, tenant) = (lake.url().to_owned(), name.clone());
-            return Err(Error::TenantRecordLost { url, tenant }.into());
-        }
-        TenantState::Lost {
-            first_day,
-            time_zone,
-        } => {
-            let of_config = tenant.time_zone.iana_name().unwrap_or_default();
-            let time_zone = time_zone.unwrap_or_else(|| of_config.to_owned());
-            check_zone(name, &time_zone, &tenant.time_zone)?;
-            let record = TenantRecord {
-                tenant: name.clone(),
-                time_zone,
-                first_instant: start_of_day(&tenant.time_zone, first_day),
-            };
-            identity::create_tenant(lake, record).await?;
-        }
-    }
-    Ok(())
-}
-
-fn check_zone(tenant: &str, of_lake: &str, config: &jiff::tz::TimeZone) -> Result<(), Error> {
-    let of_config = config.iana_name().unwrap_or_default();
-    if of_lake == of_config {
-        return Ok(());
-    }
-    Err(Error::AnotherZone {
-        tenant: tenant.to_owned(),
-        lake: of_lake.to_owned(),
-        config: of_config.to_owned(),
-    })
 }

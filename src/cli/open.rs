@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use jiff::tz::TimeZone;
 use secrecy::ExposeSecret as _;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::identify::{self, Purpose};
+use super::identify::{self, Bound, Purpose};
 use crate::client::{Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
+use crate::datasets::Dataset;
 use crate::decode::Fallback;
 use crate::events::Events;
 use crate::fetch::Fetcher;
@@ -21,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::pipeline::{self, Tenant};
 use crate::policy::Policy;
 use crate::publish::Publisher;
+use crate::publish::identity::TenantRecord;
 use crate::run::RunLimits;
 use crate::spool::{self, Keep, Spool};
 use crate::store::{self, Lake};
@@ -34,6 +37,8 @@ pub struct App {
     pub ledger: Ledger,
     /// One of these a tenant.
     pub tenants: Vec<Arc<Tenant>>,
+    /// What the lake says of them, by name; of those that have days in it.
+    pub records: BTreeMap<String, TenantRecord>,
     /// Where it is told what happened.
     pub events: Events,
 }
@@ -73,10 +78,16 @@ impl App {
         identify::refuse_older(&config, &lake, found.as_ref().ok()).await?;
         let ledger = Ledger::open(&config.ledger_path, verb).await?;
         let bound = match found {
-            Ok(found) => identify::bind(&config, &lake, found, &ledger, purpose).await?,
-            Err(error) if purpose != Purpose::Run => return Err(error),
+            Ok(found) => {
+                let now = clock.now();
+                identify::bind(&config, &lake, found, &ledger, &purpose, now).await?
+            }
+            Err(error) if !purpose.may_go_ahead() => return Err(error),
             // What was exported waits in the spool until the lake answers again.
-            Err(error) => identify::last_known(&config, &lake, &ledger, error).await?,
+            Err(error) => {
+                let now = clock.now();
+                identify::last_known(&config, &lake, &ledger, &purpose, now, error).await?
+            }
         };
         let kept = spooled(&ledger).await?;
         spool::divide(&config.spool_path, &kept)?;
@@ -91,7 +102,9 @@ impl App {
             let pace = Pace::default();
             pipeline::restore_pace(&ledger, &tenant.name, &pace).await?;
             let now = clock.now();
-            if pipeline::restore_calls(&ledger, &tenant.name, &client, now).await? {
+            if purpose.may_call()
+                && pipeline::restore_calls(&ledger, &tenant.name, &client, now).await?
+            {
                 eprintln!(
                     "note: the last run ended without a record of its calls; for up to a minute \
                      the quota counts as spent"
@@ -114,7 +127,9 @@ impl App {
                 lake_id: bound.lake_id.clone(),
                 ledger_id: bound.ledger_id.clone(),
                 key: bound.key.clone(),
-                is_recorded: OnceCell::new(),
+                app: bound.app_of(tenant),
+                recorded: Mutex::default(),
+                reading_zones: reading_zones(&config, tenant, &bound, &purpose)?,
                 time_zone: tenant.time_zone.clone(),
                 unit: tenant.unit,
                 clock: clock.clone(),
@@ -134,6 +149,7 @@ impl App {
             config,
             ledger,
             tenants,
+            records: bound.tenants,
             events,
         })
     }
@@ -146,6 +162,31 @@ impl App {
             deadline: None,
         }
     }
+}
+
+/// The zones in which the originals of each dataset are read: those that the lake names, or that a
+/// remake is to bring it under.
+fn reading_zones(
+    config: &Config,
+    tenant: &TenantConfig,
+    bound: &Bound,
+    purpose: &Purpose,
+) -> Result<BTreeMap<Dataset, TimeZone>> {
+    let Some(record) = bound.tenants.get(&tenant.name) else {
+        return Ok(BTreeMap::new());
+    };
+    let settings = match purpose {
+        Purpose::Remake(remake) => identify::remade(record, config, &tenant.name, *remake).1,
+        _ => record.settings.clone(),
+    };
+    let zones = settings.datasets.into_iter().map(|(dataset, settings)| {
+        let name = &settings.reading.time_zone;
+        let zone = TimeZone::get(name).with_context(|| {
+            format!("the lake has {dataset} read in {name}, which is no zone of the IANA database")
+        })?;
+        Ok((dataset, zone))
+    });
+    zones.collect()
 }
 
 /// The configured lake.

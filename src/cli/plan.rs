@@ -41,7 +41,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let ledger = identify::ledger_for_reading(&config).await?;
+    let ledger = identify::ledger_of_days(&config).await?;
     let key = identify::key_for_reading(&config, ledger.as_ref()).await?;
     let now = Timestamp::now();
     let mut json_tenants = Vec::new();

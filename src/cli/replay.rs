@@ -10,9 +10,9 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::Common;
 use super::identify::Purpose;
 use super::open::{self, App};
+use super::{Common, remake};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::datasets::Dataset;
@@ -22,7 +22,7 @@ use crate::job::JobSpec;
 use crate::pipeline::{self, Replayed, Tenant};
 use crate::publish::identity::{self, LakeState};
 use crate::publish::{self, manifest};
-use crate::record::PartitionId;
+use crate::record::{PartitionId, Remake};
 use crate::status::text::{number, table};
 use crate::task::hex;
 
@@ -42,6 +42,13 @@ pub struct Args {
     /// only read. Killed, it goes on where it was.
     #[arg(long, value_name = "URL")]
     pub into: Option<String>,
+    /// Cut all days in the zone that the configuration names by now, and put each dataset where its
+    /// job says. Killed, it goes on where it was.
+    #[arg(long, conflicts_with_all = ["datasets", "from", "to", "into"])]
+    pub re_cut: bool,
+    /// Read all originals as the jobs say by now: in the job's zone, where a date-time names none.
+    #[arg(long, conflicts_with_all = ["datasets", "from", "to", "into"])]
+    pub re_read: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -71,6 +78,13 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let clock = failpoint::clock();
     if let Some(url) = &args.into {
         return Box::pin(run_into(config, clock, args, url)).await;
+    }
+    let remake = Remake {
+        re_cut: args.re_cut,
+        re_read: args.re_read,
+    };
+    if remake != Remake::default() {
+        return Box::pin(remake::run(config, clock, remake, args.json)).await;
     }
     let app = App::open(config, clock.clone(), NAME).await?;
     let began = clock.now();
@@ -279,7 +293,7 @@ fn word(outcome: &Replayed) -> &'static str {
 }
 
 /// What may become of a partition: in the same lake, and in a new one.
-const OUTCOMES: [&str; 4] = ["unchanged", "restored", "changed", "left"];
+pub(super) const OUTCOMES: [&str; 4] = ["unchanged", "restored", "changed", "left"];
 const OUTCOMES_INTO: [&str; 3] = ["written", "unchanged", "left"];
 
 fn counts(
@@ -295,7 +309,7 @@ fn counts(
     outcomes.iter().map(count).collect()
 }
 
-fn to_json(
+pub(super) fn to_json(
     replayed: &[(PartitionId, Replayed)],
     outcomes: &[&'static str],
     code: Code,
@@ -325,7 +339,7 @@ fn to_json(
     json!({ "exit_code": code.number(), "counts": counts, "partitions": partitions })
 }
 
-fn show(replayed: &[(PartitionId, Replayed)], outcomes: &[&'static str]) {
+pub(super) fn show(replayed: &[(PartitionId, Replayed)], outcomes: &[&'static str]) {
     let told = replayed
         .iter()
         .filter(|(_, outcome)| *outcome != Replayed::Unchanged);

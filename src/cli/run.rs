@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::identify::{ExportAgain, Purpose};
 use super::open::App;
 use super::progress::{self, Style};
 use super::{Common, StopSignals, describe, exit_for, range};
@@ -253,7 +254,8 @@ pub(super) async fn execute(
             return Ok(Code::Usage);
         }
     }
-    let app = App::open(config, clock.clone(), verb).await?;
+    let purpose = purpose_of(&scope, args.tenant.as_deref());
+    let app = App::open_with(config, clock.clone(), verb, purpose).await?;
     let limits = RunLimits {
         deadline: args.deadline.map(|wait| {
             clock.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
@@ -276,6 +278,24 @@ pub(super) async fn execute(
         print_summaries(&summaries);
     }
     Ok(exit_of(&summaries))
+}
+
+/// What a run is for.
+fn purpose_of(scope: &Scope, tenant: Option<&str>) -> Purpose {
+    match scope {
+        Scope::Backfill {
+            from,
+            to,
+            datasets,
+            again: true,
+        } => Purpose::ExportAgain(ExportAgain {
+            tenant: tenant.map(str::to_owned),
+            datasets: datasets.clone(),
+            from: *from,
+            to: *to,
+        }),
+        Scope::Due | Scope::Backfill { .. } | Scope::Quarantined { .. } => Purpose::Run,
+    }
 }
 
 /// Tells whose jobs a backfill leaves out, because the API has no history.

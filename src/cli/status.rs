@@ -34,7 +34,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let Some(config) = super::load(common, args.json)? else {
         return Ok(Code::Usage);
     };
-    let Some(ledger) = identify::ledger_for_reading(&config).await? else {
+    let Some(ledger) = identify::ledger_of_days(&config).await? else {
         match identify::find(&open::lake(&config)?).await {
             Err(error) if !identify::may_pass(&error) => return Err(error),
             _ => {}

@@ -77,7 +77,7 @@ pub(super) fn read<'p>(
     let fan_out = fan_out(root.section("fan_out"), dataset);
     let options = request_options(root.section("request"), dataset);
     let check = check(root.section("check"), dataset);
-    check_snapshot(
+    check_days(
         &root,
         dataset,
         time_zone.as_ref(),
@@ -86,6 +86,7 @@ pub(super) fn read<'p>(
     );
     let [dataset_at, time_zone_at, window_at, start_at] =
         ["dataset", "time_zone", "window", "start"].map(|key| root.at(key));
+    let root_has_zone = root.has("time_zone");
     root.finish();
     let dataset = dataset?;
     // A snapshot is due when it fires, and once.
@@ -99,6 +100,7 @@ pub(super) fn read<'p>(
         tenants: tenant_names?,
         cron: cron?,
         time_zone: time_zone?,
+        has_own_zone: root_has_zone,
         window_days: window_days.unwrap_or(1),
         settle_delay: settle_delay.unwrap_or(settle),
         lookback_days: lookback_days.unwrap_or(lookback),
@@ -247,8 +249,8 @@ fn common_zone(
     if others.iter().all(|zone| zone == first) {
         return Some((*first).clone());
     }
-    // The day of a snapshot is its tenant's.
-    let way_out = match dataset.is_some_and(Dataset::is_snapshot) {
+    // A civil day is its tenant's.
+    let way_out = match dataset.is_some_and(Dataset::is_by_civil_day) {
         true => "write a job for each zone",
         false => "add `time_zone`, or write a job for each zone",
     };
@@ -269,15 +271,25 @@ fn cron(root: &Section<'_>, zone: Option<&TimeZone>) -> Option<String> {
     })
 }
 
-/// A snapshot is the state of its day: there is nothing to wait for, to look back on or to catch up
-/// with. Its day is the tenant's.
-fn check_snapshot(
+/// What is asked for by civil day has the days of its tenant. A snapshot is the state of its day:
+/// there is nothing to wait for, to look back on or to catch up with.
+fn check_days(
     root: &Section<'_>,
     dataset: Option<Dataset>,
     zone: Option<&TimeZone>,
     tenants: &TenantZones,
     names: Option<&[String]>,
 ) {
+    let is_own = |name: &String| tenants.get(name).is_some_and(|own| own.as_ref() == zone);
+    if let Some(dataset) = dataset.filter(|dataset| dataset.is_by_civil_day())
+        && root.has("time_zone")
+        && !names.unwrap_or_default().iter().all(is_own)
+    {
+        root.problem(
+            "time_zone",
+            format!("the days of {dataset} are the tenant's; remove `time_zone`"),
+        );
+    }
     let Some(dataset) = dataset.filter(|dataset| dataset.is_snapshot()) else {
         return;
     };
@@ -291,13 +303,6 @@ fn check_snapshot(
                 ),
             );
         }
-    }
-    let is_own = |name: &String| tenants.get(name).is_some_and(|own| own.as_ref() == zone);
-    if root.has("time_zone") && !names.unwrap_or_default().iter().all(is_own) {
-        root.problem(
-            "time_zone",
-            format!("the day of a snapshot of {dataset} is the tenant's; remove `time_zone`"),
-        );
     }
 }
 
@@ -394,11 +399,8 @@ fn user_id_type(text: &str) -> Result<UserIdType, String> {
 }
 
 fn duration_unit(text: &str) -> Result<DurationUnit, String> {
-    let words = [
-        ("minutes", DurationUnit::Minutes),
-        ("seconds", DurationUnit::Seconds),
-    ];
-    text::word(text, &words)
+    let words = [DurationUnit::Minutes, DurationUnit::Seconds];
+    text::word(text, &words.map(|unit| (unit.as_str(), unit)))
 }
 
 /// Problems between jobs that are each right by themselves. If one of the `files` could not be

@@ -292,13 +292,25 @@ impl RequestOption {
 }
 
 /// Unit of a duration on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DurationUnit {
     /// As the endpoint's page says.
     #[default]
     Minutes,
     /// As the overview page says.
     Seconds,
+}
+
+impl DurationUnit {
+    /// The word in the job file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minutes => "minutes",
+            Self::Seconds => "seconds",
+        }
+    }
 }
 
 impl RequestOptions {

@@ -15,10 +15,10 @@ use crate::window::Window;
 pub struct Context {
     /// The columns to produce.
     pub contract: &'static Contract,
-    /// Zone of date-times that name none. It is the job's zone.
+    /// Zone of date-times that name none. It also gives a daily report's bucket its date, unless
+    /// the bucket starts at a UTC midnight.
     pub time_zone: TimeZone,
-    /// Zone that gives a daily report's bucket its date, unless the bucket starts at a UTC
-    /// midnight.
+    /// Zone in which the tenant's days are cut.
     pub tenant_zone: TimeZone,
     /// Values of the columns that come from the task.
     pub lineage: Lineage,

@@ -26,10 +26,24 @@ pub(super) fn answered(inputs: &[Input]) -> Vec<Input> {
     answered.cloned().collect()
 }
 
+/// What the ledger keeps of a revision, with those of its inputs whose workbook is in it.
+pub(super) fn published(record: &manifest::Found, answered: Vec<Input>) -> PublishedPartition {
+    let manifest = &record.manifest;
+    PublishedPartition {
+        revision: manifest.revision.into(),
+        complete: manifest.reasons.is_empty(),
+        content_hash: manifest.content_hash.clone(),
+        manifest_sha256: record.sha256.clone(),
+        rows: manifest.rows,
+        // Of the object that stands, which may be the older one.
+        size_bytes: manifest.object.size_bytes,
+        inputs: answered,
+    }
+}
+
 /// Commits a staged revision: intent, object, manifest, ledger.
 pub(super) async fn commit(tenant: &Tenant, staged: &Staged, mut revision: Revision) -> Result<()> {
     let (dataset, dt, written) = (revision.id.dataset, revision.id.dt, &staged.written);
-    let complete = revision.reasons.is_empty();
     let inputs = answered(&revision.inputs);
     let intent = Intent {
         revision: revision.number.into(),
@@ -56,16 +70,7 @@ pub(super) async fn commit(tenant: &Tenant, staged: &Staged, mut revision: Revis
     ledger.check_owner().await?;
     let record = put_manifest(tenant, revision).await?;
     crash_point!("w10-manifest-put");
-    let done = PublishedPartition {
-        revision: record.manifest.revision.into(),
-        complete,
-        content_hash: written.content_hash.clone(),
-        manifest_sha256: record.sha256,
-        rows: written.rows,
-        // Of the object that stands, which may be the older one.
-        size_bytes: record.manifest.object.size_bytes,
-        inputs,
-    };
+    let done = published(&record, inputs);
     let now = tenant.clock.now();
     ledger
         .published(&tenant.name, dataset, dt, &done, now)

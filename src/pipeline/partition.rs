@@ -80,7 +80,9 @@ pub(super) async fn publish_day(
         .partition(&tenant.name, id.dataset, dt)
         .await?
         .filter(|row| row.revision > 0);
-    let Some(next) = decide_next(tenant, job, &id, published.as_ref(), round).await? else {
+    let listed = tenant.ledger.inputs(&tenant.name, id.dataset, dt).await?;
+    let next = decide_next(tenant, job, &id, published.as_ref(), round, &listed).await?;
+    let Some(next) = next else {
         return Ok(None);
     };
     let mut plan = plan_of(tenant, job, &id, published.as_ref(), &next).await?;
@@ -96,7 +98,8 @@ pub(super) async fn publish_day(
     // know.
     let is_ahead = next.has_intent && read_manifest(tenant, &id, next.number).await?.is_some();
     let recording = next.recording(staged.unchanged, is_ahead);
-    let revision = revision_of(tenant, job, &id, published.as_ref(), next, &staged);
+    let previous = published.and_then(|row| row.manifest_sha256);
+    let revision = revision_of(tenant, job, &id, previous, next, &staged);
     match recording {
         Recording::Check => {
             let answered = commit::answered(&revision.inputs);
@@ -110,13 +113,15 @@ pub(super) async fn publish_day(
     Ok(Some(day))
 }
 
-/// Gathers what is known of the day and has the next revision decided.
-async fn decide_next(
+/// Gathers what is known of the day and has the next revision decided. `listed` are the inputs of
+/// which it is made so far.
+pub(super) async fn decide_next(
     tenant: &Tenant,
     job: &JobSpec,
     id: &PartitionId,
     published: Option<&PartitionRow>,
     round: &[TaskRow],
+    listed: &[Input],
 ) -> Result<Option<NextRevision>> {
     let (ledger, name, zone) = (&tenant.ledger, &tenant.name, &tenant.time_zone);
     let (dataset, dt) = (id.dataset, id.dt);
@@ -132,7 +137,6 @@ async fn decide_next(
         .filter(|(of, day, _)| (*of, *day) == (dataset, dt))
         .map(|(_, _, key)| key)
         .collect();
-    let listed = ledger.inputs(name, dataset, dt).await?;
     let against = status::against(ledger, name, zone, job, dt).await?;
     for reason in against.iter().cloned() {
         tenant.events.emit(id, EventKind::DayImplausible { reason });
@@ -144,7 +148,7 @@ async fn decide_next(
         windows: &windows,
         tasks: &tasks,
         round,
-        listed: &listed,
+        listed,
         withdrawn: &withdrawn,
         against: &against,
     }))
@@ -272,11 +276,11 @@ pub(super) fn tell(tenant: &Tenant, dataset: Dataset, day: &PublishedDay) {
     tenant.events.emit(subject, published);
 }
 
-fn revision_of(
+pub(super) fn revision_of(
     tenant: &Tenant,
     job: &JobSpec,
     id: &PartitionId,
-    published: Option<&PartitionRow>,
+    previous_sha256: Option<String>,
     next: NextRevision,
     staged: &Staged,
 ) -> Revision {
@@ -289,6 +293,7 @@ fn revision_of(
     Revision {
         id: id.clone(),
         time_zone: tenant.zone_name(),
+        reading: tenant.settings(job).reading,
         destination: job.destination.clone(),
         number: next.number,
         reasons: next.reasons,
@@ -297,7 +302,7 @@ fn revision_of(
         content_hash: staged.written.content_hash.clone(),
         key_id: tenant.key.id(),
         replayed_from: None,
-        previous_sha256: published.and_then(|row| row.manifest_sha256.clone()),
+        previous_sha256,
         inputs,
         rejects: next.findings.rejects,
         blank_columns: next.findings.blank_columns,

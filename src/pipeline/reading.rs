@@ -261,7 +261,7 @@ fn context_of(
         });
     normalize::Context {
         contract: Contract::of(spec.dataset()),
-        time_zone: job.time_zone.clone(),
+        time_zone: tenant.reading_zone(job).clone(),
         tenant_zone: tenant.time_zone.clone(),
         lineage: spec.lineage.clone(),
         stamp: normalize::Stamp {

@@ -83,7 +83,7 @@ pub async fn replay_partition(tenant: &Tenant, job: &JobSpec, found: &Found) -> 
     );
     let result = match read.await {
         Ok(()) if originals.unread.is_empty() => {
-            publish_again(tenant, found, inputs, &originals).await
+            publish_again(tenant, job, found, inputs, &originals).await
         }
         Ok(()) => Ok(Replayed::left(originals.unread.join("; "))),
         Err(error) => Err(error),
@@ -160,6 +160,7 @@ impl OriginalRows {
 
 async fn publish_again(
     tenant: &Tenant,
+    job: &JobSpec,
     found: &Found,
     mut inputs: Vec<Input>,
     originals: &OriginalRows,
@@ -195,7 +196,7 @@ async fn publish_again(
             input.overridden_rows = staged.overridden.get(&input.task_key).copied().unwrap_or(0);
         }
     }
-    let revision = revision_of(tenant, found, inputs, originals, &staged);
+    let revision = revision_of(tenant, job, found, inputs, originals, &staged);
     let (is_same_content, number) = (
         staged.written.content_hash == manifest.content_hash && has_this_key,
         revision.number,
@@ -222,6 +223,7 @@ async fn is_standing(tenant: &Tenant, manifest: &manifest::Manifest) -> Result<b
 
 fn revision_of(
     tenant: &Tenant,
+    job: &JobSpec,
     found: &Found,
     inputs: Vec<Input>,
     originals: &OriginalRows,
@@ -232,6 +234,7 @@ fn revision_of(
     Revision {
         id: manifest.id(),
         time_zone: tenant.zone_name(),
+        reading: tenant.settings(job).reading,
         destination: manifest.destination.clone(),
         number: manifest.revision + 1,
         reasons: reasons_read_again(&manifest.reasons, originals.findings.values()),

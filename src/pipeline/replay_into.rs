@@ -76,7 +76,7 @@ pub async fn replay_into(
         return Ok(Replayed::left(originals.unread.join("; ")));
     }
     tenant_record::check_owner(tenant).await?;
-    tenant_record::put(tenant, async || Ok(first_day)).await?;
+    tenant_record::put(tenant, job, async || Ok(first_day)).await?;
     originals.pack(tenant, job).await?;
     crash_point!("w08-replayed-pack-put");
     let staged = tenant
@@ -84,7 +84,7 @@ pub async fn replay_into(
         .stage(plan_of(tenant, &from, &originals))
         .await?;
     let (id, destination) = (from.id(), from.destination.clone());
-    let mut revision = revision_of(tenant, from, sha256, &staged, &originals);
+    let mut revision = revision_of(tenant, job, from, sha256, &staged, &originals);
     if let Some(newest) = newest {
         revision.number = newest.manifest.revision + 1;
         revision.previous_sha256 = Some(newest.sha256.clone());
@@ -284,6 +284,7 @@ fn plan_of(tenant: &Tenant, from: &OldManifest, originals: &Originals) -> Partit
 
 fn revision_of(
     tenant: &Tenant,
+    job: &JobSpec,
     from: OldManifest,
     sha256: String,
     staged: &Staged,
@@ -297,6 +298,7 @@ fn revision_of(
     Revision {
         id: from.id(),
         time_zone: tenant.zone_name(),
+        reading: tenant.settings(job).reading,
         destination: from.destination,
         number: 1,
         reasons: reasons_read_again(&from.reasons, originals.findings.values()),

@@ -1,21 +1,20 @@
 //! What the lake says of the tenant: made before its first publish, and checked then.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::Tenant;
 use crate::datasets::Dataset;
+use crate::job::JobSpec;
+use crate::ledger::Ledger;
+use crate::publish;
 use crate::publish::identity::{self, LakeState, TenantRecord};
+use crate::record::{RowSettings, TenantSettings};
+use crate::store::StoreErrorKind;
 use crate::window::{date_of, start_of_day};
-
-impl Tenant {
-    /// The zone in which its days are cut, as the lake names it.
-    #[must_use]
-    pub fn zone_name(&self) -> String {
-        self.time_zone.iana_name().unwrap_or("UTC").to_owned()
-    }
-}
 
 /// The lake names another ledger by now: somebody took it over.
 #[derive(Debug, thiserror::Error)]
@@ -48,45 +47,179 @@ pub(super) async fn check_owner(tenant: &Tenant) -> Result<()> {
     }
 }
 
-/// Makes sure, before the first publish, that the lake says in which zone the tenant's days are
-/// cut.
+/// So many others may change the record at the same time, each once.
+const RACES: u32 = 8;
+
+/// Makes sure, before the first publish of a dataset, that the lake says in which zone the tenant's
+/// days are cut, and by which settings the dataset's rows are made.
 pub(super) async fn put(
     tenant: &Tenant,
+    job: &JobSpec,
     first_day: impl AsyncFnOnce() -> Result<Date>,
 ) -> Result<()> {
-    let record = async || {
-        let first = first_day().await?;
-        let record = TenantRecord {
-            tenant: tenant.name.clone(),
-            time_zone: tenant.zone_name(),
-            first_instant: start_of_day(&tenant.time_zone, first),
-        };
-        let zone = record.time_zone.clone();
-        // A list may be stale, so the ledger says whether this is the first publish.
-        let published = tenant.ledger.partitions(Some(&tenant.name)).await?;
-        let is_first = published.iter().all(|row| row.revision == 0);
-        let standing = match identity::tenant_record(&tenant.lake, &tenant.name).await? {
-            Some(standing) => standing,
-            None if is_first => identity::create_tenant(&tenant.lake, record).await?,
-            None => bail!(
-                "the record of tenant {} in the lake {} is gone; nothing is published there; run \
-                 again to see what to do",
-                tenant.name,
-                tenant.lake.url()
-            ),
-        };
-        if standing.time_zone != zone {
-            bail!(
-                "the days of tenant {} are cut in {} in this lake, and not in {zone}; nothing is \
-                 published in another zone",
-                tenant.name,
-                standing.time_zone
-            );
-        }
-        Ok(())
+    let mut recorded = tenant.recorded.lock().await;
+    if recorded.contains(&job.dataset) {
+        return Ok(());
+    }
+    let settings = tenant.settings(job);
+    let record = match identity::tenant_record(&tenant.lake, &tenant.name).await? {
+        Some(_) => add_dataset(tenant, job, &settings).await?,
+        None => create(tenant, job, settings.clone(), first_day().await?).await?,
     };
-    tenant.is_recorded.get_or_try_init(record).await?;
+    check(tenant, job, &record, &settings)?;
+    remember(&tenant.ledger, &record).await?;
+    recorded.insert(job.dataset);
     Ok(())
+}
+
+async fn create(
+    tenant: &Tenant,
+    job: &JobSpec,
+    settings: RowSettings,
+    first_day: Date,
+) -> Result<TenantRecord> {
+    // A list may be stale, so the ledger says whether this is the first publish.
+    let published = tenant.ledger.partitions(Some(&tenant.name)).await?;
+    if published.iter().any(|row| row.revision > 0) {
+        bail!(
+            "the record of tenant {} in the lake {} is gone; nothing is published there; run again \
+             to see what to do",
+            tenant.name,
+            tenant.lake.url()
+        );
+    }
+    let record = TenantRecord {
+        tenant: tenant.name.clone(),
+        first_instant: start_of_day(&tenant.time_zone, first_day),
+        app: Some(tenant.app.clone()),
+        settings: TenantSettings {
+            time_zone: tenant.zone_name(),
+            datasets: BTreeMap::from([(job.dataset, settings)]),
+        },
+        remake: None,
+    };
+    Ok(identity::create_tenant(&tenant.lake, record).await?)
+}
+
+/// Lets the lake say what the job asks Feishu for by now, once all days are asked for again: the
+/// kind of user ids, and the data residency. Where nothing differs, or nothing was published yet,
+/// nothing is written.
+///
+/// # Errors
+/// When the lake or the ledger refuses.
+pub async fn ask_differently(tenant: &Tenant, job: &JobSpec) -> Result<()> {
+    let wanted = tenant.settings(job);
+    let asks_alike = |known: &RowSettings| {
+        (known.user_id_type, known.unit) == (wanted.user_id_type, wanted.unit)
+    };
+    let remembered = remembered(&tenant.ledger, &tenant.name).await?;
+    let remembered = remembered.and_then(|mut of| of.settings.datasets.remove(&job.dataset));
+    // So a lake that cannot be reached is not asked in vain.
+    if remembered.as_ref().is_none_or(asks_alike) {
+        return Ok(());
+    }
+    let Some((mut record, seen)) = identity::tenant_record(&tenant.lake, &tenant.name).await?
+    else {
+        return Ok(());
+    };
+    if let Some(known) = record.settings.datasets.get_mut(&job.dataset) {
+        (known.user_id_type, known.unit) = (wanted.user_id_type, wanted.unit);
+        identity::replace_tenant(&tenant.lake, &record, &seen).await?;
+        remember(&tenant.ledger, &record).await?;
+    }
+    Ok(())
+}
+
+/// Adds what the record does not say of the dataset yet.
+async fn add_dataset(
+    tenant: &Tenant,
+    job: &JobSpec,
+    settings: &RowSettings,
+) -> Result<TenantRecord> {
+    for _ in 0..RACES {
+        let found = identity::tenant_record(&tenant.lake, &tenant.name).await?;
+        let Some((mut record, seen)) = found else {
+            break;
+        };
+        if record.settings.datasets.contains_key(&job.dataset) {
+            return Ok(record);
+        }
+        let datasets = &mut record.settings.datasets;
+        datasets.insert(job.dataset, settings.clone());
+        record.app.get_or_insert_with(|| tenant.app.clone());
+        match identity::replace_tenant(&tenant.lake, &record, &seen).await {
+            Err(publish::Error::Store(error)) if error.kind() == StoreErrorKind::Conflict => {}
+            replaced => return Ok(replaced.map(|()| record)?),
+        }
+    }
+    bail!(
+        "the record of tenant {} in the lake {} is gone or changes all the time; nothing is \
+         published there",
+        tenant.name,
+        tenant.lake.url()
+    )
+}
+
+/// Refuses to publish by other rules than the lake's. When this process began, the lake may have
+/// been out of reach.
+fn check(
+    tenant: &Tenant,
+    job: &JobSpec,
+    record: &TenantRecord,
+    settings: &RowSettings,
+) -> Result<()> {
+    let url = tenant.lake.url();
+    if record.remake.is_some() {
+        bail!(
+            "the days of tenant {} in the lake {url} are being made again; nothing else is \
+             published there until that is done",
+            tenant.name
+        );
+    }
+    let (standing, zone) = (&record.settings.time_zone, tenant.zone_name());
+    if *standing != zone {
+        bail!(
+            "the days of tenant {} are cut in {standing} in this lake, and not in {zone}; nothing \
+             is published in another zone",
+            tenant.name
+        );
+    }
+    let known = record.settings.datasets.get(&job.dataset);
+    let change = known.and_then(|known| known.changes(settings).into_iter().next());
+    if let Some(change) = change {
+        bail!(
+            "{} of {} of tenant {} is {} in the lake {url}, and not {}; nothing is published under \
+             another one; run again to see what to do",
+            change.setting,
+            job.dataset,
+            tenant.name,
+            change.of_lake,
+            change.wanted
+        );
+    }
+    Ok(())
+}
+
+/// Keeps in the ledger what the lake says of a tenant, for verbs that do not read the lake.
+///
+/// # Errors
+/// When the ledger refuses.
+pub async fn remember(ledger: &Ledger, record: &TenantRecord) -> Result<()> {
+    Ok(ledger
+        .set_meta_value(&meta_name(&record.tenant), record)
+        .await?)
+}
+
+/// What the lake said of a tenant when it was last asked; `None` if it never was.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn remembered(ledger: &Ledger, tenant: &str) -> Result<Option<TenantRecord>> {
+    Ok(ledger.meta_value(&meta_name(tenant)).await?)
+}
+
+pub(super) fn meta_name(tenant: &str) -> String {
+    format!("tenant:{tenant}")
 }
 
 /// The civil day in which the oldest window of the tenant begins.

@@ -29,7 +29,7 @@ pub struct DayFacts<'a> {
     pub tasks: &'a [TaskRow],
     /// The tasks whose rows this round publishes, those of other days too.
     pub round: &'a [TaskRow],
-    /// The inputs of the published revision.
+    /// The inputs of the published revision; of a day that is cut anew, those that have its rows.
     pub listed: &'a [Input],
     /// Withdrawn tasks of which the published revision has rows.
     pub withdrawn: &'a HashSet<TaskKey>,
@@ -88,7 +88,8 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
             inputs.push(Input::of(task));
         }
     }
-    if facts.published.is_none() && inputs.is_empty() && !reasons.is_empty() {
+    let has_nothing = inputs.is_empty() && facts.listed.is_empty();
+    if facts.published.is_none() && has_nothing && !reasons.is_empty() {
         return None;
     }
     let mut drop: HashSet<TaskKey> = keys(facts.round).cloned().collect();

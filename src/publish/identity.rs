@@ -7,6 +7,8 @@
 //! ```
 //! A lake of format 1 has neither. It is known by its manifests.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use object_store::path::Path;
@@ -14,8 +16,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::location::{self, Place};
+use super::manifest::Manifest;
 use super::{Error, manifest};
+use crate::datasets::Dataset;
 use crate::lake_key::LakeKey;
+use crate::record::TenantSettings;
 use crate::store::{Lake, StoreErrorKind, Version};
 
 /// The format of a lake that this meetlake writes.
@@ -57,11 +62,19 @@ impl From<&LakeKey> for KeyRecord {
 pub struct TenantRecord {
     /// The tenant.
     pub tenant: String,
-    /// The zone in which its days are cut: an IANA name.
-    pub time_zone: String,
     /// The first instant of the first day that was ever asked for when the tenant's first day was
     /// published.
     pub first_instant: Timestamp,
+    /// Which app asks, as a hash under the key of the lake: so a tenant under a new name is known.
+    /// The first records lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// What its days are made with.
+    #[serde(flatten)]
+    pub settings: TenantSettings,
+    /// What they are being made again with. Until that is done, some are, and some are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remake: Option<TenantSettings>,
 }
 
 /// What is found where a lake should be.
@@ -144,16 +157,18 @@ pub async fn replace(lake: &Lake, record: &LakeRecord, seen: &Version) -> Result
 }
 
 /// What is found where a tenant's record should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TenantState {
-    /// The record.
-    Known(TenantRecord),
+    /// The record, and the state in which it was read.
+    Known(TenantRecord, Version),
     /// The lake has days of the tenant, and no record.
     Lost {
         /// Its first day there.
         first_day: Date,
         /// The zone that the newest manifest names that names one.
         time_zone: Option<String>,
+        /// The newest manifest of each dataset.
+        newest: BTreeMap<Dataset, Manifest>,
     },
     /// Nothing of the tenant was published yet.
     New,
@@ -163,20 +178,37 @@ pub enum TenantState {
 ///
 /// # Errors
 /// If the lake cannot be read, or the record is damaged or another tenant's.
-pub async fn tenant_record(lake: &Lake, name: &str) -> Result<Option<TenantRecord>, Error> {
+pub async fn tenant_record(
+    lake: &Lake,
+    name: &str,
+) -> Result<Option<(TenantRecord, Version)>, Error> {
     let path = location::tenant_record(name)?;
     let damaged = |problem| Error::Record {
         path: path.to_string(),
         problem,
     };
-    let Some(bytes) = lake.get(&path).await? else {
+    let Some(found) = lake.get_with_version(&path).await? else {
         return Ok(None);
     };
-    let record: TenantRecord = read_json(&bytes).map_err(damaged)?;
+    let record: TenantRecord = read_json(&found.bytes).map_err(damaged)?;
     match record.tenant == name {
-        true => Ok(Some(record)),
+        true => Ok(Some((record, found.version))),
         false => Err(damaged(format!("it names the tenant {}", record.tenant))),
     }
+}
+
+/// The records of all tenants of the lake.
+///
+/// # Errors
+/// As for [`tenant_record`].
+pub async fn tenants(lake: &Lake) -> Result<Vec<TenantRecord>, Error> {
+    let mut records = Vec::new();
+    for path in lake.list(&location::identities()).await? {
+        if let Place::TenantRecord(name) = location::place(&path) {
+            records.extend(tenant_record(lake, &name).await?.map(|(record, _)| record));
+        }
+    }
+    Ok(records)
 }
 
 /// What the lake says of a tenant. Where there is no record, it lists all manifests.
@@ -184,8 +216,8 @@ pub async fn tenant_record(lake: &Lake, name: &str) -> Result<Option<TenantRecor
 /// # Errors
 /// As for [`tenant_record`].
 pub async fn tenant(lake: &Lake, name: &str) -> Result<TenantState, Error> {
-    if let Some(record) = tenant_record(lake, name).await? {
-        return Ok(TenantState::Known(record));
+    if let Some((record, seen)) = tenant_record(lake, name).await? {
+        return Ok(TenantState::Known(record, seen));
     }
     let all = manifest::all(lake).await?;
     let of_tenant = || all.iter().filter(|(id, _)| id.tenant == name);
@@ -193,23 +225,28 @@ pub async fn tenant(lake: &Lake, name: &str) -> Result<TenantState, Error> {
         return Ok(TenantState::New);
     };
     // The first records of this format name no zone.
-    let mut newest: Vec<_> = of_tenant().collect();
-    newest.sort_by_key(|(id, _)| id.dt);
+    let mut by_age: Vec<_> = of_tenant().collect();
+    by_age.sort_by_key(|(id, _)| std::cmp::Reverse(id.dt));
     let mut time_zone = None;
-    for path in newest
-        .iter()
-        .rev()
-        .filter_map(|(_, records)| records.values().next_back())
-    {
-        let found = manifest::read(lake, path).await?;
-        time_zone = found.and_then(|found| found.manifest.time_zone);
-        if time_zone.is_some() {
-            break;
+    let mut newest: BTreeMap<Dataset, Manifest> = BTreeMap::new();
+    for (id, records) in by_age {
+        if time_zone.is_some() && newest.contains_key(&id.dataset) {
+            continue;
+        }
+        let path = records.values().next_back();
+        let found = match path {
+            Some(path) => manifest::read(lake, path).await?,
+            None => None,
+        };
+        if let Some(found) = found {
+            time_zone = time_zone.or_else(|| found.manifest.time_zone.clone());
+            newest.entry(id.dataset).or_insert(found.manifest);
         }
     }
     Ok(TenantState::Lost {
         first_day,
         time_zone,
+        newest,
     })
 }
 
@@ -226,10 +263,27 @@ pub async fn create_tenant(lake: &Lake, record: TenantRecord) -> Result<TenantRe
         Ok(_) => Ok(record),
         Err(error) if error.kind() == StoreErrorKind::Conflict => {
             let standing = tenant_record(lake, &record.tenant).await?;
+            let standing = standing.map(|(record, _)| record);
             standing.ok_or_else(|| error.into())
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Replaces the record of a tenant that was read in state `seen`.
+///
+/// # Errors
+/// [`StoreErrorKind::Conflict`] if somebody else replaced it meanwhile; otherwise if the lake
+/// cannot be written.
+pub async fn replace_tenant(
+    lake: &Lake,
+    record: &TenantRecord,
+    seen: &Version,
+) -> Result<(), Error> {
+    let path = location::tenant_record(&record.tenant)?;
+    let bytes = manifest::to_json(record).into();
+    lake.put_if_unchanged(&path, bytes, seen).await?;
+    Ok(())
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
@@ -238,8 +292,6 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn lake(name: &str) -> Lake {
@@ -307,8 +359,13 @@ mod tests {
         let lake = lake("tenant");
         let of = |zone: &str| TenantRecord {
             tenant: "公司".into(),
-            time_zone: zone.into(),
             first_instant: Timestamp::UNIX_EPOCH,
+            app: None,
+            settings: TenantSettings {
+                time_zone: zone.into(),
+                datasets: BTreeMap::new(),
+            },
+            remake: None,
         };
         let none = tenant(&lake, "公司").await.expect("none");
         assert_eq!(none, TenantState::New);

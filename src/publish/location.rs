@@ -102,6 +102,12 @@ pub fn inputs(id: &PartitionId, sha256: &str) -> Result<Path, Error> {
     ))
 }
 
+/// Where the lake says of itself and of its tenants: `_meetlake`.
+#[must_use]
+pub fn identities() -> Path {
+    Path::from(IDENTITY)
+}
+
 /// What the lake says of itself: `_meetlake/lake.json`.
 #[must_use]
 pub fn lake_record() -> Path {
@@ -179,8 +185,10 @@ pub enum Place {
     Coverage(PartitionId, u32),
     /// A chunk of an input list, by its content.
     Inputs(PartitionId, String),
-    /// What the lake says of itself or of a tenant.
-    Identity,
+    /// What the lake says of itself.
+    LakeRecord,
+    /// What the lake says of a tenant.
+    TenantRecord(String),
     /// A pack of originals: whose, of which dataset, and its name.
     Pack(String, Dataset, PackId),
     /// A quarantined workbook or its record.
@@ -210,7 +218,11 @@ pub fn place(path: &Path) -> Place {
             .zip(name.strip_suffix(".json"))
             .map(|(id, sha256)| Place::Inputs(id, sha256.to_owned())),
         ["_raw", tenant, dataset, dt, name] => in_pack_folder(tenant, dataset, dt, name),
-        [IDENTITY, name] => is_identity(name).then_some(Place::Identity),
+        [IDENTITY, LAKE_RECORD] => Some(Place::LakeRecord),
+        [IDENTITY, name] => name
+            .strip_suffix(".json")
+            .and_then(tenant_of)
+            .map(Place::TenantRecord),
         ["_quarantine", dataset, tenant, name] => quarantined(dataset, tenant, name),
         ["_doctor", _] => Some(Place::Probe),
         [first, ..] if first.starts_with('_') => None,
@@ -232,11 +244,6 @@ fn in_manifests(path: &Path, dataset: &str, tenant: &str, dt: &str, name: &str) 
     }
     let digits = name.strip_prefix('r')?.strip_suffix(".coverage.json")?;
     Some(Place::Coverage(id, digits.parse().ok()?))
-}
-
-fn is_identity(name: &str) -> bool {
-    let of_tenant = |name: &str| tenant_of(name.strip_suffix(".json")?);
-    name == LAKE_RECORD || of_tenant(name).is_some()
 }
 
 fn in_pack_folder(tenant: &str, dataset: &str, dt: &str, name: &str) -> Option<Place> {
@@ -469,8 +476,8 @@ mod tests {
                 pack(&tenant, Dataset::TopUser, &pack_id()),
                 Place::Pack(tenant.clone(), Dataset::TopUser, pack_id()),
             ),
-            (Ok(lake_record()), Place::Identity),
-            (tenant_record(&tenant), Place::Identity),
+            (Ok(lake_record()), Place::LakeRecord),
+            (tenant_record(&tenant), Place::TenantRecord(tenant.clone())),
             (Ok(Path::from("_meetlake/notes.json")), Place::Other),
             // Where packs of format 1 lie.
             (Ok(Path::from("_raw/tenant=acme/ab.zip")), Place::Other),

@@ -22,7 +22,7 @@ use super::location::{self, Place};
 use crate::contract;
 use crate::datasets::Dataset;
 use crate::job::{FanOut, FanOutOrder};
-use crate::record::{Coverage, Input, InputOutcome, PackId, PartitionId, Reason};
+use crate::record::{Coverage, Input, InputOutcome, PackId, PartitionId, ReadingSettings, Reason};
 use crate::store::{Lake, Version};
 use crate::task::hex;
 use crate::text::is_hex;
@@ -47,6 +47,9 @@ pub struct Manifest {
     /// The zone in which the day is cut: an IANA name. The first records of format 2 lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// How its originals were read. The first records of format 2 lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<ReadingSettings>,
     /// Folder below the lake's root that holds the dataset; empty for the root.
     pub destination: String,
     /// Counts from 1.
@@ -233,6 +236,8 @@ pub struct Revision {
     pub id: PartitionId,
     /// The zone in which the day is cut: an IANA name.
     pub time_zone: String,
+    /// How its originals were read.
+    pub reading: ReadingSettings,
     /// Folder below the lake's root that holds the dataset.
     pub destination: String,
     /// Counts from 1.
@@ -486,6 +491,7 @@ fn build(revision: &Revision, inputs: Vec<Chunk>, now: Timestamp) -> Manifest {
         tenant: revision.id.tenant.clone(),
         dt: revision.id.dt,
         time_zone: Some(revision.time_zone.clone()),
+        reading: Some(revision.reading.clone()),
         destination: revision.destination.clone(),
         revision: revision.number,
         state: if is_complete {
@@ -647,6 +653,10 @@ mod tests {
                 dt: date(2026, 11, 19),
             },
             time_zone: "UTC".into(),
+            reading: ReadingSettings {
+                time_zone: "UTC".into(),
+                duration_unit: None,
+            },
             destination: String::new(),
             number,
             reasons: vec![],

@@ -348,6 +348,7 @@ pub(super) mod tests {
             tenant: "acme".into(),
             dt,
             time_zone: None,
+            reading: None,
             destination: String::new(),
             revision: 1,
             state: match reasons {

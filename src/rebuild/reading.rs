@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use jiff::tz::TimeZone;
 use object_store::path::Path;
 
 use super::found::{FoundLake, FoundPartition, FoundTask, ReadOriginal, Setting, Stream};
@@ -81,10 +82,11 @@ impl LakeReader<'_> {
         };
         self.check_chain(&tenant, &newest).await?;
         let is_cut_off = self.is_cut_off(&tenant, id, &newest.found).await?;
+        let inputs = as_cut_now(&tenant, &newest.found, newest.inputs);
         self.found.take_partition(FoundPartition {
             id: id.clone(),
             found: newest.found,
-            inputs: newest.inputs,
+            inputs,
             is_cut_off,
         });
         Ok(())
@@ -209,6 +211,22 @@ impl LakeReader<'_> {
             path: path.to_owned(),
             problem: problem.to_owned(),
         });
+    }
+}
+
+/// The inputs of a day, standing for the same civil days in the tenant's zone. While all days are
+/// being made again, some records still have those of another one.
+fn as_cut_now(tenant: &Tenant, found: &Found, inputs: Vec<Input>) -> Vec<Input> {
+    let zone = found.manifest.time_zone.as_deref();
+    let zone = zone.and_then(|name| TimeZone::get(name).ok());
+    match zone.filter(|_| found.manifest.dataset.is_by_civil_day()) {
+        Some(zone) if zone != tenant.time_zone => {
+            let inputs = inputs.iter();
+            inputs
+                .map(|input| input.in_zone(&zone, &tenant.time_zone))
+                .collect()
+        }
+        _ => inputs,
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::datasets::{Dataset, Lineage, Request};
@@ -209,6 +210,21 @@ impl Input {
     pub fn rank(&self) -> i64 {
         self.submitted_at
             .map_or(i64::MIN, Timestamp::as_microsecond)
+    }
+
+    /// The same task standing for the same civil days in another zone, if it stands for civil days.
+    /// What was asked for is in its pack, and stays.
+    #[must_use]
+    pub fn in_zone(&self, from: &TimeZone, to: &TimeZone) -> Self {
+        let mut moved = self.clone();
+        if let Some(window) = self.window().and_then(|window| window.in_zone(from, to)) {
+            (moved.window_start, moved.window_end) = (window.start(), window.end());
+        }
+        let job_window = self.planned_for().filter(|_| self.job_window.is_some());
+        if let Some(window) = job_window.and_then(|window| window.in_zone(from, to)) {
+            moved.job_window = Some((window.start(), window.end()));
+        }
+        moved
     }
 
     /// The range of data that the task stands for.

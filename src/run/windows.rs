@@ -163,6 +163,10 @@ impl Run {
         let known = ledger.windows(name, job.dataset, None).await?;
         self.insert(job, &backfill.asks(job, &known, again, now))
             .await?;
+        if again {
+            // Whoever began this made sure that all days are asked for again.
+            pipeline::ask_differently(&self.tenant, job).await?;
+        }
         for lost in backfill.lost_for_good(&known) {
             self.lose(job.dataset, lost);
         }

@@ -28,17 +28,23 @@ impl Verifier<'_> {
         for tenant in tenants {
             let path = location::tenant_record(tenant)?;
             let problem = match identity::tenant(self.lake, tenant).await {
-                Ok(TenantState::Known(record)) => {
+                Ok(TenantState::Known(record, _)) if record.remake.is_some() => {
+                    "its days are being made again under other settings, and some are not yet; \
+                     `meetlake replay` with --re-cut or --re-read, as it began, goes on with it"
+                        .to_owned()
+                }
+                Ok(TenantState::Known(record, _)) => {
+                    let time_zone = record.settings.time_zone;
                     let differs = |found: &&Found| {
                         let zone = found.manifest.time_zone.as_ref();
-                        zone.is_some_and(|zone| *zone != record.time_zone)
+                        zone.is_some_and(|zone| *zone != time_zone)
                     };
                     let of_tenant = newest.iter().filter(|(id, _)| id.tenant == tenant);
                     match of_tenant.map(|(_, found)| found).find(differs) {
                         None => continue,
                         Some(found) => format!(
                             "it says {}, and {} is cut in {}",
-                            record.time_zone,
+                            time_zone,
                             found.manifest.id(),
                             found.manifest.time_zone.as_deref().unwrap_or_default()
                         ),

@@ -57,7 +57,8 @@ impl LakeObjects {
                 }
                 Place::Coverage(..)
                 | Place::Inputs(..)
-                | Place::Identity
+                | Place::LakeRecord
+                | Place::TenantRecord(_)
                 | Place::Probe
                 | Place::Other => {}
             }

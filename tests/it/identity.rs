@@ -185,7 +185,7 @@ fn a_ledger_is_rebuilt_under_a_new_key_and_nothing_is_exported_again() {
 }
 
 impl TestApp {
-    fn sound_and_verified(&self) {
+    pub(crate) fn sound_and_verified(&self) {
         assert_eq!(lake::unsound(&self.lake()), [""; 0]);
         let verified = self.meetlake(&["verify"]);
         assert_eq!(verified.code, 0, "{verified:?}");

@@ -49,6 +49,7 @@ mod oracle;
 mod races;
 mod readers;
 mod rebuild;
+mod remake;
 mod restart;
 mod serving;
 mod silent;

@@ -434,6 +434,10 @@ fn revision(dt: jiff::civil::Date, inputs: Vec<Input>) -> Revision {
             dt,
         },
         time_zone: "Asia/Shanghai".into(),
+        reading: meetlake::testing::record::ReadingSettings {
+            time_zone: "Asia/Shanghai".into(),
+            duration_unit: None,
+        },
         destination: String::new(),
         number: 1,
         reasons: vec![],

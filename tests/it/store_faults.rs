@@ -764,6 +764,10 @@ async fn a_state_that_flips_back_after_a_publish_died_brings_ledger_and_lake_tog
     let partial = Revision {
         id: id.clone(),
         time_zone: "UTC".into(),
+        reading: meetlake::testing::record::ReadingSettings {
+            time_zone: "UTC".into(),
+            duration_unit: None,
+        },
         destination: record.destination,
         number: 3,
         reasons: vec![Reason::new(ReasonKind::NotExported, 1)],

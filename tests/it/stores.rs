@@ -234,6 +234,10 @@ async fn publishes(lake: Lake) {
     let revision = Revision {
         id: id.clone(),
         time_zone: "UTC".into(),
+        reading: meetlake::testing::record::ReadingSettings {
+            time_zone: "UTC".into(),
+            duration_unit: None,
+        },
         destination: "eu".into(),
         number: 1,
         reasons: vec![],

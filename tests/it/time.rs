@@ -361,6 +361,7 @@ fn job(zone: &TimeZone, missed: MissedPolicy, window_days: u16) -> JobSpec {
         tenants: vec!["acme".into()],
         cron: "20 3 * * *".into(),
         time_zone: zone.clone(),
+        has_own_zone: false,
         window_days,
         settle_delay: Duration::from_secs(3600),
         lookback_days: 3,
