@@ -877,8 +877,14 @@ app_secret_file = "nowhere"
         let files = Files::new(&config, &jobs[2..]);
         assert_eq!(
             files.problems(),
-            "jobs/top.toml:1:1: the tenants of this job are in different time zones; add \
-             `time_zone`, or write a job for each zone"
+            "jobs/top.toml:1:1: the tenants of this job are in different time zones; write a job \
+             for each zone"
+        );
+        // A ranking is of a civil day, and that is the tenant's.
+        let own_zone = "dataset = 'top_user'\ntime_zone = 'UTC'\ncron = '20 3 * * *'\n";
+        assert_eq!(
+            Files::new(&config, &[("top", own_zone)]).problems(),
+            "jobs/top.toml:2:13: the days of top_user are the tenant's; remove `time_zone`"
         );
     }
 
