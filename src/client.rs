@@ -11,7 +11,6 @@
 //! data.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,11 +18,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use url::{Host, Url};
+use url::Url;
 
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::datasets::{CallLimits, DOWNLOAD, Dataset, Endpoint, POLL, Parameters, Request};
+use crate::network::{self, Proxies};
 use crate::task::ExportId;
 
 mod error;
@@ -77,7 +77,7 @@ impl Default for Timeouts {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where the API is; `https`, or `http` on a loopback address.
-    pub base_url: Url,
+    pub host: Url,
     /// `cli_…`.
     pub app_id: String,
     /// The app's secret.
@@ -86,6 +86,8 @@ pub struct Settings {
     pub user_token: Option<UserTokenSettings>,
     /// Calls a minute that we allow ourselves.
     pub calls_per_minute: CallLimits,
+    /// What may stand between this machine and the API.
+    pub proxies: Proxies,
     /// Time limits of one request.
     pub timeouts: Timeouts,
     /// Total wait between the attempts of one call, on our clock. Waits for rate limits do not
@@ -94,45 +96,39 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with the defaults: no user, the documented limits, two minutes of patience.
+    /// Settings with the defaults: no user, no proxy, the documented limits, two minutes of
+    /// patience.
     #[must_use]
-    pub fn new(base_url: Url, app_id: impl Into<String>, app_secret: SecretString) -> Self {
+    pub fn new(host: Url, app_id: impl Into<String>, app_secret: SecretString) -> Self {
         Self {
-            base_url,
+            host,
             app_id: app_id.into(),
             app_secret,
             user_token: None,
             calls_per_minute: CallLimits::default(),
+            proxies: Proxies::default(),
             timeouts: Timeouts::default(),
             retry_patience: Duration::from_secs(120),
         }
     }
 }
 
-/// Checks a base URL. Secrets are sent there, so it must be `https`, or `http` on a loopback
-/// address.
+/// Checks the address of the API. Secrets are sent there, so it must be `https`, or `http` on a
+/// loopback address.
 ///
 /// # Errors
 /// What is wrong, as a lower-case fragment for people.
-pub fn check_base_url(url: &Url) -> Result<(), &'static str> {
+pub fn check_host(url: &Url) -> Result<(), &'static str> {
     let plain = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    match (url.scheme(), url.host()) {
-        _ if !plain => Err("base_url must have no user, query or fragment"),
-        ("https", Some(_)) => Ok(()),
-        ("http", Some(host)) if is_loopback(&host) => Ok(()),
-        ("http", _) => Err("base_url must be https; http is for loopback addresses only"),
-        _ => Err("base_url must be an https URL"),
-    }
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => IpAddr::from(*address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::from(*address).is_loopback(),
+    match url.scheme() {
+        _ if !plain => Err("`host` must have no user, query or fragment"),
+        "https" if url.has_host() => Ok(()),
+        "http" if network::is_loopback(url) => Ok(()),
+        "http" => Err("`host` must be https; http is for this machine only"),
+        _ => Err("`host` must be an https URL"),
     }
 }
 
@@ -184,11 +180,11 @@ impl Client {
     /// A client that has not made any call yet.
     ///
     /// # Errors
-    /// If the base URL is refused (see [`check_base_url`]) or no certificates are found on the
+    /// If the address is refused (see [`check_host`]) or no certificates are found on the
     /// machine.
     pub fn new(settings: Settings, clock: Clock) -> Result<Self, Error> {
         const ACTION: &str = "set up the client";
-        check_base_url(&settings.base_url).map_err(|why| Error::other(ACTION, why))?;
+        check_host(&settings.host).map_err(|why| Error::other(ACTION, why))?;
         let http = Http::new(&settings, clock.clone());
         let http = http.map_err(|error| Error::local(ACTION, error::with_causes(&error)))?;
         Ok(Self(Arc::new(Inner {

@@ -25,10 +25,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-pub use document::Environment;
 pub use problem::{Position, Problem, Problems};
 pub use tenant::TenantConfig;
 pub use text::show_duration;
@@ -37,6 +36,8 @@ use crate::datasets::CallLimits;
 use crate::decode;
 use crate::job::JobSpec;
 use crate::lake_key::{KeySource, LakeKey};
+pub use crate::network::Environment;
+use crate::network::{self, Proxies};
 use crate::store::options::{self, OptionProblem};
 use document::{Document, Field, Section};
 use job_file::TenantZones;
@@ -65,6 +66,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The web server of `serve`.
     pub serve: ServeConfig,
+    /// The proxies that the environment names.
+    pub proxies: Proxies,
     /// The tenants by name; at least one.
     pub tenants: BTreeMap<String, TenantConfig>,
     /// The jobs, in the order of their names; at least one.
@@ -198,6 +201,7 @@ fn read_sections(
     let table = document.parse();
     let root = document.root(&table);
     root.required("version", |field| field.integer(1..=1));
+    let proxies = proxies(&root, environment);
     let (ledger_path, spool_path) = ledger(root.section("ledger"), folder);
     let home = |name| environment(name);
     let default_key = KeySource::of_home(home("XDG_DATA_HOME"), home("HOME"));
@@ -211,6 +215,9 @@ fn read_sections(
     let serve = serve(root.section("serve"));
     let (tenants, zones) = tenants(root.required_section("tenants"), folder);
     let jobs = jobs(&root, folder, environment, &zones, diagnostics);
+    if let Some(lake) = &lake {
+        warn_of_unread_bundle(&root, lake, environment);
+    }
     root.finish();
     Some(Config {
         lake: lake?,
@@ -218,10 +225,39 @@ fn read_sections(
         spool_path,
         limits,
         serve,
+        proxies: proxies?,
         tenants,
         jobs,
         warnings: Vec::new(),
     })
+}
+
+/// The proxies and certificates that the environment names. What it names is no part of the file,
+/// but nothing that the file names can be reached without it.
+fn proxies(root: &Section<'_>, environment: Environment<'_>) -> Option<Proxies> {
+    for problem in network::certificate_problems(environment) {
+        root.problem_here(problem);
+    }
+    let report = |problems: Vec<String>| {
+        for problem in problems {
+            root.problem_here(problem);
+        }
+    };
+    Proxies::read(environment).map_err(report).ok()
+}
+
+/// Other programs that use a bucket find their certificates by this variable.
+fn warn_of_unread_bundle(root: &Section<'_>, lake: &LakeConfig, environment: Environment<'_>) {
+    const OTHERS: &str = "AWS_CA_BUNDLE";
+    let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
+    if lake.url.scheme() == "s3" && is_set(OTHERS) && !is_set("SSL_CERT_FILE") {
+        root.warning(
+            "lake",
+            format!(
+                "{OTHERS} is set, and meetlake does not read it; name the file in SSL_CERT_FILE"
+            ),
+        );
+    }
 }
 
 fn lake(
@@ -246,6 +282,9 @@ fn lake(
             Err(message) => field.problem(format!("`{name}` {message}")),
         }
     }
+    if let Some(url) = &url {
+        warn_of_host_without_bucket(&section, url, &options);
+    }
     section.finish();
     Some(LakeConfig {
         url: url?,
@@ -253,6 +292,35 @@ fn lake(
         allow_http,
         key,
     })
+}
+
+/// With the bucket in the host's name, the store's client takes the endpoint as it is. Other
+/// programs put the bucket in front of it.
+fn warn_of_host_without_bucket(
+    section: &Section<'_>,
+    url: &Url,
+    options: &BTreeMap<String, SecretString>,
+) {
+    let option = |name: &str| {
+        let names = [name.to_owned(), format!("aws_{name}")];
+        let value = names.iter().find_map(|name| options.get(name))?;
+        Some(value.expose_secret().to_owned())
+    };
+    let is_on = option("virtual_hosted_style_request").is_some_and(|on| options::is_on(&on));
+    let endpoint = option("endpoint").and_then(|endpoint| Url::parse(&endpoint).ok());
+    let (Some(bucket), Some(endpoint), true) = (url.host_str(), endpoint, is_on) else {
+        return;
+    };
+    let host = endpoint.host_str().unwrap_or_default();
+    if host != bucket && !host.starts_with(&format!("{bucket}.")) {
+        section.warning(
+            "options",
+            format!(
+                "`virtual_hosted_style_request` is on, and `endpoint` does not name the bucket; \
+                 write https://{bucket}.{host}, unless {host} is a name of the bucket itself"
+            ),
+        );
+    }
 }
 
 /// Where the lake's key is kept, if the configuration says so. Not in the ledger's folder: whoever
@@ -386,6 +454,7 @@ fn describe(problem: OptionProblem, scheme: &str, name: &str) -> String {
         OptionProblem::NotYours(why) => format!("is not for you to set: {why}"),
         OptionProblem::NotABoolean => "must be \"true\" or \"false\"".to_owned(),
         OptionProblem::NotAnAddress => "is not an address; write https://HOST".to_owned(),
+        OptionProblem::NotAProxy(why) => why.to_owned(),
         OptionProblem::PlainHttp => "must use https; plain http is for this machine, and for \
                                      hosts named in allow_http of [lake]"
             .to_owned(),
@@ -640,13 +709,54 @@ mod tests {
         let files = Files::new(TENANT, &[MEETINGS]);
         let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
         let acme = &config.tenants["acme"];
-        assert_eq!(acme.base_url.as_str(), "https://open.feishu.cn/");
+        assert_eq!(acme.host.as_str(), "https://open.feishu.cn/");
         assert_eq!(acme.time_zone.iana_name(), Some("Asia/Shanghai"));
         assert_eq!(config.ledger_path, files.0.path().join("meetlake.db"));
         assert_eq!(config.spool_path, files.0.path().join("spool"));
         assert_eq!(config.limits, LimitsConfig::default());
         assert_eq!(config.jobs[0].tenants, ["acme"]);
         assert_eq!(config.jobs[0].time_zone, acme.time_zone);
+    }
+
+    #[test]
+    fn what_other_programs_would_do_with_a_bucket_is_warned_of() {
+        let warnings = |lake: &str, bundle: &str| {
+            let tenant = TENANT.replace("lake.url = 'memory:///'", lake);
+            let files = Files::new(&tenant, &[MEETINGS]);
+            let environment = |name: &str| match name {
+                "AWS_CA_BUNDLE" => Some(bundle.to_owned()),
+                name => environment(name),
+            };
+            let config = load(&files.0.path().join(FILE_NAME), &environment);
+            let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+            let messages = config
+                .warnings
+                .iter()
+                .map(|warning| warning.message.clone());
+            messages.collect::<Vec<_>>().join("\n")
+        };
+        let on = |endpoint: &str| {
+            format!(
+                "lake = {{ url = 's3://b/x', options = {{ endpoint = '{endpoint}', \
+                 virtual_hosted_style_request = 'on' }} }}"
+            )
+        };
+        let without = warnings(&on("https://store.example"), "");
+        assert!(
+            without.contains("write https://b.store.example,"),
+            "{without}"
+        );
+        assert_eq!(warnings(&on("https://b.store.example"), ""), "");
+        assert_eq!(
+            warnings(&on("https://store.example").replace("'on'", "'off'"), ""),
+            ""
+        );
+        let bundle = warnings("lake.url = 's3://b'", "/etc/ca.pem");
+        assert!(
+            bundle.contains("name the file in SSL_CERT_FILE"),
+            "{bundle}"
+        );
+        assert_eq!(warnings("lake.url = 'memory:///'", "/etc/ca.pem"), "");
     }
 
     #[test]

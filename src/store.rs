@@ -13,6 +13,7 @@ mod open;
 pub mod options;
 mod probe;
 mod replacement;
+mod transport;
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -33,6 +34,7 @@ use crate::disk;
 use crate::task::hex;
 
 pub use error::{Error, StoreErrorKind};
+pub use open::Access;
 #[cfg(any(test, feature = "testing"))]
 pub use open::file_url;
 pub use replacement::Replacement;

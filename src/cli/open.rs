@@ -200,7 +200,11 @@ pub fn lake(config: &Config) -> Result<Lake, store::Error> {
         .iter()
         .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
         .collect();
-    Lake::open_with(config.lake.url.as_str(), &options, &config.lake.allow_http)
+    let access = store::Access {
+        http_hosts: &config.lake.allow_http,
+        proxies: &config.proxies,
+    };
+    Lake::open_with(config.lake.url.as_str(), &options, access)
 }
 
 /// The client of one tenant.
@@ -209,7 +213,7 @@ pub fn lake(config: &Config) -> Result<Lake, store::Error> {
 /// When its address or its secret cannot be used.
 pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<Client> {
     let mut settings = Settings::new(
-        tenant.base_url.clone(),
+        tenant.host.clone(),
         tenant.app_id.clone(),
         tenant.app_secret.clone(),
     );
@@ -220,6 +224,7 @@ pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<C
             refresh_token_file: Path::new(file).to_owned(),
         });
     settings.calls_per_minute = config.limits.calls;
+    settings.proxies = config.proxies.clone();
     Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
 }
 

@@ -329,7 +329,7 @@ mod tests {
             fs::write(dir.path().join("jobs").join(name), text).expect("written");
         }
         let now = "2026-10-30T12:00:00Z".parse().expect("an instant");
-        let environment = |_: &str| Some("canary".to_owned());
+        let environment = |name: &str| (name == "SECRET").then(|| "canary".to_owned());
         let mut out = Vec::new();
         let path = dir.path().join("meetlake.toml");
         let code =

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::cause::Cause;
 use crate::datasets::{Dataset, listing};
+use crate::network;
 
 /// The longest text from Feishu that is shown, in characters.
 const TEXT_LIMIT: usize = 300;
@@ -22,7 +23,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 const SECRET: &str = "check app_id and app_secret against the app's page in the developer console";
-const TOKEN: &str = "the token was not accepted twice; check that app, tenant and base URL \
+const TOKEN: &str = "the token was not accepted twice; check that app, tenant and host \
                      (Feishu or Lark) belong together";
 const APP: &str =
     "have the tenant's administrator install or enable the app, and publish a version of it";
@@ -31,17 +32,15 @@ const OUR_REQUEST: &str = "the request does not fit the API; report it with the 
 const PARAMETER: &str = "check ids and dates of the job; the message names the parameter";
 const USER_ID: &str =
     "the answer holds accounts without such an id (Rooms); ask for user_id_type = \"open_id\"";
-const REDIRECTED: &str = "redirects are not followed; check base_url";
-const NOT_FEISHU: &str = "this is not the API's own answer; check base_url and proxies";
+const REDIRECTED: &str = "redirects are not followed; check host";
+const NOT_FEISHU: &str = "this is not the API's own answer; check host and proxies";
 const LIMITED: &str = "it is tried again when the limit resets; another program may share the app";
 const LATER: &str = "Feishu's side is in trouble; it is tried again later";
 const GONE: &str = "what was asked for does not exist (any more); an export is requested again";
-const GARBLED: &str = "it is tried again later; if it stays, check base_url and what stands \
-                       between this machine and Feishu";
+const GARBLED: &str = "it is tried again later; if it stays, check host and what stands between \
+                        this machine and Feishu";
 const UNREACHABLE: &str =
-    "it is tried again later; if it stays, check base_url, DNS, firewall and proxy";
-const UNTRUSTED: &str = "check base_url; if a proxy intercepts TLS, add its certificate to the \
-                         trusted certificates of this machine";
+    "it is tried again later; if it stays, check host, DNS, firewall and proxy";
 const TOO_SLOW: &str =
     "it is tried again later; if it stays, the network or Feishu is too slow for the time limits";
 const CUT_OFF: &str =
@@ -120,7 +119,7 @@ pub(super) const TABLE: &[(&[i64], Cause, &str)] = &[
     (
         &[99991201, 99991301],
         Cause::BadRequest,
-        "check base_url: this host does not know the endpoint",
+        "check host: this one does not know the endpoint",
     ),
     (&[99992402, 9499], Cause::BadRequest, PARAMETER),
     (
@@ -499,25 +498,15 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// What to do when no answer came.
 fn transport_fix(error: &reqwest::Error) -> &'static str {
-    if is_about_tls(error) {
-        return UNTRUSTED;
+    if let Some(advice) = network::lasting_advice(error) {
+        return advice;
     }
     match () {
+        () if network::tls_error(error).is_some() => network::UNTRUSTED,
         () if error.is_connect() => UNREACHABLE,
         () if error.is_timeout() => TOO_SLOW,
         () => CUT_OFF,
     }
-}
-
-fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    // `source()` of an `io::Error` skips the error that it was made from, so that one is asked
-    // directly.
-    let hidden = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || hidden.is_some_and(|hidden| is_about_tls(hidden))
-        || error.source().is_some_and(is_about_tls)
 }
 
 fn scope(text: &str, secrets: &[&str]) -> Option<String> {

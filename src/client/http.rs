@@ -4,7 +4,6 @@
 //! Redirects are never followed: a 307 would post the app secret to another host. This module knows
 //! nothing of token lifetimes, limits or retries.
 
-use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use super::lenient;
 use super::{Settings, Timeouts};
 use crate::clock::Clock;
 use crate::datasets::{self, Endpoint, Parameters};
+use crate::network;
 
 /// Largest JSON body that is read, in bytes; a page of 100 rooms has some 100 KB.
 const JSON_LIMIT: usize = 16 << 20;
@@ -268,7 +268,7 @@ pub(super) struct Http {
 impl Http {
     /// A sender for checked settings.
     pub(super) fn new(settings: &Settings, clock: Clock) -> Result<Self, reqwest::Error> {
-        install_crypto_provider();
+        network::install_crypto_provider();
         let builder = reqwest::Client::builder()
             .user_agent(concat!("meetlake/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -276,15 +276,12 @@ impl Http {
             .referer(false)
             .connect_timeout(settings.timeouts.connect)
             .read_timeout(settings.timeouts.idle)
-            .pool_idle_timeout(IDLE);
-        let builder = match settings.base_url.scheme() {
-            "https" => builder.https_only(true),
-            // A loopback address: a proxy from the environment must not see the request.
-            _ => builder.no_proxy(),
-        };
+            .pool_idle_timeout(IDLE)
+            .https_only(settings.host.scheme() == "https");
+        let builder = settings.proxies.apply(builder, &settings.host)?;
         Ok(Self {
             client: builder.build()?,
-            base: settings.base_url.clone(),
+            base: settings.host.clone(),
             clock,
             timeouts: settings.timeouts,
             app_secret: settings.app_secret.clone(),
@@ -379,16 +376,6 @@ impl Http {
 pub(super) async fn chunk(reply: &mut Reply) -> Result<Option<Bytes>, Error> {
     let piece = reply.response.chunk().await;
     piece.map_err(|error| Error::transport(&reply.action, error, true))
-}
-
-/// reqwest is built without a crypto provider (see `Cargo.toml`) and takes the process's default
-/// one.
-fn install_crypto_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 fn exposed(secrets: &[SecretString]) -> Vec<&str> {

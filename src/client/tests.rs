@@ -386,7 +386,7 @@ async fn nobody_there_is_a_failure_that_was_not_sent() {
     };
     let mut settings = server.settings();
     settings
-        .base_url
+        .host
         .set_port(Some(port_of_nobody))
         .expect("a port");
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
@@ -421,7 +421,7 @@ async fn redirects_are_not_followed_and_no_byte_leaks() {
 
 #[test]
 fn secrets_go_to_https_or_to_this_machine() {
-    let check = |text: &str| check_base_url(&Url::parse(text).expect("a URL")).is_ok();
+    let check = |text: &str| check_host(&Url::parse(text).expect("a URL")).is_ok();
     for good in [
         "https://open.feishu.cn",
         "http://127.0.0.1:80",

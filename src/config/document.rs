@@ -16,10 +16,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Position, Problem};
+use crate::network::Environment;
 use crate::text::control_characters;
-
-/// Looks up a variable of the environment.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A file that is being read, and the problems found in it so far.
 pub(super) struct Document<'a> {

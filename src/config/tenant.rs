@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
-use url::{Host, Url};
+use url::Url;
 
 use super::document::{Field, Section};
 use super::text;
+use crate::network;
 use crate::text::control_characters;
 
 /// A secret is one line. A larger file is not a secret.
@@ -25,7 +26,7 @@ pub struct TenantConfig {
     /// The name in the lake (`tenant=…`) and in job files.
     pub name: String,
     /// Address of the open platform, without a path: `https://open.feishu.cn`.
-    pub base_url: Url,
+    pub host: Url,
     /// Id of the app (`cli_…`).
     pub app_id: String,
     /// Secret of the app.
@@ -43,7 +44,7 @@ impl fmt::Debug for TenantConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantConfig")
             .field("name", &self.name)
-            .field("base_url", &self.base_url.as_str())
+            .field("host", &self.host.as_str())
             .field("app_id", &self.app_id)
             .field("time_zone", &self.time_zone.iana_name())
             .field("unit", &self.unit)
@@ -61,7 +62,7 @@ pub(super) fn read(
     if let Err(rule) = text::check_name(name) {
         section.problem_here(format!("the name of a tenant {rule}"));
     }
-    let base_url = section.required("host", |field| field.parse(base_url));
+    let host = section.required("host", |field| field.parse(host));
     let app_id = section.required("app_id", Field::text);
     let app_secret = app_secret(&section, folder);
     let refresh_token_file = section.optional("refresh_token_file", |field| {
@@ -76,7 +77,7 @@ pub(super) fn read(
     let tenant = || {
         Some(TenantConfig {
             name: name.to_owned(),
-            base_url: base_url?,
+            host: host?,
             app_id: app_id?,
             app_secret: app_secret?,
             refresh_token_file,
@@ -89,7 +90,7 @@ pub(super) fn read(
 
 /// `feishu`, `lark`, or an address: that of a simulator on this machine, or of a gateway over TLS.
 /// The app secret is sent there, so plain HTTP is accepted for this machine only.
-fn base_url(text: &str) -> Result<Url, String> {
+fn host(text: &str) -> Result<Url, String> {
     const MESSAGE: &str =
         "is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator";
     let address = match text {
@@ -105,18 +106,9 @@ fn base_url(text: &str) -> Result<Url, String> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
+        "http" if network::is_loopback(&url) => Ok(url),
         "http" => Err("must use https; http is for this machine only".to_owned()),
         _ => Err(MESSAGE.to_owned()),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 

@@ -1,6 +1,10 @@
 //! What went wrong with the lake: on which object, why, and what to do. It never holds a secret.
 
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
+
+use super::transport::LastingAnswer;
+use crate::network;
 
 /// What a code in a store's answer means, and what to do about it where the kind's own advice does
 /// not say it. The status alone tells few of these apart.
@@ -107,6 +111,15 @@ pub enum StoreErrorKind {
 }
 
 impl StoreErrorKind {
+    /// Whether it stays until somebody does something about it.
+    #[must_use]
+    pub const fn is_lasting(self) -> bool {
+        match self {
+            Self::Misconfigured | Self::Refused | Self::Expired | Self::Full => true,
+            Self::Unreachable | Self::Conflict | Self::Other => false,
+        }
+    }
+
     const fn fix(self) -> &'static str {
         match self {
             Self::Misconfigured => "check the lake's url and options",
@@ -161,8 +174,9 @@ impl Error {
             None => whole.clone(),
         };
         let kind = kind_of(error);
+        let fix = answer.and_then(|answer| answer.fix(kind));
         Self {
-            fix: answer.and_then(|answer| answer.fix(kind)),
+            fix: fix.or_else(|| lasting_advice(error)),
             ..Self::new(kind, action, path, url, shortened(&shown))
         }
     }
@@ -246,6 +260,9 @@ fn kind_of(error: &object_store::Error) -> StoreErrorKind {
             None => {}
         }
     }
+    if lasting_advice(error).is_some() {
+        return StoreErrorKind::Misconfigured;
+    }
     match error {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreErrorKind::Refused,
         E::AlreadyExists { .. } | E::Precondition { .. } => StoreErrorKind::Conflict,
@@ -254,6 +271,24 @@ fn kind_of(error: &object_store::Error) -> StoreErrorKind {
             StoreErrorKind::Misconfigured
         }
         other => kind_of_cause(other),
+    }
+}
+
+/// Whether a store's answer says that it would be the same each time.
+pub(super) fn is_lasting_answer(body: &str) -> bool {
+    let known = StoreAnswer::of(body).and_then(|answer| answer.known());
+    known.is_some_and(|known| known.kind.is_lasting())
+}
+
+/// What to do about a status or a connection that will be the same each time, whatever the store's
+/// code is.
+fn lasting_advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    let answer = causes.find_map(|cause| cause.downcast_ref::<LastingAnswer>());
+    match answer.map(|answer| answer.status) {
+        Some(StatusCode::NOT_IMPLEMENTED) => Some(NO_CONDITIONAL_WRITES),
+        Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => Some(network::PROXY_CREDENTIALS),
+        _ => network::lasting_advice(error),
     }
 }
 

@@ -19,7 +19,9 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::options::may_be_reached;
+use super::transport::Connector;
 use super::{Error, Lake, StoreErrorKind};
+use crate::network::{self, Proxies};
 use crate::text::control_characters;
 
 /// Time for one request, in the format of the store's options. A pack of 64 MB fits at 2 Mbit/s.
@@ -27,11 +29,20 @@ const REQUEST_TIMEOUT: &str = "300 seconds";
 /// Shorter option values are not hidden in error texts: hiding "1" would hide every digit 1.
 const MIN_SECRET_CHARS: usize = 8;
 
+/// How the store may be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// Hosts that may be asked without encryption.
+    pub http_hosts: &'a [String],
+    /// What may stand in between.
+    pub proxies: &'a Proxies,
+}
+
 impl Lake {
     /// Opens the lake at `url`. `options` are the store's own keys (`endpoint`, `region`,
-    /// `access_key_id`, …); `http_hosts` may be asked without encryption. What the options leave
-    /// open is read from the environment variables of the cloud's own tools. A missing local folder
-    /// is made; nothing else is written, and no request is sent.
+    /// `access_key_id`, …). What they leave open is read from the environment variables of the
+    /// cloud's own tools. A missing local folder is made; nothing else is written, and no request
+    /// is sent.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`] for an unknown scheme or option, credentials in the URL,
@@ -39,11 +50,11 @@ impl Lake {
     pub fn open_with(
         url: &str,
         options: &BTreeMap<String, String>,
-        http_hosts: &[String],
+        access: Access<'_>,
     ) -> Result<Self, Error> {
         let parsed = parse(url)?;
-        install_crypto();
-        let (store, secrets, folder) = build(&parsed, options, http_hosts)?;
+        network::install_crypto_provider();
+        let (store, secrets, folder) = build(&parsed, options, access)?;
         let prefix = match folder {
             Some(_) => Path::default(),
             None => Path::from_url_path(parsed.path())
@@ -58,13 +69,17 @@ impl Lake {
         })
     }
 
-    /// The same with encryption to any other machine.
+    /// The same without a proxy, and with encryption to any other machine.
     ///
     /// # Errors
     /// As for [`Lake::open_with`].
     #[cfg(any(test, feature = "testing"))]
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
-        Self::open_with(url, options, &[])
+        let access = Access {
+            http_hosts: &[],
+            proxies: &Proxies::default(),
+        };
+        Self::open_with(url, options, access)
     }
 }
 
@@ -88,14 +103,14 @@ type OpenedStore = (Arc<dyn ObjectStore>, Vec<SecretString>, Option<PathBuf>);
 fn build(
     url: &Url,
     options: &BTreeMap<String, String>,
-    http_hosts: &[String],
+    access: Access<'_>,
 ) -> Result<OpenedStore, Error> {
     match url.scheme() {
         "file" => local(url, options),
         "memory" => memory(url, options),
-        "s3" => s3(url, options, http_hosts),
-        "gs" => gcs(url, options, http_hosts),
-        "az" => azure(url, options, http_hosts),
+        "s3" => s3(url, options, access),
+        "gs" => gcs(url, options, access),
+        "az" => azure(url, options, access),
         scheme => Err(misconfigured(
             url.as_str(),
             format!("`{scheme}://` is not supported; there are file, s3, gs, az and memory"),
@@ -140,7 +155,7 @@ fn memory(url: &Url, options: &BTreeMap<String, String>) -> Result<OpenedStore, 
 fn s3(
     url: &Url,
     options: &BTreeMap<String, String>,
-    http_hosts: &[String],
+    access: Access<'_>,
 ) -> Result<OpenedStore, Error> {
     use AmazonS3ConfigKey as Key;
     check_texts::<Key>(url, "AWS_", options)?;
@@ -166,7 +181,7 @@ fn s3(
         })?;
     }
     let endpoints = [Key::Endpoint, Key::S3Endpoint].map(|key| builder.get_config_value(&key));
-    let allow_http = allow_http(url, &endpoints, http_hosts)?;
+    let allow_http = access.allow_http(url, &endpoints)?;
     let secrets = [Key::AccessKeyId, Key::SecretAccessKey, Key::Token]
         .map(|key| builder.get_config_value(&key));
     let store = builder
@@ -174,6 +189,7 @@ fn s3(
         // Buckets with object lock refuse a PUT without a checksum. The tests check every PUT.
         .with_checksum_algorithm(Checksum::SHA256)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_http_connector(access.connector(allow_http))
         .with_allow_http(allow_http)
         .build()
         .map_err(|error| build_error(url, &error, options))?;
@@ -205,7 +221,7 @@ fn refuse_profile(url: &Url, is_set: impl Fn(&str) -> bool) -> Result<(), Error>
 fn gcs(
     url: &Url,
     options: &BTreeMap<String, String>,
-    http_hosts: &[String],
+    access: Access<'_>,
 ) -> Result<OpenedStore, Error> {
     use GoogleConfigKey as Key;
     check_texts::<Key>(url, "GOOGLE_", options)?;
@@ -215,11 +231,12 @@ fn gcs(
     for (key, value) in options {
         builder = builder.with_config(option_key(url, key)?, value);
     }
-    let allow_http = allow_http(url, &[builder.get_config_value(&Key::BaseUrl)], http_hosts)?;
+    let allow_http = access.allow_http(url, &[builder.get_config_value(&Key::BaseUrl)])?;
     let secrets =
         [Key::ServiceAccountKey, Key::BearerToken].map(|key| builder.get_config_value(&key));
     let store = builder
         .with_bucket_name(bucket(url)?)
+        .with_http_connector(access.connector(allow_http))
         .with_config(
             Key::Client(ClientConfigKey::AllowHttp),
             allow_http.to_string(),
@@ -232,7 +249,7 @@ fn gcs(
 fn azure(
     url: &Url,
     options: &BTreeMap<String, String>,
-    http_hosts: &[String],
+    access: Access<'_>,
 ) -> Result<OpenedStore, Error> {
     use AzureConfigKey as Key;
     check_texts::<Key>(url, "AZURE_", options)?;
@@ -242,11 +259,12 @@ fn azure(
     for (key, value) in options {
         builder = builder.with_config(option_key(url, key)?, value);
     }
-    let allow_http = allow_http(url, &[builder.get_config_value(&Key::Endpoint)], http_hosts)?;
+    let allow_http = access.allow_http(url, &[builder.get_config_value(&Key::Endpoint)])?;
     let secrets = [Key::AccessKey, Key::ClientSecret, Key::SasKey, Key::Token]
         .map(|key| builder.get_config_value(&key));
     let store = builder
         .with_container_name(bucket(url)?)
+        .with_http_connector(access.connector(allow_http))
         .with_allow_http(allow_http)
         .build()
         .map_err(|error| build_error(url, &error, options))?;
@@ -326,28 +344,33 @@ fn no_options(url: &Url, options: &BTreeMap<String, String>) -> Result<(), Error
     }
 }
 
-/// Whether requests may go over plain HTTP: to this machine, where nobody listens in between, and
-/// to hosts that the configuration allows.
-fn allow_http(
-    url: &Url,
-    endpoints: &[Option<String>],
-    http_hosts: &[String],
-) -> Result<bool, Error> {
-    let mut allowed = false;
-    for endpoint in endpoints.iter().flatten() {
-        let parsed = Url::parse(endpoint)
-            .map_err(|error| misconfigured(url.as_str(), format!("the endpoint: {error}")))?;
-        if parsed.scheme() != "http" {
-            continue;
+impl Access<'_> {
+    /// Whether requests may go over plain HTTP: to this machine, where nobody listens in between,
+    /// and to hosts that the configuration allows.
+    fn allow_http(self, url: &Url, endpoints: &[Option<String>]) -> Result<bool, Error> {
+        let mut allowed = false;
+        for endpoint in endpoints.iter().flatten() {
+            let parsed = Url::parse(endpoint)
+                .map_err(|error| misconfigured(url.as_str(), format!("the endpoint: {error}")))?;
+            if parsed.scheme() != "http" {
+                continue;
+            }
+            if !may_be_reached(&parsed, self.http_hosts) {
+                let why = "a plain http endpoint is allowed on this machine only; use https, or \
+                           name its host in allow_http of [lake]";
+                return Err(misconfigured(url.as_str(), why.to_owned()));
+            }
+            allowed = true;
         }
-        if !may_be_reached(&parsed, http_hosts) {
-            let why = "a plain http endpoint is allowed on this machine only; use https, or name \
-                       its host in allow_http of [lake]";
-            return Err(misconfigured(url.as_str(), why.to_owned()));
-        }
-        allowed = true;
+        Ok(allowed)
     }
-    Ok(allowed)
+
+    fn connector(self, is_http: bool) -> Connector {
+        Connector {
+            proxies: self.proxies.clone(),
+            scheme: if is_http { "http" } else { "https" },
+        }
+    }
 }
 
 /// Retries of one request within seconds. Retries within minutes belong to the ledger.
@@ -357,13 +380,6 @@ fn retry() -> RetryConfig {
         retry_timeout: Duration::from_secs(60),
         ..RetryConfig::default()
     }
-}
-
-/// The process-wide TLS provider; the HTTP client is built without one of its own, so that only
-/// `ring` is compiled.
-fn install_crypto() {
-    // An error means that one is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Values that must never show: known credentials, and every option whose name sounds like one.
@@ -494,7 +510,11 @@ mod tests {
         let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let options = BTreeMap::from(options);
         let allowed = ["minio.storage.svc".to_owned()];
-        Lake::open_with("s3://b", &options, &allowed).expect("allowed");
+        let access = Access {
+            http_hosts: &allowed,
+            proxies: &Proxies::default(),
+        };
+        Lake::open_with("s3://b", &options, access).expect("allowed");
         Lake::open("s3://b", &options).expect_err("refused");
     }
 

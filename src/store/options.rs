@@ -7,6 +7,8 @@ use object_store::azure::AzureConfigKey;
 use object_store::gcp::GoogleConfigKey;
 use url::Url;
 
+use crate::network;
+
 /// What is wrong with an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionProblem {
@@ -20,6 +22,8 @@ pub enum OptionProblem {
     NotABoolean,
     /// It is no address.
     NotAnAddress,
+    /// It is no proxy that can be used; the text says why.
+    NotAProxy(&'static str),
     /// An address without encryption, on another machine.
     PlainHttp,
 }
@@ -27,12 +31,14 @@ pub enum OptionProblem {
 const BUCKET: &str = "the bucket stands in [lake] url";
 const CONDITIONAL: &str = "meetlake always writes with If-Match and If-None-Match";
 const CHECKSUM: &str = "meetlake always sends SHA-256";
+const CERTIFICATES: &str = "the variable SSL_CERT_FILE names the certificates that are trusted";
 const ALLOW_HTTP: &str = "name the host in allow_http of [lake]";
 
 /// What an option is for, as far as it matters here.
 enum Meaning {
     Switch,
     Address,
+    Proxy,
     NotYours(&'static str),
     Other,
 }
@@ -109,6 +115,9 @@ pub fn problem(
             }
             Ok(url) => (!may_be_reached(&url, http_hosts)).then_some(OptionProblem::PlainHttp),
         },
+        Some(Meaning::Proxy) => network::proxy_url(value)
+            .err()
+            .map(OptionProblem::NotAProxy),
         Some(Meaning::Switch | Meaning::Other) => None,
     }
 }
@@ -116,25 +125,23 @@ pub fn problem(
 /// Whether requests may go to an address: over TLS, to this machine, or to a host that the
 /// configuration allows.
 pub(super) fn may_be_reached(url: &Url, http_hosts: &[String]) -> bool {
-    let is_loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     let host = url.host_str().unwrap_or_default();
     let is_allowed = http_hosts
         .iter()
         .any(|allowed| allowed.eq_ignore_ascii_case(host));
-    url.scheme() != "http" || is_loopback || is_allowed
+    url.scheme() != "http" || network::is_loopback(url) || is_allowed
 }
 
-/// As the store's client reads one.
+/// Whether a switch is on, as the store's client reads it.
+#[must_use]
+pub fn is_on(value: &str) -> bool {
+    const ON: [&str; 5] = ["1", "true", "on", "yes", "y"];
+    ON.contains(&value.to_ascii_lowercase().as_str())
+}
+
 fn is_boolean(value: &str) -> bool {
-    let words = [
-        "1", "true", "on", "yes", "y", "0", "false", "off", "no", "n",
-    ];
-    words.contains(&value.to_ascii_lowercase().as_str())
+    const OFF: [&str; 5] = ["0", "false", "off", "no", "n"];
+    is_on(value) || OFF.contains(&value.to_ascii_lowercase().as_str())
 }
 
 fn of_s3(key: AmazonS3ConfigKey) -> Meaning {
@@ -186,6 +193,8 @@ fn of_client(key: ClientConfigKey) -> Meaning {
     use ClientConfigKey as Key;
     match key {
         Key::AllowHttp => Meaning::NotYours(ALLOW_HTTP),
+        Key::NoSystemCertificates | Key::ProxyCaCertificate => Meaning::NotYours(CERTIFICATES),
+        Key::ProxyUrl => Meaning::Proxy,
         Key::AllowInvalidCertificates
         | Key::Http1Only
         | Key::Http2Only
@@ -201,7 +210,9 @@ mod tests {
 
     #[test]
     fn an_option_is_known_and_not_misread() {
-        use OptionProblem::{NoneHere, NotABoolean, NotAnAddress, NotYours, PlainHttp, Unknown};
+        use OptionProblem::{
+            NoneHere, NotABoolean, NotAProxy, NotAnAddress, NotYours, PlainHttp, Unknown,
+        };
         let allowed = ["minio.storage.svc".to_owned()];
         for (scheme, name, value, expected) in [
             ("s3", "region", "eu-central-1", None),
@@ -241,6 +252,14 @@ mod tests {
             ),
             ("s3", "endpoint", "minio:9000", Some(NotAnAddress)),
             ("s3", "endpoint", "s3.example", Some(NotAnAddress)),
+            ("s3", "proxy_url", "http://proxy.example:3128", None),
+            ("s3", "proxy_url", "proxy.example:3128", None),
+            (
+                "s3",
+                "disable_system_certificates",
+                "true",
+                Some(NotYours(CERTIFICATES)),
+            ),
             ("gs", "service_account", "/key.json", None),
             ("gs", "base_url", "http://10.0.0.1", Some(PlainHttp)),
             ("az", "account_name", "acme", None),
@@ -250,6 +269,10 @@ mod tests {
         ] {
             let found = problem(scheme, name, value, &allowed);
             assert_eq!(found, expected, "{scheme} {name} {value}");
+        }
+        for (name, value) in [("proxy_url", "socks5://p"), ("aws_proxy_url", "http://")] {
+            let found = problem("s3", name, value, &allowed);
+            assert!(matches!(found, Some(NotAProxy(_))), "{name} {value}");
         }
         for scheme in ["s3", "gs", "az"] {
             for name in usual(scheme) {

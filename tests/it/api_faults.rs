@@ -23,6 +23,7 @@ use serde_json::json;
 use crate::app::{Output, SECRET, Setup, TestApp};
 use crate::gate::{Act, Answer, Does, Gate, Place, When, Wrong};
 use crate::lake;
+use crate::network::Recorder;
 use crate::truth::Truth;
 
 use Does::{After, Instead};
@@ -152,21 +153,21 @@ fn table() -> Vec<Case> {
     vec![
         // redirects: never followed, wherever they point
         case("token: 307 to another host", Token, Always, Instead(|_, w| redirect(307, format!("http://{}/steal", w.elsewhere))),
-            AllFailed(Code::NotSettled, "other"), &["HTTP 307", "redirected to 127.0.0.1", "check base_url"], 4),
+            AllFailed(Code::NotSettled, "other"), &["HTTP 307", "redirected to 127.0.0.1", "check host"], 4),
         case("submit: 308 to another host", Submit, Victim, Instead(|_, w| redirect(308, format!("http://{}/steal", w.elsewhere))),
-            Failed("other"), &["HTTP 308", "redirected to 127.0.0.1", "check base_url"], 3),
+            Failed("other"), &["HTTP 308", "redirected to 127.0.0.1", "check host"], 3),
         case("poll: 302 to another host", Poll, Victim, Instead(|_, w| redirect(302, format!("http://{}/steal?x=1", w.elsewhere))),
-            Failed("other"), &["HTTP 302", "redirected to 127.0.0.1", "check base_url"], 6),
+            Failed("other"), &["HTTP 302", "redirected to 127.0.0.1", "check host"], 6),
         case("poll: 301 to itself for ever", Poll, Victim, Instead(|s, w| redirect(301, format!("http://{}{}", w.here, s.target))),
-            Failed("other"), &["HTTP 301", "redirected to 127.0.0.1", "check base_url"], 6),
+            Failed("other"), &["HTTP 301", "redirected to 127.0.0.1", "check host"], 6),
         case("download: 307 to another host", Download, Victim, Instead(|_, w| redirect(307, format!("http://{}/file.xlsx", w.elsewhere))),
-            Failed("export"), &["HTTP 307", "redirected to 127.0.0.1", "check base_url"], 4),
+            Failed("export"), &["HTTP 307", "redirected to 127.0.0.1", "check host"], 4),
         case("download: 302 to a private address", Download, Victim, Instead(|_, _| redirect(302, "http://169.254.169.254/latest/meta-data/")),
-            Failed("export"), &["redirected to 169.254.169.254", "check base_url"], 4),
+            Failed("export"), &["redirected to 169.254.169.254", "check host"], 4),
         case("download: 303 without a target", Download, Victim, Instead(|_, _| answer(Answer::new(303, "text/html", "<h1>See other</h1>"))),
-            Failed("export"), &["HTTP 303", "See other", "check base_url"], 4),
+            Failed("export"), &["HTTP 303", "See other", "check host"], 4),
         case("rooms: 303 to another host", Rooms, Always, Instead(|_, w| redirect(303, format!("http://{}/rooms", w.elsewhere))),
-            Refused(Code::NotSettled, "other"), &["could not list rooms", "redirected to 127.0.0.1", "check base_url"], 2),
+            Refused(Code::NotSettled, "other"), &["could not list rooms", "redirected to 127.0.0.1", "check host"], 2),
         // time
         case("poll: the head never comes", Poll, VictimFirst(1), Instead(|_, _| Act::Drip { bytes: b"HTTP/1.1 ".to_vec(), at_once: 9, pause: UNTIL_IT_HANGS }),
             Recovered, &[], 12),
@@ -198,19 +199,19 @@ fn table() -> Vec<Case> {
         case("poll: chunks without end", Poll, VictimFirst(1), Instead(|_, _| Act::Endless { first: b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(), again: [b"10000\r\n".to_vec(), vec![b'['; 1 << 16], b"\r\n".to_vec()].concat() }),
             Recovered, &[], 8),
         case("download: a workbook without end", Download, Victim, Instead(|_, _| Act::Endless { first: b"HTTP/1.1 200 OK\r\n\r\nPK\x03\x04".to_vec(), again: vec![0; 1 << 18] }),
-            Failed("export"), &["4194304 are allowed", "workbook_size"], 4),
+            Failed("export"), &["4194304 are allowed", "size in [limits.workbook]"], 4),
         case("download: a terabyte announced", Download, Victim, Instead(|_, _| Act::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\nPK\x03\x04".to_vec())),
-            Failed("export"), &["at least 1000000000000 bytes", "workbook_size"], 4),
+            Failed("export"), &["at least 1000000000000 bytes", "size in [limits.workbook]"], 4),
         // encodings nobody asked for
         case("poll: gzip", Poll, Victim, Instead(|_, _| answer(Answer::new(200, "application/json", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xe6\x02".to_vec()).with("content-encoding", "gzip"))),
-            Failed("retry"), &["encoded as gzip without being asked to", "check base_url and what stands between"], 60),
+            Failed("retry"), &["encoded as gzip without being asked to", "check host and what stands between"], 60),
         case("download: a gzip bomb", Download, Victim, Instead(|_, _| answer(Answer::new(200, "application/octet-stream", [b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec(), vec![0; 1 << 20]].concat()).with("content-encoding", "gzip"))),
-            Failed("retry"), &["encoded as gzip without being asked to", "check base_url and what stands between"], 60),
+            Failed("retry"), &["encoded as gzip without being asked to", "check host and what stands between"], 60),
         // other content
         case("poll: a page with 200", Poll, VictimFirst(2), Instead(|_, _| answer(Answer::new(200, "text/html", "<h1>Please log in</h1>"))),
             Recovered, &[], 8),
         case("poll: always a page with 200", Poll, Victim, Instead(|_, _| answer(Answer::new(200, "text/html", "<h1>Please log in</h1>"))),
-            Failed("retry"), &["the answer is not the API's: Please log in", "check base_url"], 60),
+            Failed("retry"), &["the answer is not the API's: Please log in", "check host"], 60),
         case("submit: a page with 200", Submit, VictimFirst(1), Instead(|_, _| answer(Answer::new(200, "text/html", "<h1>Please log in</h1>"))),
             Deferred, &[], 4),
         case("download: a page with 200", Download, VictimFirst(2), Instead(|_, _| answer(Answer::new(200, "text/html", "<h1>Please log in</h1>"))),
@@ -561,7 +562,7 @@ fn nobody_listens_in_the_middle_of_a_run() {
     let text = text_of(std::slice::from_ref(&summary));
     assert_eq!(summary.exit(), Code::NotSettled, "{text}");
     assert!(
-        text.contains("tried again later; if it stays, check base_url, DNS, firewall and proxy"),
+        text.contains("tried again later; if it stays, check host, DNS, firewall and proxy"),
         "{text}"
     );
     gate.set(&[]);
@@ -739,7 +740,7 @@ fn a_host_that_is_not_there_is_named_and_not_called_a_quota() {
     assert!(
         output
             .stdout
-            .contains("check base_url, DNS, firewall and proxy"),
+            .contains("check host, DNS, firewall and proxy"),
         "{output:?}"
     );
     assert!(
@@ -752,36 +753,9 @@ fn a_host_that_is_not_there_is_named_and_not_called_a_quota() {
 
 #[test]
 fn a_certificate_that_nobody_trusts_is_named_and_nothing_is_sent() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let certificate = include_bytes!("../fixtures/self-signed.crt.der").to_vec();
-    let key = include_bytes!("../fixtures/self-signed.key.der").to_vec();
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.into()],
-            rustls::pki_types::PrivateKeyDer::Pkcs8(key.into()),
-        );
-    let config = Arc::new(config.expect("a certificate and its key"));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let read = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&read);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            let mut plain = rustls::Stream::new(&mut tls, &mut stream);
-            let mut bytes = [0; 1024];
-            if let Ok(count) = std::io::Read::read(&mut plain, &mut bytes) {
-                heard
-                    .lock()
-                    .expect("the bytes")
-                    .extend_from_slice(&bytes[..count]);
-            }
-        }
-    });
+    let server = Recorder::untrusted();
     let mut app = Setup::real().only(&[Dataset::MeetingList]).start();
-    app.setup.host = Some(format!("https://localhost:{}", address.port()));
+    app.setup.host = Some(format!("https://localhost:{}", server.port));
     app.write_configuration();
     let output = app.backfill(&["--deadline", "2s"]);
     assert_eq!(output.code, 3, "{output:?}");
@@ -792,11 +766,8 @@ fn a_certificate_that_nobody_trusts_is_named_and_nothing_is_sent() {
             .contains("the trusted certificates of this machine"),
         "{output:?}"
     );
-    assert_eq!(
-        read.lock().expect("the bytes").len(),
-        0,
-        "something was sent"
-    );
+    let heard = server.heard().concat();
+    assert!(heard.is_empty(), "something was sent: {heard}");
 }
 
 #[test]

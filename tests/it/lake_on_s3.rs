@@ -17,7 +17,7 @@ fn lake_options(endpoint: &str) -> String {
     )
 }
 
-fn start(lake: &str, endpoint: &str) -> TestApp {
+pub(crate) fn start(lake: &str, endpoint: &str) -> TestApp {
     let mut setup = Setup::real().only(&[Dataset::DailyReport, Dataset::MeetingList]);
     setup.lake = Some(lake.to_owned());
     setup.lake_options = lake_options(endpoint);
@@ -26,7 +26,7 @@ fn start(lake: &str, endpoint: &str) -> TestApp {
     app
 }
 
-fn run(app: &TestApp, args: &[&str]) -> Output {
+pub(crate) fn run(app: &TestApp, args: &[&str]) -> Output {
     let output = crate::app::finish(app.command(args).env("S3_SECRET", SECRET_KEY));
     assert!(!output.text().contains(SECRET_KEY), "{output:?}");
     output
@@ -43,7 +43,7 @@ fn moto(app: &TestApp) -> Option<(Server, String)> {
 }
 
 /// The same application with another lake.
-fn with_lake(mut app: TestApp, lake: &str, endpoint: &str) -> TestApp {
+pub(crate) fn with_lake(mut app: TestApp, lake: &str, endpoint: &str) -> TestApp {
     app.setup.lake = Some(lake.to_owned());
     app.setup.lake_options = lake_options(endpoint);
     app.write_configuration();

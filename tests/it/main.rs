@@ -44,6 +44,7 @@ mod lake_on_s3;
 mod listings;
 mod losses;
 mod mistakes;
+mod network;
 mod old_lake;
 mod oracle;
 mod races;

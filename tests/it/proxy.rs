@@ -376,7 +376,9 @@ fn refusal(status: u16) -> Answer {
         409 => "ConditionalRequestConflict",
         412 => "PreconditionFailed",
         429 => "TooManyRequests",
+        501 => "NotImplemented",
         503 => "SlowDown",
+        507 => "XMinioStorageFull",
         _ => "InternalError",
     };
     Answer {
