@@ -10,6 +10,7 @@
 mod commit;
 mod ending;
 mod failing;
+mod lake_check;
 mod originals;
 mod parents;
 mod partition;
@@ -25,6 +26,7 @@ mod tenant_memory;
 mod tenant_record;
 
 pub use failing::{storage_failure, with_disk};
+pub use lake_check::LakeCheck;
 pub use originals::bring_back;
 pub(crate) use originals::rows_without_key;
 pub use remake::{Remade, Remaking};

@@ -271,6 +271,10 @@ impl Run {
             let Some(task) = self.next_task().await? else {
                 return Ok(());
             };
+            if self.in_flight.is_empty() && !self.lake_takes_something().await {
+                (self.queue, self.refill) = (VecDeque::new(), true);
+                return Ok(());
+            }
             let Some(job) = self.job(task.spec.dataset()) else {
                 continue;
             };

@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::fetch::Fetcher;
 use crate::fetch::pace::Pace;
 use crate::ledger::Ledger;
-use crate::pipeline::{self, Tenant};
+use crate::pipeline::{self, LakeCheck, Tenant};
 use crate::policy::Policy;
 use crate::publish::Publisher;
 use crate::publish::identity::TenantRecord;
@@ -96,6 +96,7 @@ impl App {
         ));
         let fallback = Fallback::of_this_program();
         let events = Events::new(clock.clone());
+        let lake_check = Arc::new(LakeCheck::new(lake.clone()));
         let mut tenants = Vec::new();
         for tenant in config.tenants.values() {
             let client = client(&config, tenant, &clock)?;
@@ -137,6 +138,7 @@ impl App {
                 publisher: Publisher::new(lake.clone(), spool.clone()),
                 spool,
                 lake: lake.clone(),
+                lake_check: Arc::clone(&lake_check),
                 fetcher,
                 policy: Policy::Keep,
                 events: events.of_tenant(&tenant.name),

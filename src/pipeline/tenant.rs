@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::LakeCheck;
 use crate::clock::Clock;
 use crate::datasets::Dataset;
 use crate::decode;
@@ -50,6 +51,8 @@ pub struct Tenant {
     pub spool: Spool,
     /// Where partitions go.
     pub lake: Lake,
+    /// Whether it takes them.
+    pub lake_check: Arc<LakeCheck>,
     /// Puts them there.
     pub publisher: Publisher,
     /// Gets bytes from Feishu.

@@ -3,6 +3,7 @@
 //! Nothing new is begun, tasks that wait end where they stand, calls under way get a little time,
 //! and so does a publish. What is dropped then is as after a kill: the next run goes on from there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -106,6 +107,26 @@ impl Run {
     /// ago.
     pub(super) fn may_publish(&self) -> bool {
         self.summary.storage_error.is_none() && !self.stopping.is_too_late_to_publish()
+    }
+
+    /// Whether the lake takes what will be exported. If it refuses for good, the run ends.
+    pub(super) async fn lake_takes_something(&mut self) -> bool {
+        let tenant = Arc::clone(&self.tenant);
+        let refusal = tokio::select! {
+            refusal = tenant.lake_check.refusal() => refusal,
+            () = self.stopping.requested() => {
+                self.begin_to_stop();
+                return false;
+            }
+        };
+        let Some(failure) = refusal else { return true };
+        let told = EventKind::WorkRefused {
+            failure: failure.clone(),
+        };
+        tenant.events.emit(Subject::default(), told);
+        self.summary.storage_error = Some(failure.clone());
+        self.summary.stop_cause.get_or_insert(failure);
+        false
     }
 
     /// How long the loop may sleep when nothing happens: a minute, or until the run's time is over.

@@ -163,11 +163,12 @@ impl Summary {
     /// Everything that stood in the way of more than one task.
     pub fn causes(&self) -> impl Iterator<Item = &Failure> {
         let blocked = self.blocked.values();
-        let blocked = blocked.filter(|cause| self.stop_cause.as_ref() != Some(cause));
+        let is_other = |cause: &&Failure| self.stop_cause.as_ref() != Some(*cause);
+        let blocked = blocked.filter(is_other);
         self.stop_cause
             .iter()
             .chain(blocked)
-            .chain(&self.storage_error)
+            .chain(self.storage_error.iter().filter(is_other))
             .chain(&self.trouble)
     }
 

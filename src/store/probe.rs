@@ -1,5 +1,5 @@
-//! Tests a lake for `doctor`: tries everything that publishing needs on a throw-away key, including
-//! races.
+//! Tests a lake on a throw-away key: for `doctor` everything that publishing needs, including races;
+//! before a run exports anything, whether it takes an object at all.
 //!
 //! Some stores pass every sequential test of conditional writes and still let several racing
 //! writers win. So many writers race, several times: a store that checks before it writes fails
@@ -12,6 +12,8 @@ use object_store::{PutMode, UpdateVersion};
 
 use super::{Error, Lake, StoreErrorKind, Version};
 
+/// What is first put into the throw-away object.
+const CONTENT: &[u8] = b"meetlake doctor";
 /// Writers that race for one key.
 const RACERS: usize = 16;
 /// Races of each kind. The first also opens the connections, so its writers are spread out.
@@ -49,11 +51,23 @@ impl Lake {
         ]
     }
 
+    /// Whether the store takes an object that must not exist yet: puts the throw-away object `key`
+    /// there and removes it. Publishing removes nothing, so a store that refuses only that is good
+    /// enough; `orphans` finds what stays.
+    ///
+    /// # Errors
+    /// Why the store does not take it.
+    pub async fn check_writable(&self, key: &Path) -> Result<(), Error> {
+        let content = Bytes::from_static(CONTENT);
+        self.put_once(key, &content, &PutMode::Create).await?;
+        let _ = self.delete(key).await;
+        Ok(())
+    }
+
     async fn probe_write(&self, key: &Path) -> Result<(), Error> {
-        let content = Bytes::from_static(b"meetlake doctor");
-        self.put_create(key, content.clone()).await?;
+        self.put_create(key, Bytes::from_static(CONTENT)).await?;
         match self.get(key).await? {
-            Some(read) if read == content => Ok(()),
+            Some(read) if read == CONTENT => Ok(()),
             _ => Err(self.refusal(
                 StoreErrorKind::Other,
                 "read back",

@@ -324,3 +324,49 @@ async fn what_would_be_answered_the_same_each_time_is_asked_once() {
         assert!(seconds < 1.0, "{status} took {seconds} s");
     }
 }
+
+#[test]
+fn a_lake_that_refuses_ends_the_run_before_anything_is_exported() {
+    let app = start("s3://lake/x", "http://127.0.0.1:9");
+    let Some((_server, port)) = app.block_on(Server::s3("lake")) else {
+        return;
+    };
+    let proxy = app.block_on(Proxy::start(port));
+    let endpoint = format!("http://127.0.0.1:{}", proxy.port);
+    let app = crate::lake_on_s3::with_lake(app, "s3://lake/x", &endpoint);
+    let probes = || {
+        let log = proxy.log();
+        let probes = log.iter().filter(|request| {
+            request.target.contains("_doctor") || request.target.contains("?delete")
+        });
+        probes.count()
+    };
+    let good = run(&app, &["run"]);
+    assert_eq!(good.code, 0, "{good:?}");
+    assert_eq!(probes(), 2, "a run asks with one write and one delete");
+    // Nothing is due: nothing is asked.
+    let nothing = run(&app, &["run"]);
+    assert_eq!((nothing.code, probes()), (0, 2), "{nothing:?}");
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let again = ["backfill", "--from", &from, "--to", &to, "--again"];
+    for status in [403, 501, 507] {
+        proxy.rule(answer("_doctor", status, ALWAYS));
+        let calls = app.calls();
+        let refused = run(&app, &again);
+        assert_eq!(refused.code, 8, "{status}: {refused:?}");
+        let says = "nothing is exported for a lake that refuses it";
+        assert_eq!(
+            refused.text().matches(says).count(),
+            1,
+            "{status}: {refused:?}"
+        );
+        assert_eq!(app.calls(), calls, "{status}: {refused:?}");
+        proxy.clear();
+    }
+    // What may pass ends nothing.
+    proxy.rule(answer("_doctor", 503, ALWAYS));
+    let submits = app.submits();
+    let good = run(&app, &again);
+    assert_eq!(good.code, 0, "{good:?}");
+    assert!(app.submits() > submits, "{good:?}");
+}
