@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::datasets::Dataset;
+use crate::store::options::{self, OptionProblem};
 
 /// The stages that decide or convert: they use the ground only.
 const PURE_STAGES: [&str; 4] = ["plan", "decode", "normalize", "policy"];
@@ -321,6 +322,94 @@ fn no_file_of_orchestration_is_too_long_to_read() {
     assert_eq!(files_that_grew(&sources()), [""; 0]);
 }
 
+/// The texts in quotes of a file's code.
+fn texts(text: &str) -> Vec<String> {
+    let code = code(text);
+    let (mut texts, mut current) = (Vec::new(), None::<String>);
+    let mut chars = code.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, &mut current) {
+            ('"', Some(_)) => texts.extend(current.take()),
+            ('\\', Some(text)) => match chars.next() {
+                // The line goes on after its indent.
+                Some('\n') => while chars.next_if(|c| c.is_whitespace()).is_some() {},
+                escaped => text.extend(escaped),
+            },
+            (c, Some(text)) => text.push(c),
+            ('"', None) => current = Some(String::new()),
+            // A quote as a character begins no text.
+            ('\'', None) if chars.peek() == Some(&'"') => drop(chars.next()),
+            (_, None) => {}
+        }
+    }
+    texts
+}
+
+/// Modules whose messages tell people what to set.
+const ADVISERS: [&str; 6] = ["cause", "client", "fetch", "keyring", "network", "store"];
+/// What Feishu calls by such words.
+const WORDS_OF_FEISHU: [&str; 5] = [
+    "file_token",
+    "open_id",
+    "room_id",
+    "task_id",
+    "user_access_token",
+];
+
+/// Words of messages that look like keys of the configuration and are none, by file. Texts without
+/// a blank are no messages.
+fn keys_that_do_not_exist(sources: &Sources) -> Vec<String> {
+    let is_key = |word: &String| {
+        let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+        word.trim_matches('_').contains('_') && word.chars().all(is_part)
+    };
+    let module = |path: &str| path.split(['/', '.']).next().map(str::to_owned);
+    let configuration = sources
+        .iter()
+        .filter(|(path, _)| module(path).as_deref() == Some("config"));
+    let keys: BTreeSet<String> = configuration
+        .flat_map(|(_, text)| texts(text))
+        .filter(is_key)
+        .collect();
+    let is_option = |word: &str| {
+        let problem = |scheme| options::problem(scheme, word, "", &[]);
+        let mut problems = ["s3", "gs", "az"].map(problem).into_iter();
+        problems.any(|problem| problem != Some(OptionProblem::Unknown))
+    };
+    let mut unknown = Vec::new();
+    for (path, text) in sources {
+        let adviser = ADVISERS
+            .into_iter()
+            .find(|adviser| module(path).as_deref() == Some(adviser));
+        let Some(adviser) = adviser.filter(|_| !path.ends_with("tests.rs")) else {
+            continue;
+        };
+        for text in texts(text).iter().filter(|text| text.contains(' ')) {
+            // In braces stand names of variables.
+            let shown = text
+                .split('{')
+                .map(|part| part.split_once('}').map_or(part, |p| p.1));
+            let shown = shown.collect::<Vec<_>>().join("{");
+            let words = shown.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let words = words.map(str::to_owned).filter(is_key);
+            let is_known = |word: &String| {
+                keys.contains(word)
+                    || WORDS_OF_FEISHU.contains(&word.as_str())
+                    // The options of a store are no keys of anything else.
+                    || (["network", "store"].contains(&adviser) && is_option(word))
+            };
+            let wrong = words.filter(|word| !is_known(word));
+            unknown.extend(wrong.map(|word| format!("{path} says {word}: {text}")));
+        }
+    }
+    unknown
+}
+
+#[test]
+fn messages_name_only_keys_that_exist() {
+    assert_eq!(keys_that_do_not_exist(&sources()), [""; 0]);
+}
+
 #[test]
 fn only_the_policy_says_that_it_passed_rows() {
     assert_eq!(policies_beside_the_stage(&sources()), [""; 0]);
@@ -398,6 +487,19 @@ fn a_breach_of_each_kind_is_noticed() {
     ];
     let grown = files_that_grew(&Sources::from(grown));
     assert_eq!(grown.len(), 2, "{grown:?}");
+    let message = "const FIX: &str = \"check base_url and app_secret of {base_url}, \\\n    \\\"or\\\" \
+                   the sas_token\"; x('\"'); \"one_word\"";
+    let keys = "section.required(\"app_secret\", read); section.optional(\"sas_key\", read)";
+    let says = |path: &str| {
+        let texts = [("config/tenant.rs", keys), (path, message)];
+        let sources = texts.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        let unknown = keys_that_do_not_exist(&Sources::from(sources));
+        let word = |line: &String| Some(line.split(' ').nth(2)?.trim_end_matches(':').to_owned());
+        unknown.iter().filter_map(word).collect::<Vec<_>>()
+    };
+    assert_eq!(says("client/error.rs"), ["base_url", "sas_token"]);
+    // Options of Google's and of Azure's store.
+    assert_eq!(says("store/error.rs"), [""; 0]);
     let passes = Sources::from([("a.rs".to_owned(), "PassedRows::passed_by_policy(x)".into())]);
     assert_eq!(policies_beside_the_stage(&passes), ["a.rs"]);
 }

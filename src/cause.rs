@@ -156,7 +156,7 @@ impl Cause {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Credentials => {
-                "check app_id, app_secret and base_url; `meetlake doctor` names what is refused"
+                "check app_id, app_secret and host; `meetlake doctor` names what is refused"
             }
             Self::Scope => "grant the scope to the app; `meetlake doctor` names it",
             Self::Role => "give the app's creator or the user the administrator's role",

@@ -89,7 +89,7 @@ fn announce(args: &Args, server: &Server) {
     let calls_per_minute = (100.0 * args.speed).ceil();
     if args.json {
         let line = json!({
-            "base_url": server.base_url(), "app_id": options.app_id,
+            "host": server.base_url(), "app_id": options.app_id,
                 "app_secret": options.app_secret,
             "first_day": server.first_day(), "last_day": server.last_day(),
                 "time_zone": options.time_zone,
@@ -99,7 +99,7 @@ fn announce(args: &Args, server: &Server) {
         return;
     }
     println!("A simulated company is listening. Ctrl-C stops it and prints what it received.\n");
-    println!("  base url     {}", server.base_url());
+    println!("  host         {}", server.base_url());
     println!("  app id       {}", options.app_id);
     println!("  app secret   {}", options.app_secret);
     println!(

@@ -252,7 +252,7 @@ impl WorkbookWriter {
 fn too_large(reply: &Reply, bytes: u64, max_bytes: u64) -> Error {
     let said = format!(
         "the workbook has at least {bytes} bytes, and {max_bytes} are allowed; if it is right, \
-         raise workbook_size in [limits]"
+         raise size in [limits.workbook]"
     );
     Error::other(&reply.action, said)
 }
