@@ -215,8 +215,9 @@ fn read_sections(
     let serve = serve(root.section("serve"));
     let (tenants, zones) = tenants(root.required_section("tenants"), folder);
     let jobs = jobs(&root, folder, environment, &zones, diagnostics);
-    if let Some(lake) = &lake {
-        warn_of_unread_bundle(&root, lake, environment);
+    let is_s3 = lake.as_ref().is_some_and(|lake| lake.url.scheme() == "s3");
+    for warning in network::unread_certificates(environment, is_s3) {
+        root.warning("lake", warning);
     }
     root.finish();
     Some(Config {
@@ -244,20 +245,6 @@ fn proxies(root: &Section<'_>, environment: Environment<'_>) -> Option<Proxies> 
         }
     };
     Proxies::read(environment).map_err(report).ok()
-}
-
-/// Other programs that use a bucket find their certificates by this variable.
-fn warn_of_unread_bundle(root: &Section<'_>, lake: &LakeConfig, environment: Environment<'_>) {
-    const OTHERS: &str = "AWS_CA_BUNDLE";
-    let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
-    if lake.url.scheme() == "s3" && is_set(OTHERS) && !is_set("SSL_CERT_FILE") {
-        root.warning(
-            "lake",
-            format!(
-                "{OTHERS} is set, and meetlake does not read it; name the file in SSL_CERT_FILE"
-            ),
-        );
-    }
 }
 
 fn lake(

@@ -216,12 +216,42 @@ fn hosts(list: &str) -> String {
 
 // --- certificates -------------------------------------------------------------------------------
 
+/// Whether the TLS library trusts what [`SSL_CERT_FILE`] and [`SSL_CERT_DIR`] name. On Apple's
+/// systems it asks the keychain.
+const READS_FILES: bool = cfg!(not(target_vendor = "apple"));
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+
+/// Variables by which other programs find certificates and that are not read here, each with what
+/// to do instead. A bucket of S3 has one of its own.
+#[must_use]
+pub fn unread_certificates(environment: Environment<'_>, is_s3: bool) -> Vec<String> {
+    let is_set = |name: &&str| environment(name).is_some_and(|value| !value.is_empty());
+    let (others, instead): (&[&str], _) = match (READS_FILES, is_s3) {
+        (false, _) => (
+            &[SSL_CERT_FILE, SSL_CERT_DIR],
+            "add the certificates to the keychain",
+        ),
+        (true, true) if !is_set(&SSL_CERT_FILE) => {
+            (&["AWS_CA_BUNDLE"], "name the file in SSL_CERT_FILE")
+        }
+        (true, _) => (&[], ""),
+    };
+    let unread = others.iter().copied().filter(is_set);
+    unread
+        .map(|name| format!("{name} is set, and meetlake does not read it; {instead}"))
+        .collect()
+}
+
 /// Each variable that names certificates and cannot be used, and why. The TLS library would only
 /// log it, and trust nobody.
 #[must_use]
 pub fn certificate_problems(environment: Environment<'_>) -> Vec<String> {
+    if !READS_FILES {
+        return Vec::new();
+    }
     let value = |name| environment(name).filter(|value| !value.is_empty());
-    let file = value("SSL_CERT_FILE").and_then(|file| {
+    let file = value(SSL_CERT_FILE).and_then(|file| {
         let path = Path::new(&file);
         let why = match certificates(path) {
             Ok(0) => "which holds no certificate in PEM format".to_owned(),
@@ -230,7 +260,7 @@ pub fn certificate_problems(environment: Environment<'_>) -> Vec<String> {
         };
         Some(format!("the variable SSL_CERT_FILE names {file}, {why}"))
     });
-    let folders = value("SSL_CERT_DIR").and_then(|folders| {
+    let folders = value(SSL_CERT_DIR).and_then(|folders| {
         let each: Vec<PathBuf> = std::env::split_paths(&folders).collect();
         let found: usize = each.iter().map(|folder| certificates_below(folder)).sum();
         (found == 0).then(|| {
