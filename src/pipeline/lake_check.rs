@@ -48,7 +48,7 @@ impl LakeCheck {
         let key = location::probe(Timestamp::now());
         let refusal = match self.lake.check_writable(&key).await {
             Err(error) if error.kind().is_lasting() => {
-                let message = format!("nothing is exported for a lake that refuses it: {error}");
+                let message = format!("nothing is exported while the lake takes nothing: {error}");
                 Some(Failure::new(Cause::Storage, message))
             }
             Ok(()) | Err(_) => None,

@@ -354,7 +354,7 @@ fn a_lake_that_refuses_ends_the_run_before_anything_is_exported() {
         let calls = app.calls();
         let refused = run(&app, &again);
         assert_eq!(refused.code, 8, "{status}: {refused:?}");
-        let says = "nothing is exported for a lake that refuses it";
+        let says = "nothing is exported while the lake takes nothing";
         assert_eq!(
             refused.text().matches(says).count(),
             1,
