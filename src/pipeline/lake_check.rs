@@ -35,8 +35,9 @@ impl LakeCheck {
         }
     }
 
-    /// Why the lake takes nothing until somebody does something about it; `None` if it takes a
-    /// throw-away object, or fails in a way that may pass. What is exported then waits in the spool.
+    /// Why the lake takes nothing until somebody does something about it. `None` if it takes a
+    /// throw-away object, or fails in a way that may pass: what is exported then waits in the
+    /// spool.
     pub async fn refusal(&self) -> Option<Failure> {
         let mut last = self.last.lock().await;
         if let Some((at, refusal)) = &*last {
