@@ -487,7 +487,7 @@ fn a_breach_of_each_kind_is_noticed() {
     ];
     let grown = files_that_grew(&Sources::from(grown));
     assert_eq!(grown.len(), 2, "{grown:?}");
-    let message = "const FIX: &str = \"check base_url and app_secret of {base_url}, \\\n    \\\"or\\\" \
+    let message = "const FIX: &str = \"check base_url, app_secret of {base_url}, \\\n    \\\"or\\\" \
                    the sas_token\"; x('\"'); \"one_word\"";
     let keys = "section.required(\"app_secret\", read); section.optional(\"sas_key\", read)";
     let says = |path: &str| {

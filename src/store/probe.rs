@@ -1,5 +1,5 @@
-//! Tests a lake on a throw-away key: for `doctor` everything that publishing needs, including races;
-//! before a run exports anything, whether it takes an object at all.
+//! Tests a lake on a throw-away key: for `doctor` everything that publishing needs, including
+//! races; before a run exports anything, whether it takes an object at all.
 //!
 //! Some stores pass every sequential test of conditional writes and still let several racing
 //! writers win. So many writers race, several times: a store that checks before it writes fails
