@@ -89,7 +89,7 @@ fn announce(args: &Args, server: &Server) {
     let calls_per_minute = (100.0 * args.speed).ceil();
     if args.json {
         let line = json!({
-            "host": server.base_url(), "app_id": options.app_id,
+            "base_url": server.base_url(), "app_id": options.app_id,
                 "app_secret": options.app_secret,
             "first_day": server.first_day(), "last_day": server.last_day(),
                 "time_zone": options.time_zone,

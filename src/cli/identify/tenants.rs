@@ -158,7 +158,7 @@ pub(super) async fn check_zones(config: &Config, ledger: &Ledger) -> Result<()> 
 
 /// The name under which the lake knows the app of a tenant.
 pub(super) fn app_of(key: &LakeKey, tenant: &TenantConfig) -> String {
-    let host = tenant.base_url.as_str().as_bytes();
+    let host = tenant.host.as_str().as_bytes();
     key.hash(HashOf::App, &[host, tenant.app_id.as_bytes()])
 }
 
