@@ -981,7 +981,7 @@ app_secret_file = "nowhere"
         let own_zone = "dataset = 'top_user'\ntime_zone = 'UTC'\ncron = '20 3 * * *'\n";
         assert_eq!(
             Files::new(&config, &[("top", own_zone)]).problems(),
-            "jobs/top.toml:2:13: the days of top_user are the tenant's; remove `time_zone`"
+            "jobs/top.toml:3:13: the days of top_user are the tenant's; remove `time_zone`"
         );
     }
 

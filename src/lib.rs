@@ -29,6 +29,8 @@
 //! | what a failure is called, its remedy and exit code | [`cause`] |
 //! | who hears what happened: progress and log; an alert would subscribe | [`events`] |
 //! | what `status` and its page say of a day | [`status`] |
+//! | which settings belong to the lake, and what a change costs | `record::settings` |
+//! | how all days are made again under other settings | `pipeline::remake` |
 //!
 //! The modules below stand in layers. A module uses its own layer and those below, never in a
 //! circle. Stages never use one another; `plan`, `decode`, `normalize` and `policy` use the ground

@@ -107,6 +107,12 @@ impl Lake {
         &self.url
     }
 
+    /// Whether it is a folder.
+    #[must_use]
+    pub const fn is_on_a_disk(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// The content of an object; `None` if there is no object.
     ///
     /// # Errors

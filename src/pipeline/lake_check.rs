@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::cause::{Cause, Failure};
 use crate::publish::location;
-use crate::store::Lake;
+use crate::store::{Lake, StoreErrorKind};
 
 /// The lake is not asked again for so long, by the machine's clock, so that a run of many tenants
 /// costs two requests.
@@ -47,8 +47,12 @@ impl LakeCheck {
             }
         }
         let key = location::probe(Timestamp::now());
+        // On a disk of this machine, space comes and goes: the next publish says whether it is there.
+        let may_return =
+            |kind: StoreErrorKind| kind == StoreErrorKind::Full && self.lake.is_on_a_disk();
+        let stays = |kind: StoreErrorKind| kind.is_lasting() && !may_return(kind);
         let refusal = match self.lake.check_writable(&key).await {
-            Err(error) if error.kind().is_lasting() => {
+            Err(error) if stays(error.kind()) => {
                 let message = format!("nothing is exported while the lake takes nothing: {error}");
                 Some(Failure::new(Cause::Storage, message))
             }

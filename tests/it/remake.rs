@@ -455,6 +455,28 @@ fn a_dataset_that_moves_to_another_folder_takes_its_days_along() {
     assert_eq!(app.meetlake(&["run"]).code, 0);
 }
 
+/// How windows are cut decides what is asked for together, and not where a row lands.
+#[test]
+fn other_windows_move_no_row() {
+    let mut app = company().only(&[MeetingList, TopUser]).start();
+    app.teach_pace();
+    assert_eq!(app.backfill(&[]).code, 0);
+    let (meetings_before, ranks) = (meetings(&app, SHANGHAI), standing(&app, TopUser));
+    for dataset in [MeetingList, TopUser] {
+        let lines = "window = \"2d\"";
+        app.setup.jobs.insert(dataset, lines.to_owned());
+    }
+    app.write_configuration();
+    for verb in [&["run"][..], &["replay", "--re-cut"]] {
+        let output = app.meetlake(verb);
+        assert_eq!(output.code, 0, "{verb:?} {output:?}");
+    }
+    assert_eq!(app.backfill(&["--again"]).code, 0);
+    assert_eq!(meetings(&app, SHANGHAI), meetings_before);
+    assert_eq!(standing(&app, TopUser), ranks);
+    app.sound_and_verified();
+}
+
 #[test]
 fn what_originals_do_not_say_is_exported_again() {
     let mut app = company().only(&[MeetingList, TopUser]).start();
