@@ -265,7 +265,7 @@ fn simulate_says_where_it_listens_and_what_to_write() {
     let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(line["app_id"], "cli_a000000000000001");
     assert_eq!(line["app_secret"], SECRET);
-    for key in ["host", "first_day", "last_day", "time_zone"] {
+    for key in ["base_url", "first_day", "last_day", "time_zone"] {
         assert!(line[key].is_string(), "{key}: {line}");
     }
 }
