@@ -88,6 +88,8 @@ pub struct Contract {
     sort_first: &'static [&'static str],
     schema: SchemaRef,
     by_header: HashMap<String, usize>,
+    /// Headers by their letters and digits.
+    by_letters: HashMap<String, String>,
 }
 
 impl Contract {
@@ -127,6 +129,10 @@ impl Contract {
             .enumerate()
             .flat_map(|(index, column)| column.headers.iter().map(move |h| (fold(h), index)))
             .collect();
+        let headers = columns.iter().flat_map(|column| &column.headers);
+        let by_letters = headers
+            .map(|header| (letters(header), header.clone()))
+            .collect();
         Self {
             dataset,
             columns,
@@ -134,6 +140,7 @@ impl Contract {
             sort_first: &[],
             schema: Arc::new(Schema::new(fields)),
             by_header,
+            by_letters,
         }
     }
 
@@ -190,6 +197,18 @@ impl Contract {
         self.by_header.get(&fold(header)).copied()
     }
 
+    /// The header that a text is, apart from marks such as a colon, a star, or a remark in
+    /// brackets.
+    #[must_use]
+    pub fn header_nearly(&self, text: &str) -> Option<&str> {
+        let folded = fold(text);
+        let without_remark = folded.split(['(', '[']).next().unwrap_or_default();
+        [folded.as_str(), without_remark]
+            .into_iter()
+            .find_map(|text| self.by_letters.get(&letters(text)))
+            .map(String::as_str)
+    }
+
     /// Indexes of the columns that every sheet must have: required by the key, and not known from
     /// the task.
     pub fn required_in_sheet(&self) -> impl Iterator<Item = usize> {
@@ -207,6 +226,13 @@ impl Contract {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
+}
+
+/// The letters and digits of a header, folded.
+fn letters(header: &str) -> String {
+    let mut letters = fold(header);
+    letters.retain(char::is_alphanumeric);
+    letters
 }
 
 /// The field with its id in files, and those inside of it with theirs.
@@ -276,6 +302,24 @@ mod tests {
         let index = contract.column_of_header(" 会议 ID").expect("a header");
         assert_eq!(contract.columns[index].name, "meeting_no");
         assert_eq!(contract.column_of_header("no such header"), None);
+    }
+
+    #[test]
+    fn a_header_with_marks_is_nearly_one() {
+        let contract = Contract::of(Dataset::MeetingList);
+        for (text, header) in [
+            ("会议ID：", Some("会议ID")),
+            ("*会议主题", Some("会议主题")),
+            ("会议主题（必填）", Some("会议主题")),
+            ("机密", None),
+            ("：", None),
+            ("", None),
+        ] {
+            let found = contract.header_nearly(text);
+            let is_same = |found: &str| header.is_some_and(|header| fold(header) == fold(found));
+            assert_eq!(found.is_some(), header.is_some(), "{text}");
+            assert!(found.is_none_or(is_same), "{text}: {found:?}");
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub fn file(conversion: &Conversion) -> Result<ConversionReport, Error> {
                 source,
             })
         })?;
-        findings.left_to_calamine = summary.reader.left_to_calamine();
+        summary.tell(&mut findings);
         // As above: if the writing thread has ended, its result says why.
         let _ = to_writer.send(WriterMessage::Accepted);
         drop(to_writer);

@@ -5,8 +5,9 @@
 //! networks and tasks. It does not give cells a type either: `normalize` does.
 //!
 //! A workbook is treated as hostile until it has been checked. `own` reads the usual shape of an
-//! export. Any other workbook goes to calamine: `container` first checks the zip and `markup` every
-//! part in it, with bounded memory. calamine itself runs in a child process that may die (`child`).
+//! export. Any other workbook goes to calamine: `container` first checks the zip, and `markup` every
+//! part in it that is read, with bounded memory. What calamine gets is a copy of these parts alone.
+//! calamine itself runs in a child process that may die (`child`).
 
 mod child;
 mod container;
@@ -14,7 +15,10 @@ mod frame;
 mod layout;
 mod listing;
 mod markup;
+mod odd_cell;
 mod own;
+mod package;
+mod padding;
 mod report;
 mod sheet;
 
@@ -28,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use self::own::WorkbookBytes;
 use crate::contract::Contract;
 use crate::datasets::{Dataset, Fetch};
+use crate::findings::Findings;
 use crate::table::{Cell, Header, RowSink};
 
 pub use child::{Fallback, READER_VERB, serve_reader};
@@ -55,7 +60,8 @@ pub struct WorkbookLimits {
     pub rows: u32,
     /// Highest column number in a sheet.
     pub columns: u32,
-    /// Cells of all sheets together, including empty ones.
+    /// Cells of all sheets together, including empty ones. Also the cells of the rows that are
+    /// handed on, including the gaps in them.
     pub cells: u64,
     /// UTF-8 bytes of one run of text. A cell in Excel holds at most 32,767 characters.
     pub text_bytes: usize,
@@ -78,7 +84,7 @@ impl Default for WorkbookLimits {
             shared_strings: 5_000_000,
             formats: 100_000,
             rows: 1_048_576,
-            columns: 512,
+            columns: 16_384,
             cells: 50_000_000,
             text_bytes: 1 << 20,
             total_text_bytes: 1 << 30,
@@ -114,6 +120,16 @@ pub enum WorkbookReader {
     },
 }
 
+impl DecodeSummary {
+    /// Tells what the rows do not: which sheets are hidden, and which reader read them.
+    pub fn tell(&self, findings: &mut Findings) {
+        findings.left_to_calamine = self.reader.left_to_calamine();
+        let hidden = self.sheets.iter();
+        let hidden = hidden.filter(|sheet| sheet.is_hidden && sheet.rows > 0);
+        findings.hidden_sheets = hidden.map(|sheet| sheet.name.clone()).collect();
+    }
+}
+
 impl WorkbookReader {
     /// Why calamine had to read the workbook; `None` if our own reader read it.
     #[must_use]
@@ -132,6 +148,8 @@ pub struct SheetRead {
     pub name: String,
     /// Number of rows below the header that hold at least one cell.
     pub rows: u64,
+    /// Whether a program that shows the workbook hides the sheet.
+    pub is_hidden: bool,
 }
 
 /// A sheet without a header of the contract.
@@ -327,6 +345,12 @@ impl RowSink for WatchedSink<'_> {
         self.is_at_work = false;
     }
 
+    fn above(&mut self, sheet: &str, cells: &[Cell<'_>]) {
+        self.is_at_work = true;
+        self.sink.above(sheet, cells);
+        self.is_at_work = false;
+    }
+
     fn restart(&mut self) {
         self.sink.restart();
     }
@@ -343,8 +367,8 @@ pub fn workbook_by_calamine(
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
-    container::check(bytes, limits)?;
-    let mut summary = fallback.read(bytes, contract, limits, sink)?;
+    let copy = container::checked_copy(bytes, limits)?;
+    let mut summary = fallback.read(&copy, contract, limits, sink)?;
     summary.reader = WorkbookReader::Calamine { why: "asked for" };
     Ok(summary)
 }

@@ -145,6 +145,14 @@ pub enum EventKind {
         /// What the fast reader does not know.
         why: String,
     },
+    /// Something is to be told of the sheets or rows of a workbook, none of which was left out for
+    /// it.
+    WorkbookRemark {
+        /// What it is.
+        what: String,
+        /// How many, or which.
+        value: String,
+    },
     /// A column has its header and no value in any row.
     BlankColumn {
         /// Name in the contract.
@@ -289,6 +297,7 @@ impl EventKind {
             | Self::FailedTasksRearmed { .. }
             | Self::QuarantineReopened { .. }
             | Self::ReadByCalamine { .. }
+            | Self::WorkbookRemark { .. }
             | Self::TaskDeferred { .. }
             | Self::Serving { .. }
             | Self::Stopping
@@ -359,6 +368,7 @@ impl Event {
                 format!("unknown export status {status}, taken as still processing")
             }
             EventKind::ReadByCalamine { why } => format!("workbook read by calamine: {why}"),
+            EventKind::WorkbookRemark { what, value } => format!("workbook: {what}: {value}"),
             EventKind::BlankColumn { column } => {
                 format!("the column {column} is blank throughout")
             }

@@ -52,6 +52,12 @@ pub enum Fault {
     /// The cell holds a formula's error such as `#N/A`.
     #[error("holds a formula's error")]
     FormulaError,
+    /// The cell says that it has a value, such as a formula's, and the file does not have it.
+    #[error("has no stored value; open the workbook in a spreadsheet program and save it")]
+    NoStoredValue,
+    /// The text of a meeting number is no run of digits.
+    #[error("is no meeting number, which is a run of digits")]
+    NotAMeetingNumber,
     /// The row has no value in a column of its key.
     #[error("is empty, and no row can be without it")]
     MissingKey,
@@ -100,12 +106,57 @@ pub struct Findings {
     pub missing_columns: Vec<String>,
     /// Columns whose header is there and that have no value in any row.
     pub blank_columns: Vec<String>,
+    /// Rows that repeat the header of their sheet, as on every page of a print.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_header: u64,
+    /// Rows with the natural key of an earlier row of the same source. All are in the batch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_repeated: u64,
+    /// Sheets with rows that a program which shows the workbook hides. Their rows are in the batch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden_sheets: Vec<String>,
+    /// Columns that a sheet lacks and another one has, by sheet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing_in_sheets: BTreeMap<String, Vec<String>>,
     /// What the fast reader does not know, where calamine read the workbook instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_to_calamine: Option<String>,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Findings {
+    /// What is to be told of a source's sheets and rows beside its cells: each time what it is, and
+    /// how many or which.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<(String, String)> {
+        let count = |what: &str, number: u64| (what.to_owned(), number.to_string());
+        let mut remarks = vec![
+            count("rows skipped that repeat the header", self.rows_header),
+            count(
+                "rows that repeat the natural key of another row, all kept",
+                self.rows_repeated,
+            ),
+        ];
+        remarks.retain(|(_, number)| number != "0");
+        if !self.hidden_sheets.is_empty() {
+            let what = "hidden sheets, whose rows are kept too".to_owned();
+            remarks.push((what, self.hidden_sheets.join(", ")));
+        }
+        let sheets = self.missing_in_sheets.iter();
+        remarks.extend(
+            sheets
+                .map(|(sheet, columns)| (format!("missing in sheet {sheet}"), columns.join(", "))),
+        );
+        remarks
+    }
+
     pub(crate) fn add_reject(&mut self, reject: Reject) {
         if self.rejects.len() < NAMED {
             self.rejects.push(reject);
@@ -153,6 +204,20 @@ impl FindingsSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remarks_are_made_of_what_there_is() {
+        assert_eq!(Findings::default().remarks(), []);
+        let findings = Findings {
+            rows_header: 5,
+            rows_repeated: 1,
+            hidden_sheets: vec!["备份".to_owned()],
+            missing_in_sheets: BTreeMap::from([("S2".to_owned(), vec!["topic".to_owned()])]),
+            ..Findings::default()
+        };
+        let values = findings.remarks().into_iter().map(|(_, value)| value);
+        assert_eq!(values.collect::<Vec<_>>(), ["5", "1", "备份", "topic"]);
+    }
 
     #[test]
     fn a_summary_counts_rejects_and_calls_blank_what_is_blank_in_every_table_with_rows() {

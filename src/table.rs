@@ -32,11 +32,32 @@ pub enum Cell<'a> {
         /// Days, with a fraction.
         days: f64,
     },
-    /// A formula's error, such as `#N/A`.
-    Error(&'static str),
+    /// A formula's error, such as `#N/A` or `#SPILL!`, as it is written.
+    Error(Cow<'a, str>),
+    /// The cell says that it has a value, and the file does not have it: a formula that was never
+    /// computed, or a text in the wrong place.
+    Unstored,
 }
 
 impl Cell<'_> {
+    /// The same cell with a text of its own.
+    #[must_use]
+    pub fn to_static(&self) -> Cell<'static> {
+        match self {
+            Self::Empty => Cell::Empty,
+            Self::Text(text) => Cell::Text(Cow::Owned(text.clone().into_owned())),
+            Self::Number(number) => Cell::Number(*number),
+            Self::Bool(value) => Cell::Bool(*value),
+            Self::Date { days, is_1904 } => Cell::Date {
+                days: *days,
+                is_1904: *is_1904,
+            },
+            Self::Elapsed { days } => Cell::Elapsed { days: *days },
+            Self::Error(text) => Cell::Error(Cow::Owned(text.clone().into_owned())),
+            Self::Unstored => Cell::Unstored,
+        }
+    }
+
     /// Whether the cell has no value or an empty text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -78,6 +99,11 @@ pub trait RowSink {
     /// cells, at the positions of the header. There may be fewer or more cells than the header has
     /// columns.
     fn row(&mut self, number: u32, cells: &[Cell<'_>]);
+
+    /// Takes a row that was searched for the header of the sheet with this name and is none. If the
+    /// sheet has one, [`Self::sheet`] follows. If it has none, it is skipped, and this is all that
+    /// is told of it.
+    fn above(&mut self, _sheet: &str, _cells: &[Cell<'_>]) {}
 
     /// Forgets all sheets and rows, because another reader starts from the beginning.
     fn restart(&mut self);

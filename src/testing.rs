@@ -166,7 +166,7 @@ pub mod clock {
 
 /// Tables as the readers give them.
 pub mod table {
-    pub use crate::table::{Cell, Header, RowSink, column_name};
+    pub use crate::table::{Cell, Header, RowSink, cell_name, column_name};
 }
 
 /// Defects that tests plant in what they call without the program.

@@ -281,6 +281,10 @@ fn exchange(
                 sink.sheet(&header);
                 has_header = true;
             }
+            Frame::Above => {
+                let (sheet, cells) = frame::read_above(&buffer)?;
+                sink.above(sheet, &cells);
+            }
             Frame::Row if has_header => {
                 let (number, cells) = frame::read_row(&buffer)?;
                 sink.row(number, &cells);
@@ -436,6 +440,15 @@ impl RowSink for FrameSender<'_> {
         Self::exit_on_error(frame::write_frame(
             self.output,
             &Frame::Sheet(header.clone()),
+        ));
+    }
+
+    fn above(&mut self, sheet: &str, cells: &[Cell<'_>]) {
+        Self::exit_on_error(frame::write_above(
+            self.output,
+            &mut self.buffer,
+            sheet,
+            cells,
         ));
     }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! request: head length u32 · head JSON · workbook length u64 · workbook
 //! frame:   kind u8 · length u64 · content
-//! answer:  begun, then any number of sheet and row, then summary or error
+//! answer:  begun, then any number of above, sheet and row, then summary or error
 //! ```
 //! Numbers are little-endian. Rows are binary, because there are many and floating-point numbers
 //! must arrive unchanged. Everything else is JSON. Any bytes that are not a valid frame are an
@@ -27,13 +27,15 @@ pub(super) struct ReadRequest {
     pub(super) limits: WorkbookLimits,
 }
 
-/// The content of a frame. A row stays in the buffer, for [`read_row`].
+/// The content of a frame. A row stays in the buffer, for [`read_row`] or [`read_above`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// The whole request has arrived. Whatever fails from here on is due to the workbook.
     Begun,
     Sheet(Header),
     Row,
+    /// A row that was searched for a header.
+    Above,
     Summary(DecodeSummary),
     Error(Error),
 }
@@ -43,18 +45,8 @@ const SHEET: u8 = 2;
 const ROW: u8 = 3;
 const SUMMARY: u8 = 4;
 const ERROR: u8 = 5;
+const ABOVE: u8 = 6;
 
-/// Texts of error cells. The index of a text is its code in a row.
-const ERROR_CELLS: [&str; 8] = [
-    "#DIV/0!",
-    "#N/A",
-    "#NAME?",
-    "#NULL!",
-    "#NUM!",
-    "#REF!",
-    "#VALUE!",
-    "#GETTING_DATA",
-];
 /// The longest head that is accepted. A valid head is small.
 const LONGEST_HEAD: u32 = 64 << 10;
 
@@ -94,7 +86,7 @@ pub(super) fn write_frame(to: &mut impl Write, frame: &Frame) -> io::Result<()> 
         Frame::Sheet(header) => (SHEET, serde_json::to_vec(header)?),
         Frame::Summary(summary) => (SUMMARY, serde_json::to_vec(summary)?),
         Frame::Error(error) => (ERROR, serde_json::to_vec(error)?),
-        Frame::Row => return Err(invalid("a row is written by `write_row`")),
+        Frame::Row | Frame::Above => return Err(invalid("a row is written by `write_row`")),
     };
     write_content(to, kind, &content)
 }
@@ -114,6 +106,22 @@ pub(super) fn write_row(
     write_content(to, ROW, buffer)
 }
 
+/// Writes a row that was searched for a header, with the name of its sheet in front.
+pub(super) fn write_above(
+    to: &mut impl Write,
+    buffer: &mut Vec<u8>,
+    sheet: &str,
+    cells: &[Cell<'_>],
+) -> io::Result<()> {
+    buffer.clear();
+    buffer.extend(u32::try_from(sheet.len()).map_err(invalid)?.to_le_bytes());
+    buffer.extend(sheet.as_bytes());
+    for cell in cells {
+        write_cell(buffer, cell)?;
+    }
+    write_content(to, ABOVE, buffer)
+}
+
 fn write_content(to: &mut impl Write, kind: u8, content: &[u8]) -> io::Result<()> {
     to.write_all(&[kind])?;
     to.write_all(&(content.len() as u64).to_le_bytes())?;
@@ -123,18 +131,17 @@ fn write_content(to: &mut impl Write, kind: u8, content: &[u8]) -> io::Result<()
 fn write_cell(to: &mut Vec<u8>, cell: &Cell<'_>) -> io::Result<()> {
     let (code, number) = match cell {
         Cell::Empty => (b'_', None),
-        Cell::Text(text) => {
-            to.push(b't');
+        Cell::Text(text) | Cell::Error(text) => {
+            to.push(if matches!(cell, Cell::Error(_)) {
+                b'!'
+            } else {
+                b't'
+            });
             to.extend(u32::try_from(text.len()).map_err(invalid)?.to_le_bytes());
             to.extend(text.as_bytes());
             return Ok(());
         }
-        Cell::Error(error) => {
-            let index = ERROR_CELLS.iter().position(|known| known == error);
-            let index = index.and_then(|index| u8::try_from(index).ok());
-            to.extend([b'!', index.ok_or_else(|| invalid("an unknown error cell"))?]);
-            return Ok(());
-        }
+        Cell::Unstored => (b'?', None),
         Cell::Bool(false) => (b'f', None),
         Cell::Bool(true) => (b'y', None),
         Cell::Number(number) => (b'n', Some(number)),
@@ -176,6 +183,7 @@ pub(super) fn read_frame(
         BEGUN => Frame::Begun,
         SHEET => Frame::Sheet(content(buffer)?),
         ROW => Frame::Row,
+        ABOVE => Frame::Above,
         SUMMARY => Frame::Summary(content(buffer)?),
         ERROR => Frame::Error(content(buffer)?),
         _ => return Err(invalid("a frame of that kind")),
@@ -190,22 +198,39 @@ fn content<T: DeserializeOwned>(buffer: &[u8]) -> io::Result<T> {
 pub(super) fn read_row(content: &[u8]) -> io::Result<(u32, Vec<Cell<'_>>)> {
     let mut rest = content;
     let number = u32::from_le_bytes(array(&mut rest)?);
+    Ok((number, read_cells(rest)?))
+}
+
+/// Reads what [`write_above`] wrote.
+pub(super) fn read_above(content: &[u8]) -> io::Result<(&str, Vec<Cell<'_>>)> {
+    let mut rest = content;
+    let sheet = read_text(&mut rest)?;
+    Ok((sheet, read_cells(rest)?))
+}
+
+fn read_text<'b>(rest: &mut &'b [u8]) -> io::Result<&'b str> {
+    let length = u32::from_le_bytes(array(rest)?) as usize;
+    let text = rest
+        .split_off(..length)
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
+    str::from_utf8(text).map_err(invalid)
+}
+
+fn read_cells(content: &[u8]) -> io::Result<Vec<Cell<'_>>> {
+    let mut rest = content;
     let mut cells = Vec::with_capacity((rest.len() / 8).min(64));
     while let Some((&code, after)) = rest.split_first() {
         rest = after;
         cells.push(match code {
             b'_' => Cell::Empty,
-            b't' => {
-                let length = u32::from_le_bytes(array(&mut rest)?) as usize;
-                let text = rest
-                    .split_off(..length)
-                    .ok_or(io::ErrorKind::UnexpectedEof)?;
-                Cell::Text(Cow::Borrowed(str::from_utf8(text).map_err(invalid)?))
-            }
-            b'!' => {
-                let [index] = array(&mut rest)?;
-                let text = ERROR_CELLS.get(usize::from(index));
-                Cell::Error(text.ok_or_else(|| invalid("an unknown error cell"))?)
+            b'?' => Cell::Unstored,
+            b't' | b'!' => {
+                let text = Cow::Borrowed(read_text(&mut rest)?);
+                if code == b'!' {
+                    Cell::Error(text)
+                } else {
+                    Cell::Text(text)
+                }
             }
             b'f' => Cell::Bool(false),
             b'y' => Cell::Bool(true),
@@ -220,7 +245,7 @@ pub(super) fn read_row(content: &[u8]) -> io::Result<(u32, Vec<Cell<'_>>)> {
             _ => return Err(invalid("a cell of that kind")),
         });
     }
-    Ok((number, cells))
+    Ok(cells)
 }
 
 fn array<const N: usize>(rest: &mut &[u8]) -> io::Result<[u8; N]> {
@@ -258,7 +283,8 @@ mod tests {
             any::<u64>().prop_map(|bits| Cell::Elapsed {
                 days: f64::from_bits(bits),
             }),
-            prop::sample::select(&ERROR_CELLS[..]).prop_map(Cell::Error),
+            ".*".prop_map(|text| Cell::Error(Cow::Owned(text))),
+            Just(Cell::Unstored),
         ]
     }
 
@@ -289,6 +315,7 @@ mod tests {
             // The results do not matter here.
             let _ = read_frame(&mut &bytes[..], &mut buffer, u64::MAX);
             let _ = read_row(&bytes);
+            let _ = read_above(&bytes);
             let _ = read_request(&mut &bytes[..]);
             prop_assert!(buffer.capacity() < 1 << 20);
         }

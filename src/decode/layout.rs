@@ -16,8 +16,16 @@ const ENTRY: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
 const DESCRIPTOR: u32 = 0x0807_4b50;
 const END_LENGTH: usize = 22;
-/// A field with this value means that the real value is elsewhere, as in files beyond 4 GiB.
+/// The end record of zip64, which stands before the locator, which stands before the end record.
+const WIDE_END: u32 = 0x0606_4b50;
+const WIDE_END_LENGTH: usize = 56;
+const LOCATOR: u32 = 0x0706_4b50;
+const LOCATOR_LENGTH: usize = 20;
+/// A field with this value means that the real value is elsewhere, as in files beyond 4 GiB. Some
+/// programs write small files so too.
 const ELSEWHERE: u32 = u32::MAX;
+/// Kind of the extra field that has these values.
+const WIDE_VALUES: u16 = 1;
 /// The checksum and the sizes follow the data, in a descriptor.
 const DESCRIBED_BEHIND: u16 = 1 << 3;
 /// The part is encrypted, strongly encrypted, or its directory entry is masked.
@@ -31,9 +39,9 @@ struct DirectoryEntry<'a> {
     flags: u16,
     method: u16,
     crc: u32,
-    packed: u32,
-    size: u32,
-    at: u32,
+    packed: u64,
+    size: u64,
+    at: u64,
     name: &'a [u8],
 }
 
@@ -44,8 +52,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
     entries.entries.sort_by_key(|entry| entry.at);
     let mut end = 0;
     for entry in &entries.entries {
-        if entry.at as usize != end {
-            let what = if (entry.at as usize) < end {
+        if entry.at != end as u64 {
+            let what = if entry.at < end as u64 {
                 "overlap"
             } else {
                 "have bytes between them that belong to no part"
@@ -66,11 +74,10 @@ struct DirectoryEntries<'a> {
 }
 
 fn read_directory(bytes: &[u8]) -> Result<DirectoryEntries<'_>, Error> {
-    let no_end = "no readable zip directory at its end, the file is probably cut off";
     let end_at = bytes.len().checked_sub(END_LENGTH);
     let mut end = LayoutCursor::at(bytes, end_at.unwrap_or(bytes.len()));
     if end.u32() != Some(END) {
-        return refuse(no_end);
+        return refuse(why_no_end(bytes));
     }
     let disks = [end.u16(), end.u16()];
     let (here, all) = (end.u16(), end.u16());
@@ -78,23 +85,37 @@ fn read_directory(bytes: &[u8]) -> Result<DirectoryEntries<'_>, Error> {
     if disks != [Some(0); 2] || here != all || comment != Some(0) {
         return refuse("the end of its directory names several disks or a comment");
     }
-    let (Some(count), Some(size), Some(at)) = (all, size, at) else {
-        return refuse(no_end);
+    let (Some(count), Some(size), Some(at), Some(end_at)) = (all, size, at, end_at) else {
+        return refuse(why_no_end(bytes));
     };
-    if count == u16::MAX || at == ELSEWHERE {
-        return refuse("it is a zip64 file, which no export needs");
+    let mut place = DirectoryPlace {
+        count: count.into(),
+        size: size.into(),
+        at: at.into(),
+    };
+    let mut behind = end_at;
+    if count == u16::MAX || [size, at].contains(&ELSEWHERE) {
+        (place, behind) = wide_end(bytes, end_at, &place)
+            .ok_or_else(|| refused("its end says that it is zip64, and the records of that lie"))?;
     }
-    let (size, at) = (size as usize, at as usize);
-    if at.checked_add(size) != end_at {
+    // Some programs write the records of zip64 though no value needs them.
+    if place.at.checked_add(place.size) != Some(behind as u64)
+        && let Some(wide) = wide_end(bytes, end_at, &place)
+    {
+        (place, behind) = wide;
+    }
+    if place.at.checked_add(place.size) != Some(behind as u64) {
         return refuse("its directory is not where its end says");
     }
-    let mut fields = LayoutCursor::at(bytes, at);
-    let mut entries = Vec::with_capacity(count.into());
-    for _ in 0..count {
+    // It is before `behind`, so it fits.
+    let at = usize::try_from(place.at).unwrap_or(behind);
+    let mut fields = LayoutCursor::at(&bytes[..behind], at);
+    let mut entries = Vec::new();
+    for _ in 0..place.count {
         let entry = read_entry(&mut fields);
         entries.push(entry.ok_or_else(|| refused("its directory is damaged"))?);
     }
-    if Some(fields.at) != end_at {
+    if fields.at != behind {
         return refuse("its directory has another number of parts than its end says");
     }
     for entry in &entries {
@@ -104,6 +125,58 @@ fn read_directory(bytes: &[u8]) -> Result<DirectoryEntries<'_>, Error> {
         entries,
         directory_at: at,
     })
+}
+
+/// Why there is no end record at the end: the file is cut off, or something follows it.
+fn why_no_end(bytes: &[u8]) -> String {
+    let signature = END.to_le_bytes();
+    let from = bytes
+        .len()
+        .saturating_sub(END_LENGTH + usize::from(u16::MAX));
+    let found = memchr::memmem::rfind(&bytes[from..], &signature).map(|at| from + at);
+    let behind = found.and_then(|at| bytes.len().checked_sub(at + END_LENGTH));
+    match behind {
+        Some(behind) if behind > 0 => format!(
+            "there are {behind} bytes behind its end; the download added them, or what follows is \
+             another file"
+        ),
+        _ => "no readable zip directory at its end, the file is probably cut off".to_owned(),
+    }
+}
+
+/// Where the directory is, and how many parts it has.
+#[derive(Clone, Copy, Debug)]
+struct DirectoryPlace {
+    count: u64,
+    size: u64,
+    at: u64,
+}
+
+/// The place of the directory as the records of zip64 say it, and where it must end. Where the end
+/// record has a value itself, they must agree.
+fn wide_end(
+    bytes: &[u8],
+    end_at: usize,
+    known: &DirectoryPlace,
+) -> Option<(DirectoryPlace, usize)> {
+    let locator_at = end_at.checked_sub(LOCATOR_LENGTH)?;
+    let record_at = locator_at.checked_sub(WIDE_END_LENGTH)?;
+    let mut locator = LayoutCursor::at(bytes, locator_at);
+    let is_locator = (locator.u32()?, locator.u32()?) == (LOCATOR, 0)
+        && (locator.u64()?, locator.u32()?) == (record_at as u64, 1);
+    let mut record = LayoutCursor::at(bytes, record_at);
+    // Its length does not count the first two fields.
+    let is_record = (record.u32()?, record.u64()?) == (WIDE_END, WIDE_END_LENGTH as u64 - 12);
+    record.skip(4)?;
+    let is_one_disk = (record.u32()?, record.u32()?) == (0, 0);
+    let (here, count) = (record.u64()?, record.u64()?);
+    let (size, at) = (record.u64()?, record.u64()?);
+    let agrees = |narrow: u64, sentinel: u64, wide: u64| narrow == sentinel || narrow == wide;
+    let is_sound = is_locator && is_record && is_one_disk && here == count;
+    let is_same = agrees(known.count, u16::MAX.into(), count)
+        && agrees(known.size, ELSEWHERE.into(), size)
+        && agrees(known.at, ELSEWHERE.into(), at);
+    (is_sound && is_same).then_some((DirectoryPlace { count, size, at }, record_at))
 }
 
 fn read_entry<'a>(fields: &mut LayoutCursor<'a>) -> Option<DirectoryEntry<'a>> {
@@ -121,7 +194,14 @@ fn read_entry<'a>(fields: &mut LayoutCursor<'a>) -> Option<DirectoryEntry<'a>> {
     let name = fields.bytes(name)?;
     let extra = fields.bytes(extra)?;
     fields.skip(comment.into())?;
-    (disk == 0 && has_plain_extra_fields(extra)).then_some(DirectoryEntry {
+    let mut wide = wide_values(extra)?;
+    // Only the values that are elsewhere stand there, in this order.
+    let mut real = |narrow: u32| match (narrow, &mut wide) {
+        (ELSEWHERE, Some(wide)) => wide.u64(),
+        (narrow, _) => Some(narrow.into()),
+    };
+    let (size, packed, at) = (real(size)?, real(packed)?, real(at)?);
+    (disk == 0).then_some(DirectoryEntry {
         flags,
         method,
         crc,
@@ -132,18 +212,20 @@ fn read_entry<'a>(fields: &mut LayoutCursor<'a>) -> Option<DirectoryEntry<'a>> {
     })
 }
 
-/// Whether the extra fields are whole and none of them gives the part another name.
-fn has_plain_extra_fields(extra: &[u8]) -> bool {
+/// The values of zip64 in the extra fields, if they are there. `None` if the extra fields are not
+/// whole, have such values twice, or one of them gives the part another name.
+fn wide_values(extra: &[u8]) -> Option<Option<LayoutCursor<'_>>> {
     let mut fields = LayoutCursor::at(extra, 0);
+    let mut found = None;
     while fields.at < extra.len() {
-        let (Some(kind), Some(length)) = (fields.u16(), fields.u16()) else {
-            return false;
-        };
-        if kind == OTHER_NAME || fields.bytes(length).is_none() {
-            return false;
+        let (kind, length) = (fields.u16()?, fields.u16()?);
+        let values = fields.bytes(length)?;
+        let is_twice = kind == WIDE_VALUES && found.replace(LayoutCursor::at(values, 0)).is_some();
+        if kind == OTHER_NAME || is_twice {
+            return None;
         }
     }
-    true
+    Some(found)
 }
 
 fn check_entry(entry: &DirectoryEntry<'_>) -> Result<(), Error> {
@@ -159,8 +241,8 @@ fn check_entry(entry: &DirectoryEntry<'_>) -> Result<(), Error> {
     if has_idle_steps(entry.name) {
         return refuse("a part's path contains an empty step or a `.`");
     }
-    if [entry.packed, entry.size, entry.at].contains(&ELSEWHERE) {
-        return refuse("it is a zip64 file, which no export needs");
+    if [entry.packed, entry.size, entry.at].contains(&ELSEWHERE.into()) {
+        return refuse("a part says that its size is in a zip64 field, which it does not have");
     }
     if entry.method == 0 && entry.packed != entry.size {
         return refuse("a part that is not packed has two sizes");
@@ -183,9 +265,11 @@ fn has_idle_steps(name: &[u8]) -> bool {
 /// where the part ends.
 fn part_end(bytes: &[u8], entry: &DirectoryEntry<'_>, directory_at: usize) -> Result<usize, Error> {
     let damaged = || refused("a part's header is damaged, or is not what the directory says");
-    let mut fields = LayoutCursor::at(&bytes[..directory_at], entry.at as usize);
+    let at = usize::try_from(entry.at).map_err(|_| damaged())?;
+    let packed = usize::try_from(entry.packed).map_err(|_| damaged())?;
+    let mut fields = LayoutCursor::at(&bytes[..directory_at], at);
     let is_same = is_header_of(&mut fields, entry).ok_or_else(damaged)?;
-    if !is_same || fields.skip(entry.packed as usize).is_none() {
+    if !is_same || fields.skip(packed).is_none() {
         return Err(damaged());
     }
     if entry.flags & DESCRIBED_BEHIND == 0 {
@@ -201,7 +285,7 @@ fn part_end(bytes: &[u8], entry: &DirectoryEntry<'_>, directory_at: usize) -> Re
         } else {
             [fields.u32()?.into(), fields.u32()?.into()]
         };
-        let is_same = crc == entry.crc && sizes == [u64::from(entry.packed), u64::from(entry.size)];
+        let is_same = crc == entry.crc && sizes == [entry.packed, entry.size];
         (is_signed && is_same).then_some(fields.at)
     };
     [(true, false), (false, false), (true, true), (false, true)]
@@ -216,22 +300,27 @@ fn is_header_of(fields: &mut LayoutCursor<'_>, entry: &DirectoryEntry<'_>) -> Op
     fields.skip(2)?;
     let (flags, method) = (fields.u16()?, fields.u16()?);
     fields.skip(4)?;
-    let said = [fields.u32()?, fields.u32()?, fields.u32()?];
+    let (crc, packed, size) = (fields.u32()?, fields.u32()?, fields.u32()?);
     let (name, extra) = (fields.u16()?, fields.u16()?);
     let name = fields.bytes(name)?;
     let extra = fields.bytes(extra)?;
+    let mut wide = wide_values(extra)?;
+    let mut real = |narrow: u32| match (narrow, &mut wide) {
+        // A header that has one of them has both, in this order (4.5.3 of the zip specification).
+        (ELSEWHERE, Some(wide)) => wide.u64(),
+        (narrow, _) => Some(narrow.into()),
+    };
+    let (size, packed) = (real(size)?, real(packed)?);
     let behind = entry.flags & DESCRIBED_BEHIND != 0;
-    let known = [entry.crc, entry.packed, entry.size];
-    let is_said = said
-        .iter()
-        .zip(known)
-        .enumerate()
-        .all(|(place, (&said, known))| {
-            // Even in a small file the sizes may be in an extra field.
-            said == known || (behind && said == 0) || (place > 0 && said == ELSEWHERE)
-        });
+    let is_said = |said: u64, known: u64| {
+        // Even in a small file the sizes may be in a descriptor.
+        said == known || (behind && (said == 0 || said == u64::from(ELSEWHERE)))
+    };
     let is_same = flags == entry.flags && method == entry.method && name == entry.name;
-    Some(is_header && is_same && is_said && has_plain_extra_fields(extra))
+    let is_known = (crc == entry.crc || behind && crc == 0)
+        && is_said(packed, entry.packed)
+        && is_said(size, entry.size);
+    Some(is_header && is_same && is_known)
 }
 
 /// Reads little-endian fields one after another, and knows its position.

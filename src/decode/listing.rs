@@ -61,6 +61,7 @@ pub fn listing(
         sheets: vec![SheetRead {
             name: header.sheet,
             rows: rows.into(),
+            is_hidden: false,
         }],
         ..DecodeSummary::default()
     })

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   directory ─► package, workbook ─► strings ─► formats ─► sheets ─► RowSink
-//!      every other part: inflated once, and checked by the scanner in `markup`
+//!      every other part: inflated once, for its sum
 //! ```
 //! It supports only the shape that exports have. Whatever it accepts, the careful reader
 //! (`container` and `sheet`) accepts too, and gives the same cells bit for bit. Where that is not
@@ -26,17 +26,18 @@ use std::cell::Cell as Slot;
 use std::thread::{self, Scope};
 
 use directory::{ZipDirectory, ZipPart};
-use formats::{NumberFormat, STYLES};
+use formats::NumberFormat;
 use rows::RowScanner;
 pub(super) use source::WorkbookBytes;
-use strings::{STRINGS, Strings};
+use strings::Strings;
 use tags::{Tags, Token};
 use window::{Buffers, InflateOptions, PartWindow};
-use workbook::{PACKAGE, RELATIONS, SheetPart, WORKBOOK, Workbook};
+use workbook::{SheetPart, Workbook, WorkbookRelations};
 
-use super::markup::{Scanner, Tally};
+use super::markup::Scanner;
+use super::package;
 use super::sheet::ContentSize;
-use super::{DecodeSummary, IgnoredSheet, SheetRead, WorkbookLimits, container, sheet};
+use super::{DecodeSummary, IgnoredSheet, SheetRead, WorkbookLimits, sheet};
 use crate::contract::Contract;
 use crate::table::{Cell, RowSink};
 
@@ -114,7 +115,6 @@ fn read_with_options(
         options,
         limits,
         contract,
-        tally: Tally::default(),
     };
     let read = thread::scope(|scope| scan.read(sink, scope));
     kept.strings.clear();
@@ -130,7 +130,6 @@ struct WorkbookScan<'r, 'a> {
     options: InflateOptions,
     limits: &'r WorkbookLimits,
     contract: &'r Contract,
-    tally: Tally,
 }
 
 impl<'a> WorkbookScan<'_, 'a> {
@@ -142,16 +141,18 @@ impl<'a> WorkbookScan<'_, 'a> {
     where
         'a: 's,
     {
-        let (workbook, sheets) = self.open(scope)?;
+        let (workbook, relations) = self.open(scope)?;
+        let sheets = workbook.sheets.iter();
+        let sheets = sheets.map(|sheet| self.take_part(&sheet.path));
+        let sheets = sheets.collect::<FastResult<Vec<_>>>()?;
         let (limits, options) = (self.limits, self.options);
-        if let Some(part) = self.take_part(STRINGS)? {
+        if let Some(part) = self.take_optional_part(relations.strings.as_deref())? {
             let ScanMemory {
                 buffers, strings, ..
             } = &mut *self.kept;
             strings.read(buffers, part, options, limits, scope)?;
-            self.tally.add(&Tally::of_strings(strings.len()));
         }
-        if let Some(part) = self.take_part(STYLES)? {
+        if let Some(part) = self.take_optional_part(relations.styles.as_deref())? {
             let mut formats = std::mem::take(&mut self.kept.formats);
             let read = self.read_small_part(part, scope, |text| {
                 formats::formats(text, limits, &mut formats)
@@ -171,40 +172,44 @@ impl<'a> WorkbookScan<'_, 'a> {
                 Err(ignored) => summary.ignored.push(ignored),
             }
         }
-        let claims = self.tally.check_string_references();
-        claims.map_err(|_| Unsupported("the strings are not as many as they claim"))?;
         if summary.sheets.is_empty() {
             return Err(Unsupported("no sheet has the header"));
         }
         Ok(summary)
     }
 
-    /// Reads the parts that list the sheets. Returns the sheets and their parts.
-    fn open<'s>(&mut self, scope: &'s Scope<'s, '_>) -> FastResult<(Workbook, Vec<ZipPart<'a>>)>
+    /// Reads the parts that list the sheets, and where the relations lead.
+    fn open<'s>(&mut self, scope: &'s Scope<'s, '_>) -> FastResult<(Workbook, WorkbookRelations)>
     where
         'a: 's,
     {
-        let package = self.take_part(PACKAGE)?.ok_or(MISSING)?;
-        self.read_small_part(package, scope, workbook::check_package)?;
-        let relations = self.take_part(RELATIONS)?.ok_or(MISSING)?;
-        let paths = self.read_small_part(relations, scope, workbook::sheet_paths)?;
-        let book = self.take_part(WORKBOOK)?.ok_or(MISSING)?;
-        let book = self.read_small_part(book, scope, |text| workbook::workbook(text, &paths))?;
-        let sheets = book.sheets.iter();
-        let sheets = sheets.map(|sheet| self.take_part(&sheet.path)?.ok_or(MISSING));
-        let sheets = sheets.collect::<FastResult<Vec<_>>>()?;
-        Ok((book, sheets))
+        let part = self.take_part(package::PACKAGE)?;
+        let path = self.read_small_part(part, scope, workbook::document)?;
+        let part = self.take_part(&package::relations_of(&path))?;
+        let relations = self.read_small_part(part, scope, |text| {
+            workbook::workbook_relations(&path, text)
+        })?;
+        let part = self.take_part(&path)?;
+        let book =
+            self.read_small_part(part, scope, |text| workbook::workbook(text, &relations))?;
+        Ok((book, relations))
     }
 
-    /// Takes the part with this name out of `parts`. Other readers ignore case, so a name that
-    /// differs in case is unsupported.
-    fn take_part(&mut self, name: &str) -> FastResult<Option<ZipPart<'a>>> {
+    /// Takes the part with this name out of `parts`.
+    fn take_part(&mut self, name: &str) -> FastResult<ZipPart<'a>> {
+        self.take_optional_part(Some(name))?.ok_or(MISSING)
+    }
+
+    /// Takes the part with this name out of `parts`, if it is there. Other readers ignore case, so
+    /// a name that differs in case is unsupported.
+    fn take_optional_part(&mut self, name: Option<&str>) -> FastResult<Option<ZipPart<'a>>> {
+        let Some(name) = name else { return Ok(None) };
         let mut parts = self.parts.iter();
         let Some(at) = parts.position(|part| part.name.eq_ignore_ascii_case(name)) else {
             return Ok(None);
         };
         let part = self.parts.swap_remove(at);
-        if part.name != name || !container::is_markup(name) {
+        if part.name != name {
             return Err(Unsupported("a part's name is unusual"));
         }
         Ok(Some(part))
@@ -230,12 +235,11 @@ impl<'a> WorkbookScan<'_, 'a> {
         }
         let text = window.text()?;
         scan_markup(&mut scanner, text)?;
-        self.tally
-            .add(&scanner.finish().map_err(|_| MARKUP_REFUSED)?);
+        scanner.finish().map_err(|_| MARKUP_REFUSED)?;
         read(text)
     }
 
-    /// Checks a part whose content is not used.
+    /// Checks the sum of a part whose content is not used.
     fn check_unread_part<'s>(
         &mut self,
         part: ZipPart<'a>,
@@ -244,22 +248,10 @@ impl<'a> WorkbookScan<'_, 'a> {
     where
         'a: 's,
     {
-        let mut scanner =
-            container::is_markup(part.name).then(|| Scanner::new(part.name, self.limits));
         let mut window = PartWindow::open(&mut self.kept.buffers, part, self.options, scope)?;
-        loop {
-            if let Some(scanner) = &mut scanner {
-                scanner.push(window.bytes()).map_err(|_| MARKUP_REFUSED)?;
-            }
-            if window.is_last() {
-                break;
-            }
+        while !window.is_last() {
             let used = window.bytes().len();
             window.advance(used)?;
-        }
-        if let Some(scanner) = scanner {
-            self.tally
-                .add(&scanner.finish().map_err(|_| MARKUP_REFUSED)?);
         }
         Ok(())
     }
@@ -296,7 +288,7 @@ impl<'a> WorkbookScan<'_, 'a> {
             }
         };
         let mut rows = RowScanner::new(strings, formats, is_1904, self.limits, spent);
-        let mut receiver = SheetReceiver::new(&sheet.name, self.contract, sink);
+        let mut receiver = SheetReceiver::new(sheet, self.contract, sink);
         while !is_over {
             let is_last = window.is_last();
             let (used, ended) = rows.scan(window.text()?, is_last, &mut |number, cells| {
@@ -319,8 +311,7 @@ impl<'a> WorkbookScan<'_, 'a> {
             let used = text.len();
             window.advance(used)?;
         }
-        self.tally
-            .add(&scanner.finish().map_err(|_| MARKUP_REFUSED)?);
+        scanner.finish().map_err(|_| MARKUP_REFUSED)?;
         Ok(receiver.finish())
     }
 }
@@ -412,7 +403,7 @@ fn text_until_tag<'t>(text: &'t str, limits: &WorkbookLimits) -> Result<&'t str,
 /// Takes the rows of one sheet: looks for the header in the first ones, then passes rows to the
 /// sink.
 struct SheetReceiver<'k> {
-    sheet: &'k str,
+    sheet: &'k SheetPart,
     contract: &'k Contract,
     sink: &'k mut dyn RowSink,
     /// Rows that were checked and are not the header.
@@ -423,7 +414,7 @@ struct SheetReceiver<'k> {
 }
 
 impl<'k> SheetReceiver<'k> {
-    fn new(sheet: &'k str, contract: &'k Contract, sink: &'k mut dyn RowSink) -> Self {
+    fn new(sheet: &'k SheetPart, contract: &'k Contract, sink: &'k mut dyn RowSink) -> Self {
         Self {
             sheet,
             contract,
@@ -445,9 +436,10 @@ impl<'k> SheetReceiver<'k> {
     }
 
     fn try_header(&mut self, number: u32, cells: &[Cell<'_>]) -> FastResult<()> {
-        let header = sheet::header_of(self.sheet, number, cells, self.contract);
+        let header = sheet::header_of(&self.sheet.name, number, cells, self.contract);
         if !sheet::missing_keys(&header, self.contract).is_empty() {
             self.tried += 1;
+            self.sink.above(&self.sheet.name, cells);
             return Ok(());
         }
         sheet::check_duplicates(&header, number, self.contract)
@@ -458,10 +450,13 @@ impl<'k> SheetReceiver<'k> {
     }
 
     fn finish(self) -> Result<SheetRead, IgnoredSheet> {
-        let name = self.sheet.to_owned();
+        let name = self.sheet.name.clone();
         if self.has_header {
-            let rows = self.rows;
-            return Ok(SheetRead { name, rows });
+            return Ok(SheetRead {
+                name,
+                rows: self.rows,
+                is_hidden: self.sheet.is_hidden,
+            });
         }
         let reason = if self.tried < sheet::HEADER_WITHIN {
             sheet::NO_HEADER.to_owned()

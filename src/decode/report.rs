@@ -53,6 +53,7 @@ pub fn report(
         sheets: vec![SheetRead {
             name: header.sheet,
             rows: rows.len() as u64,
+            is_hidden: false,
         }],
         ..DecodeSummary::default()
     })

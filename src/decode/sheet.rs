@@ -7,9 +7,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Cursor;
 
-use calamine::{CellErrorType, DataRef, Reader, SheetType, Xlsx, XlsxCellReader};
+use calamine::{
+    CellErrorType, DataRef, Reader, SheetType, SheetVisible, Style, Xlsx, XlsxCellReader,
+};
 
-use super::{DecodeSummary, Error, IgnoredSheet, SheetRead, WorkbookLimits};
+use super::padding::Padding;
+use super::{DecodeSummary, Error, IgnoredSheet, SheetRead, WorkbookLimits, odd_cell};
 use crate::contract::Contract;
 use crate::table::{Cell, Header, HeaderColumn, RowSink, cell_name};
 
@@ -34,17 +37,25 @@ pub(super) fn read_all(
     let mut spent = ContentSize::default();
     let mut summary = DecodeSummary::default();
     let mut best = HeaderCandidate::default();
+    let mut paddings: Option<Vec<Option<Padding>>> = None;
     for sheet in sheets {
         let name = sheet.name;
+        let is_hidden = sheet.visible != SheetVisible::Visible;
         if sheet.typ != SheetType::WorkSheet {
             let reason = "it is a chart or a dialog".into();
             summary.ignored.push(IgnoredSheet { name, reason });
             continue;
         }
         let cells = workbook.worksheet_cells_reader(&name);
+        let cells = cells.map_err(|error| refuse(&name, error.to_string()))?;
+        let paddings = paddings.get_or_insert_with(|| {
+            let styles = cells.styles().iter();
+            styles.map(padding_of).collect()
+        });
         let mut rows = CalamineRows {
             sheet: &name,
-            cells: cells.map_err(|error| refuse(&name, error.to_string()))?,
+            cells,
+            paddings,
             is_1904,
             limits,
             spent: &mut spent,
@@ -55,7 +66,11 @@ pub(super) fn read_all(
         let outcome = read_sheet(&mut rows, contract, sink, &mut best)?;
         drop(rows);
         match outcome {
-            Ok(rows) => summary.sheets.push(SheetRead { name, rows }),
+            Ok(rows) => summary.sheets.push(SheetRead {
+                name,
+                rows,
+                is_hidden,
+            }),
             Err(reason) => summary.ignored.push(IgnoredSheet { name, reason }),
         }
     }
@@ -84,7 +99,8 @@ fn read_sheet(
             sink.sheet(&header);
             return hand_over(rows, &mut cells, sink).map(Ok);
         }
-        best.keep_if_better(&header, missing);
+        best.keep_if_better(&header, missing, contract);
+        sink.above(rows.sheet, &cells);
     }
     Ok(Err(no_header_within()))
 }
@@ -158,36 +174,51 @@ pub(super) fn check_duplicates(
 #[derive(Debug, Default)]
 struct HeaderCandidate {
     missing: Vec<usize>,
-    /// Texts of the row that are headers of the contract.
+    /// Its headers of the contract, and where they stand.
     recognised: Vec<String>,
-    /// Its other texts.
+    /// Headers of the contract that its other texts nearly are, and where they stand.
+    nearly: Vec<String>,
+    /// The rest of its texts.
     others: usize,
     sheet: String,
     row: Option<u32>,
 }
 
 impl HeaderCandidate {
-    fn keep_if_better(&mut self, header: &Header, missing: Vec<usize>) {
-        let is_known = |column: &&HeaderColumn| column.column.is_some();
-        let recognised = header.columns.iter().filter(is_known);
-        let recognised: Vec<String> = recognised.map(|c| c.text.trim().to_owned()).collect();
-        if recognised.len() <= self.recognised.len() {
-            return;
-        }
-        let texts = header.columns.iter().filter(|c| !c.text.trim().is_empty());
-        *self = Self {
+    fn keep_if_better(&mut self, header: &Header, missing: Vec<usize>, contract: &Contract) {
+        let mut found = Self {
             missing,
-            others: texts.count().saturating_sub(recognised.len()),
-            recognised,
             sheet: header.sheet.clone(),
             row: header.row,
+            ..Self::default()
         };
+        for (position, column) in (0..).zip(&header.columns) {
+            let text = column.text.trim();
+            let place = || cell_name(header.row.unwrap_or(1) - 1, position);
+            if column.column.is_some() {
+                found.recognised.push(format!("{text} ({})", place()));
+            } else if let Some(known) = contract.header_nearly(text) {
+                found.nearly.push(format!("{known} ({})", place()));
+            } else if !text.is_empty() {
+                found.others += 1;
+            }
+        }
+        let rank = |row: &Self| {
+            (
+                row.recognised.len() + row.nearly.len(),
+                row.recognised.len(),
+            )
+        };
+        if rank(&found) > rank(self) {
+            *self = found;
+        }
     }
 
     /// Shows of a row only what is a header of the contract. Anything else may be personal data: a
     /// sheet without a header has rows whose cells happen to be headers too.
     fn no_header(self, contract: &Contract) -> Error {
-        let missing = if self.recognised.is_empty() {
+        let is_nothing = self.row.is_none();
+        let missing = if is_nothing {
             contract.required_in_sheet().collect()
         } else {
             self.missing
@@ -198,14 +229,20 @@ impl HeaderCandidate {
             .map(|c| format!("{} ({})", c.name, c.headers.join(", ")))
             .collect();
         let mut found = format!(" in the first {HEADER_WITHIN} rows");
-        if !self.recognised.is_empty() {
-            let (row, sheet) = (self.row.unwrap_or(0), &self.sheet);
-            let texts = self.recognised.join(", ");
+        if let Some(row) = self.row {
+            let mut pieces = Vec::new();
+            if !self.recognised.is_empty() {
+                pieces.push(self.recognised.join(", "));
+            }
+            if !self.nearly.is_empty() {
+                pieces.push(format!("what is nearly {}", self.nearly.join(", ")));
+            }
+            if self.others > 0 {
+                pieces.push(format!("{} other texts", self.others));
+            }
+            let (sheet, texts) = (&self.sheet, pieces.join(" and "));
             write!(found, "; row {row} of sheet `{sheet}` has {texts}")
                 .expect("writing to a string");
-            if self.others > 0 {
-                write!(found, " and {} other texts", self.others).expect("writing to a string");
-            }
         }
         Error::NoHeader {
             dataset: contract.dataset,
@@ -219,6 +256,8 @@ impl HeaderCandidate {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ContentSize {
     pub(super) cells: u64,
+    /// Cells of the rows that were handed on, with the gaps in them.
+    pub(super) places: u64,
     pub(super) text_bytes: u64,
 }
 
@@ -226,6 +265,8 @@ pub(super) struct ContentSize {
 struct CalamineRows<'s, 'a> {
     sheet: &'s str,
     cells: XlsxCellReader<'s, Cursor<&'a [u8]>>,
+    /// For each cell format, the zeros that it shows.
+    paddings: &'s [Option<Padding>],
     is_1904: bool,
     limits: &'s WorkbookLimits,
     spent: &'s mut ContentSize,
@@ -256,20 +297,27 @@ impl<'s> CalamineRows<'s, '_> {
             }
             put(row, column, cell);
         }
+        self.spent.places += row.len() as u64;
+        self.check_limit(
+            self.spent.places,
+            self.limits.cells,
+            "cells, with the gaps between them",
+        )?;
         Ok(Some(number))
     }
 
     /// The next cell that is not empty.
     fn next_cell(&mut self) -> Result<Option<(u32, u32, Cell<'s>)>, Error> {
         while !self.is_over {
-            let next = self.cells.next_cell();
-            let Some(cell) = next.map_err(|error| refuse(self.sheet, error.to_string()))? else {
+            let next = self.cells.next_cell_with_style_id();
+            let next = next.map_err(|error| refuse(self.sheet, error.to_string()))?;
+            let Some((cell, style)) = next else {
                 self.is_over = true;
                 break;
             };
             let (row, column) = cell.get_position();
             self.check_place(row, column)?;
-            let cell = cell_of_value(cell.get_value(), self.is_1904);
+            let cell = self.cell_of_value(cell.get_value(), style);
             if matches!(cell, Cell::Empty) {
                 continue;
             }
@@ -310,6 +358,35 @@ impl<'s> CalamineRows<'s, '_> {
         self.check_limit(self.spent.text_bytes, most, "bytes of text")
     }
 
+    fn cell_of_value(&self, value: &DataRef<'s>, style: usize) -> Cell<'s> {
+        match value {
+            DataRef::Empty => Cell::Empty,
+            // calamine only lends its cell, so an inline string must be copied.
+            DataRef::String(text) | DataRef::DurationIso(text) => {
+                Cell::Text(Cow::Owned(text.clone()))
+            }
+            DataRef::DateTimeIso(text) => odd_cell::read(text),
+            DataRef::SharedString(text) => Cell::Text(Cow::Borrowed(text)),
+            DataRef::Int(number) => Cell::Text(Cow::Owned(number.to_string())),
+            DataRef::Float(number) => {
+                let padding = self.paddings.get(style).and_then(Option::as_ref);
+                match padding.and_then(|padding| padding.shown(*number)) {
+                    Some(shown) => Cell::Text(Cow::Owned(shown)),
+                    None => Cell::Number(*number),
+                }
+            }
+            DataRef::Bool(value) => Cell::Bool(*value),
+            DataRef::DateTime(value) if value.is_duration() => Cell::Elapsed {
+                days: value.as_f64(),
+            },
+            DataRef::DateTime(value) => Cell::Date {
+                days: value.as_f64(),
+                is_1904: self.is_1904,
+            },
+            DataRef::Error(error) => Cell::Error(Cow::Borrowed(error_text(error))),
+        }
+    }
+
     fn check_limit(&self, amount: u64, most: u64, what: &str) -> Result<(), Error> {
         if amount > most {
             let sheet = self.sheet;
@@ -334,26 +411,9 @@ fn put<'s>(row: &mut Vec<Cell<'s>>, column: u32, cell: Cell<'s>) {
     row.push(cell);
 }
 
-fn cell_of_value<'s>(value: &DataRef<'s>, is_1904: bool) -> Cell<'s> {
-    match value {
-        DataRef::Empty => Cell::Empty,
-        DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
-            // calamine only lends its cell, so an inline string must be copied.
-            Cell::Text(Cow::Owned(text.clone()))
-        }
-        DataRef::SharedString(text) => Cell::Text(Cow::Borrowed(text)),
-        DataRef::Int(number) => Cell::Text(Cow::Owned(number.to_string())),
-        DataRef::Float(number) => Cell::Number(*number),
-        DataRef::Bool(value) => Cell::Bool(*value),
-        DataRef::DateTime(value) if value.is_duration() => Cell::Elapsed {
-            days: value.as_f64(),
-        },
-        DataRef::DateTime(value) => Cell::Date {
-            days: value.as_f64(),
-            is_1904,
-        },
-        DataRef::Error(error) => Cell::Error(error_text(error)),
-    }
+fn padding_of(style: &Style) -> Option<Padding> {
+    let format = style.number_format.as_ref()?;
+    Padding::of(&format.format_code)
 }
 
 fn error_text(error: &CellErrorType) -> &'static str {

@@ -47,6 +47,7 @@ pub fn display_text<'c>(cell: &'c Cell<'_>) -> Cow<'c, str> {
             Err(_) => Cow::Owned(days.to_string()),
         },
         Cell::Error(error) => Cow::Borrowed(error),
+        Cell::Unstored => Cow::Borrowed(""),
     }
 }
 
@@ -57,14 +58,15 @@ pub fn display_text<'c>(cell: &'c Cell<'_>) -> Cow<'c, str> {
 pub fn text<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
     match cell {
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Number(number) if !number.is_finite() => Err(Fault::NotFinite),
         cell if cell.is_empty() => Ok(None),
         cell => Ok(Some(display_text(cell))),
     }
 }
 
-/// An id: text without the blanks around it and without those that clients show in a meeting
-/// number, or the digits of a whole number that a spreadsheet holds exactly.
+/// An id: text without the blanks around it, or the digits of a whole number that a spreadsheet
+/// holds exactly.
 ///
 /// # Errors
 /// A number that is fractional or beyond 2^53, because its digits are lost; dates, booleans and
@@ -72,14 +74,33 @@ pub fn text<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
 pub fn id<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
     match cell {
         Cell::Empty => Ok(None),
-        Cell::Text(text) => Ok(meaningful(text).map(without_shown_blanks)),
+        Cell::Text(text) => Ok(meaningful(text)),
         Cell::Number(number) if number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER => {
             Ok(Some(Cow::Owned(format!("{number:.0}"))))
         }
         Cell::Number(number) if !number.is_finite() => Err(Fault::NotFinite),
         Cell::Number(_) => Err(Fault::InexactId),
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAnId),
+    }
+}
+
+/// The number of a meeting: digits, as many as there are, without the blanks that clients show
+/// between them (`190 924 711`).
+///
+/// # Errors
+/// As [`id`], and any other text: nothing could be joined by it.
+pub fn meeting_no<'c>(cell: &'c Cell<'_>) -> CellResult<Cow<'c, str>> {
+    let Some(mut text) = id(cell)? else {
+        return Ok(None);
+    };
+    if text.contains(' ') {
+        text = Cow::Owned(text.replace(' ', ""));
+    }
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(Some(text)),
+        false => Err(Fault::NotAMeetingNumber),
     }
 }
 
@@ -103,6 +124,7 @@ pub fn time(cell: &Cell<'_>, zone: &TimeZone) -> CellResult<Timestamp> {
         }
         Cell::Number(_) => Err(Fault::PlainNumberAsTime),
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Bool(_) | Cell::Elapsed { .. } => Err(Fault::NotATime),
     }
 }
@@ -134,6 +156,7 @@ pub fn duration_s(cell: &Cell<'_>) -> CellResult<i64> {
         },
         Cell::Date { days, .. } | Cell::Elapsed { days } => seconds_of(*days).map(Some),
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Number(_) | Cell::Bool(_) => Err(Fault::NotADuration),
     }
 }
@@ -151,6 +174,7 @@ pub fn integer(cell: &Cell<'_>) -> CellResult<i64> {
         },
         Cell::Number(number) => whole_number(*number).map(Some),
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAnInteger),
     }
 }
@@ -178,6 +202,7 @@ pub fn text_list(cell: &Cell<'_>) -> CellResult<Vec<Option<String>>> {
             None => Ok(None),
         },
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Number(_) | Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => {
             Err(Fault::NotAList)
         }
@@ -199,6 +224,7 @@ pub fn boolean(cell: &Cell<'_>) -> CellResult<bool> {
             None => Ok(None),
         },
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Number(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotABool),
     }
 }
@@ -277,19 +303,6 @@ fn as_it_reads(text: &str) -> Cow<'_, str> {
         c => c,
     });
     Cow::Owned(plain.collect())
-}
-
-/// A meeting number as the clients show it, `190 924 711`, as the digits that it is.
-fn without_shown_blanks(text: Cow<'_, str>) -> Cow<'_, str> {
-    let is_shown = text.len() == 11
-        && (0..).zip(text.bytes()).all(|(place, byte)| match place {
-            3 | 7 => byte == b' ',
-            _ => byte.is_ascii_digit(),
-        });
-    match is_shown {
-        true => Cow::Owned(text.replace(' ', "")),
-        false => text,
-    }
 }
 
 fn parse_time(text: &str, zone: &TimeZone) -> Result<Timestamp, Fault> {
@@ -471,6 +484,7 @@ fn measurement(cell: &Cell<'_>, units: &[(&str, i32)]) -> CellResult<f64> {
         Cell::Number(number) if !number.is_finite() => Err(Fault::NotFinite),
         Cell::Number(_) => Err(Fault::NoUnit),
         Cell::Error(_) => Err(Fault::FormulaError),
+        Cell::Unstored => Err(Fault::NoStoredValue),
         Cell::Bool(_) | Cell::Date { .. } | Cell::Elapsed { .. } => Err(Fault::NotAMeasurement),
     }
 }
@@ -639,7 +653,7 @@ mod tests {
         }
         let number = time(&Cell::Number(44_763.4), &shanghai());
         assert_eq!(number, Err(Fault::PlainNumberAsTime));
-        let error = time(&Cell::Error("#N/A"), &shanghai());
+        let error = time(&Cell::Error("#N/A".into()), &shanghai());
         assert_eq!(error, Err(Fault::FormulaError));
     }
 
@@ -794,7 +808,7 @@ mod tests {
             (t("noon"), Err(Fault::NotAnInteger)),
             (Cell::Number(0.5), Err(Fault::NotAnInteger)),
             (Cell::Bool(true), Err(Fault::NotAnInteger)),
-            (Cell::Error("#N/A"), Err(Fault::FormulaError)),
+            (Cell::Error("#N/A".into()), Err(Fault::FormulaError)),
         ] {
             assert_eq!(unix_time(&cell), instant, "{cell:?}");
         }
@@ -828,7 +842,7 @@ mod tests {
             (t("[1.5]"), Err(Fault::InexactId)),
             (t("[18446744073709551616]"), Err(Fault::InexactId)),
             (Cell::Number(1.0), Err(Fault::NotAList)),
-            (Cell::Error("#N/A"), Err(Fault::FormulaError)),
+            (Cell::Error("#N/A".into()), Err(Fault::FormulaError)),
         ] {
             assert_eq!(text_list(&cell), outcome, "{cell:?}");
         }
@@ -844,18 +858,50 @@ mod tests {
         assert_eq!(number(f64::NAN), Err(Fault::NotFinite));
         assert_eq!(id(&Cell::Bool(true)), Err(Fault::NotAnId));
         for (written, read) in [
-            ("190 924 711", "190924711"),
-            ("190\u{a0}924\u{a0}711", "190924711"),
             ("190924\u{200b}711", "190924711"),
             ("\u{202d}190924711\u{202c}", "190924711"),
             ("１９０924711", "190924711"),
-            ("1909 247 11", "1909 247 11"),
-            ("190 924 71a", "190 924 71a"),
+            ("190 924 711", "190 924 711"),
             ("ou_a b", "ou_a b"),
             ("甲\u{3000}乙", "甲 乙"),
         ] {
             assert_eq!(id(&t(written)), Ok(Some(read.into())), "{written:?}");
         }
+    }
+
+    #[test]
+    fn a_meeting_number_is_a_run_of_digits() {
+        for (written, read) in [
+            ("190924711", Some("190924711")),
+            ("1909247110", Some("1909247110")),
+            ("7", Some("7")),
+            (" 190 924 711 ", Some("190924711")),
+            ("1909 247 110", Some("1909247110")),
+            ("190\u{a0}924\u{3000}711", Some("190924711")),
+            ("190924\u{200b}711", Some("190924711")),
+            ("\u{202d}190924711\u{202c}", Some("190924711")),
+            ("１９０924711", Some("190924711")),
+            ("'190924711", None),
+            ("190-924-711", None),
+            ("19092471a", None),
+            ("+190924711", None),
+            ("ID:190924711", None),
+            ("19092471.1", None),
+        ] {
+            let expected = read.map(|read| Some(read.into()));
+            let cell = t(written);
+            let found = meeting_no(&cell);
+            assert_eq!(
+                found,
+                expected.ok_or(Fault::NotAMeetingNumber),
+                "{written:?}"
+            );
+        }
+        let number = |number| meeting_no(&Cell::Number(number)).map(|no| no.map(Cow::into_owned));
+        assert_eq!(number(190_924_711.0), Ok(Some("190924711".into())));
+        assert_eq!(number(-1.0), Err(Fault::NotAMeetingNumber));
+        assert_eq!(number(0.5), Err(Fault::InexactId));
+        assert_eq!(meeting_no(&t(" - ")), Ok(None));
     }
 
     #[test]

@@ -67,6 +67,12 @@ pub(super) async fn read(
     if let Some(why) = findings.and_then(|findings| findings.left_to_calamine.clone()) {
         tenant.events.emit(task, EventKind::ReadByCalamine { why });
     }
+    for (what, value) in findings.map(Findings::remarks).unwrap_or_default() {
+        let (what, value) = (harmless(&what), harmless(&value));
+        tenant
+            .events
+            .emit(task, EventKind::WorkbookRemark { what, value });
+    }
     let unread = match read {
         Ok(read) => return Ok(Ok(read)),
         Err(ReadFailure::OriginalLost) => {
@@ -199,14 +205,13 @@ impl Reading {
                 blame: blame_for(&error),
             }))
         })?;
-        let left_to_calamine = summary.reader.left_to_calamine();
         match normalizer.finish() {
             Ok(mut findings) => {
-                findings.left_to_calamine = left_to_calamine;
+                summary.tell(&mut findings);
                 keeper.finish(findings, refuses_strangers)
             }
             Err(mut quarantine) => {
-                quarantine.findings.left_to_calamine = left_to_calamine;
+                summary.tell(&mut quarantine.findings);
                 Err(ReadFailure::Unread(Box::new(Unread {
                     reason: quarantine.reason.to_string(),
                     findings: quarantine.findings,

@@ -72,6 +72,10 @@ const SEPARATOR: u8 = 0x1e;
 struct Notes(Vec<String>);
 
 impl RowSink for Notes {
+    fn above(&mut self, sheet: &str, cells: &[Cell<'_>]) {
+        self.0.push(format!("above {sheet} {cells:?}"));
+    }
+
     fn restart(&mut self) {
         self.0.clear();
     }
@@ -88,13 +92,17 @@ impl RowSink for Notes {
 /// A workbook of the given sheet, shared strings, formats, workbook and its relations, in this order; sound ones where they are absent.
 fn book(parts: &[&[u8]]) -> Vec<u8> {
     let links = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
-    let relations = |kind: &str, target: &str| {
-        format!(
-            "<Relationships><Relationship Id=\"r\" Type=\"{links}/{kind}\" Target=\"{target}\"/></Relationships>"
-        )
+    let relation = |id: &str, kind: &str, target: &str| {
+        format!("<Relationship Id=\"{id}\" Type=\"{links}/{kind}\" Target=\"{target}\"/>")
     };
-    let package = relations("officeDocument", "xl/workbook.xml");
-    let link = relations("worksheet", "worksheets/sheet1.xml");
+    let list =
+        |relations: &[String]| format!("<Relationships>{}</Relationships>", relations.concat());
+    let package = list(&[relation("r", "officeDocument", "xl/workbook.xml")]);
+    let link = list(&[
+        relation("r", "worksheet", "worksheets/sheet1.xml"),
+        relation("t", "sharedStrings", "sharedStrings.xml"),
+        relation("f", "styles", "styles.xml"),
+    ]);
     let workbook = format!(
         "<workbook xmlns:r=\"{links}\"><sheets><sheet name=\"S\" sheetId=\"1\" r:id=\"r\"/></sheets></workbook>"
     );
@@ -133,6 +141,7 @@ pub fn cell_text(bytes: &[u8]) {
     let _ = cell::milliseconds(&text);
     let _ = cell::percent(&text);
     let _ = cell::id(&text);
+    let _ = cell::meeting_no(&text);
     let _ = cell::text(&text);
 }
 

@@ -35,6 +35,11 @@ impl RowSink for Both<'_, '_> {
         self.normalizer.row(number, cells);
     }
 
+    fn above(&mut self, sheet: &str, cells: &[Cell<'_>]) {
+        self.lines.push(format!("above {sheet} {cells:?}"));
+        self.normalizer.above(sheet, cells);
+    }
+
     fn restart(&mut self) {
         self.lines.clear();
         self.normalizer.restart();

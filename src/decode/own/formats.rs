@@ -2,22 +2,30 @@
 //! calamine does.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::tags::{Tag, Tags, Token};
 use super::{FastResult, Unsupported};
 use crate::decode::WorkbookLimits;
+use crate::decode::padding::Padding;
 
-/// Where the formats lie.
-pub(super) const STYLES: &str = "xl/styles.xml";
 /// Longest format code, bytes. No program writes a longer one.
 const MOST_CODE: usize = 200;
 
 /// What a number in a cell means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NumberFormat {
     Number,
+    /// A number that is shown with zeros in front.
+    Padded(Arc<Padding>),
     Date,
     Elapsed,
+}
+
+impl NumberFormat {
+    pub(super) const fn is_padded(&self) -> bool {
+        matches!(self, Self::Padded(_))
+    }
 }
 
 /// Reads `styles.xml` into the formats of `cellXfs`, in order.
@@ -93,14 +101,23 @@ fn code<'t>(tag: &Tag<'t>) -> FastResult<Option<(&'t str, NumberFormat)>> {
     if code.len() > MOST_CODE {
         return Err(Unsupported("a number format is too long"));
     }
-    Ok(Some((id, classify(&code))))
+    let mut format = classify(&code);
+    // calamine keeps the codes of plain ids only.
+    let is_plain = (1..10).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    if format == NumberFormat::Number
+        && is_plain
+        && let Some(padding) = Padding::of(&code)
+    {
+        format = NumberFormat::Padded(Arc::new(padding));
+    }
+    Ok(Some((id, format)))
 }
 
 fn format_of(tag: &Tag<'_>, codes: &HashMap<&str, NumberFormat>) -> FastResult<NumberFormat> {
     let Some(id) = tag.raw_value("numFmtId")? else {
         return Ok(NumberFormat::Number);
     };
-    let custom = codes.get(id).copied();
+    let custom = codes.get(id).cloned();
     Ok(custom.unwrap_or_else(|| built_in(id)))
 }
 

@@ -143,8 +143,9 @@ impl<'x> RowScanner<'x> {
     fn end_row(&mut self, row: &RowBuffer<'_>) -> FastResult<()> {
         self.next = row.number + 1;
         self.spent.cells += row.spent.cells;
+        self.spent.places += row.cells.len() as u64;
         self.spent.text_bytes += row.spent.text_bytes;
-        if self.spent.cells > self.limits.cells
+        if self.spent.cells.max(self.spent.places) > self.limits.cells
             || self.spent.text_bytes > self.limits.total_text_bytes
         {
             return Err(Unsupported("there are too many cells or too much text"));
@@ -385,7 +386,9 @@ impl<'x> RowScanner<'x> {
         let end = skip_expected(bytes, at + raw.len(), b"</v>")?;
         let cell = match kind {
             CellType::Text => Cell::Text(decode(raw, Blanks::Kept)?),
-            _ if raw.is_empty() => Cell::Empty,
+            CellType::Number if raw.is_empty() => Cell::Empty,
+            // The type says that there is a value.
+            CellType::Bool | CellType::Error if raw.is_empty() => Cell::Unstored,
             CellType::Bool if raw == "0" => Cell::Bool(false),
             CellType::Bool if raw == "1" => Cell::Bool(true),
             CellType::Number => self.number_cell(raw, style)?,
@@ -422,10 +425,17 @@ impl<'x> RowScanner<'x> {
     fn number_cell(&self, raw: &str, style: Option<usize>) -> Result<Cell<'static>, ScanStop> {
         let value =
             parse_number(raw).ok_or(Unsupported("a number is written in an unusual way"))?;
-        // A number without a style is a plain number, whatever the first format is.
-        let format = style.and_then(|style| self.formats.get(style));
+        // A number without a style is never a date, whatever the first format is.
+        let format = match style {
+            Some(style) => self.formats.get(style),
+            None => self.formats.first().filter(|first| first.is_padded()),
+        };
         Ok(match format {
             None | Some(NumberFormat::Number) => Cell::Number(value),
+            Some(NumberFormat::Padded(padding)) => match padding.shown(value) {
+                Some(shown) => Cell::Text(Cow::Owned(shown)),
+                None => Cell::Number(value),
+            },
             Some(NumberFormat::Elapsed) => Cell::Elapsed { days: value },
             Some(NumberFormat::Date) => Cell::Date {
                 days: value,
@@ -705,14 +715,15 @@ fn parse_decimal(text: &str, unsigned: &[u8]) -> Option<f64> {
     rest.is_empty().then(|| text.parse().ok()).flatten()
 }
 
-fn error_text(raw: &str) -> FastResult<&'static str> {
-    const ERRORS: [&str; 7] = [
-        "#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!",
-    ];
-    ERRORS
-        .into_iter()
-        .find(|error| *error == raw)
-        .ok_or(Unsupported("a formula's error is unknown"))
+/// The text of a formula's error. Which ones there are grows with the years.
+fn error_text(raw: &str) -> FastResult<Cow<'_, str>> {
+    let is_plain = |b: u8| b == b' ' || (b.is_ascii_graphic() && b != b'&');
+    match raw.bytes().all(is_plain) {
+        true => Ok(Cow::Borrowed(raw)),
+        false => Err(Unsupported(
+            "a formula's error is written in an unusual way",
+        )),
+    }
 }
 
 #[cfg(test)]

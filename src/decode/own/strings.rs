@@ -11,8 +11,6 @@ use super::window::{Buffers, InflateOptions, PartWindow};
 use super::{FastResult, ScanStop, Unsupported, skip_blanks, text_until_tag};
 use crate::decode::WorkbookLimits;
 
-/// Where the strings lie.
-pub(super) const STRINGS: &str = "xl/sharedStrings.xml";
 /// Memory that is kept from file to file. More than this is freed.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 
@@ -56,10 +54,6 @@ impl Strings {
         self.ends.shrink_to(MAX_KEPT_BYTES / size_of::<u32>());
     }
 
-    pub(super) fn len(&self) -> u64 {
-        self.ends.len() as u64
-    }
-
     fn push(&mut self, text: &str) -> FastResult<()> {
         self.text.push_str(text);
         let end = u32::try_from(self.text.len());
@@ -78,16 +72,16 @@ impl Strings {
         scope: &'s Scope<'s, '_>,
     ) -> FastResult<()> {
         let mut window = PartWindow::open(buffers, part, options, scope)?;
-        let claimed = loop {
+        loop {
             match skip_to_strings(window.text()?) {
                 Err(tags::CUT) if !window.is_last() => window.advance(0)?,
                 Err(unknown) => return Err(unknown),
-                Ok((used, claimed)) => {
+                Ok(used) => {
                     window.advance(used)?;
-                    break claimed;
+                    break;
                 }
             }
-        };
+        }
         loop {
             let is_last = window.is_last();
             let (used, is_over) = self.take_strings(window.text()?, is_last, limits)?;
@@ -99,9 +93,8 @@ impl Strings {
             }
             window.advance(used)?;
         }
-        let count = self.len();
-        if claimed > count || count > limits.shared_strings {
-            return Err(Unsupported("the strings are not as many as they claim"));
+        if self.ends.len() as u64 > limits.shared_strings {
+            return Err(Unsupported("there are too many shared strings"));
         }
         Ok(())
     }
@@ -181,9 +174,9 @@ impl Strings {
 const END: &str = "</t></si>";
 const PRESERVED: &str = "<si><t xml:space=\"preserve\">";
 
-/// Walks to the inside of the table. Returns how many bytes that were, and how many strings the
-/// table claims to have.
-fn skip_to_strings(text: &str) -> FastResult<(usize, u64)> {
+/// Walks to the inside of the table. Returns how many bytes that were. What the table claims of its
+/// length is nothing to go by.
+fn skip_to_strings(text: &str) -> FastResult<usize> {
     let mut tags = Tags::new(text)?;
     let Some(Token::Start(tag)) = tags.next()? else {
         return Err(tags::CUT);
@@ -191,11 +184,5 @@ fn skip_to_strings(text: &str) -> FastResult<(usize, u64)> {
     if tag.name != "sst" || tag.is_closed {
         return Err(Unsupported("the shared strings are no table"));
     }
-    let claimed = match tag.raw_value("uniqueCount")? {
-        None => 0,
-        Some(count) => count
-            .parse()
-            .map_err(|_| Unsupported("the strings are not as many as they claim"))?,
-    };
-    Ok((tags.position(), claimed))
+    Ok(tags.position())
 }

@@ -61,7 +61,9 @@ fn parts() -> Vec<(String, String)> {
     );
     let relations = format!(
         "<Relationships><Relationship Id=\"r1\" Type=\"{office}/worksheet\" \
-         Target=\"worksheets/s.xml\"/></Relationships>"
+         Target=\"worksheets/s.xml\"/><Relationship Id=\"r2\" Type=\"{office}/styles\" \
+         Target=\"styles.xml\"/><Relationship Id=\"r3\" Type=\"{office}/sharedStrings\" \
+         Target=\"/xl/sharedStrings.xml\"/></Relationships>"
     );
     let workbook =
         "<workbook><sheets><sheet name=\"S\" r:id=\"r1\"/></sheets></workbook>".to_owned();

@@ -5,13 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::tags::{Tag, Tags, Token};
 use super::{FastResult, Unsupported};
-
-/// Path of the workbook in every export.
-pub(super) const WORKBOOK: &str = "xl/workbook.xml";
-/// Path of the workbook's relations.
-pub(super) const RELATIONS: &str = "xl/_rels/workbook.xml.rels";
-/// Path of the package's relations.
-pub(super) const PACKAGE: &str = "_rels/.rels";
+use crate::decode::package::{self, Role};
 
 /// A worksheet.
 #[derive(Debug)]
@@ -19,6 +13,8 @@ pub(super) struct SheetPart {
     pub(super) name: String,
     /// Path of its part.
     pub(super) path: String,
+    /// Whether the program that shows the workbook hides it.
+    pub(super) is_hidden: bool,
 }
 
 /// What `workbook.xml` says.
@@ -29,49 +25,63 @@ pub(super) struct Workbook {
     pub(super) is_1904: bool,
 }
 
-/// Checks that the package's only document is the workbook at its usual place.
-pub(super) fn check_package(text: &str) -> FastResult<()> {
-    let mut documents = 0;
+/// Where the relations of a workbook lead.
+#[derive(Debug, Default)]
+pub(super) struct WorkbookRelations {
+    /// Paths of the worksheets, by the ids of their relations.
+    sheets: HashMap<String, String>,
+    /// Path of the shared strings. Without the relation there are none.
+    pub(super) strings: Option<String>,
+    /// Path of the cell formats.
+    pub(super) styles: Option<String>,
+}
+
+/// Path of the package's only document.
+pub(super) fn document(text: &str) -> FastResult<String> {
+    const ODD: Unsupported = Unsupported("the package has several documents or none");
+    let mut documents = Vec::new();
     relations(text, |tag| {
-        let kind = plain(tag.raw_value("Type")?)?;
-        if kind.ends_with("/relationships/officeDocument") {
-            let target = plain(tag.raw_value("Target")?)?;
-            if target.strip_prefix('/').unwrap_or(target) != WORKBOOK {
-                return Err(Unsupported("the workbook is at an unusual place"));
-            }
-            documents += 1;
+        if Role::of(plain(tag.raw_value("Type")?)?) == Role::Document {
+            documents.push(target("", tag)?);
         }
         Ok(())
     })?;
-    if documents != 1 {
-        return Err(Unsupported("the package has several documents or none"));
-    }
-    Ok(())
+    let first = documents.pop().ok_or(ODD)?;
+    documents.is_empty().then_some(first).ok_or(ODD)
 }
 
-/// Paths of the worksheets, by the ids of their relations.
-pub(super) fn sheet_paths(text: &str) -> FastResult<HashMap<String, String>> {
+/// Reads the relations of the workbook at `path`.
+pub(super) fn workbook_relations(path: &str, text: &str) -> FastResult<WorkbookRelations> {
     let mut identifiers = HashSet::new();
-    let mut paths = HashMap::new();
+    let mut found = WorkbookRelations::default();
     relations(text, |tag| {
         let id = plain(tag.raw_value("Id")?)?;
-        let (kind, target) = (
-            plain(tag.raw_value("Type")?)?,
-            plain(tag.raw_value("Target")?)?,
-        );
         if !identifiers.insert(id) {
             return Err(Unsupported("two relations have the same name"));
         }
-        if kind.ends_with("/worksheet") {
-            let path = match target.strip_prefix('/') {
-                Some(absolute) => absolute.to_owned(),
-                None => format!("xl/{target}"),
-            };
-            paths.insert(id.to_owned(), path);
+        let slot = match Role::of(plain(tag.raw_value("Type")?)?) {
+            Role::Worksheet => {
+                found.sheets.insert(id.to_owned(), target(path, tag)?);
+                return Ok(());
+            }
+            Role::Strings => &mut found.strings,
+            Role::Styles => &mut found.styles,
+            Role::Document | Role::Other => return Ok(()),
+        };
+        match slot.replace(target(path, tag)?) {
+            None => Ok(()),
+            Some(_) => Err(Unsupported("two parts hold the strings or the formats")),
         }
-        Ok(())
     })?;
-    Ok(paths)
+    Ok(found)
+}
+
+/// The path that a relation of the part `source` leads to.
+fn target(source: &str, tag: &Tag<'_>) -> FastResult<String> {
+    let target = plain(tag.raw_value("Target")?)?;
+    let is_inside = matches!(tag.raw_value("TargetMode")?, None | Some("Internal"));
+    let path = package::target_of(source, target).filter(|_| is_inside);
+    path.ok_or(Unsupported("a relation leads out of the workbook"))
 }
 
 fn relations<'t>(
@@ -97,8 +107,8 @@ fn plain(value: Option<&str>) -> FastResult<&str> {
         .ok_or(Unsupported("a relation is incomplete or holds an entity"))
 }
 
-/// Reads `workbook.xml`. `paths` are the worksheets from its relations.
-pub(super) fn workbook(text: &str, paths: &HashMap<String, String>) -> FastResult<Workbook> {
+/// Reads `workbook.xml`.
+pub(super) fn workbook(text: &str, relations: &WorkbookRelations) -> FastResult<Workbook> {
     let mut workbook = Workbook::default();
     let (mut names, mut taken) = (HashSet::new(), HashSet::new());
     let mut tags = Tags::new(text)?;
@@ -107,7 +117,7 @@ pub(super) fn workbook(text: &str, paths: &HashMap<String, String>) -> FastResul
         match (tag.depth, tag.name) {
             (1, "workbook") | (2, "sheets") => {}
             (3, "sheet") => {
-                let sheet = sheet(&tag, paths)?;
+                let sheet = sheet(&tag, &relations.sheets)?;
                 if !names.insert(sheet.name.clone()) || !taken.insert(sheet.path.clone()) {
                     return Err(Unsupported("two sheets share a name or a part"));
                 }
@@ -155,5 +165,6 @@ fn sheet(tag: &Tag<'_>, paths: &HashMap<String, String>) -> FastResult<SheetPart
     Ok(SheetPart {
         name: name.into_owned(),
         path: path.clone(),
+        is_hidden: matches!(state, Some("hidden" | "veryHidden")),
     })
 }

@@ -203,10 +203,14 @@ fn ends() -> Vec<Case> {
             zip.splice(places.end..places.end, locator);
         },
     );
-    case("a byte behind the end", "cut off", &|zip, _| zip.push(0));
-    case("a line break behind the end", "cut off", &|zip, _| {
-        zip.extend(b"\r\n")
+    case("a byte behind the end", "1 bytes behind", &|zip, _| {
+        zip.push(0)
     });
+    case(
+        "a line break behind the end",
+        "2 bytes behind",
+        &|zip, _| zip.extend(b"\r\n"),
+    );
     case("a second workbook behind the end", "", &|zip, _| {
         let other = Parts::new(&ROW.replace("123456789", "987654321")).stored(0);
         zip.extend(other);
@@ -549,7 +553,7 @@ fn names() -> Vec<Case> {
         "no workbook part",
         Parts::new(ROW).without("xl/workbook.xml").stored(0),
         "Container",
-        "no workbook.xml",
+        "no workbook inside",
     ));
     cases
 }
@@ -618,10 +622,9 @@ fn sizes() -> Vec<Case> {
             {
                 let formats = "<xf/>".repeat(1 << 20);
                 Parts::new(ROW)
-                    .with(
-                        "xl/styles.xml",
-                        format!("<styleSheet><cellXfs>{formats}</cellXfs></styleSheet>"),
-                    )
+                    .with_styles(&format!(
+                        "<styleSheet><cellXfs>{formats}</cellXfs></styleSheet>"
+                    ))
                     .deflated()
             },
             "",

@@ -80,6 +80,7 @@ impl RowSink for Rows {
                 ),
                 Cell::Elapsed { days } => write!(line, " elapsed({days})"),
                 Cell::Error(error) => write!(line, " {error}"),
+                Cell::Unstored => write!(line, " unstored"),
             };
             written.expect("a string takes everything");
         }

@@ -438,11 +438,19 @@ fn references() -> Vec<Case> {
         "",
         "",
     ));
-    cases.push(refused(
+    cases.push(read(
         "the last cell of any sheet",
         sheet(r#"<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>"#),
+        &[&format!("1048576:{} 1", " -".repeat(16_383))],
+    ));
+    let far: String = (2..4_000)
+        .map(|row| format!("<row r=\"{row}\"><c r=\"XFD{row}\"><v>1</v></c></row>"))
+        .collect();
+    cases.push(refused(
+        "rows that are nothing but gaps",
+        sheet(&far),
         "TooLarge",
-        "512",
+        "gaps",
     ));
     let bare = ROW
         .replace(" r=\"2\"", "")
@@ -510,7 +518,56 @@ fn values() -> Vec<Case> {
             "<c r='C2' t='str'><f>A1&amp;B1</f><v>x</v></c>",
             " \"x\"",
         ),
-        ("a formula without a value", "<c r='C2'><f>1+1</f></c>", ""),
+        (
+            "a formula without a value",
+            "<c r='C2'><f>1+1</f></c>",
+            " unstored",
+        ),
+        (
+            "a formula with an empty value",
+            "<c r='C2'><f>1+1</f><v/></c>",
+            " unstored",
+        ),
+        (
+            "a formula's text without a value",
+            "<c r='C2' t='str'><f>A1</f></c>",
+            " unstored",
+        ),
+        (
+            "a formula's text that is empty",
+            "<c r='C2' t='str'><f>A1</f><v></v></c>",
+            " \"\"",
+        ),
+        (
+            "a text where its index should be",
+            "<c r='C2' t='inlineStr'><v>x</v></c>",
+            " unstored",
+        ),
+        (
+            "a text and a value that is none",
+            "<c r='C2' t='inlineStr'><is><t>a</t></is><v>x</v></c>",
+            " unstored",
+        ),
+        (
+            "a boolean without a value",
+            "<c r='C2' t='b'><v></v></c>",
+            " unstored",
+        ),
+        (
+            "an error of later years",
+            "<c r='C2' t='e'><f>1</f><v>#SPILL!</v></c>",
+            " #SPILL!",
+        ),
+        (
+            "an error that nobody knows",
+            "<c r='C2' t='e'><v>#WHAT!</v></c>",
+            " #WHAT!",
+        ),
+        (
+            "an error that is no error",
+            "<c r='C2' t='e'><v>12</v></c>",
+            " 12",
+        ),
         (
             "a shared formula",
             "<c r='C2'><f t='shared' si='0'/><v>3</v></c>",
@@ -564,18 +621,6 @@ fn values() -> Vec<Case> {
         (
             "a type that nobody knows",
             "<c r='C2' t='x'><v>1</v></c>",
-            "",
-            "",
-        ),
-        (
-            "an error that nobody knows",
-            "<c r='C2' t='e'><v>#WHAT!</v></c>",
-            "",
-            "",
-        ),
-        (
-            "an error that is no error",
-            "<c r='C2' t='e'><v>12</v></c>",
             "",
             "",
         ),
@@ -691,6 +736,11 @@ fn texts() -> Vec<Case> {
         ("a vertical tabulator as it is", "<t>a\u{b}b</t>", "a\u{b}b"),
         ("a direction override", "<t>a\u{202e}b</t>", "a\u{202e}b"),
         ("a text that begins with equals", "<t>=1+1</t>", "=1+1"),
+        (
+            "character data in a text",
+            "<t>a<![CDATA[<b> &amp;]]></t>",
+            "a<b> &amp;",
+        ),
         ("32,768 characters", &format!("<t>{long}</t>"), &long),
         (
             "a million characters",
@@ -721,12 +771,6 @@ fn texts() -> Vec<Case> {
             "",
         ),
         (
-            "character data in a text",
-            "<t>a<![CDATA[b]]></t>".to_owned(),
-            "Part",
-            "inside",
-        ),
-        (
             "a comment in a text",
             "<t>a<!-- -->b</t>".to_owned(),
             "Part",
@@ -750,16 +794,11 @@ fn texts() -> Vec<Case> {
     cases
 }
 
-const STRINGS: &str = r#"<Relationship Id="rId2" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings" Target="sharedStrings.xml"/>"#;
-
 /// The plain workbook with a table of strings, and a cell that refers to one.
 fn shared(table: &str, index: &str) -> Vec<u8> {
     let cell = format!("<c r='C2' t='s'><v>{index}</v></c></row>");
     Parts::new(&ROW.replace("</row>", &cell))
-        .with("xl/sharedStrings.xml", table)
-        .edit("xl/_rels/workbook.xml.rels", |xml| {
-            xml.replace("</Relationships>", &format!("{STRINGS}</Relationships>"))
-        })
+        .with_strings(table)
         .stored(0)
 }
 
@@ -789,7 +828,6 @@ fn strings() -> Vec<Case> {
             "Part",
             "string index",
         ),
-        ("an empty string index", "", "Part", "string index"),
         ("a string index with a space", " 1", "Part", "string index"),
         (
             "a string index as an entity",
@@ -808,30 +846,6 @@ fn strings() -> Vec<Case> {
     }
     for (name, table, kind, piece) in [
         (
-            "an absurd number of strings",
-            r#"<sst uniqueCount="4294967295"><si><t>a</t></si></sst>"#,
-            "Part",
-            "claims",
-        ),
-        (
-            "the largest number of strings",
-            r#"<sst uniqueCount="18446744073709551615"><si><t>a</t></si></sst>"#,
-            "Part",
-            "claims",
-        ),
-        (
-            "a number of strings with 30 digits",
-            r#"<sst uniqueCount="999999999999999999999999999999"><si><t>a</t></si></sst>"#,
-            "Part",
-            "claims",
-        ),
-        (
-            "one string less than there should be",
-            r#"<sst uniqueCount="2"><si><t>a</t></si></sst>"#,
-            "Part",
-            "claims 2 strings and has 1",
-        ),
-        (
             "a document type in the strings",
             "<!DOCTYPE x><sst><si><t>a</t></si></sst>",
             "Part",
@@ -848,12 +862,6 @@ fn strings() -> Vec<Case> {
             "<sst><si><t>a</t></si>",
             "Part",
             "close",
-        ),
-        (
-            "character data in a string",
-            "<sst><si><t>a<![CDATA[b]]></t></si></sst>",
-            "Part",
-            "inside",
         ),
         (
             "a string in a string",
@@ -898,6 +906,30 @@ fn strings() -> Vec<Case> {
             "会",
         ),
         (
+            "an absurd number of strings",
+            r#"<sst uniqueCount="4294967295"><si><t>a</t></si></sst>"#,
+            "0",
+            "a",
+        ),
+        (
+            "a number of strings with 30 digits",
+            r#"<sst uniqueCount="999999999999999999999999999999"><si><t>a</t></si></sst>"#,
+            "0",
+            "a",
+        ),
+        (
+            "one string less than there should be",
+            r#"<sst uniqueCount="2"><si><t>a</t></si></sst>"#,
+            "0",
+            "a",
+        ),
+        (
+            "character data in a string",
+            "<sst><si><t>a<![CDATA[b]]></t></si></sst>",
+            "0",
+            "ab",
+        ),
+        (
             "fewer strings claimed than there are",
             "<sst uniqueCount='1'><si><t>a</t></si><si><t>b</t></si></sst>",
             "1",
@@ -916,6 +948,11 @@ fn strings() -> Vec<Case> {
             &[&format!("{PLAIN} {text:?}")],
         ));
     }
+    cases.push(read(
+        "an empty string index",
+        shared(table, ""),
+        &[&format!("{PLAIN} unstored")],
+    ));
     cases.push(refused(
         "no table of strings",
         cell("<c r='C2' t='s'><v>0</v></c>"),
@@ -928,7 +965,7 @@ fn strings() -> Vec<Case> {
 fn dates() -> Vec<Case> {
     let styles = "<styleSheet><numFmts count='1'><numFmt numFmtId='164' formatCode='yyyy/mm/dd\\ hh:mm'/></numFmts><cellXfs count='5'><xf numFmtId='0'/><xf numFmtId='14'/><xf numFmtId='164'/><xf numFmtId='46'/><xf numFmtId='2'/></cellXfs></styleSheet>";
     let workbook = |cell: &str| {
-        Parts::new(&ROW.replace("</row>", &format!("{cell}</row>"))).with("xl/styles.xml", styles)
+        Parts::new(&ROW.replace("</row>", &format!("{cell}</row>"))).with_styles(styles)
     };
     let mut cases = Vec::new();
     for (name, style, value, expected) in [

@@ -422,7 +422,12 @@ impl Maker<'_> {
             write!(text, "<Relationship Id=\"rId{index}\" Type=\"{OFFICE}/{kind}\" Target=\"{target}/sheet{index}.{extension}\"/>").expect("memory");
         }
         let other = self.pick(&["rId90"], &["rId1"]);
-        write!(text, "<Relationship Id=\"{other}\" Type=\"{OFFICE}/styles\" Target=\"styles.xml\"></Relationship></Relationships>").expect("memory");
+        write!(text, "<Relationship Id=\"{other}\" Type=\"{OFFICE}/styles\" Target=\"styles.xml\"></Relationship>").expect("memory");
+        let strings = self.pick(
+            &["sharedStrings.xml", "/xl/sharedStrings.xml"],
+            &["../x.xml"],
+        );
+        write!(text, "<Relationship Id=\"rId91\" Type=\"{OFFICE}/sharedStrings\" Target=\"{strings}\"/></Relationships>").expect("memory");
         text
     }
 
