@@ -11,6 +11,8 @@ pub enum ColumnKind {
     Text,
     /// An id: text that is never read through a floating-point number.
     Id,
+    /// The number of a meeting: a run of digits, without the blanks that clients show between them.
+    MeetingNo,
     /// A list of texts, `list<string>`. A cell holds a JSON array such as `["a","b"]`. A list
     /// without elements is null.
     TextList,
@@ -226,7 +228,7 @@ impl Column {
     #[must_use]
     pub fn data_type(&self) -> DataType {
         match self.kind {
-            ColumnKind::Text | ColumnKind::Id => DataType::Utf8,
+            ColumnKind::Text | ColumnKind::Id | ColumnKind::MeetingNo => DataType::Utf8,
             ColumnKind::TextList => DataType::List(list_element()),
             ColumnKind::Time | ColumnKind::UnixTime => timestamp(),
             ColumnKind::Date => DataType::Date32,

@@ -296,7 +296,7 @@ mod tests {
     fn a_column_is_found_by_name_and_by_header() {
         let contract = Contract::of(Dataset::MeetingList);
         let by_name = contract.column("meeting_no").expect("a column");
-        assert_eq!(by_name.kind, ColumnKind::Id);
+        assert_eq!(by_name.kind, ColumnKind::MeetingNo);
         assert_eq!(by_name.key, Key::Required);
 
         let index = contract.column_of_header(" 会议 ID").expect("a header");

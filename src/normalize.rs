@@ -13,6 +13,7 @@
 //! knows nothing of files, running tasks or partitions. Rejects name places and reasons, never
 //! values.
 
+mod account;
 mod attributes;
 pub mod cell;
 mod column;
@@ -44,6 +45,7 @@ use crate::table::{Cell, Header, RowSink, cell_name};
 use crate::window::{self, Window};
 
 pub use crate::findings::{Fault, Findings, Reject};
+use account::Account;
 use column::{Appended, ColumnBuilder};
 pub use constants::{ConstantColumns, ReadColumns, read_schema};
 pub use context::{Buckets, Context, Stamp};
@@ -110,6 +112,7 @@ pub struct Normalizer<'c> {
     kept: Vec<u32>,
     extra_columns: BTreeSet<String>,
     overflow: Option<&'static str>,
+    account: Account,
     findings: Findings,
 }
 
@@ -142,6 +145,7 @@ impl<'c> Normalizer<'c> {
             kept: Vec::with_capacity(FEW_ROWS),
             extra_columns: BTreeSet::new(),
             overflow: None,
+            account: Account::default(),
             findings: Findings::default(),
         }
     }
@@ -156,6 +160,7 @@ impl<'c> Normalizer<'c> {
         if !self.kept.is_empty() {
             self.emit_batch(false);
         }
+        self.findings.rows_repeated = self.account.repeated();
         Ok(self.findings)
     }
 
@@ -179,6 +184,7 @@ impl<'c> Normalizer<'c> {
         let rows = std::mem::take(&mut self.rows);
         let columns = self.context.contract.columns.iter().zip(&mut self.columns);
         let (mut arrays, mut attributes): (Vec<ArrayRef>, _) = (Vec::new(), Vec::new());
+        let mut keys = Vec::new();
         for (column, state) in columns {
             let array = match column.source {
                 ColumnSource::Task | ColumnSource::Keyed(_) => continue,
@@ -187,6 +193,7 @@ impl<'c> Normalizer<'c> {
                 }
                 ColumnSource::Sheet | ColumnSource::Derived(_) => state.finish(more_come),
             };
+            keys.push((column.key, ArrayRef::clone(&array)));
             if column.source == ColumnSource::Sheet {
                 attributes.push((column, ArrayRef::clone(&array)));
             }
@@ -200,6 +207,7 @@ impl<'c> Normalizer<'c> {
         let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)
             .expect("the columns are built from the contract that the schema is built from");
         self.rows_before += rows;
+        self.account.keys_of(&keys, &self.kept);
         let kept = std::mem::take(&mut self.kept);
         if kept.len() == rows as usize {
             return batch;
@@ -229,6 +237,8 @@ impl<'c> Normalizer<'c> {
         let missing = names(&|state| !state.has_header && says_something);
         let rows_out = self.findings.rows_out;
         let blank = names(&|state| state.has_header && state.values == 0 && rows_out > 0);
+        let contract = self.context.contract;
+        self.findings.missing_in_sheets = self.account.missing_in_sheets(contract, rows_out);
         self.findings.missing_columns = missing;
         self.findings.blank_columns = blank;
         self.findings.extra_columns = std::mem::take(&mut self.extra_columns)
@@ -242,6 +252,9 @@ impl<'c> Normalizer<'c> {
         }
         if let Some(column) = self.missing_from_task() {
             return Some(QuarantineReason::MissingLineage { column });
+        }
+        if let Some(sheet) = self.account.sheet_without_header(self.context) {
+            return Some(QuarantineReason::SheetWithoutHeader { sheet });
         }
         let columns = self.context.contract.columns.iter().zip(&self.columns);
         let all_rows = u64::from(self.rows_before + self.rows);
@@ -305,6 +318,7 @@ impl<'c> Normalizer<'c> {
         let columns = &self.context.contract.columns;
         let mut has_key = true;
         for (index, column) in columns.iter().enumerate() {
+            let rejected = self.columns[index].rejected;
             let has_value = match column.source {
                 ColumnSource::Task | ColumnSource::Keyed(_) => continue,
                 ColumnSource::Sheet => self.append_cell(index, number, cells),
@@ -314,10 +328,13 @@ impl<'c> Normalizer<'c> {
             };
             if !has_value && column.key == Key::Required {
                 has_key = false;
-                self.reject(index, number, Fault::MissingKey);
+                // A cell that does not fit has been named already.
+                if self.columns[index].rejected == rejected {
+                    self.reject(index, number, Fault::MissingKey);
+                }
             }
         }
-        self.append_extra(cells);
+        self.append_extra(number, cells);
         self.source_row.append_value(i64::from(number));
         if has_key {
             self.kept.push(self.rows);
@@ -379,8 +396,11 @@ impl<'c> Normalizer<'c> {
     }
 
     fn reject(&mut self, index: usize, number: u32, fault: Fault) {
-        let column = &self.context.contract.columns[index];
-        let position = self.sheet.positions[index];
+        let column = self.context.contract.columns[index].name.clone();
+        self.reject_at(self.sheet.positions[index], number, column, fault);
+    }
+
+    fn reject_at(&mut self, position: Option<usize>, number: u32, column: String, fault: Fault) {
         let cell = match position {
             Some(p) if self.sheet.is_list => format!("[{number}].{}", self.sheet.keys[p]),
             None if self.sheet.is_list => format!("[{number}]"),
@@ -393,14 +413,14 @@ impl<'c> Normalizer<'c> {
         self.findings.add_reject(Reject {
             sheet: self.sheet.name.clone(),
             cell,
-            column: column.name.clone(),
+            column,
             reason: fault,
         });
     }
 
     /// Appends the row's `_extra`: unknown columns and cells that did not parse, by header, sorted.
-    fn append_extra(&mut self, cells: &[Cell<'_>]) {
-        self.keep_unknown(cells);
+    fn append_extra(&mut self, number: u32, cells: &[Cell<'_>]) {
+        self.keep_unknown(number, cells);
         let sheet = &self.sheet;
         if self.leftover.is_empty() {
             if let Some(extra) = &mut self.extra {
@@ -432,20 +452,33 @@ impl<'c> Normalizer<'c> {
         self.leftover.clear();
     }
 
-    fn keep_unknown(&mut self, cells: &[Cell<'_>]) {
+    fn keep_unknown(&mut self, number: u32, cells: &[Cell<'_>]) {
         // Cells to the right of the header have only their column's letters as a name.
         for position in self.sheet.keys.len()..cells.len() {
             self.sheet.push_unknown(position, "");
         }
+        let mut faults = Vec::new();
         for unknown in &mut self.sheet.unknown {
             let position = unknown.position;
-            if cells.get(position).is_none_or(Cell::is_empty) {
+            let Some(cell) = cells.get(position) else {
+                // The columns to the right are further away.
+                break;
+            };
+            if cell.is_empty() {
                 continue;
             }
             self.leftover.push(position);
+            if let Err(fault @ (Fault::FormulaError | Fault::NoStoredValue)) = cell::text(cell) {
+                faults.push((position, fault));
+            }
             if !std::mem::replace(&mut unknown.is_noted, true) {
                 self.extra_columns.insert(self.sheet.keys[position].clone());
             }
+        }
+        for (position, fault) in faults {
+            self.findings.cells_rejected += 1;
+            let column = self.sheet.keys[position].clone();
+            self.reject_at(Some(position), number, column, fault);
         }
     }
 }
@@ -453,6 +486,8 @@ impl<'c> Normalizer<'c> {
 impl RowSink for Normalizer<'_> {
     fn sheet(&mut self, header: &Header) {
         self.sheet = SheetMapping::new(header, self.context.contract);
+        self.account
+            .sheet(&self.sheet, self.context.contract, self.findings.rows_out);
         for (state, position) in self.columns.iter_mut().zip(&self.sheet.positions) {
             state.has_header |= position.is_some();
         }
@@ -461,10 +496,18 @@ impl RowSink for Normalizer<'_> {
             .extend(noted.map(|unknown| self.sheet.keys[unknown.position].clone()));
     }
 
+    fn above(&mut self, sheet: &str, cells: &[Cell<'_>]) {
+        self.account.above(sheet, cells);
+    }
+
     fn row(&mut self, number: u32, cells: &[Cell<'_>]) {
         self.findings.rows_read += 1;
         if cells.iter().all(is_blank) {
             self.findings.rows_blank += 1;
+            return;
+        }
+        if self.sheet.is_header_again(cells, self.context.contract) {
+            self.findings.rows_header += 1;
             return;
         }
         let date_unix = self.date_unix(cells);

@@ -5,6 +5,7 @@
 //! workbook was refused, or the file without the rows that lack a key; 1 the input cannot be read;
 //! 8 the output cannot be written.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -146,7 +147,7 @@ fn set(lineage: &mut Lineage, key: &str, value: &str, zone: &TimeZone) -> Result
         Err(fault) => Err(format!("`--set {key}={value}` {fault}")),
     };
     match key {
-        "meeting_no" => lineage.meeting_no = text(),
+        "meeting_no" => lineage.meeting_no = meeting_no(value)?,
         "user_id" => lineage.user_id = text(),
         "room_id" => lineage.room_id = text(),
         "room_level_id" => lineage.room_level_id = text(),
@@ -159,6 +160,13 @@ fn set(lineage: &mut Lineage, key: &str, value: &str, zone: &TimeZone) -> Result
         _ => return Err(unknown_key(key)),
     }
     Ok(())
+}
+
+fn meeting_no(value: &str) -> Result<Option<String>, String> {
+    match cell::meeting_no(&Cell::Text(value.into())) {
+        Ok(number) => Ok(number.map(Cow::into_owned)),
+        Err(fault) => Err(format!("`--set meeting_no={value}` {fault}")),
+    }
 }
 
 fn order(value: &str) -> Result<TopUserOrder, String> {
@@ -242,6 +250,9 @@ fn describe(findings: &Findings) -> String {
         }
     };
     line("blank rows skipped", findings.rows_blank.to_string());
+    for (what, value) in findings.remarks() {
+        line(&what, value);
+    }
     line(
         "rows left out, without their key",
         findings.rows_quarantined.to_string(),

@@ -67,7 +67,7 @@ fn columns() -> Vec<Column> {
     vec![
         Column::new(
             "meeting_no",
-            ColumnKind::Id,
+            ColumnKind::MeetingNo,
             &["会议ID", "会议 ID", "meeting id"],
             "9-digit number; recurs for recurring meetings",
         )

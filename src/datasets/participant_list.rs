@@ -101,7 +101,7 @@ fn columns() -> Vec<Column> {
     vec![
         Column::new(
             "meeting_no",
-            ColumnKind::Id,
+            ColumnKind::MeetingNo,
             &[],
             "9-digit number of the meeting",
         )

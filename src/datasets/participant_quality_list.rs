@@ -141,7 +141,7 @@ fn columns() -> Vec<Column> {
     let mut columns = vec![
         Column::new(
             "meeting_no",
-            ColumnKind::Id,
+            ColumnKind::MeetingNo,
             &[],
             "9-digit number of the meeting",
         )

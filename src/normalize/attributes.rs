@@ -37,7 +37,7 @@ pub(super) fn hashes(columns: &[(&Column, ArrayRef)], rows: usize) -> ArrayRef {
 fn write_value(kind: ColumnKind, array: &ArrayRef, row: usize, out: &mut Vec<u8>) {
     let mut whole = |number: i64| write_bytes(&number.to_le_bytes(), out);
     match kind {
-        ColumnKind::Text | ColumnKind::Id => {
+        ColumnKind::Text | ColumnKind::Id | ColumnKind::MeetingNo => {
             write_bytes(array.as_string::<i32>().value(row).as_bytes(), out);
         }
         ColumnKind::Enum(values) => {

@@ -47,6 +47,7 @@ enum TypedBuilder {
         is_required: bool,
     },
     Id(StringBuilder),
+    MeetingNo(StringBuilder),
     TextList(ListBuilder<StringBuilder>),
     Time(TimestampMicrosecondBuilder),
     UnixTime(TimestampMicrosecondBuilder),
@@ -106,6 +107,7 @@ impl ColumnBuilder {
     fn append_filled(&mut self, cell: &Cell<'_>, context: &Context) -> Result<Appended, Fault> {
         let has_value = match &mut self.builder {
             TypedBuilder::Id(builder) => push_text(builder, cell::id(cell)?),
+            TypedBuilder::MeetingNo(builder) => push_text(builder, cell::meeting_no(cell)?),
             TypedBuilder::Text {
                 builder,
                 is_required,
@@ -200,7 +202,9 @@ impl ColumnBuilder {
 
     fn append_null(&mut self) {
         match &mut self.builder {
-            TypedBuilder::Text { builder, .. } | TypedBuilder::Id(builder) => builder.append_null(),
+            TypedBuilder::Text { builder, .. }
+            | TypedBuilder::Id(builder)
+            | TypedBuilder::MeetingNo(builder) => builder.append_null(),
             TypedBuilder::TextList(builder) => builder.append_null(),
             TypedBuilder::Time(builder) | TypedBuilder::UnixTime(builder) => builder.append_null(),
             TypedBuilder::Date(builder) => builder.append_null(),
@@ -219,7 +223,9 @@ impl ColumnBuilder {
     /// `again`, it reserves room for as much text as before.
     pub(super) fn finish(&mut self, again: bool) -> ArrayRef {
         match &mut self.builder {
-            TypedBuilder::Text { builder, .. } | TypedBuilder::Id(builder) => {
+            TypedBuilder::Text { builder, .. }
+            | TypedBuilder::Id(builder)
+            | TypedBuilder::MeetingNo(builder) => {
                 let array = builder.finish();
                 if again {
                     *builder = StringBuilder::with_capacity(array.len(), array.value_data().len());
@@ -258,6 +264,7 @@ impl TypedBuilder {
                 is_required: column.key == Key::Required,
             },
             ColumnKind::Id => Self::Id(text()),
+            ColumnKind::MeetingNo => Self::MeetingNo(text()),
             ColumnKind::TextList => {
                 let texts = StringBuilder::with_capacity(0, 0);
                 let lists = ListBuilder::with_capacity(texts, rows);
@@ -298,6 +305,13 @@ impl TypedBuilder {
             }
             Self::Id(builder) => {
                 let is_usual = quick::is_one_word(text);
+                if is_usual {
+                    builder.append_value(text);
+                }
+                is_usual
+            }
+            Self::MeetingNo(builder) => {
+                let is_usual = quick::is_digits(text);
                 if is_usual {
                     builder.append_value(text);
                 }

@@ -39,6 +39,15 @@ pub enum QuarantineReason {
         /// Name in the contract.
         column: String,
     },
+    /// The rows go on in a sheet that has no header.
+    #[error(
+        "sheet `{sheet}` has no header, and its rows look like those of the sheets that have one; \
+         write the header above them, or take the sheet out if its rows are not meant"
+    )]
+    SheetWithoutHeader {
+        /// Name of the sheet.
+        sheet: String,
+    },
     /// More than a record batch can hold.
     #[error("there are more {what} than one batch can hold")]
     TooLarge {

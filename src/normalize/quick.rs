@@ -233,6 +233,11 @@ pub(super) fn is_one_word(text: &str) -> bool {
     is_plain(text) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// Whether a text is a run of digits.
+pub(super) fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 fn digit(byte: u8) -> Option<i64> {
     byte.is_ascii_digit().then(|| i64::from(byte - b'0'))
 }

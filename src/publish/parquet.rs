@@ -323,7 +323,10 @@ fn properties(contract: &Contract, key_id: Option<&str>) -> WriterProperties {
         .set_key_value_metadata(Some(entries));
     for column in &contract.columns {
         let is_list = column.kind == ColumnKind::TextList;
-        let is_text = matches!(column.kind, ColumnKind::Id | ColumnKind::Text);
+        let is_text = matches!(
+            column.kind,
+            ColumnKind::Id | ColumnKind::MeetingNo | ColumnKind::Text
+        );
         let is_unique_text = is_text
             && column.source == ColumnSource::Sheet
             && (column.key != Key::No || column.name == "topic");

@@ -352,6 +352,7 @@ pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
     let choices: &[&str] = match column.kind {
         ColumnKind::Text => &TEXTS,
         ColumnKind::Id => &["190924711", "ou_84aad35d", "6937000000000000001", "_x0031_"],
+        ColumnKind::MeetingNo => &["190924711", "1909247110", "190 924 711", "_x0031_"],
         ColumnKind::TextList => &[r#"["a","b"]"#, "[1]", "[]"],
         ColumnKind::UnixTime => &["1602000000", "0"],
         ColumnKind::Time => &[
