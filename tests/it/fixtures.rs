@@ -92,7 +92,7 @@ fn normalized(fixture: &Path, dataset: Dataset) -> Normalized {
 }
 
 /// A cell of a batch as JSON: instants in microseconds, enumerations as their text.
-fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
+pub(crate) fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
     let array = batch
         .column_by_name(column)
         .unwrap_or_else(|| panic!("no column {column}"));

@@ -5,6 +5,7 @@ pub(crate) mod containers;
 pub(crate) mod corpus;
 mod damage;
 pub(crate) mod markup;
+mod strangers;
 
 use std::io::{Cursor, Write};
 

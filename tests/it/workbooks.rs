@@ -369,6 +369,30 @@ fn a_refusal_shows_headers_and_nothing_else() {
     }
 }
 
+/// Half of the rows would be missing, and nobody would know.
+#[test]
+fn a_sheet_that_goes_on_without_a_header_quarantines_the_workbook() {
+    let office = Office::open();
+    let two = |header: bool| {
+        let mut workbook = Workbook::new();
+        write_sheet(workbook.add_worksheet(), &HEADER, &["111111111"]);
+        let sheet = workbook.add_worksheet();
+        write_sheet(sheet, &HEADER, &["222222222", "333333333"]);
+        sheet.set_hidden(true);
+        if !header {
+            sheet.clear_cell(0, 0).clear_cell(0, 2);
+        }
+        workbook.save_to_buffer().expect("a workbook")
+    };
+    let bad = two(false);
+    let summary = office.export(&bad);
+    let error = summary.unsettled[0].error.clone().unwrap_or_default();
+    assert!(error.contains("has no header"), "{error}");
+    office.assert_quarantined(&bad);
+    assert_eq!(office.export(&two(true)).exit(), Code::Done);
+    assert_eq!(office.numbers(), ["111111111", "222222222", "333333333"]);
+}
+
 #[test]
 fn a_row_without_its_key_is_quarantined_and_the_run_ends_non_zero() {
     let office = Office::open();
