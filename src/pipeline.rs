@@ -38,7 +38,7 @@ pub use tenant::Tenant;
 pub use tenant_memory::{
     last_call_failure, list_rooms, remember_pace_and_calls, restore_calls, restore_pace,
 };
-pub use tenant_record::{LakeTakenOver, ask_differently, remember, remembered};
+pub use tenant_record::{LakeTakenOver, ask_differently, bring_plans_under, remember, remembered};
 
 use std::panic::AssertUnwindSafe;
 

@@ -22,7 +22,7 @@ use crate::publish::identity::{self, FORMAT, KeyRecord, LakeRecord, LakeState, T
 use crate::record::Remake;
 use crate::store::Lake;
 use tenants::Compared;
-pub use tenants::{ExportAgain, TenantChanges, remade};
+pub use tenants::{ExportAgain, TenantChanges, bring_plans_under, remade};
 
 /// Under this name the ledger keeps which lake it belongs to.
 const LAKE: &str = "lake";
@@ -161,6 +161,25 @@ pub enum Error {
         time_zone: String,
         /// What was asked for.
         flags: String,
+    },
+    /// A ledger that was copied before all days were made again.
+    #[error(
+        "the ledger {} is from before the days of tenant {tenant} were cut in {time_zone}: its \
+         windows are cut in {known}; move it away together with its -wal and -shm files, then \
+         `meetlake ledger rebuild` makes it anew from the lake {url}",
+        ledger.display()
+    )]
+    LedgerFromBefore {
+        /// The lake.
+        url: String,
+        /// The tenant.
+        tenant: String,
+        /// The zone of the lake.
+        time_zone: String,
+        /// The zone of the ledger.
+        known: String,
+        /// The ledger.
+        ledger: PathBuf,
     },
     /// A tenant that the lake knows under another name.
     #[error(
@@ -513,6 +532,7 @@ pub async fn examine(config: &Config, lake: &Lake) -> Result<String> {
     match find(lake).await? {
         LakeState::Known(record, _) => {
             let key = own_key(config, lake, &record.lake_id, &record.key)?;
+            tenants::check_known(config, lake).await?;
             let id = &record.lake_id[..8.min(record.lake_id.len())];
             Ok(format!(
                 "lake {id} of format {FORMAT}; its key {} is at hand",

@@ -89,6 +89,10 @@ impl App {
                 identify::last_known(&config, &lake, &ledger, &purpose, now, error).await?
             }
         };
+        if purpose.may_call() {
+            let now = clock.now();
+            identify::bring_plans_under(&config, &ledger, &bound.tenants, now).await?;
+        }
         let kept = spooled(&ledger).await?;
         spool::divide(&config.spool_path, &kept)?;
         let decoders = Arc::new(Semaphore::new(

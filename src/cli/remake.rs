@@ -106,6 +106,15 @@ async fn what_is_new(
             ));
         }
     }
+    for (dataset, now) in to.datasets.iter().filter(|(dataset, _)| of_lake(**dataset)) {
+        let before = from.datasets.get(dataset).map(|before| &before.reading);
+        if before != Some(&now.reading) {
+            let zone = &now.reading.time_zone;
+            told.push(format!(
+                "Texts of {dataset} without a zone are read in {zone} now."
+            ));
+        }
+    }
     let partial = partitions
         .iter()
         .filter(|row| row.revision > 0 && !row.complete);

@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::parents::{insert_parents, keep_reported_day};
-use super::stored::{StoredRow, micros, to_json};
+use super::stored::{StoredRow, micros};
 use super::{Error, Ledger, Transaction, commit, put_meta, sql};
 use crate::datasets::Dataset;
 use crate::record::{ParentRows, ReportedDay};
@@ -15,7 +14,7 @@ use crate::window::{Window, date_of, start_of_day};
 
 /// Other settings of a tenant, as far as the ledger is concerned.
 #[derive(Clone, Copy, Debug)]
-pub struct NewSettings<'a, T> {
+pub struct NewSettings<'a> {
     /// Whose.
     pub tenant: &'a str,
     /// The zone in which days were cut.
@@ -24,8 +23,8 @@ pub struct NewSettings<'a, T> {
     pub to: &'a TimeZone,
     /// The jobs of datasets that are asked for by civil day, whose days stay what they are.
     pub by_civil_day: &'a [(Dataset, &'a str)],
-    /// A value to keep under a name, once.
-    pub kept: (&'a str, &'a T),
+    /// What to keep under a name. An attempt that finds the first one there has come so far before.
+    pub kept: &'a [(String, String)],
 }
 
 impl Ledger {
@@ -35,26 +34,21 @@ impl Ledger {
     ///
     /// # Errors
     /// When the database refuses, a stored value cannot be read, or another process has taken over.
-    pub async fn bring_under<T: Serialize>(
-        &self,
-        new: &NewSettings<'_, T>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    pub async fn bring_under(&self, new: &NewSettings<'_>, now: Timestamp) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        let (name, kept) = new.kept;
-        let kept = to_json(kept);
-        let known = sqlx::query("SELECT name, value FROM meta WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(sql("read a value"))?;
-        let known: Option<String> = match &known {
-            Some(row) => Some(StoredRow::meta(row).get("value")?),
-            None => None,
-        };
-        // An attempt before this one came so far.
-        if known.as_ref() == Some(&kept) {
-            return Ok(());
+        if let Some((name, value)) = new.kept.first() {
+            let known = sqlx::query("SELECT name, value FROM meta WHERE name = $1")
+                .bind(name)
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(sql("read a value"))?;
+            let known: Option<String> = match &known {
+                Some(row) => Some(StoredRow::meta(row).get("value")?),
+                None => None,
+            };
+            if known.as_ref() == Some(value) {
+                return Ok(());
+            }
         }
         for (dataset, job) in new.by_civil_day {
             for table in MOVED {
@@ -71,7 +65,9 @@ impl Ledger {
         .execute(&mut *transaction)
         .await
         .map_err(sql("open tasks whose rows wait"))?;
-        put_meta(&mut transaction, name, &kept).await?;
+        for (name, value) in new.kept {
+            put_meta(&mut transaction, name, value).await?;
+        }
         commit(transaction).await
     }
 
@@ -120,9 +116,9 @@ const MOVED: [WindowColumns; 3] = [
     ("task", "window_start", "window_end"),
 ];
 
-async fn move_windows<T>(
+async fn move_windows(
     transaction: &mut Transaction,
-    new: &NewSettings<'_, T>,
+    new: &NewSettings<'_>,
     of: Dataset,
     (table, start, end): WindowColumns,
 ) -> Result<(), Error> {
@@ -153,6 +149,18 @@ async fn move_windows<T>(
          WHERE tenant = $1 AND dataset = $2 AND {start} = $3 AND {end} = $4"
     );
     for (from, to) in moves {
+        // A day ends at another instant, and is due so much later or earlier.
+        if table == "job_window" {
+            let query = sqlx::query(
+                "UPDATE job_window SET due_at = due_at + $5 WHERE tenant = $1 AND dataset = $2 \
+                 AND start_at = $3 AND end_at = $4",
+            );
+            super::bind_window(query, new.tenant, of, from)
+                .bind(micros(to.end()) - micros(from.end()))
+                .execute(&mut **transaction)
+                .await
+                .map_err(sql("move when a window is due"))?;
+        }
         let query = sqlx::query(AssertSqlSafe(statement.clone()));
         super::bind_window(query, new.tenant, of, from)
             .bind(micros(to.start()))
@@ -164,9 +172,9 @@ async fn move_windows<T>(
     Ok(())
 }
 
-async fn move_schedule<T>(
+async fn move_schedule(
     transaction: &mut Transaction,
-    new: &NewSettings<'_, T>,
+    new: &NewSettings<'_>,
     job: &str,
 ) -> Result<(), Error> {
     let row =

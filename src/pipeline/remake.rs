@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 use self::days::DatasetDays;
 use super::Tenant;
 use super::replay::Replayed;
-use super::tenant_record::{check_owner, meta_name};
+use super::tenant_record::{by_civil_day, check_owner, meta_name, planned_name, to_json};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::NewSettings;
@@ -88,12 +88,15 @@ impl<'a> Remaking<'a> {
     pub async fn run(&self) -> Result<Remade> {
         let mut remade = Remade::default();
         let (mut record, seen) = self.record().await?;
-        if record.remake.is_none() && self.from == self.to {
-            remade.is_done = true;
-            return Ok(remade);
-        }
         check_owner(self.tenant).await?;
         let mut streams = self.streams(&mut remade.days).await?;
+        // The records of the days say what is to be done, whatever the tenant's record says.
+        if record.remake.is_none() && self.from == self.to && self.are_all_remade(&streams).await? {
+            return Ok(Remade {
+                is_done: true,
+                ..Remade::default()
+            });
+        }
         if record.remake.is_none() {
             // Begun and not ended, a remake keeps everything else away, so it begins only if it
             // can end.
@@ -150,6 +153,18 @@ impl<'a> Remaking<'a> {
         let mut streams: Vec<DatasetDays<'a>> = streams.into_values().collect();
         streams.sort_by_key(|stream| stream.job.dataset.rank());
         Ok(streams)
+    }
+
+    async fn are_all_remade(&self, streams: &[DatasetDays<'a>]) -> Result<bool> {
+        for stream in streams {
+            for dt in stream.listed.keys() {
+                let (newest, _) = self.records(stream, *dt).await?;
+                if newest.is_some_and(|found| !self.is_remade(stream.job, &found)) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Finds the days whose originals cannot be read.
@@ -210,18 +225,17 @@ impl<'a> Remaking<'a> {
 
     async fn bring_ledger_under(&self, record: &TenantRecord) -> Result<()> {
         let tenant = self.tenant;
-        let by_civil_day: Vec<(Dataset, &str)> = self
-            .jobs
-            .iter()
-            .filter(|job| job.dataset.is_by_civil_day())
-            .map(|job| (job.dataset, job.name.as_str()))
-            .collect();
+        let settings = to_json(&self.to);
+        let kept = [
+            (meta_name(&tenant.name), to_json(record)),
+            (planned_name(&tenant.name), settings),
+        ];
         let new = NewSettings {
             tenant: &tenant.name,
             from: &self.old_zone,
             to: &tenant.time_zone,
-            by_civil_day: &by_civil_day,
-            kept: (&meta_name(&tenant.name), record),
+            by_civil_day: &by_civil_day(self.jobs.iter().copied()),
+            kept: &kept,
         };
         Ok(tenant.ledger.bring_under(&new, tenant.clock.now()).await?)
     }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Serialize;
 
 use super::Tenant;
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, NewSettings};
 use crate::publish;
 use crate::publish::identity::{self, LakeState, TenantRecord};
 use crate::record::{RowSettings, TenantSettings};
@@ -218,8 +220,71 @@ pub async fn remembered(ledger: &Ledger, tenant: &str) -> Result<Option<TenantRe
     Ok(ledger.meta_value(&meta_name(tenant)).await?)
 }
 
+/// Brings what the ledger planned for a tenant under the settings of the configuration, where
+/// nothing of it is in the lake yet that they would have to agree with: windows of civil days
+/// become days of the tenant's zone, and rows that wait in the spool are read again.
+///
+/// # Errors
+/// When the ledger refuses.
+pub async fn bring_plans_under(
+    ledger: &Ledger,
+    tenant: &str,
+    time_zone: &TimeZone,
+    jobs: &[&JobSpec],
+    wanted: &TenantSettings,
+    now: Timestamp,
+) -> Result<()> {
+    let name = planned_name(tenant);
+    let planned: Option<TenantSettings> = ledger.meta_value(&name).await?;
+    let from = planned.as_ref().map(|planned| &planned.time_zone);
+    let from = from.and_then(|name| TimeZone::get(name).ok());
+    let reads_alike = |planned: &TenantSettings| {
+        let of_both = planned.datasets.iter();
+        let mut of_both =
+            of_both.filter_map(|(dataset, planned)| Some((planned, wanted.datasets.get(dataset)?)));
+        of_both.all(|(planned, wanted)| planned.reading == wanted.reading)
+    };
+    let is_alike = planned
+        .as_ref()
+        .is_none_or(|planned| planned.time_zone == wanted.time_zone && reads_alike(planned));
+    if is_alike {
+        if planned.as_ref() != Some(wanted) {
+            ledger.set_meta_value(&name, wanted).await?;
+        }
+        return Ok(());
+    }
+    let new = NewSettings {
+        tenant,
+        from: from.as_ref().unwrap_or(time_zone),
+        to: time_zone,
+        by_civil_day: &by_civil_day(jobs.iter().copied()),
+        kept: &[(name, to_json(wanted))],
+    };
+    Ok(ledger.bring_under(&new, now).await?)
+}
+
+/// The jobs of datasets that are asked for by civil day.
+pub(super) fn by_civil_day<'j>(
+    jobs: impl IntoIterator<Item = &'j JobSpec>,
+) -> Vec<(Dataset, &'j str)> {
+    let jobs = jobs.into_iter();
+    jobs.filter(|job| job.dataset.is_by_civil_day())
+        .map(|job| (job.dataset, job.name.as_str()))
+        .collect()
+}
+
 pub(super) fn meta_name(tenant: &str) -> String {
     format!("tenant:{tenant}")
+}
+
+/// Under this name the ledger keeps under which settings it planned.
+pub(super) fn planned_name(tenant: &str) -> String {
+    format!("planned:{tenant}")
+}
+
+/// A record as the ledger keeps it.
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("records are plain values")
 }
 
 /// The civil day in which the oldest window of the tenant begins.

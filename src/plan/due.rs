@@ -70,7 +70,10 @@ fn due_windows(
         .filter(|window| due_at(job, window) <= now)
         .collect();
     let newest = closed.last().copied();
-    let new = closed.iter().map(|window| {
+    let not_asked = closed
+        .iter()
+        .filter(|window| !is_asked_for_otherwise(window, known));
+    let new = not_asked.map(|window| {
         let due_at = due_at(job, window);
         let is_missed = state.is_some()
             && schedule
@@ -114,6 +117,13 @@ fn due_windows(
             last_firing,
         }),
     }
+}
+
+/// Whether other windows, cut in another zone, ask for all of this one.
+fn is_asked_for_otherwise(window: &Window, known: &[WindowRow]) -> bool {
+    let is_known = known.iter().any(|row| row.window == *window);
+    let asked_for = known.iter().filter(|row| !row.state.is_left_out());
+    !is_known && window.less(asked_for.map(|row| row.window)).is_empty()
 }
 
 /// The days on which a snapshot job fired and that were not named yet. Only today's can be taken:
@@ -207,6 +217,7 @@ fn exported_in_the_future(job: &JobSpec, now: Timestamp, known: &[WindowRow]) ->
     known
         .iter()
         .filter(|row| row.state.has_ended() && row.covered_at > latest)
+        .filter(|row| due_at(job, &row.window) <= now)
         .map(|row| row.window)
         .collect()
 }
@@ -221,6 +232,8 @@ fn lookback(job: &JobSpec, now: Timestamp, firing: Timestamp, known: &[WindowRow
             row.state.has_ended()
                 && row.covered_at < firing
                 && row.window.start() >= from
+                // A day that was cut anew may not be over yet.
+                && due_at(job, &row.window) <= now
                 && !is_lost(job.dataset, &row.window, now)
         })
         .map(|row| row.window)
@@ -328,9 +341,17 @@ pub fn backfill(job: &JobSpec, from: Date, to: Date, now: Timestamp) -> Backfill
 
 impl Backfill {
     /// What the backfill asks for: windows that are missing, and with `again` also those whose
-    /// tasks ended.
+    /// tasks ended. Days that windows of another cut ask for are not missing, unless anything at
+    /// all is exported `once_more`: parents and children have the same windows.
     #[must_use]
-    pub fn asks(&self, job: &JobSpec, known: &[WindowRow], again: bool, now: Timestamp) -> Due {
+    pub fn asks(
+        &self,
+        job: &JobSpec,
+        known: &[WindowRow],
+        again: bool,
+        once_more: bool,
+        now: Timestamp,
+    ) -> Due {
         let new = |state| {
             move |window: &Window| NewWindow {
                 window: *window,
@@ -338,7 +359,9 @@ impl Backfill {
                 state,
             }
         };
-        let wanted = self.windows.iter().map(new(WindowState::Due));
+        let is_wanted = |window: &&Window| once_more || !is_asked_for_otherwise(window, known);
+        let wanted = self.windows.iter().filter(is_wanted);
+        let wanted = wanted.map(new(WindowState::Due));
         let lost = self.lost.iter().map(new(WindowState::Lost));
         let ended = known
             .iter()
@@ -359,7 +382,10 @@ impl Backfill {
                 .iter()
                 .any(|row| row.window == **window && row.state == WindowState::Settled)
         };
-        let open = self.windows.iter().filter(|window| !is_settled(window));
+        let open = self
+            .windows
+            .iter()
+            .filter(|window| !is_settled(window) && !is_asked_for_otherwise(window, known));
         open.copied().collect()
     }
 
@@ -513,6 +539,60 @@ mod tests {
     use super::*;
     use crate::plan::tests::job;
     use crate::record::Coverage;
+
+    #[test]
+    fn days_that_windows_of_another_cut_ask_for_are_not_missing() {
+        use crate::plan::tests::window_row;
+        let mut job = job(Dataset::MeetingList);
+        let of_shanghai = |n| Window::day(&job.time_zone, date(2026, 11, n)).expect("a day");
+        let known: Vec<WindowRow> = (10..14)
+            .map(|n| window_row(Dataset::MeetingList, of_shanghai(n), WindowState::Settled))
+            .collect();
+        job.time_zone = TimeZone::get("America/New_York").expect("a zone");
+        let now = at("2026-11-20T00:00:00Z");
+        let asked = |known: &[WindowRow], once_more| {
+            let (from, to) = (date(2026, 11, 9), date(2026, 11, 15));
+            let due = backfill(&job, from, to, now).asks(&job, known, false, once_more, now);
+            let day = |new: &NewWindow| date_of(&job.time_zone, new.window.start()).day();
+            due.new.iter().map(day).collect::<Vec<_>>()
+        };
+        // Of the 9th and the 13th, some hours are in no window.
+        assert_eq!(asked(&known, false), [9, 13, 14]);
+        assert_eq!(asked(&known, true), [9, 10, 11, 12, 13, 14]);
+        let mut left_out = known.clone();
+        left_out[1].state = WindowState::Lost;
+        assert_eq!(asked(&left_out, false), [9, 10, 11, 13, 14]);
+        // A job under a new name begins at its start, and finds them there.
+        job.start = Some(date(2026, 11, 10));
+        let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).expect("a schedule");
+        let due = due(&job, &schedule, now, None, &known);
+        let first = due
+            .new
+            .first()
+            .map(|new| date_of(&job.time_zone, new.window.start()));
+        assert_eq!(first, Some(date(2026, 11, 13)));
+    }
+
+    #[test]
+    fn a_day_that_is_not_over_is_not_exported_again() {
+        use crate::plan::tests::window_row;
+        let mut job = job(Dataset::TopUser);
+        job.lookback_days = 3;
+        let schedule = Schedule::parse(&job.cron, job.time_zone.clone()).expect("a schedule");
+        let day = |n| Window::day(&job.time_zone, date(2026, 11, n)).expect("a day");
+        let mut known = window_row(Dataset::TopUser, day(18), WindowState::Settled);
+        known.covered_at = at("2026-11-17T00:00:00Z");
+        let again = |now: &str| {
+            let state = ScheduleState {
+                watermark: day(18).end(),
+                last_firing: at("2026-11-17T00:00:00Z"),
+            };
+            let known = std::slice::from_ref(&known);
+            due(&job, &schedule, at(now), Some(state), known).again
+        };
+        assert_eq!(again("2026-11-18T10:00:00Z"), []);
+        assert_eq!(again("2026-11-20T10:00:00Z"), [day(18)]);
+    }
 
     /// Fires at 05:00 in Shanghai, which is 21:00 UTC.
     fn schedule(job: &JobSpec) -> Schedule {
@@ -724,10 +804,10 @@ mod tests {
         assert_eq!(backfill.windows, [1, 2, 3, 4, 5, 6].map(window));
         assert_eq!(backfill.not_yet, Some(window(7)));
         let known = [row(1, Settled), row(2, Stuck), row(3, Planned)];
-        let missing = backfill.asks(&job, &known, false, now);
+        let missing = backfill.asks(&job, &known, false, false, now);
         assert_eq!((missing.new.len(), missing.again), (6, vec![]));
         assert_eq!((missing.firing, missing.schedule), (now, None));
-        let again = backfill.asks(&job, &known, true, now);
+        let again = backfill.asks(&job, &known, true, true, now);
         assert_eq!(again.again, [1, 2].map(window));
         assert_eq!(
             backfill.windows_to_work_on(&known),
@@ -740,7 +820,7 @@ mod tests {
         let known = [row(1, Settled), row(2, Lost)];
         let for_good: Vec<Window> = lost.lost_for_good(&known).copied().collect();
         assert_eq!(for_good, [2, 3].map(window));
-        let asked = lost.asks(&job, &known, false, now).new;
+        let asked = lost.asks(&job, &known, false, false, now).new;
         assert!(asked.iter().all(|new| new.state == Lost));
     }
 

@@ -7,7 +7,7 @@
 //! ```
 //! A lake of format 1 has neither. It is known by its manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -169,6 +169,8 @@ pub enum TenantState {
         time_zone: Option<String>,
         /// The newest manifest of each dataset.
         newest: BTreeMap<Dataset, Manifest>,
+        /// The zones from and to which days were being cut anew, if some are and some are not.
+        moved: Option<(String, String)>,
     },
     /// Nothing of the tenant was published yet.
     New,
@@ -228,25 +230,35 @@ pub async fn tenant(lake: &Lake, name: &str) -> Result<TenantState, Error> {
     let mut by_age: Vec<_> = of_tenant().collect();
     by_age.sort_by_key(|(id, _)| std::cmp::Reverse(id.dt));
     let mut time_zone = None;
+    let mut zones = BTreeSet::new();
+    let mut moved = None;
     let mut newest: BTreeMap<Dataset, Manifest> = BTreeMap::new();
     for (id, records) in by_age {
-        if time_zone.is_some() && newest.contains_key(&id.dataset) {
+        let Some(path) = records.values().next_back() else {
             continue;
-        }
-        let path = records.values().next_back();
-        let found = match path {
-            Some(path) => manifest::read(lake, path).await?,
-            None => None,
         };
-        if let Some(found) = found {
-            time_zone = time_zone.or_else(|| found.manifest.time_zone.clone());
-            newest.entry(id.dataset).or_insert(found.manifest);
+        let Some(found) = manifest::read(lake, path).await? else {
+            continue;
+        };
+        let zone = found.manifest.time_zone.clone();
+        time_zone = time_zone.or_else(|| zone.clone());
+        zones.extend(zone.clone());
+        let before = records.values().rev().nth(1);
+        if let (None, Some(zone), Some(before)) = (&moved, zone, before) {
+            let before = manifest::read(lake, before).await?;
+            let before = before.and_then(|before| before.manifest.time_zone);
+            moved = before
+                .filter(|before| *before != zone)
+                .map(|from| (from, zone));
         }
+        newest.entry(id.dataset).or_insert(found.manifest);
     }
     Ok(TenantState::Lost {
         first_day,
         time_zone,
         newest,
+        // Where all days have one zone, moving them is done.
+        moved: moved.filter(|_| zones.len() > 1),
     })
 }
 

@@ -349,6 +349,29 @@ pub async fn all(lake: &Lake) -> Result<BTreeMap<PartitionId, BTreeMap<u32, Path
     Ok(all)
 }
 
+/// The newest record of the newest day of a tenant's dataset; `None` if there is no day.
+///
+/// # Errors
+/// If the lake cannot be read or the record is damaged.
+pub async fn newest(
+    lake: &Lake,
+    tenant: &str,
+    dataset: Dataset,
+) -> Result<Option<Manifest>, Error> {
+    let mut newest = None;
+    for path in lake.list(&location::all_manifests(Some(dataset))).await? {
+        if let Place::Manifest(id, revision) = location::place(&path)
+            && id.tenant == tenant
+        {
+            newest = newest.max(Some((id.dt, revision, path)));
+        }
+    }
+    match newest {
+        Some((_, _, path)) => Ok(read(lake, &path).await?.map(|found| found.manifest)),
+        None => Ok(None),
+    }
+}
+
 /// The objects of all partitions, whether or not a record describes them.
 ///
 /// # Errors

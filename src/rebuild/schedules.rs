@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::found::{FoundLake, Setting, Stream, Windows};
 use crate::ledger::RestoredSchedule;
@@ -51,9 +51,19 @@ pub(super) fn of(
     Ok(schedules)
 }
 
+/// The first window may begin so much later than the job's first day: it was cut in a zone further
+/// west. A day that is missing is as long, and is looked at again.
+const CUT_ELSEWHERE: SignedDuration = SignedDuration::from_hours(23);
+
 /// The end of the windows that follow one another from `start` on; `windows` are in order.
 fn watermark(start: Timestamp, windows: &[Window]) -> Timestamp {
     let mut watermark = start;
+    let first = windows.iter().find(|window| window.end() > start);
+    if let Some(first) = first
+        && first.start().duration_since(start) <= CUT_ELSEWHERE
+    {
+        watermark = watermark.max(first.start());
+    }
     for window in windows {
         if window.start() <= watermark {
             watermark = watermark.max(window.end());
@@ -94,7 +104,6 @@ pub(super) fn newest_answers(found: &FoundLake) -> BTreeMap<Stream, Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use jiff::civil::date;
 
     use super::super::found::tests::{

@@ -55,7 +55,12 @@ impl Run {
         };
         let Some(tasks) = planned else { return Ok(()) };
         self.refill = true;
-        if tasks == 0 {
+        // Its tasks may be those of another window, where days were cut anew, and done by now.
+        let tenant = &self.tenant;
+        let has_open = tenant
+            .ledger
+            .has_open(&tenant.name, job.dataset, row.window);
+        if tasks == 0 || !has_open.await? {
             self.to_publish.insert((job.dataset, row.window));
         }
         let planned = EventKind::TasksPlanned { tasks };

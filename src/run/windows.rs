@@ -34,8 +34,9 @@ impl Run {
                     datasets,
                     again,
                 } if is_covered => {
-                    let again = *again && datasets.contains(&job.dataset);
-                    self.insert_backfill(&job, *from, *to, again).await?;
+                    let is_named = datasets.contains(&job.dataset);
+                    self.insert_backfill(&job, (*from, *to), (is_named, *again))
+                        .await?;
                 }
                 Scope::Quarantined { from, to, .. } if is_covered => {
                     self.open_quarantined(&job, *from, *to).await?;
@@ -153,15 +154,15 @@ impl Run {
     async fn insert_backfill(
         &mut self,
         job: &JobSpec,
-        from: Date,
-        to: Date,
-        again: bool,
+        (from, to): (Date, Date),
+        (is_named, once_more): (bool, bool),
     ) -> Result<()> {
+        let again = is_named && once_more;
         let now = self.tenant.clock.now();
         let backfill = due::backfill(job, from, to, now);
         let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
         let known = ledger.windows(name, job.dataset, None).await?;
-        self.insert(job, &backfill.asks(job, &known, again, now))
+        self.insert(job, &backfill.asks(job, &known, again, once_more, now))
             .await?;
         if again {
             // Whoever began this made sure that all days are asked for again.

@@ -568,3 +568,108 @@ fn a_damaged_pack_keeps_a_re_cut_from_beginning() {
     app.sound_and_verified();
     assert_eq!(zone().iana_name(), Some(SHANGHAI));
 }
+
+/// Nothing is in the lake yet that the configuration would have to agree with, so what waits in the spool follows it.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_zone_that_is_corrected_before_the_first_publish_needs_no_command() {
+    let app = company().only(&[TopUser, MeetingList]).start();
+    app.teach_pace();
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let mut command = app.command(&["backfill", "--from", &from, "--to", &to]);
+    let killed = command
+        .env("FAILPOINTS", "w08-rows-recorded=3*off->return")
+        .output();
+    assert_eq!(killed.expect("the binary starts").status.code(), None);
+    assert!(lake::files(&app.lake(), MeetingList).is_empty());
+    let submits = app.submits();
+    configure(&app, SHANGHAI, NEW_YORK);
+    crate::disk::forget_calls(&app, "meetlake.db");
+    let run = app.meetlake(&["run"]);
+    assert!([0, 3].contains(&run.code), "{run:?}");
+    // Every row stands in the day of the zone that its manifest names.
+    assert!(!meetings(&app, NEW_YORK).is_empty());
+    assert!(app.submits() >= submits);
+    app.sound_and_verified();
+}
+
+/// A lake that an earlier meetlake made does not say everything in one place; its manifests do.
+#[test]
+fn a_lake_without_settings_in_its_record_is_known_by_its_manifests() {
+    let mut app = company().only(&[MeetingList]).start();
+    app.teach_pace();
+    assert_eq!(app.backfill(&[]).code, 0);
+    let path = app.lake().join(format!("_meetlake/tenant={TENANT}.json"));
+    let mut record = lake::read_json(&path);
+    let fields = record.as_object_mut().expect("a record");
+    fields.remove("datasets").expect("settings");
+    fields.remove("app").expect("an app");
+    fs::write(&path, record.to_string()).expect("written");
+    app.setup
+        .jobs
+        .insert(MeetingList, "destination = \"bi\"".to_owned());
+    app.write_configuration();
+    refused(&app, &["run"], &["destination of meeting_list"]);
+    let rows = standing(&app, MeetingList).len();
+    assert_eq!(app.meetlake(&["replay", "--re-cut"]).code, 0);
+    let moved = lake::files(&app.lake().join("bi"), MeetingList);
+    let found: usize = moved.iter().map(|file| lake::rows_of(file).len()).sum();
+    assert_eq!(found, rows);
+    app.sound_and_verified();
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+}
+
+#[test]
+fn a_ledger_from_before_a_re_cut_is_refused() {
+    let app = company().only(&[MeetingList]).start();
+    app.teach_pace();
+    assert_eq!(app.backfill(&[]).code, 0);
+    let kept = fs::read(app.path("meetlake.db")).expect("a ledger");
+    configure(&app, SHANGHAI, NEW_YORK);
+    assert_eq!(app.meetlake(&["replay", "--re-cut"]).code, 0);
+    for name in ["meetlake.db-wal", "meetlake.db-shm"] {
+        let _ = fs::remove_file(app.path(name));
+    }
+    fs::write(app.path("meetlake.db"), kept).expect("put back");
+    refused(
+        &app,
+        &["run"],
+        &["is from before", "`meetlake ledger rebuild`"],
+    );
+    app.lose_ledger();
+    app.rebuild();
+    app.teach_pace();
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    app.sound_and_verified();
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_record_that_is_lost_in_the_middle_of_a_re_cut_is_made_anew_with_what_is_under_way() {
+    let app = company().only(&[DailyReport, MeetingList]).start();
+    app.teach_pace();
+    assert_eq!(app.backfill(&[]).code, 0);
+    let before = all_standing(&app);
+    configure(&app, SHANGHAI, NEW_YORK);
+    let mut command = app.command(&["replay", "--re-cut"]);
+    let killed = command
+        .env("FAILPOINTS", "w10-manifest-put=4*off->return")
+        .output();
+    assert_eq!(killed.expect("the binary starts").status.code(), None);
+    fs::remove_file(app.lake().join(format!("_meetlake/tenant={TENANT}.json"))).expect("removed");
+    refused(
+        &app,
+        &["replay", "--re-cut"],
+        &["is gone", "`meetlake ledger rebuild`"],
+    );
+    app.lose_ledger();
+    app.rebuild();
+    refused(
+        &app,
+        &["run"],
+        &["are being made again", "`meetlake replay --re-cut`"],
+    );
+    assert_eq!(app.meetlake(&["replay", "--re-cut"]).code, 0);
+    assert_cut(&app, NEW_YORK, &before);
+    app.sound_and_verified();
+}

@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::pipeline;
 use crate::plan::due::is_lost;
 use crate::publish::identity::{self, TenantRecord, TenantState};
-use crate::publish::manifest::Manifest;
+use crate::publish::manifest::{self, Manifest};
 use crate::record::{Remake, Remedy, RowSettings, SettingChange, TenantSettings, zone_name};
 use crate::store::Lake;
 use crate::window::{Window, start_of_day};
@@ -91,7 +91,10 @@ pub(super) async fn check(
                 refuse_renamed(compared, lake, tenant).await?;
                 continue;
             }
-            TenantState::Known(record, _) => record,
+            TenantState::Known(record, _) => {
+                refuse_older_ledger(compared, lake, &record).await?;
+                with_datasets_of_lake(record, compared, lake, tenant).await?
+            }
             TenantState::Lost { .. } if !compared.purpose.is_rebuild() => {
                 let (url, tenant) = (lake.url().to_owned(), tenant.name.clone());
                 return Err(Error::TenantRecordLost { url, tenant }.into());
@@ -100,7 +103,16 @@ pub(super) async fn check(
                 first_day,
                 time_zone,
                 newest,
-            } => made_anew(compared, lake, tenant, first_day, time_zone, &newest).await?,
+                moved,
+            } => {
+                let lost = LostRecord {
+                    first_day,
+                    time_zone,
+                    newest,
+                    moved,
+                };
+                made_anew(compared, lake, tenant, lost).await?
+            }
         };
         refuse_remake(compared, lake, tenant, &record)?;
         changes.extend(refused(compared, tenant, &record).await?);
@@ -148,11 +160,95 @@ pub(super) async fn check_zones(config: &Config, ledger: &Ledger) -> Result<()> 
             continue;
         };
         let standing = record.remake.as_ref().unwrap_or(&record.settings);
-        changes.extend(zone_change(tenant, standing));
+        let change = zone_change(tenant, standing);
+        if let Some(under_way) = &record.remake {
+            let error = Error::RemakeUnderWay {
+                url: config.lake.url.to_string(),
+                tenant: tenant.name.clone(),
+                time_zone: under_way.time_zone.clone(),
+                flags: flags(remake_of(&record.settings, under_way)),
+            };
+            match change {
+                Some(_) => return Err(error.into()),
+                None => eprintln!("note: {error}"),
+            }
+        }
+        changes.extend(change);
     }
     match changes.is_empty() {
         true => Ok(()),
         false => Err(other_settings(config.lake.url.as_str(), changes).into()),
+    }
+}
+
+/// Brings what the ledger planned, and what waits in the spool, under the configuration, where the
+/// lake has nothing of it yet.
+///
+/// # Errors
+/// When the ledger refuses.
+pub async fn bring_plans_under(
+    config: &Config,
+    ledger: &Ledger,
+    records: &BTreeMap<String, TenantRecord>,
+    now: Timestamp,
+) -> Result<()> {
+    for tenant in config.tenants.values() {
+        let jobs: Vec<&JobSpec> = jobs_of(config, &tenant.name).collect();
+        let known = records.get(&tenant.name);
+        let datasets = jobs.iter().map(|job| {
+            let known = known.and_then(|known| known.settings.datasets.get(&job.dataset));
+            let settings = known.map_or_else(
+                || RowSettings::of(job, tenant.unit),
+                |known| known.wanted(job, tenant.unit),
+            );
+            (job.dataset, settings)
+        });
+        let wanted = TenantSettings {
+            time_zone: zone_name(&tenant.time_zone),
+            datasets: datasets.collect(),
+        };
+        let (name, zone) = (&tenant.name, &tenant.time_zone);
+        pipeline::bring_plans_under(ledger, name, zone, &jobs, &wanted, now).await?;
+    }
+    Ok(())
+}
+
+/// Refuses a configuration that the lake was not made with, for a verb that only looks.
+///
+/// # Errors
+/// [`Error`], or if the lake cannot be read.
+pub(super) async fn check_known(config: &Config, lake: &Lake) -> Result<()> {
+    let mut changes = Vec::new();
+    for tenant in config.tenants.values() {
+        let Some((record, _)) = identity::tenant_record(lake, &tenant.name).await? else {
+            continue;
+        };
+        if let Some(under_way) = &record.remake {
+            return Err(Error::RemakeUnderWay {
+                url: lake.url().to_owned(),
+                tenant: tenant.name.clone(),
+                time_zone: under_way.time_zone.clone(),
+                flags: flags(remake_of(&record.settings, under_way)),
+            }
+            .into());
+        }
+        changes.extend(zone_change(tenant, &record.settings));
+        for job in jobs_of(config, &tenant.name) {
+            let Some(known) = record.settings.datasets.get(&job.dataset) else {
+                continue;
+            };
+            let differ = known.changes(&known.wanted(job, tenant.unit)).into_iter();
+            changes.extend(differ.map(|change| TenantChange {
+                tenant: tenant.name.clone(),
+                dataset: Some(job.dataset),
+                change,
+                export_again: None,
+            }));
+        }
+    }
+    match changes.is_empty() {
+        true => Ok(()),
+        false => Err(other_settings(lake.url(), changes).into()),
     }
 }
 
@@ -213,37 +309,113 @@ fn completed(record: &TenantRecord, config: &Config, tenant: &str) -> TenantSett
     settings
 }
 
+/// Adds the settings of datasets that an earlier meetlake published, as far as their newest record
+/// says them.
+async fn with_datasets_of_lake(
+    mut record: TenantRecord,
+    compared: &Compared<'_>,
+    lake: &Lake,
+    tenant: &TenantConfig,
+) -> Result<TenantRecord> {
+    for job in jobs_of(compared.config, &tenant.name) {
+        if record.settings.datasets.contains_key(&job.dataset) {
+            continue;
+        }
+        let newest = manifest::newest(lake, &tenant.name, job.dataset).await?;
+        if let Some(newest) = newest {
+            let settings = settings_of(&newest, job, tenant, &record.settings.time_zone);
+            record.settings.datasets.insert(job.dataset, settings);
+        }
+    }
+    Ok(record)
+}
+
+/// The settings that a day was made with, as far as its record says them; the rest is as the job
+/// has it.
+fn settings_of(
+    manifest: &Manifest,
+    job: &JobSpec,
+    tenant: &TenantConfig,
+    of_lake: &str,
+) -> RowSettings {
+    let mut settings = RowSettings::of(job, tenant.unit);
+    settings.destination.clone_from(&manifest.destination);
+    match &manifest.reading {
+        Some(reading) => settings.reading = reading.clone(),
+        None if !job.has_own_zone => settings.reading.time_zone = of_lake.to_owned(),
+        None => {}
+    }
+    settings
+}
+
+/// What is known of a record that is gone.
+struct LostRecord {
+    first_day: Date,
+    time_zone: Option<String>,
+    newest: BTreeMap<Dataset, Manifest>,
+    moved: Option<(String, String)>,
+}
+
 async fn made_anew(
     compared: &Compared<'_>,
     lake: &Lake,
     tenant: &TenantConfig,
-    first_day: Date,
-    time_zone: Option<String>,
-    newest: &BTreeMap<Dataset, Manifest>,
+    lost: LostRecord,
 ) -> Result<TenantRecord> {
+    let (of_lake, moves_to) = match lost.moved {
+        Some((from, to)) => (Some(from), Some(to)),
+        None => (lost.time_zone, None),
+    };
+    let time_zone = of_lake.unwrap_or_else(|| zone_name(&tenant.time_zone));
     let datasets = jobs_of(compared.config, &tenant.name).filter_map(|job| {
-        let manifest = newest.get(&job.dataset)?;
-        let mut settings = RowSettings::of(job, tenant.unit);
-        settings.destination.clone_from(&manifest.destination);
-        if let Some(reading) = &manifest.reading {
-            settings.reading = reading.clone();
-        }
+        let manifest = lost.newest.get(&job.dataset)?;
+        let settings = settings_of(manifest, job, tenant, &time_zone);
         Some((job.dataset, settings))
+    });
+    let datasets: BTreeMap<Dataset, RowSettings> = datasets.collect();
+    let remake = moves_to.map(|time_zone| TenantSettings {
+        time_zone,
+        datasets: datasets.clone(),
     });
     let record = TenantRecord {
         tenant: tenant.name.clone(),
-        first_instant: start_of_day(&tenant.time_zone, first_day),
+        first_instant: start_of_day(&tenant.time_zone, lost.first_day),
         app: compared.key.map(|key| app_of(key, tenant)),
         settings: TenantSettings {
-            time_zone: time_zone.unwrap_or_else(|| zone_name(&tenant.time_zone)),
-            datasets: datasets.collect(),
+            time_zone,
+            datasets,
         },
-        remake: None,
+        remake,
     };
     // Before anything is made: in another zone it would be wrong from the first day on.
-    match zone_change(tenant, &record.settings) {
+    let standing = record.remake.as_ref().unwrap_or(&record.settings);
+    match zone_change(tenant, standing) {
         Some(change) => Err(other_settings(lake.url(), vec![change]).into()),
         None => Ok(identity::create_tenant(lake, record).await?),
+    }
+}
+
+/// Refuses a ledger whose windows are cut otherwise than the lake: it is a copy from before.
+async fn refuse_older_ledger(
+    compared: &Compared<'_>,
+    lake: &Lake,
+    record: &TenantRecord,
+) -> Result<()> {
+    let remembered = pipeline::remembered(compared.ledger, &record.tenant).await?;
+    let Some(known) = remembered.filter(|_| record.remake.is_none()) else {
+        return Ok(());
+    };
+    let known = known.remake.unwrap_or(known.settings);
+    match known.time_zone == record.settings.time_zone {
+        true => Ok(()),
+        false => Err(Error::LedgerFromBefore {
+            url: lake.url().to_owned(),
+            tenant: record.tenant.clone(),
+            time_zone: record.settings.time_zone.clone(),
+            known: known.time_zone,
+            ledger: compared.ledger.path().to_owned(),
+        }
+        .into()),
     }
 }
 
@@ -441,6 +613,11 @@ impl fmt::Display for TenantChanges {
             self.0.iter().map(|change| change.change.setting).collect();
         let settings: Vec<&str> = settings.into_iter().collect();
         write!(f, "\nset {} back", settings.join(" and "))?;
+        let asks = self.0.iter().any(|change| change.export_again.is_some());
+        if remake != Remake::default() && asks {
+            // Each way on refuses what the other one is for.
+            return write!(f, "; to change both, set one of them back first");
+        }
         if remake != Remake::default() {
             write!(
                 f,

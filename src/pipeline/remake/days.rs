@@ -1,6 +1,6 @@
 //! The days of one dataset, made again one after the other.
 //!
-//! Rows move by two days at most, so a day needs the originals of its neighbours. Each original is
+//! Rows move by a few days at most, so a day needs the originals of its neighbours. Each original is
 //! read once: its rows stay in the spool until no later day can need them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use anyhow::Result;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::Remaking;
 use crate::datasets::Dataset;
@@ -23,8 +24,9 @@ use crate::record::{Input, PartitionId, RowSettings, SpooledTask};
 use crate::task::TaskKey;
 use crate::window::date_of;
 
-/// Rows move by so many days at most: zones differ by 26 hours.
-const FARTHEST_DAYS: i64 = 2;
+/// Rows move by so many days at most: zones differ by 26 hours, and a row may be read in another
+/// one and its day be cut in another one.
+const FARTHEST_DAYS: i64 = 3;
 
 impl<'a> Remaking<'a> {
     pub(super) fn id(&self, dataset: Dataset, dt: Date) -> PartitionId {
@@ -42,7 +44,7 @@ impl<'a> Remaking<'a> {
     }
 
     /// Whether a day was made under the settings that all are to have.
-    fn is_remade(&self, job: &JobSpec, found: &Found) -> bool {
+    pub(super) fn is_remade(&self, job: &JobSpec, found: &Found) -> bool {
         let manifest = &found.manifest;
         let before = self.from.datasets.get(&job.dataset);
         let reading = manifest.reading.as_ref();
@@ -56,7 +58,7 @@ impl<'a> Remaking<'a> {
 
     /// The newest record of a day, looked for by its key, because a list may lack it; and the
     /// newest one that was not made under the new settings.
-    async fn records(
+    pub(super) async fn records(
         &self,
         stream: &DatasetDays<'a>,
         dt: Date,
@@ -93,9 +95,14 @@ impl<'a> Remaking<'a> {
                 Some(found) => manifest::inputs(&self.tenant.lake, &found.manifest).await?,
                 None => Vec::new(),
             };
-            if stream.job.dataset.is_by_civil_day() {
+            if let Some(found) = &before
+                && stream.job.dataset.is_by_civil_day()
+            {
+                let zone = found.manifest.time_zone.as_deref();
+                let zone = zone.and_then(|name| TimeZone::get(name).ok());
+                let zone = zone.unwrap_or_else(|| self.old_zone.clone());
                 for input in &mut inputs {
-                    *input = input.in_zone(&self.old_zone, &self.tenant.time_zone);
+                    *input = input.in_zone(&zone, &self.tenant.time_zone);
                 }
             }
             stream.inputs.insert(dt, inputs);
