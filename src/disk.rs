@@ -1,4 +1,4 @@
-//! What an error message says about a disk that is full or fails.
+//! What an error message says about a disk that is full, fails, or may not be used.
 
 use std::error::Error;
 use std::io;
@@ -28,6 +28,15 @@ pub fn advice(error: &io::Error, path: &Path) -> String {
             "{}; free some space there, then run again",
             free_space(path)
         );
+    }
+    if is_denied(error) {
+        let us = rustix::process::geteuid().as_raw();
+        return match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => "; mount its file system for writing, or work \
+                                                  where it can be written"
+                .to_owned(),
+            _ => format!("; no permission for this user (uid {us}): run as the user whose it is"),
+        };
     }
     "; check its disk, then run again".to_owned()
 }
@@ -69,6 +78,15 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Whether the system does not let this user: a file of another one, a read-only medium.
+#[must_use]
+pub fn is_denied(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
     )
 }
 

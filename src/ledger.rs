@@ -11,6 +11,7 @@
 //! Writes of finished steps are gathered: whatever is waiting goes into one transaction, and nobody
 //! goes on before it is on disk.
 
+mod access;
 mod format;
 mod group;
 mod lock;
@@ -39,8 +40,8 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyPool, Connection as _};
 
 use crate::datasets::Dataset;
-use crate::owner_only;
 use crate::window::Window;
+use crate::{disk, owner_only};
 
 pub use remake::NewSettings;
 pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
@@ -104,6 +105,35 @@ pub enum Error {
         /// What this program reads.
         known: i64,
     },
+    /// The system does not let this user: a file or folder of another one, a read-only medium.
+    #[error(
+        "no permission to {action} the ledger: {}: {source}; {}",
+        place.display(),
+        access::remedy(action, place, source)
+    )]
+    NoPermission {
+        /// What was attempted: `read` or `write`.
+        action: &'static str,
+        /// The ledger, a file beside it, or its folder.
+        place: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The ledger may not be written, and could not be copied to be read.
+    #[error(
+        "the ledger {} may not be written, and could not be copied to {}{} to be read; set TMPDIR          to a folder with room for it: {source}",
+        path.display(),
+        folder.display(),
+        disk::free_space(folder)
+    )]
+    Copy {
+        /// The ledger.
+        path: PathBuf,
+        /// Where copies go.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The folder or lock file could not be used.
     #[error("could not use the ledger {path}: {source}")]
     Io {
@@ -146,41 +176,69 @@ impl Error {
     #[must_use]
     pub fn is_of_disk(&self) -> bool {
         match self {
-            Self::Io { .. } => true,
+            Self::Io { .. } | Self::NoPermission { .. } | Self::Copy { .. } => true,
             // SQLite's own words for SQLITE_FULL, _IOERR, _READONLY and _CANTOPEN, which the
             // neutral driver gives as text.
             Self::Sql { source, .. } | Self::Unreadable { source, .. } => {
-                let text = source.to_string();
-                [
-                    "disk is full",
-                    "disk I/O error",
-                    "readonly database",
-                    "unable to open database file",
-                ]
-                .iter()
-                .any(|words| text.contains(words))
+                says(source, &["disk is full", "disk I/O error"]) || says(source, &DENIED)
             }
             _ => false,
         }
     }
-}
 
-impl Error {
-    /// The same error; of a file that SQLite calls damaged, with what to do about it.
+    /// Whether the cause is that this user may not use the ledger.
+    #[must_use]
+    pub const fn is_of_permission(&self) -> bool {
+        matches!(self, Self::NoPermission { .. })
+    }
+
+    /// The same error; of a file that SQLite calls damaged, or cannot use because this user may
+    /// not, with what to do about it.
     fn of_file(self, path: &Path) -> Self {
-        let is_damage = |source: &sqlx::Error| {
-            let text = source.to_string();
-            let words = ["disk image is malformed", "file is not a database"];
-            words.iter().any(|words| text.contains(words))
-        };
+        let damaged = [
+            "disk image is malformed",
+            "file is not a database",
+            "unsupported file format",
+        ];
         match self {
-            Self::Sql { source, .. } if is_damage(&source) => Self::Unreadable {
+            Self::Sql { source, .. } if says(&source, &damaged) => Self::Unreadable {
                 path: path.to_owned(),
                 source,
             },
+            Self::Sql { source, action } if says(&source, &DENIED) => {
+                let why = access::check_writable(path);
+                why.err().unwrap_or(Self::Sql { source, action })
+            }
             other => other,
         }
     }
+
+    /// The error of using a file or folder of the ledger.
+    fn of_io(action: &'static str, place: &Path, source: std::io::Error) -> Self {
+        let path = place.to_owned();
+        match disk::is_denied(&source) {
+            true => Self::NoPermission {
+                action,
+                place: path,
+                source,
+            },
+            false => Self::Io { path, source },
+        }
+    }
+}
+
+/// SQLite's words for a file that it may not write, or could not make. They do not say why.
+const DENIED: [&str; 2] = ["readonly database", "unable to open database file"];
+
+fn says(error: &sqlx::Error, words: &[&str]) -> bool {
+    let text = error.to_string();
+    words.iter().any(|words| text.contains(words))
+}
+
+/// Why this user may not write the ledger at `path`; `None` if nothing speaks against it.
+#[must_use]
+pub fn denial(path: &Path) -> Option<Error> {
+    access::check_writable(path).err()
 }
 
 /// An open ledger; cheap to clone.
@@ -202,26 +260,21 @@ impl Ledger {
     /// [`Error::Locked`] if another process owns it, [`Error::Newer`] if a newer meetlake wrote it,
     /// and whatever the disk says.
     pub async fn open(path: &Path, verb: &str) -> Result<Self, Error> {
+        let failed = |source| Error::of_io("write", path, source);
+        // Before a lock is made there that the ledger's owner could not take.
+        access::check_writable(path)?;
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| Error::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+            std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let lock = lock::Lock::take(path, verb)?;
-        owner_only::make_file(path).map_err(|source| Error::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        owner_only::make_file(path).map_err(failed)?;
         // SQLite makes these with the mode of the database.
         for end in ["-wal", "-shm"] {
-            let mut name = path.as_os_str().to_owned();
-            name.push(end);
-            owner_only::close_if_there(Path::new(&name));
+            owner_only::close_if_there(&access::beside(path, end));
         }
         let damaged = |error: Error| error.of_file(path);
         let write = pool(path, "rwc", 1).await.map_err(damaged)?;
-        let read = pool(path, "rwc", 2).await.map_err(damaged)?;
+        let read = pool(path, "rwc", access::READERS).await.map_err(damaged)?;
         let migrated = format::migrate(path, &write, &format::STEPS).await;
         migrated.map_err(damaged)?;
         let fence = take_fence(&write).await.map_err(damaged)?;
@@ -236,18 +289,17 @@ impl Ledger {
         })
     }
 
-    /// Opens the ledger at `path` for reading, beside whoever owns it; `None` if there is no ledger
-    /// yet.
+    /// Opens the ledger at `path` for reading, beside whoever owns it, and even if this user may
+    /// not write it; `None` if there is no ledger yet.
     ///
     /// # Errors
     /// As for [`Ledger::open`], but never [`Error::Locked`]; and [`Error::Older`] in place of a
     /// migration.
     pub async fn open_for_reading(path: &Path) -> Result<Option<Self>, Error> {
-        if !path.exists() {
-            return Ok(None);
-        }
         let damaged = |error: Error| error.of_file(path);
-        let read = pool(path, "rw", 2).await.map_err(damaged)?;
+        let Some(read) = access::pool_for_reading(path).await.map_err(damaged)? else {
+            return Ok(None);
+        };
         let is_readable = format::is_readable(path, &read, &format::STEPS).await;
         if !is_readable.map_err(damaged)? {
             return Ok(None);
@@ -382,15 +434,14 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
     sqlx::query("PRAGMA schema_version")
         .execute(&mut first)
         .await
-        .map_err(|source| Error::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-    // The file remembers it.
-    sqlx::query("PRAGMA journal_mode = WAL")
-        .execute(&mut first)
-        .await
         .map_err(sql("be opened"))?;
+    // The file remembers it.
+    if mode != "ro" {
+        sqlx::query("PRAGMA journal_mode = WAL")
+            .execute(&mut first)
+            .await
+            .map_err(sql("be opened"))?;
+    }
     // Makes what the connections share, so that they find it.
     sqlx::query("PRAGMA schema_version")
         .execute(&mut first)
@@ -399,6 +450,9 @@ async fn pool(path: &Path, mode: &str, connections: u32) -> Result<AnyPool, Erro
     let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(60))
+        // A connection does not age, and the file of one that only reads may have no name any more.
+        .idle_timeout(None)
+        .max_lifetime(None)
         // SQLite rolls back by itself when a disk is full. The driver does not notice, and would
         // refuse every later transaction.
         .before_acquire(|connection, _| {

@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::keyring;
 
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
@@ -18,10 +20,7 @@ const FILE: u32 = 0o600;
 /// # Errors
 /// If it cannot be made, or belongs to somebody else.
 pub fn make_folder(path: &Path, is_ours: impl Fn(&str) -> bool) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(FOLDER)
-        .create(path)?;
+    ensure_folder(path)?;
     let metadata = fs::metadata(path)?;
     let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
     // A volume's folder often belongs to the superuser, who can read everything anyway.
@@ -36,6 +35,14 @@ pub fn make_folder(path: &Path, is_ours: impl Fn(&str) -> bool) -> io::Result<()
         }
     }
     close(path, metadata.mode(), FOLDER)
+}
+
+/// Makes the folder, with those above it, if it is missing. One that is there stays as it is.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn ensure_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER).create(path)
 }
 
 /// Options that make a file for its owner only, and do not follow a link that somebody put there.
@@ -81,6 +88,39 @@ pub fn named(error: io::Error, path: &Path) -> io::Error {
             ),
         ),
         false => error,
+    }
+}
+
+/// A new folder for its owner only, with a name that nobody can guess and put something under
+/// before. It goes away with this, and all that lies in it.
+#[derive(Debug)]
+pub struct TempFolder {
+    path: PathBuf,
+}
+
+impl TempFolder {
+    /// Makes `<parent>/<name>-<random>`; the parent must be there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn within(parent: &Path, name: &str) -> io::Result<Self> {
+        let id = keyring::new_id().map_err(io::Error::other)?;
+        let path = parent.join(format!("{name}-{id}"));
+        DirBuilder::new().mode(FOLDER).create(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        // What cannot be removed is still its owner's only.
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::{Config, TenantConfig};
 use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions};
 use crate::exit::Code;
 use crate::job::JobSpec;
-use crate::ledger::Ledger;
+use crate::ledger::{self, Ledger};
 use crate::publish::location;
 use crate::status::jobs_of;
 use crate::status::text::span;
@@ -94,19 +94,30 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 }
 
 async fn check_ledger(config: &Config) -> DoctorCheck {
-    let found = match Ledger::open_for_reading(&config.ledger_path).await {
-        Ok(Some(_)) => Ok(format!("{} can be read", config.ledger_path.display())),
+    let mut exit = Code::LedgerLocked;
+    let opened = Ledger::open_for_reading(&config.ledger_path).await;
+    let opened = match ledger::denial(&config.ledger_path) {
+        Some(denial) if opened.is_ok() => Err(denial),
+        _ => opened,
+    };
+    let found = match opened {
+        Ok(Some(_)) => Ok(format!("{} can be used", config.ledger_path.display())),
         Ok(None) => Ok(format!(
             "{} does not exist yet; the first run creates it",
             config.ledger_path.display()
         )),
-        Err(error) => Err(error.to_string()),
+        Err(error) => {
+            if error.is_of_disk() {
+                exit = Code::Storage;
+            }
+            Err(error.to_string())
+        }
     };
     DoctorCheck {
         about: "this machine".into(),
         what: "ledger",
         found,
-        exit: Code::LedgerLocked,
+        exit,
     }
 }
 

@@ -1,11 +1,15 @@
 //! `meetlake verify`: checks that the lake is what its records and the ledger say.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::{Common, identify, open};
+use crate::disk;
 use crate::exit::Code;
+use crate::owner_only::{self, TempFolder};
 use crate::publish::identity::LakeState;
 use crate::spool::Spool;
 use crate::status::text::number;
@@ -35,15 +39,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         identify::check_ledger(&lake, &state, ledger).await?;
         identify::check_ledger_owns(&lake, &state, ledger).await?;
     }
-    // Not in the spool, which may be in use, but on the same disk, which has room for an object.
-    let folder = config
-        .spool_path
-        .join(format!("verify-{}", std::process::id()));
-    let scratch = Spool::open(&folder)?;
-    let result = verify::verify(&lake, ledger.as_ref(), &scratch).await;
-    std::fs::remove_dir_all(&folder)
-        .with_context(|| format!("could not remove {}", folder.display()))?;
-    let report = result?;
+    let folder = scratch_folder(&config.spool_path)?;
+    let scratch = Spool::open(folder.path())?;
+    let report = verify::verify(&lake, ledger.as_ref(), &scratch).await?;
     let code = match report.findings.as_slice() {
         [] => Code::Done,
         _ => Code::Contract,
@@ -57,6 +55,24 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         show(&report);
     }
     Ok(code)
+}
+
+/// A folder for copies of objects: beside what is spooled, because that disk has room for an object,
+/// or the system's for temporary files where the spool may not be written.
+fn scratch_folder(spool: &Path) -> Result<TempFolder> {
+    let in_spool =
+        owner_only::ensure_folder(spool).and_then(|()| TempFolder::within(spool, "verify"));
+    let (made, parent) = match in_spool {
+        Err(error) if disk::is_denied(&error) => {
+            let temporary = std::env::temp_dir();
+            (TempFolder::within(&temporary, "meetlake-verify"), temporary)
+        }
+        made => (made, spool.to_owned()),
+    };
+    made.with_context(|| {
+        let parent = parent.display();
+        format!("could not make a folder for copies of objects in {parent}")
+    })
 }
 
 fn show(report: &VerifyReport) {

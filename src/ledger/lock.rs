@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, access};
 use crate::owner_only;
 
 /// Held as long as the value lives; the system releases it when the process dies, however it dies.
@@ -16,11 +16,8 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of the ledger at `path` and writes into it who took it.
     pub(super) fn take(path: &Path, verb: &str) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
         let lock = lock_path(path);
+        let io = |source| Error::of_io("write", &lock, source);
         let mut options = owner_only::options();
         let options = options.read(true).write(true).create(true).truncate(false);
         let opened = options.open(&lock);
@@ -74,8 +71,7 @@ fn host() -> String {
     }
 }
 
-fn lock_path(ledger: &Path) -> PathBuf {
-    let mut name = ledger.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
+/// The file beside the ledger that is locked.
+pub(super) fn lock_path(ledger: &Path) -> PathBuf {
+    access::beside(ledger, ".lock")
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::AssertSqlSafe;
 
 use super::stored::StoredRow;
-use super::{Error, Ledger, commit, pool, sql};
+use super::{Error, Ledger, access, commit, sql};
 use crate::datasets::Request;
 use crate::lake_key::LakeKey;
 use crate::task::{TaskKey, TaskOwner};
@@ -34,7 +34,9 @@ impl Ledger {
             // What else is wrong with it is said by whoever opens it.
             _ => return Ok(false),
         }
-        let read = pool(path, "rw", 1).await?;
+        let Some(read) = access::pool_for_reading(path).await? else {
+            return Ok(false);
+        };
         let row = sqlx::query("SELECT tenant FROM partition WHERE revision > 0 LIMIT 1")
             .fetch_optional(&read)
             .await

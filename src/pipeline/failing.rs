@@ -42,11 +42,18 @@ fn is_disk_of_ledger(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// An error with the ledger's path, what is left on its disk, and what to do, if that disk is the
-/// cause: the database tells none of it.
+/// cause: the database tells none of it. Where this user may not write, no space helps.
 #[must_use]
 pub fn with_disk(error: anyhow::Error, ledger: &Path) -> anyhow::Error {
     if !is_of_ledger_disk(&error) {
         return error;
+    }
+    let is_of_permission = |cause: &ledger::Error| cause.is_of_permission();
+    if error.downcast_ref().is_some_and(is_of_permission) {
+        return error;
+    }
+    if let Some(denial) = ledger::denial(ledger) {
+        return error.context(denial);
     }
     let room = disk::free_space(ledger);
     error.context(format!(

@@ -59,5 +59,6 @@ mod store_faults;
 mod tenants;
 mod time;
 mod unread;
+mod unwritable;
 mod verbs;
 mod workbooks;
