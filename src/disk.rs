@@ -38,6 +38,9 @@ pub fn advice(error: &io::Error, path: &Path) -> String {
             _ => format!("; no permission for this user (uid {us}): run as the user whose it is"),
         };
     }
+    if error.kind() == link_kind() {
+        return "; remove the link, then run again".to_owned();
+    }
     "; check its disk, then run again".to_owned()
 }
 
@@ -79,6 +82,13 @@ pub fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// The kind of the error of a link that is not followed; the standard library has no stable name for
+/// it.
+#[must_use]
+pub fn link_kind() -> io::ErrorKind {
+    io::Error::from(rustix::io::Errno::LOOP).kind()
 }
 
 /// Whether the system does not let this user: a file of another one, a read-only medium.

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::disk;
 use crate::lake_key::{KEY_BYTES, KeySource, LakeKey, MalformedKey};
+use crate::owner_only;
 use crate::text::hex;
 
 /// A key file is a line. A larger file is something else.
@@ -114,6 +115,7 @@ fn fill(bytes: &mut [u8]) -> Result<(), Error> {
 fn read(path: &Path) -> io::Result<String> {
     use io::Read as _;
     let mut text = String::new();
+    owner_only::refuse_foreign_link(path)?;
     let file = fs::File::open(path)?;
     file.take(LONGEST_FILE_BYTES).read_to_string(&mut text)?;
     Ok(text)

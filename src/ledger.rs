@@ -119,6 +119,12 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A link that is not followed, in place of the ledger or its lock.
+    #[error("the ledger cannot be used: {source}")]
+    Link {
+        /// Which link, and what to do.
+        source: std::io::Error,
+    },
     /// The ledger may not be written, and could not be copied to be read.
     #[error(
         "the ledger {} may not be written, and could not be copied to {}{} to be read; set TMPDIR          to a folder with room for it: {source}",
@@ -176,7 +182,9 @@ impl Error {
     #[must_use]
     pub fn is_of_disk(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NoPermission { .. } | Self::Copy { .. } => true,
+            Self::Io { .. } | Self::NoPermission { .. } | Self::Link { .. } | Self::Copy { .. } => {
+                true
+            }
             // SQLite's own words for SQLITE_FULL, _IOERR, _READONLY and _CANTOPEN, which the
             // neutral driver gives as text.
             Self::Sql { source, .. } | Self::Unreadable { source, .. } => {
@@ -186,10 +194,11 @@ impl Error {
         }
     }
 
-    /// Whether the cause is that this user may not use the ledger.
+    /// Whether the cause is that this user may not use the ledger, or would be led elsewhere. The
+    /// error says what to do; no space helps.
     #[must_use]
     pub const fn is_of_permission(&self) -> bool {
-        matches!(self, Self::NoPermission { .. })
+        matches!(self, Self::NoPermission { .. } | Self::Link { .. })
     }
 
     /// The same error; of a file that SQLite calls damaged, or cannot use because this user may
@@ -216,13 +225,14 @@ impl Error {
     /// The error of using a file or folder of the ledger.
     fn of_io(action: &'static str, place: &Path, source: std::io::Error) -> Self {
         let path = place.to_owned();
-        match disk::is_denied(&source) {
-            true => Self::NoPermission {
+        match source.kind() {
+            kind if kind == disk::link_kind() => Self::Link { source },
+            _ if disk::is_denied(&source) => Self::NoPermission {
                 action,
                 place: path,
                 source,
             },
-            false => Self::Io { path, source },
+            _ => Self::Io { path, source },
         }
     }
 }
@@ -261,6 +271,7 @@ impl Ledger {
     /// and whatever the disk says.
     pub async fn open(path: &Path, verb: &str) -> Result<Self, Error> {
         let failed = |source| Error::of_io("write", path, source);
+        owner_only::refuse_foreign_link(path).map_err(failed)?;
         // Before a lock is made there that the ledger's owner could not take.
         access::check_writable(path)?;
         if let Some(folder) = path.parent() {

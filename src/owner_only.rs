@@ -8,10 +8,31 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use crate::keyring;
+use crate::disk;
 
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
+/// Names of temporary folders that others may have taken.
+const MOST_TAKEN: u32 = 1000;
+
+/// Refuses a path that is a link of another user, who could lead us to any file or folder. Those
+/// of this user and of the superuser are how somebody arranges a disk.
+///
+/// # Errors
+/// [`disk::link_kind`], as of a file that is opened by [`options`].
+pub fn refuse_foreign_link(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if !metadata.is_symlink() || [0, us].contains(&owner) {
+        return Ok(());
+    }
+    let path = path.display();
+    let why =
+        format!("{path} is a link of another user (uid {owner}), which is not followed; remove it");
+    Err(io::Error::new(disk::link_kind(), why))
+}
 
 /// Makes the folder, with those above it, if it is missing. One that is there is closed to others
 /// if all that lies in it `is_ours`; one of another user is refused, because that user could read
@@ -20,6 +41,7 @@ const FILE: u32 = 0o600;
 /// # Errors
 /// If it cannot be made, or belongs to somebody else.
 pub fn make_folder(path: &Path, is_ours: impl Fn(&str) -> bool) -> io::Result<()> {
+    refuse_foreign_link(path)?;
     ensure_folder(path)?;
     let metadata = fs::metadata(path)?;
     let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
@@ -91,23 +113,29 @@ pub fn named(error: io::Error, path: &Path) -> io::Error {
     }
 }
 
-/// A new folder for its owner only, with a name that nobody can guess and put something under
-/// before. It goes away with this, and all that lies in it.
+/// A new folder for its owner only. It goes away with this, and all that lies in it.
 #[derive(Debug)]
-pub struct TempFolder {
+pub struct ScratchFolder {
     path: PathBuf,
 }
 
-impl TempFolder {
-    /// Makes `<parent>/<name>-<random>`; the parent must be there.
+impl ScratchFolder {
+    /// Makes `<parent>/<name>-<process>-<number>`; the parent must be there. A name that is taken,
+    /// be it by a link that somebody put there, is passed over.
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn within(parent: &Path, name: &str) -> io::Result<Self> {
-        let id = keyring::new_id().map_err(io::Error::other)?;
-        let path = parent.join(format!("{name}-{id}"));
-        DirBuilder::new().mode(FOLDER).create(&path)?;
-        Ok(Self { path })
+        let process = std::process::id();
+        let mut taken = io::Error::from(ErrorKind::AlreadyExists);
+        for number in 0..MOST_TAKEN {
+            let path = parent.join(format!("{name}-{process}-{number}"));
+            match DirBuilder::new().mode(FOLDER).create(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => taken = error,
+                made => return made.map(|()| Self { path }),
+            }
+        }
+        Err(taken)
     }
 
     /// Where it is.
@@ -117,7 +145,7 @@ impl TempFolder {
     }
 }
 
-impl Drop for TempFolder {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // What cannot be removed is still its owner's only.
         let _ = fs::remove_dir_all(&self.path);
@@ -164,6 +192,23 @@ mod tests {
         assert_eq!([&inner, &open].map(|path| mode(path)), [FOLDER; 2]);
         assert_eq!([&new, &old].map(|path| mode(path)), [FILE; 2]);
         assert_eq!(fs::read_to_string(&old).expect("read"), "kept");
+    }
+
+    #[test]
+    fn a_temporary_folder_passes_over_what_was_put_there_and_goes_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("target");
+        fs::create_dir(&target).expect("made");
+        let process = std::process::id();
+        let link = folder.path().join(format!("x-{process}-0"));
+        std::os::unix::fs::symlink(&target, &link).expect("linked");
+        let made = ScratchFolder::within(folder.path(), "x").expect("made");
+        let path = made.path().to_owned();
+        assert_eq!(path, folder.path().join(format!("x-{process}-1")));
+        assert_eq!(mode(&path), FOLDER);
+        fs::write(path.join("rows"), "ours").expect("written");
+        drop(made);
+        assert!(!path.exists() && link.exists() && target.exists());
     }
 
     #[test]

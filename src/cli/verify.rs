@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Common, identify, open};
 use crate::disk;
 use crate::exit::Code;
-use crate::owner_only::{self, TempFolder};
+use crate::owner_only::{self, ScratchFolder};
 use crate::publish::identity::LakeState;
 use crate::spool::Spool;
 use crate::status::text::number;
@@ -59,13 +59,16 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 
 /// A folder for copies of objects: beside what is spooled, because that disk has room for an object,
 /// or the system's for temporary files where the spool may not be written.
-fn scratch_folder(spool: &Path) -> Result<TempFolder> {
+fn scratch_folder(spool: &Path) -> Result<ScratchFolder> {
     let in_spool =
-        owner_only::ensure_folder(spool).and_then(|()| TempFolder::within(spool, "verify"));
+        owner_only::ensure_folder(spool).and_then(|()| ScratchFolder::within(spool, "verify"));
     let (made, parent) = match in_spool {
         Err(error) if disk::is_denied(&error) => {
             let temporary = std::env::temp_dir();
-            (TempFolder::within(&temporary, "meetlake-verify"), temporary)
+            (
+                ScratchFolder::within(&temporary, "meetlake-verify"),
+                temporary,
+            )
         }
         made => (made, spool.to_owned()),
     };

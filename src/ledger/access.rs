@@ -18,7 +18,7 @@ use sqlx::AnyPool;
 
 use super::{Error, lock, pool, sql};
 use crate::disk;
-use crate::owner_only::{self, TempFolder};
+use crate::owner_only::{self, ScratchFolder};
 
 /// Connections of a ledger that is only read.
 pub(super) const READERS: u32 = 2;
@@ -35,12 +35,13 @@ type FileState = Option<(u64, u64, (i64, i64), (i64, i64))>;
 /// Refuses a ledger that this user may not write, before anything beside it is touched. No file is
 /// opened for it: closing one would release the locks that SQLite holds in this process.
 pub(super) fn check_writable(path: &Path) -> Result<(), Error> {
-    let folder = folder_of(path);
-    let wanted = Access::WRITE_OK | Access::EXEC_OK;
-    let files = ["", "-wal", "-shm"].map(|end| beside(path, end));
+    let real = real_path(path);
+    let files = ["", "-wal", "-shm"].map(|end| beside(&real, end));
     let files = files.into_iter().chain([lock::lock_path(path)]);
-    let places = files.map(|file| (file, Access::READ_OK | Access::WRITE_OK));
-    for (place, access) in places.chain([(folder.to_owned(), wanted)]) {
+    let files = files.map(|file| (file, Access::READ_OK | Access::WRITE_OK));
+    let folders = [folder_of(&real), folder_of(path)];
+    let folders = folders.map(|folder| (folder.to_owned(), Access::WRITE_OK | Access::EXEC_OK));
+    for (place, access) in files.chain(folders) {
         let allowed = accessat(CWD, &place, access, AtFlags::EACCESS);
         if let Err(source) = allowed.map_err(io::Error::from)
             && disk::is_denied(&source)
@@ -62,18 +63,21 @@ pub(super) fn check_writable(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::NoPermission`] if it may not even be read; otherwise if it cannot be opened or copied.
 pub(super) async fn pool_for_reading(path: &Path) -> Result<Option<AnyPool>, Error> {
+    let of_path = |source| Error::of_io("read", path, source);
+    owner_only::refuse_foreign_link(path).map_err(of_path)?;
     match path.try_exists() {
         Ok(true) => {}
         Ok(false) => return Ok(None),
-        Err(source) => return Err(Error::of_io("read", path, source)),
+        Err(source) => return Err(of_path(source)),
     }
     if check_writable(path).is_ok() {
         return pool(path, "rw", READERS).await.map(Some);
     }
+    let real = real_path(path);
     for _ in 0..MOST_COPIES {
         let has_index = ["-wal", "-shm"]
             .iter()
-            .all(|end| beside(path, end).exists());
+            .all(|end| beside(&real, end).exists());
         if has_index {
             match pool(path, "ro", READERS).await {
                 // Its owner ended meanwhile, or only the owner may read the index.
@@ -81,16 +85,15 @@ pub(super) async fn pool_for_reading(path: &Path) -> Result<Option<AnyPool>, Err
                 read => return read.map(Some),
             }
         }
-        if let Some(copied) = copy(path)? {
+        if let Some(copied) = copy(&real)? {
             return pool_of_copy(copied, path).await.map(Some);
         }
     }
-    let source = io::Error::other("it changes while it is copied");
-    Err(Error::of_io("read", path, source))
+    Err(of_path(io::Error::other("it changes while it is copied")))
 }
 
 /// Copies what is in the ledger to a folder of its own; `None` if it changed meanwhile.
-fn copy(path: &Path) -> Result<Option<TempFolder>, Error> {
+fn copy(path: &Path) -> Result<Option<ScratchFolder>, Error> {
     let before = states(path);
     let temporary = std::env::temp_dir();
     let no_room = |source| Error::Copy {
@@ -98,7 +101,7 @@ fn copy(path: &Path) -> Result<Option<TempFolder>, Error> {
         folder: temporary.clone(),
         source,
     };
-    let folder = TempFolder::within(&temporary, "meetlake-ledger").map_err(no_room)?;
+    let folder = ScratchFolder::within(&temporary, "meetlake-ledger").map_err(no_room)?;
     for end in CONTENT {
         let from = beside(path, end);
         let mut content = match File::open(&from) {
@@ -115,7 +118,7 @@ fn copy(path: &Path) -> Result<Option<TempFolder>, Error> {
 
 /// Connections to a copy, whose files go away with the last of them, even if this process is
 /// killed: they have no names any more.
-async fn pool_of_copy(folder: TempFolder, path: &Path) -> Result<AnyPool, Error> {
+async fn pool_of_copy(folder: ScratchFolder, path: &Path) -> Result<AnyPool, Error> {
     let of_ledger = |error: Error| error.of_file(path);
     let pool = pool(&copy_in(&folder, ""), "rw", READERS).await;
     let pool = pool.map_err(of_ledger)?;
@@ -133,7 +136,7 @@ async fn pool_of_copy(folder: TempFolder, path: &Path) -> Result<AnyPool, Error>
     Ok(pool)
 }
 
-fn copy_in(folder: &TempFolder, end: &str) -> PathBuf {
+fn copy_in(folder: &ScratchFolder, end: &str) -> PathBuf {
     beside(&folder.path().join("ledger"), end)
 }
 
@@ -148,6 +151,11 @@ fn states(path: &Path) -> [FileState; CONTENT.len()] {
             (data.ctime(), data.ctime_nsec()),
         ))
     })
+}
+
+/// Where the ledger is, behind a link of its owner's: SQLite has its other files there.
+fn real_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The file beside the ledger whose name ends with `end`.

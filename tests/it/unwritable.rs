@@ -192,18 +192,6 @@ fn reads_the_same_and_refuses(app: &TestApp, folder: u32, file: u32) {
     assert_eq!(next.code, 0, "{next:?}");
 }
 
-/// What was copied to the system's folder for temporary files and not removed.
-fn copies_left() -> Vec<PathBuf> {
-    let entries = fs::read_dir(std::env::temp_dir()).expect("a folder");
-    let entries = entries.map(|entry| entry.expect("an entry").path());
-    let is_ours = |path: &PathBuf| path.display().to_string().contains("/meetlake-");
-    let others = |path: &PathBuf| {
-        let owner = fs::metadata(path).map(|data| data.uid());
-        !is_superuser() || owner.is_ok_and(|uid| uid == OTHER_USER)
-    };
-    entries.filter(is_ours).filter(others).collect()
-}
-
 #[test]
 fn a_ledger_of_another_user_is_read_and_not_written() {
     let app = published();
@@ -216,6 +204,64 @@ fn a_ledger_of_another_user_is_read_and_not_written() {
     if is_superuser() {
         write_back(&app);
         reads_the_same_and_refuses(&app, 0o777, 0o444);
+    }
+}
+
+#[test]
+fn a_ledger_behind_a_link_of_its_owner_is_read_with_its_log() {
+    let app = published();
+    if !has_reader(&app) {
+        return;
+    }
+    kill(&app);
+    fs::create_dir(app.path("disk")).expect("a folder");
+    for path in files(&app) {
+        let name = path.file_name().expect("a name");
+        fs::rename(&path, app.path("disk").join(name)).expect("moved");
+    }
+    let real = app.path("disk").join(LEDGER);
+    std::os::unix::fs::symlink(&real, app.path(LEDGER)).expect("linked");
+    for end in ["", "-wal"] {
+        set_mode(&app.path(&format!("disk/{LEDGER}{end}")), 0o444);
+    }
+    set_mode(&app.path("disk"), 0o555);
+    let status = as_reader(&app, &["status", "--json"]).json();
+    assert_eq!(status["runs"][0]["verb"], "killed", "{status}");
+    assert_refused(&app, "Permission denied", |args| as_reader(&app, args));
+    set_mode(&app.path("disk"), 0o755);
+}
+
+#[test]
+fn a_link_that_another_user_has_put_there_is_not_followed() {
+    if !is_superuser() {
+        eprintln!("left out: only the superuser can make a link another user's");
+        return;
+    }
+    let app = published();
+    for name in [LEDGER, "spool", crate::app::KEY_FILE] {
+        write_back(&app);
+        let (link, target) = (app.path(name), app.path("target"));
+        fs::rename(&link, &target).expect("moved");
+        std::os::unix::fs::symlink(&target, &link).expect("linked");
+        // One of this user's own is followed.
+        let run = app.meetlake(&["run"]);
+        assert_eq!(run.code, 0, "{name}: {run:?}");
+        std::os::unix::fs::lchown(&link, Some(OTHER_USER), None).expect("given away");
+        let before = target.is_dir().then(|| snapshot(&target));
+        let refused = app.meetlake(&["run"]);
+        assert_eq!(refused.code, 8, "{name}: {refused:?}");
+        assert!(
+            refused
+                .stderr
+                .contains("is a link of another user (uid 65534)")
+                && !refused.stderr.contains("free some space"),
+            "{name}: {refused:?}"
+        );
+        let after = target.is_dir().then(|| snapshot(&target));
+        assert_eq!(after, before, "{name}");
+        write_back(&app);
+        fs::remove_file(&link).expect("removed");
+        fs::rename(&target, &link).expect("moved back");
     }
 }
 
@@ -339,6 +385,8 @@ impl Drop for ReadOnly {
 #[test]
 fn a_ledger_on_a_read_only_file_system_is_read_and_not_written() {
     let app = published();
+    let temporary = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| finish(app.command(args).env("TMPDIR", temporary.path()));
     // As SQLite leaves it, and as a kill does.
     write_back(&app);
     for is_killed in [false, true] {
@@ -348,8 +396,8 @@ fn a_ledger_on_a_read_only_file_system_is_read_and_not_written() {
         let Some(mounted) = ReadOnly::mount(app.path("")) else {
             return;
         };
-        let without = told(|args| app.meetlake(args));
-        assert_refused(&app, "Read-only file system", |args| app.meetlake(args));
+        let without = told(run);
+        assert_refused(&app, "Read-only file system", run);
         drop(mounted);
         assert_eq!(told(|args| app.meetlake(args)), without);
         if is_killed {
@@ -358,5 +406,6 @@ fn a_ledger_on_a_read_only_file_system_is_read_and_not_written() {
     }
     let run = app.meetlake(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    assert!(copies_left().is_empty(), "{:?}", copies_left());
+    let left = fs::read_dir(temporary.path()).expect("a folder").count();
+    assert_eq!(left, 0, "a copy of the ledger, or of an object");
 }
