@@ -66,7 +66,7 @@ impl Code {
             Self::Quota => "stopped: quota exhausted before the deadline",
             Self::Upstream => "stopped: the export failed at Feishu",
             Self::Contract => {
-                "stopped: data broke its contract (always for convert); verify, replay: the lake is damaged"
+                "stopped: data broke its contract (always for convert); verify, replay, ledger rebuild: the lake is damaged"
             }
             Self::Storage => "stopped: lake or local disk",
             Self::LedgerLocked => {

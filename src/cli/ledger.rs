@@ -75,14 +75,17 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let partitions: u64 = report.datasets.iter().map(|of| of.partitions).sum();
     let tasks: u64 = report.datasets.iter().map(|of| of.tasks).sum();
     let summary = format!("{partitions} partitions, {tasks} tasks");
-    let code = Code::Done.number();
+    let code = match report.damaged() {
+        0 => Code::Done,
+        _ => Code::Contract,
+    };
     app.ledger
-        .run_ended(began, clock.now(), code, &summary)
+        .run_ended(began, clock.now(), code.number(), &summary)
         .await?;
     if args.json {
         println!(
             "{}",
-            json!({ "exit_code": code, "restored": report.datasets, "problems": report.problems })
+            json!({ "exit_code": code.number(), "restored": report.datasets, "problems": report.problems })
         );
     } else {
         show(&report);
@@ -99,8 +102,25 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
                 tenant.key.id()
             );
         }
+        show_damage(report.damaged());
     }
-    Ok(Code::Done)
+    Ok(code)
+}
+
+/// The last line, so that nobody takes a ledger with gaps for whole.
+fn show_damage(damaged: usize) {
+    match damaged {
+        0 => {}
+        1 => println!(
+            "One of these problems is damage, and the ledger lacks what it names; `meetlake \
+             verify` names all that is damaged."
+        ),
+        n => println!(
+            "{} of these problems are damage, and the ledger lacks what they name; `meetlake \
+             verify` names all that is damaged.",
+            number(n as u64)
+        ),
+    }
 }
 
 /// Writes this ledger's id into the lake's record.

@@ -29,7 +29,7 @@ pub(super) async fn read(tenants: &[Arc<Tenant>], setting: &Setting<'_>) -> Resu
             if !all.contains_key(&id) {
                 let why = "no manifest describes it, so it is not taken over; bring its manifests \
                            back from a copy, and rebuild again";
-                reader.problem(path.as_ref(), why);
+                reader.damage(path.as_ref(), why);
             }
         }
         for (id, records) in all {
@@ -58,7 +58,7 @@ impl LakeReader<'_> {
         if self.setting.job(&id.tenant, id.dataset).is_none() {
             let why = "no job of the configuration exports this dataset for this tenant, so it is \
                        left out";
-            self.problem(location::manifests(id)?.as_ref(), why);
+            self.note(location::manifests(id)?.as_ref(), why);
             return Ok(());
         }
         let Some(tenant) = self.tenant(&id.tenant) else {
@@ -69,13 +69,13 @@ impl LakeReader<'_> {
             Ok(NewestRecord::Gone(path)) => {
                 let why = "it is listed and cannot be found; its partition is left out and \
                            exported again";
-                self.problem(path.as_ref(), why);
+                self.damage(path.as_ref(), why);
                 return Ok(());
             }
             Err(publish::Error::Record { path, problem }) => {
                 let why =
                     format!("damaged: {problem}; its partition is left out and exported again");
-                self.problem(&path, &why);
+                self.damage(&path, &why);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -116,7 +116,7 @@ impl LakeReader<'_> {
         if !follows || records.len() != number as usize {
             let why = "it does not follow from the revisions before it; it is taken over as it is, \
                        `meetlake verify` names what is missing";
-            self.problem(location::manifest(&manifest.id(), number)?.as_ref(), why);
+            self.note(location::manifest(&manifest.id(), number)?.as_ref(), why);
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl LakeReader<'_> {
         let Some((version, size_bytes)) = tenant.lake.head(&path).await? else {
             let why =
                 "the object is gone; `meetlake replay` makes it again from the archived originals";
-            self.problem(path.as_ref(), why);
+            self.damage(path.as_ref(), why);
             return Ok(false);
         };
         if version.etag.is_some() && version == object.version && size_bytes == object.size_bytes {
@@ -148,7 +148,7 @@ impl LakeReader<'_> {
         }
         let why = "the object is not that of its manifest: a publish was cut off, or somebody \
                    replaced it; the next run exports and publishes the day again";
-        self.problem(path.as_ref(), why);
+        self.damage(path.as_ref(), why);
         Ok(true)
     }
 
@@ -206,10 +206,21 @@ impl LakeReader<'_> {
         found.map(Arc::clone)
     }
 
-    fn problem(&mut self, path: &str, problem: &str) {
+    /// Something that costs something.
+    fn damage(&mut self, path: &str, problem: &str) {
+        self.tell(path, problem, true);
+    }
+
+    /// Something that is taken over all the same, or that nobody asks for.
+    fn note(&mut self, path: &str, problem: &str) {
+        self.tell(path, problem, false);
+    }
+
+    fn tell(&mut self, path: &str, problem: &str, is_damage: bool) {
         self.found.problems.insert(RebuildProblem {
             path: path.to_owned(),
             problem: problem.to_owned(),
+            is_damage,
         });
     }
 }
@@ -286,5 +297,6 @@ fn unread(task: &FoundTask, reason: &str) -> Result<RebuildProblem> {
     Ok(RebuildProblem {
         path,
         problem: format!("{reason}; {cost}"),
+        is_damage: task.is_lost,
     })
 }

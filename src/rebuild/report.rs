@@ -53,6 +53,18 @@ pub struct RebuildProblem {
     pub path: String,
     /// What is wrong, and what comes of it.
     pub problem: String,
+    /// Whether it costs something: what is there is left out, exported again, or has to be made
+    /// again.
+    pub is_damage: bool,
+}
+
+impl RebuildReport {
+    /// Problems that cost something.
+    #[must_use]
+    pub fn damaged(&self) -> usize {
+        let damaged = |problem: &&RebuildProblem| problem.is_damage;
+        self.problems.iter().filter(damaged).count()
+    }
 }
 
 /// What the ledger takes over, and what is said of it.
@@ -285,6 +297,7 @@ mod tests {
         found.problems.insert(RebuildProblem {
             path: "p".into(),
             problem: "damaged".into(),
+            is_damage: true,
         });
         let windows = windows::form(&setting(), &found);
         let schedules = schedules::of(&setting(), &found, &windows).expect("schedules");
@@ -308,7 +321,7 @@ mod tests {
             "{\"datasets\":[{\"tenant\":\"acme\",\"dataset\":\"meeting_list\",\
              \"partitions\":3,\"partial\":1,\"rows\":5,\"windows\":3,\"open_windows\":1,\
              \"tasks\":1,\"open_tasks\":1,\"parents\":2}],\
-             \"problems\":[{\"path\":\"p\",\"problem\":\"damaged\"}]}"
+             \"problems\":[{\"path\":\"p\",\"problem\":\"damaged\",\"is_damage\":true}]}"
         );
     }
 }
