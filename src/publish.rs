@@ -315,7 +315,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// A workbook from the quarantine; `None` if it is not there, or no longer what its name says.
+    /// A workbook from the quarantine; `None` if it is not there, larger than `most_bytes`, or no
+    /// longer what its name says.
     ///
     /// # Errors
     /// When the lake refuses.
@@ -324,10 +325,15 @@ impl Publisher {
         dataset: Dataset,
         tenant: &str,
         sha256: &str,
+        most_bytes: u64,
     ) -> Result<Option<Bytes>, Error> {
         for extension in ["xlsx", "bin"] {
             let path = location::quarantine(dataset, tenant, sha256, extension)?;
-            if let Some(bytes) = self.lake.get(&path).await? {
+            let found = match self.lake.get(&path, most_bytes).await {
+                Err(error) if error.kind() == store::StoreErrorKind::TooLarge => return Ok(None),
+                found => found?,
+            };
+            if let Some(bytes) = found {
                 return Ok((hex(&Sha256::digest(&bytes)) == sha256).then_some(bytes));
             }
         }
@@ -495,7 +501,7 @@ pub enum Error {
     Location(#[from] location::Error),
     /// The lake.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] spool::Error),
@@ -543,6 +549,18 @@ pub enum Error {
     /// A Parquet file that cannot be read or written.
     #[error("could not read or write parquet")]
     Parquet(#[from] ParquetError),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error.kind() {
+            store::StoreErrorKind::TooLarge => Self::Record {
+                path: error.path().to_owned(),
+                problem: error.cause().to_owned(),
+            },
+            _ => Self::Store(error),
+        }
+    }
 }
 
 impl Error {
@@ -647,7 +665,12 @@ mod tests {
 
         async fn object(&self) -> Bytes {
             let path = location::object("", &self.id).expect("a path");
-            let object = self.publisher.lake.get(&path).await.expect("read");
+            let object = self
+                .publisher
+                .lake
+                .get(&path, u64::MAX)
+                .await
+                .expect("read");
             object.expect("an object")
         }
 

@@ -113,25 +113,39 @@ impl Lake {
         self.folder.is_some()
     }
 
-    /// The content of an object; `None` if there is no object.
+    /// The content of an object of at most `most_bytes`; `None` if there is no object. Whoever reads
+    /// an object whole says how large it can be.
     ///
     /// # Errors
-    /// If the store cannot be read.
-    pub async fn get(&self, path: &Path) -> Result<Option<Bytes>, Error> {
-        Ok(self.get_with_version(path).await?.map(|found| found.bytes))
+    /// [`StoreErrorKind::TooLarge`] if it is larger, before its bytes are fetched; otherwise if the
+    /// store cannot be read.
+    pub async fn get(&self, path: &Path, most_bytes: u64) -> Result<Option<Bytes>, Error> {
+        let found = self.get_with_version(path, most_bytes).await?;
+        Ok(found.map(|found| found.bytes))
     }
 
-    /// The content of an object and the state it was read in; `None` if there is no object.
+    /// The content of an object of at most `most_bytes` and the state it was read in; `None` if
+    /// there is no object.
     ///
     /// # Errors
-    /// If the store cannot be read.
-    pub async fn get_with_version(&self, path: &Path) -> Result<Option<Stored>, Error> {
+    /// As for [`Lake::get`].
+    pub async fn get_with_version(
+        &self,
+        path: &Path,
+        most_bytes: u64,
+    ) -> Result<Option<Stored>, Error> {
         let failed = |error| self.error("read", path, error);
         let Some(found) =
             none_if_missing(self.store.get(&self.full_path(path)).await).map_err(failed)?
         else {
             return Ok(None);
         };
+        // The answer says so before its body comes.
+        if found.meta.size > most_bytes {
+            let size_bytes = found.meta.size;
+            let cause = format!("it has {size_bytes} bytes, and none has more than {most_bytes}");
+            return Err(self.refusal(StoreErrorKind::TooLarge, "read", path, cause));
+        }
         let version = version_of(&found.meta);
         let bytes = found.bytes().await.map_err(failed)?;
         Ok(Some(Stored { bytes, version }))
@@ -349,7 +363,7 @@ impl Lake {
             };
             if self.may_hide_success(&error)
                 && !planted!("planted-read-back-ignored")
-                && let Some(stored) = self.version_if_equal(path, &bytes).await
+                && let Ok(Some(stored)) = self.version_if_equal(path, &bytes).await
             {
                 self.sync_folders(path)?;
                 return Ok(stored);
@@ -422,13 +436,15 @@ impl Lake {
     }
 
     /// State of the object at `path` if its content is `bytes`.
-    async fn version_if_equal(&self, path: &Path, bytes: &Bytes) -> Option<Version> {
-        let (_, size_bytes) = self.head(path).await.ok()??;
-        if size_bytes != bytes.len() as u64 {
-            return None;
+    async fn version_if_equal(&self, path: &Path, bytes: &Bytes) -> Result<Option<Version>, Error> {
+        let own_bytes = bytes.len() as u64;
+        match self.head(path).await? {
+            Some((_, size_bytes)) if size_bytes == own_bytes => {}
+            _ => return Ok(None),
         }
-        let stored = self.get_with_version(path).await.ok()??;
-        (stored.bytes == *bytes).then_some(stored.version)
+        let stored = self.get_with_version(path, own_bytes).await?;
+        let equal = stored.filter(|stored| stored.bytes == *bytes);
+        Ok(equal.map(|stored| stored.version))
     }
 
     fn full_path(&self, path: &Path) -> Path {
@@ -519,7 +535,7 @@ mod tests {
 
     async fn behaves(lake: &Lake) {
         let path = Path::from("a/tenant=x/one");
-        assert!(lake.get(&path).await.expect("get").is_none());
+        assert!(lake.get(&path, u64::MAX).await.expect("get").is_none());
         let first = lake.put_create(&path, "1".into()).await.expect("create");
         // The same bytes again: success, not a conflict.
         lake.put_create(&path, "1".into()).await.expect("again");
@@ -535,7 +551,10 @@ mod tests {
             .expect("the same replacement again");
         let stale = lake.put_if_unchanged(&path, "333".into(), &first).await;
         assert_eq!(stale.expect_err("refused").kind(), StoreErrorKind::Conflict);
-        assert_eq!(lake.get(&path).await.expect("get").expect("it"), "22");
+        assert_eq!(
+            lake.get(&path, u64::MAX).await.expect("get").expect("it"),
+            "22"
+        );
         assert_eq!(
             lake.list(&Path::from("a")).await.expect("list"),
             std::slice::from_ref(&path)
@@ -567,8 +586,20 @@ mod tests {
             .put_create(&path, "1".into())
             .await
             .expect("put");
-        assert!(memory("shared").get(&path).await.expect("get").is_some());
-        assert!(memory("other").get(&path).await.expect("get").is_none());
+        assert!(
+            memory("shared")
+                .get(&path, u64::MAX)
+                .await
+                .expect("get")
+                .is_some()
+        );
+        assert!(
+            memory("other")
+                .get(&path, u64::MAX)
+                .await
+                .expect("get")
+                .is_none()
+        );
     }
 
     #[tokio::test]

@@ -180,7 +180,7 @@ async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> R
         replayed.push((id, outcome));
     }
     let quarantined = match app.tenants.first() {
-        Some(tenant) => pipeline::copy_quarantine(&old, &tenant.lake).await?,
+        Some(tenant) => pipeline::copy_quarantine(&old, tenant).await?,
         None => 0,
     };
     let is_whole = !replayed

@@ -54,6 +54,8 @@ pub(super) async fn commit(tenant: &Tenant, staged: &Staged, mut revision: Revis
         packs: manifest::packs_of(&inputs),
     };
     let ledger = &tenant.ledger;
+    // Where the number is taken by a damaged record, that is said before the object is replaced.
+    read_manifest(tenant, &revision.id, revision.number).await?;
     ledger.intend(&tenant.name, dataset, dt, &intent).await?;
     if planted!("planted-manifest-first") {
         put_manifest(tenant, revision.clone()).await?;

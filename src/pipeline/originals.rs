@@ -122,8 +122,9 @@ pub async fn bring_back(tenant: &Tenant, task: &TaskRow) -> Result<State> {
         return Ok(State::Planned);
     };
     let publisher = &tenant.publisher;
+    let most_bytes = tenant.workbook_limits.container_bytes;
     let found = publisher
-        .quarantined(task.spec.dataset(), &tenant.name, sha256)
+        .quarantined(task.spec.dataset(), &tenant.name, sha256, most_bytes)
         .await?;
     Ok(match found {
         Some(original) => {

@@ -320,14 +320,16 @@ fn revision_of(
 /// name tasks by hashes without a key, which are left out.
 ///
 /// # Errors
-/// When a lake refuses.
-pub async fn copy_quarantine(old: &Lake, new: &Lake) -> Result<u64> {
+/// When a lake refuses, or an original is larger than a workbook may be.
+pub async fn copy_quarantine(old: &Lake, tenant: &Tenant) -> Result<u64> {
+    let (new, most_bytes) = (&tenant.lake, tenant.workbook_limits.container_bytes);
     let mut originals = 0;
     for path in old.list(&location::all_quarantined()).await? {
         let Place::Quarantine { extension, .. } = location::place(&path) else {
             continue;
         };
-        let Some(bytes) = old.get(&path).await? else {
+        let bytes = old.get(&path, most_bytes).await;
+        let Some(bytes) = bytes.map_err(publish::Error::from)? else {
             continue;
         };
         if extension != "json" {

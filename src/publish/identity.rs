@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::location::{self, Place};
-use super::manifest::Manifest;
+use super::manifest::{MANIFEST_BYTES, Manifest};
 use super::{Error, manifest};
 use crate::datasets::Dataset;
 use crate::lake_key::LakeKey;
@@ -25,6 +25,9 @@ use crate::store::{Lake, StoreErrorKind, Version};
 
 /// The format of a lake that this meetlake writes.
 pub const FORMAT: u32 = 2;
+
+/// No record of a lake or tenant is larger: a tenant's has some hundred bytes for each dataset.
+const RECORD_BYTES: u64 = 1 << 20;
 
 /// What a lake says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +99,7 @@ pub enum LakeState {
 /// If the store cannot be read, or the record is damaged or of a later format.
 pub async fn find(lake: &Lake) -> Result<LakeState, Error> {
     let path = location::lake_record();
-    if let Some(found) = lake.get_with_version(&path).await? {
+    if let Some(found) = lake.get_with_version(&path, RECORD_BYTES).await? {
         let damaged = |problem| Error::Record {
             path: path.to_string(),
             problem,
@@ -116,7 +119,7 @@ pub async fn find(lake: &Lake) -> Result<LakeState, Error> {
     let Some(path) = manifests.iter().find(is_manifest) else {
         return Ok(LakeState::Nothing);
     };
-    let format = match lake.get(path).await? {
+    let format = match lake.get(path, MANIFEST_BYTES).await? {
         Some(bytes) => manifest::format_of(path, &bytes)?,
         None => FORMAT,
     };
@@ -189,7 +192,7 @@ pub async fn tenant_record(
         path: path.to_string(),
         problem,
     };
-    let Some(found) = lake.get_with_version(&path).await? else {
+    let Some(found) = lake.get_with_version(&path, RECORD_BYTES).await? else {
         return Ok(None);
     };
     let record: TenantRecord = read_json(&found.bytes).map_err(damaged)?;

@@ -31,6 +31,17 @@ use crate::text::is_hex;
 pub const FORMAT: u32 = 2;
 /// Inputs in one chunk: some 500 kB of JSON.
 const CHUNK_INPUTS: usize = 1_000;
+/// No record is larger. It has some kB, and some hundred bytes for each pack and for each thousand
+/// inputs.
+pub(super) const MANIFEST_BYTES: u64 = 16 << 20;
+/// No chunk is larger: more than ten times what a thousand inputs take.
+const CHUNK_BYTES: u64 = 8 << 20;
+/// No coverage record is larger: it is a dozen numbers.
+const COVERAGE_BYTES: u64 = 1 << 20;
+/// Unknown headers that a record names, and the characters that it names of each: a workbook may
+/// have hundreds, each of them a book.
+const MOST_HEADERS: usize = 1_000;
+const MOST_HEADER_CHARS: usize = 200;
 
 /// One revision of a partition, as it lies in the lake.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -288,6 +299,25 @@ struct CoverageFile<'a> {
     coverage: &'a CoverageRecord,
 }
 
+/// What a coverage record is of.
+#[derive(Deserialize)]
+struct CoverageName {
+    dataset: Dataset,
+    tenant: String,
+    dt: Date,
+    revision: u32,
+}
+
+impl CoverageName {
+    fn id(&self) -> PartitionId {
+        PartitionId {
+            dataset: self.dataset,
+            tenant: self.tenant.clone(),
+            dt: self.dt,
+        }
+    }
+}
+
 /// Puts a revision's record into the lake: input chunks, then coverage, then the manifest, which
 /// alone makes the others count. Run twice, or again after a crash at any point, it finds or
 /// completes its own record.
@@ -400,9 +430,16 @@ pub async fn coverage(
     revision: u32,
 ) -> Result<Option<CoverageRecord>, Error> {
     let path = location::coverage(id, revision)?;
-    let Some(bytes) = lake.get(&path).await? else {
+    let Some(bytes) = lake.get(&path, COVERAGE_BYTES).await? else {
         return Ok(None);
     };
+    let named: CoverageName = from_json(&path, &bytes)?;
+    if named.id() != *id || named.revision != revision {
+        return Err(Error::Record {
+            path: path.to_string(),
+            problem: format!("it describes {} revision {}", named.id(), named.revision),
+        });
+    }
     let mut record: serde_json::Map<String, serde_json::Value> = from_json(&path, &bytes)?;
     record.retain(|key, _| ["parents", "planned", "left_out", "bounds"].contains(&key.as_str()));
     let record = serde_json::Value::Object(record);
@@ -418,13 +455,36 @@ pub async fn coverage(
 /// # Errors
 /// If the lake cannot be read or the record is damaged.
 pub async fn read(lake: &Lake, path: &Path) -> Result<Option<Found>, Error> {
-    let Some(bytes) = lake.get(path).await? else {
+    let Some(bytes) = lake.get(path, MANIFEST_BYTES).await? else {
         return Ok(None);
     };
+    let manifest = manifest_of(path, &bytes)?;
+    check_place(path, &manifest)?;
     Ok(Some(Found {
-        manifest: manifest_of(path, &bytes)?,
+        manifest,
         sha256: hex(&Sha256::digest(&bytes)),
     }))
+}
+
+/// Refuses a record that is another's than its path says, or that names an object that is not its
+/// partition's: whoever reads it looks for the object where it belongs.
+fn check_place(path: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let (id, revision) = (manifest.id(), manifest.revision);
+    let problem = if location::place(path) != Place::Manifest(id.clone(), revision) {
+        format!("it describes {id} revision {revision}")
+    } else {
+        match location::object(&manifest.destination, &id) {
+            Ok(object) if object.as_ref() == manifest.object.path => return Ok(()),
+            Ok(object) => {
+                format!("it names another object than {object}, which is its partition's")
+            }
+            Err(error) => error.to_string(),
+        }
+    };
+    Err(Error::Record {
+        path: path.to_string(),
+        problem,
+    })
 }
 
 /// The input list of a revision, in the order of task keys.
@@ -449,13 +509,19 @@ async fn chunks<T: DeserializeOwned>(
             problem: problem.to_owned(),
         };
         let bytes = lake
-            .get(&path)
+            .get(&path, CHUNK_BYTES)
             .await?
             .ok_or_else(|| damaged("it is gone"))?;
         if hex(&Sha256::digest(&bytes)) != chunk.sha256 {
             return Err(damaged("its content is not what its name says"));
         }
-        inputs.extend(from_json::<Vec<T>>(&path, &bytes)?);
+        let of_chunk: Vec<T> = from_json(&path, &bytes)?;
+        if of_chunk.len() as u64 != chunk.inputs {
+            return Err(damaged(
+                "it has another number of inputs than its manifest says",
+            ));
+        }
+        inputs.extend(of_chunk);
     }
     Ok(inputs)
 }
@@ -564,8 +630,13 @@ fn summary(revision: &Revision) -> InputSummary {
         missing: ended(InputOutcome::Missing),
         rejects: revision.rejects.clone(),
         blank_columns: revision.blank_columns.clone(),
-        unknown_columns: revision.unknown_columns.clone(),
+        unknown_columns: short_headers(&revision.unknown_columns),
     }
+}
+
+fn short_headers(headers: &BTreeSet<String>) -> BTreeSet<String> {
+    let short = |header: &String| header.chars().take(MOST_HEADER_CHARS).collect();
+    headers.iter().take(MOST_HEADERS).map(short).collect()
 }
 
 /// Whether two records say the same in the lake; when they were made, and the tag that a repeated
@@ -668,6 +739,16 @@ mod tests {
         }
     }
 
+    fn object_path() -> String {
+        let id = PartitionId {
+            dataset: Dataset::MeetingList,
+            tenant: "公司".into(),
+            dt: date(2026, 11, 19),
+        };
+        let path = location::object("", &id).expect("a path");
+        path.to_string()
+    }
+
     fn revision(number: u32, inputs: usize) -> Revision {
         Revision {
             id: PartitionId {
@@ -685,7 +766,7 @@ mod tests {
             reasons: vec![],
             rows: 3,
             object: Object {
-                path: "p".into(),
+                path: object_path(),
                 size_bytes: 1,
                 sha256: "ef".into(),
                 version: Version::default(),
@@ -753,5 +834,114 @@ mod tests {
         other.content_hash = "11".into();
         let refused = put(&lake, other, now(10)).await.expect_err("taken");
         assert!(matches!(refused, Error::Store(error) if error.kind() == StoreErrorKind::Conflict));
+    }
+
+    /// The record at `path` with one value changed.
+    async fn changed(lake: &Lake, path: &Path, name: &str, value: serde_json::Value) {
+        let bytes = lake.get(path, MANIFEST_BYTES).await.expect("read");
+        let mut record: serde_json::Value =
+            serde_json::from_slice(&bytes.expect("a record")).expect("JSON");
+        record[name] = value;
+        let changed = to_json(&record).into();
+        lake.put_overwrite(path, changed).await.expect("written");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_not_of_its_place_is_damaged() {
+        let path = object_path();
+        let object = |path: &str| {
+            let object = Object {
+                path: path.into(),
+                ..revision(1, 1).object
+            };
+            serde_json::to_value(object).expect("JSON")
+        };
+        let other_day = path.replace("11-19", "11-20");
+        let table = [
+            ("object", object(&other_day), "another object than"),
+            ("object", object("../x/part-0.parquet"), "another object"),
+            ("object", object(&format!("bi/{path}")), "another object"),
+            ("destination", "bi".into(), "another object than bi/"),
+            ("destination", "../..".into(), ".."),
+            ("dataset", "daily_report".into(), "describes daily_report"),
+            ("tenant", "acme".into(), "describes"),
+            ("dt", "2026-11-20".into(), "2026-11-20 revision 1"),
+            ("revision", 2.into(), "revision 2"),
+        ];
+        for (n, (name, value, because)) in table.into_iter().enumerate() {
+            let lake = lake(&format!("place-{n}"));
+            let standing = put(&lake, revision(1, 1), now(10)).await.expect("put");
+            let id = revision(1, 1).id;
+            let at = location::manifest(&id, 1).expect("a path");
+            assert_eq!(read(&lake, &at).await.expect("read"), Some(standing));
+            changed(&lake, &at, name, value.clone()).await;
+            for error in [
+                read(&lake, &at).await.expect_err("damaged"),
+                after(&lake, &id, 0).await.expect_err("damaged"),
+            ] {
+                let is_damage = matches!(error, Error::Record { .. });
+                let told = error.to_string();
+                assert!(
+                    is_damage && told.contains(because),
+                    "{name} {value}: {told}"
+                );
+            }
+            let at = location::coverage(&id, 1).expect("a path");
+            if ["dataset", "tenant", "dt", "revision"].contains(&name) {
+                changed(&lake, &at, name, value).await;
+                let error = coverage(&lake, &id, 1).await.expect_err("damaged");
+                assert!(error.to_string().contains(because), "{name}: {error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_any_record_is_damaged_and_not_fetched() {
+        let lake = lake("large");
+        let put = put(&lake, revision(1, 1), now(10)).await.expect("put");
+        let id = revision(1, 1).id;
+        let chunk = location::inputs(&id, &put.manifest.inputs[0].sha256).expect("a path");
+        let at = location::manifest(&id, 1).expect("a path");
+        let coverage_at = location::coverage(&id, 1).expect("a path");
+        for (path, most) in [
+            (&at, MANIFEST_BYTES),
+            (&chunk, CHUNK_BYTES),
+            (&coverage_at, COVERAGE_BYTES),
+        ] {
+            let most = usize::try_from(most).expect("it fits");
+            let spaces = vec![b' '; most + 1].into();
+            lake.put_overwrite(path, spaces).await.expect("written");
+        }
+        for error in [
+            read(&lake, &at).await.expect_err("large"),
+            inputs(&lake, &put.manifest).await.expect_err("large"),
+            coverage(&lake, &id, 1).await.expect_err("large"),
+        ] {
+            let told = error.to_string();
+            assert!(matches!(error, Error::Record { .. }), "{told}");
+            assert!(told.contains(" bytes, and none has more than "), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_largest_records_that_are_written_are_read() {
+        let lake = lake("largest");
+        let mut large = revision(1, 20 * CHUNK_INPUTS);
+        for (n, input) in large.inputs.iter_mut().enumerate() {
+            let sha256 = format!("{n:064x}");
+            input.source_sha256 = Some(sha256.clone());
+            input.pack = Some(PackId {
+                sha256,
+                ..pack_id()
+            });
+        }
+        large.unknown_columns = (0..5_000)
+            .map(|n| format!("{n}{}", "长".repeat(9_999)))
+            .collect();
+        let written = put(&lake, large, now(10)).await.expect("put");
+        let at = location::manifest(&revision(1, 1).id, 1).expect("a path");
+        assert_eq!(read(&lake, &at).await.expect("read"), Some(written.clone()));
+        let read = inputs(&lake, &written.manifest).await.expect("inputs");
+        assert_eq!(read.len(), 20 * CHUNK_INPUTS);
     }
 }

@@ -106,6 +106,8 @@ pub enum StoreErrorKind {
     Unreachable,
     /// The object is not in the state that the write depended on.
     Conflict,
+    /// The object is larger than anything that is ever written there.
+    TooLarge,
     /// Anything else.
     Other,
 }
@@ -115,7 +117,9 @@ impl StoreErrorKind {
     #[must_use]
     pub const fn is_lasting(self) -> bool {
         match self {
-            Self::Misconfigured | Self::Refused | Self::Expired | Self::Full => true,
+            Self::Misconfigured | Self::Refused | Self::Expired | Self::Full | Self::TooLarge => {
+                true
+            }
             Self::Unreachable | Self::Conflict | Self::Other => false,
         }
     }
@@ -131,6 +135,7 @@ impl StoreErrorKind {
             Self::Full => "free some space there, then run again",
             Self::Unreachable => "check endpoint, region and network, then run again",
             Self::Conflict => "another process publishes to this lake; the next run plans again",
+            Self::TooLarge => "bring it back from a copy",
             Self::Other => "run `meetlake doctor` to test the lake",
         }
     }
@@ -193,8 +198,16 @@ impl Error {
         self
     }
 
-    pub(super) fn cause(&self) -> &str {
+    /// What the store said.
+    #[must_use]
+    pub fn cause(&self) -> &str {
         &self.cause
+    }
+
+    /// Which object or folder, below the lake's root.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Whether the write may have happened although it was reported as failed.

@@ -13,6 +13,8 @@ use object_store::{PutMode, UpdateVersion};
 use super::{Error, Lake, StoreErrorKind, Version};
 
 /// What is first put into the throw-away object.
+/// More than a probe ever writes.
+const MOST_BYTES: u64 = 1024;
 const CONTENT: &[u8] = b"meetlake doctor";
 /// Writers that race for one key.
 const RACERS: usize = 16;
@@ -66,7 +68,7 @@ impl Lake {
 
     async fn probe_write(&self, key: &Path) -> Result<(), Error> {
         self.put_create(key, Bytes::from_static(CONTENT)).await?;
-        match self.get(key).await? {
+        match self.get(key, MOST_BYTES).await? {
             Some(read) if read == CONTENT => Ok(()),
             _ => Err(self.refusal(
                 StoreErrorKind::Other,
@@ -143,7 +145,7 @@ impl Lake {
             .iter()
             .map(|content| self.put_once(key, content, mode));
         let results = join_all(racers).await;
-        let standing = self.get(key).await?;
+        let standing = self.get(key, MOST_BYTES).await?;
         let standing = contents
             .iter()
             .position(|content| Some(content) == standing.as_ref());

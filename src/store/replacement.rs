@@ -62,11 +62,11 @@ impl Lake {
             };
             return Ok(self.pending(path, FinalStep::Put(bytes, PutMode::Update(update))));
         };
-        let Some(stored) = self.get_with_version(path).await? else {
+        let Some((standing, _)) = self.head(path).await? else {
             let gone = "the object is gone".to_owned();
             return Err(self.refusal(StoreErrorKind::Conflict, "replace", path, gone));
         };
-        if stored.version != *seen && stored.bytes != bytes {
+        if standing != *seen && self.version_if_equal(path, &bytes).await?.is_none() {
             let changed = "another process replaced it".to_owned();
             return Err(self.refusal(StoreErrorKind::Conflict, "replace", path, changed));
         }

@@ -236,7 +236,11 @@ impl<'a> Checker<'a> {
         self.app.block_on(async {
             let paths = remote.list(&Default::default()).await.expect("listed");
             for path in paths {
-                let bytes = remote.get(&path).await.expect("read").expect("an object");
+                let bytes = remote
+                    .get(&path, u64::MAX)
+                    .await
+                    .expect("read")
+                    .expect("an object");
                 let file = folder.join(path.as_ref());
                 fs::create_dir_all(file.parent().expect("a folder")).expect("made");
                 fs::write(file, bytes).expect("written");

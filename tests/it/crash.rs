@@ -605,7 +605,11 @@ async fn only_winner(
     outcomes: Vec<Result<store::Version, store::Error>>,
     what: &str,
 ) -> store::Version {
-    let found = lake.get(path).await.expect("read").expect("an object");
+    let found = lake
+        .get(path, u64::MAX)
+        .await
+        .expect("read")
+        .expect("an object");
     let winners: Vec<usize> = (0..outcomes.len())
         .filter(|n| outcomes[*n].is_ok())
         .collect();

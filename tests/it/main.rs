@@ -36,6 +36,7 @@ mod disk;
 mod documents;
 mod faults;
 mod fuzzing;
+mod hostile_lake;
 mod identity;
 #[cfg(feature = "failpoints")]
 mod kill;

@@ -49,7 +49,11 @@ async fn race(lake: &Lake, path: &Path, seen: Option<&Version>, round: usize) ->
         }
     }
     let (winner, version) = winner.expect("somebody wins");
-    let standing = lake.get(path).await.expect("read").expect("an object");
+    let standing = lake
+        .get(path, u64::MAX)
+        .await
+        .expect("read")
+        .expect("an object");
     assert!(
         standing == content(round, winner),
         "another one's bytes are there"
@@ -81,7 +85,7 @@ async fn one_wins(lake: Lake) {
     let read = async {
         let mut looks = 0;
         while !done.load(Ordering::Relaxed) {
-            if let Some(bytes) = lake.get(&watched).await.expect("read") {
+            if let Some(bytes) = lake.get(&watched, u64::MAX).await.expect("read") {
                 let is_whole = bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]);
                 assert!(is_whole, "a torn object of {} bytes", bytes.len());
                 looks += 1;

@@ -114,7 +114,11 @@ impl Store {
         {
             let to = folder.join(path.as_ref());
             fs::create_dir_all(to.parent().expect("a folder above")).expect("a folder");
-            let bytes = lake.get(&path).await.expect("read").expect("it was listed");
+            let bytes = lake
+                .get(&path, u64::MAX)
+                .await
+                .expect("read")
+                .expect("it was listed");
             fs::write(to, bytes).expect("written");
         }
     }

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Chunk, Completeness, CoverageRecord, Error, InputSummary, Object, format_of, from_json,
-    named_by_hash,
+    Chunk, Completeness, CoverageRecord, Error, InputSummary, MANIFEST_BYTES, Object, format_of,
+    from_json, named_by_hash,
 };
 use crate::datasets::{Dataset, Lineage, Request};
 use crate::publish::location;
@@ -153,7 +153,7 @@ impl OldManifest {
 /// # Errors
 /// If the lake cannot be read, or the record is damaged or of another format.
 pub async fn read(lake: &Lake, path: &Path) -> Result<Option<(OldManifest, String)>, Error> {
-    let Some(bytes) = lake.get(path).await? else {
+    let Some(bytes) = lake.get(path, MANIFEST_BYTES).await? else {
         return Ok(None);
     };
     let format = format_of(path, &bytes)?;
