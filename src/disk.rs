@@ -84,8 +84,8 @@ pub fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// The kind of the error of a link that is not followed; the standard library has no stable name for
-/// it.
+/// The kind of the error of a link that is not followed; the standard library has no stable name
+/// for it.
 #[must_use]
 pub fn link_kind() -> io::ErrorKind {
     io::Error::from(rustix::io::Errno::LOOP).kind()

@@ -113,8 +113,8 @@ impl Lake {
         self.folder.is_some()
     }
 
-    /// The content of an object of at most `most_bytes`; `None` if there is no object. Whoever reads
-    /// an object whole says how large it can be.
+    /// The content of an object of at most `most_bytes`; `None` if there is no object. Whoever
+    /// reads an object whole says how large it can be.
     ///
     /// # Errors
     /// [`StoreErrorKind::TooLarge`] if it is larger, before its bytes are fetched; otherwise if the

@@ -57,8 +57,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     Ok(code)
 }
 
-/// A folder for copies of objects: beside what is spooled, because that disk has room for an object,
-/// or the system's for temporary files where the spool may not be written.
+/// A folder for copies of objects: beside what is spooled, because that disk has room for an
+/// object, or the system's for temporary files where the spool may not be written.
 fn scratch_folder(spool: &Path) -> Result<ScratchFolder> {
     let in_spool =
         owner_only::ensure_folder(spool).and_then(|()| ScratchFolder::within(spool, "verify"));
