@@ -106,13 +106,14 @@ fn names_the_cause(output: &Output) -> bool {
         && has(&["again", "meetlake doctor"])
 }
 
-/// As [`TestApp::forget_calls`], for a ledger that may be anywhere and may have got no further than its name.
+/// Lets the next run begin at once, after a kill: what the killed one called is not guessed. The ledger may be anywhere, and may have got no
+/// further than its name.
 pub(crate) fn forget_calls(app: &TestApp, ledger: &str) {
     let url = format!("sqlite://{}", app.path(ledger).display());
     app.block_on(async {
         sqlx::any::install_default_drivers();
         if let Ok(mut connection) = sqlx::AnyConnection::connect(&url).await {
-            let forget = sqlx::query("UPDATE meta SET value = '{}' WHERE name LIKE 'calls:%'");
+            let forget = sqlx::query("DELETE FROM meta WHERE name LIKE 'calls:%'");
             let _ = forget.execute(&mut connection).await;
         }
     });
