@@ -138,7 +138,7 @@ pub enum Error {
     /// Other settings than those that the days in the lake were made with.
     #[error(
         "the configuration differs from what the lake {url} was made with, so that meetings would \
-         stand in two days, or mean something else:{changes}"
+         stand in two days, or mean something else: {changes}"
     )]
     OtherSettings {
         /// The lake.

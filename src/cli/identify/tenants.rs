@@ -163,7 +163,7 @@ pub(super) async fn check_zones(config: &Config, ledger: &Ledger) -> Result<()> 
         let change = zone_change(tenant, standing);
         if let Some(under_way) = &record.remake {
             let error = Error::RemakeUnderWay {
-                url: config.lake.url.to_string(),
+                url: config.lake.url.as_str().trim_end_matches('/').to_owned(),
                 tenant: tenant.name.clone(),
                 time_zone: under_way.time_zone.clone(),
                 flags: flags(remake_of(&record.settings, under_way)),
@@ -177,7 +177,10 @@ pub(super) async fn check_zones(config: &Config, ledger: &Ledger) -> Result<()> 
     }
     match changes.is_empty() {
         true => Ok(()),
-        false => Err(other_settings(config.lake.url.as_str(), changes).into()),
+        false => {
+            let url = config.lake.url.as_str().trim_end_matches('/');
+            Err(other_settings(url, changes).into())
+        }
     }
 }
 
@@ -571,7 +574,7 @@ fn other_settings(url: &str, changes: Vec<TenantChange>) -> Error {
 
 // --- for people ---------------------------------------------------------------------------------
 
-/// Settings that are not the lake's, with what to do, a line each.
+/// Settings that are not the lake's, with what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantChanges(Vec<TenantChange>);
 
@@ -602,7 +605,7 @@ impl fmt::Display for TenantChange {
 impl fmt::Display for TenantChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for change in &self.0 {
-            write!(f, "\n  {change}")?;
+            write!(f, "{change}; ")?;
         }
         let mut remake = Remake::default();
         for change in &self.0 {
@@ -612,7 +615,7 @@ impl fmt::Display for TenantChanges {
         let settings: std::collections::BTreeSet<&str> =
             self.0.iter().map(|change| change.change.setting).collect();
         let settings: Vec<&str> = settings.into_iter().collect();
-        write!(f, "\nset {} back", settings.join(" and "))?;
+        write!(f, "set {} back", settings.join(" and "))?;
         let asks = self.0.iter().any(|change| change.export_again.is_some());
         if remake != Remake::default() && asks {
             // Each way on refuses what the other one is for.
