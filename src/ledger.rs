@@ -127,7 +127,8 @@ pub enum Error {
     },
     /// The ledger may not be written, and could not be copied to be read.
     #[error(
-        "the ledger {} may not be written, and could not be copied to {}{} to be read; set TMPDIR          to a folder with room for it: {source}",
+        "the ledger {} may not be written, and could not be copied to {}{} to be read; set TMPDIR to \
+         a folder with room for it: {source}",
         path.display(),
         folder.display(),
         disk::free_space(folder)

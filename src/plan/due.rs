@@ -217,7 +217,6 @@ fn exported_in_the_future(job: &JobSpec, now: Timestamp, known: &[WindowRow]) ->
     known
         .iter()
         .filter(|row| row.state.has_ended() && row.covered_at > latest)
-        .filter(|row| due_at(job, &row.window) <= now)
         .map(|row| row.window)
         .collect()
 }

@@ -624,13 +624,14 @@ fn a_ledger_from_before_a_re_cut_is_refused() {
     let app = company().only(&[MeetingList]).start();
     app.teach_pace();
     assert_eq!(app.backfill(&[]).code, 0);
-    let kept = fs::read(app.path("meetlake.db")).expect("a ledger");
+    let files = ["meetlake.db", "meetlake.db-wal"];
+    let kept = files.map(|name| fs::read(app.path(name)).unwrap_or_default());
     configure(&app, SHANGHAI, NEW_YORK);
     assert_eq!(app.meetlake(&["replay", "--re-cut"]).code, 0);
-    for name in ["meetlake.db-wal", "meetlake.db-shm"] {
-        let _ = fs::remove_file(app.path(name));
+    let _ = fs::remove_file(app.path("meetlake.db-shm"));
+    for (name, bytes) in files.iter().zip(kept) {
+        fs::write(app.path(name), bytes).expect("put back");
     }
-    fs::write(app.path("meetlake.db"), kept).expect("put back");
     refused(
         &app,
         &["run"],
