@@ -87,6 +87,16 @@ pub struct Normalized {
     pub findings: Findings,
 }
 
+/// What a cell gave its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CellOutcome {
+    Value,
+    /// Null, because there is nothing in it.
+    Nothing,
+    /// Null, because it does not fit; it has been named.
+    Named,
+}
+
 /// Takes the rows of one workbook, report or listing, and emits batches on the way.
 pub struct Normalizer<'c> {
     context: &'c Context,
@@ -318,18 +328,16 @@ impl<'c> Normalizer<'c> {
         let columns = &self.context.contract.columns;
         let mut has_key = true;
         for (index, column) in columns.iter().enumerate() {
-            let rejected = self.columns[index].rejected;
-            let has_value = match column.source {
+            let outcome = match column.source {
                 ColumnSource::Task | ColumnSource::Keyed(_) => continue,
                 ColumnSource::Sheet => self.append_cell(index, number, cells),
                 ColumnSource::Derived(derivation) => {
                     self.append_derived(index, derivation, number, date_unix)
                 }
             };
-            if !has_value && column.key == Key::Required {
+            if outcome != CellOutcome::Value && column.key == Key::Required {
                 has_key = false;
-                // A cell that does not fit has been named already.
-                if self.columns[index].rejected == rejected {
+                if outcome == CellOutcome::Nothing {
                     self.reject(index, number, Fault::MissingKey);
                 }
             }
@@ -348,51 +356,54 @@ impl<'c> Normalizer<'c> {
         }
     }
 
-    /// Appends the cell of a column of the sheet. Returns whether it has a value.
-    fn append_cell(&mut self, index: usize, number: u32, cells: &[Cell<'_>]) -> bool {
+    /// Appends the cell of a column of the sheet.
+    fn append_cell(&mut self, index: usize, number: u32, cells: &[Cell<'_>]) -> CellOutcome {
         let position = self.sheet.positions[index];
         let cell = position.and_then(|p| cells.get(p)).unwrap_or(&Cell::Empty);
         let state = &mut self.columns[index];
         match state.append(cell, self.context, &mut self.offsets) {
-            Ok(Appended::Null) => false,
+            Ok(Appended::Null) => CellOutcome::Nothing,
             Ok(Appended::Value) => {
                 state.values += 1;
-                true
+                CellOutcome::Value
             }
             Ok(Appended::Unknown) => {
                 state.values += 1;
                 self.findings.unknown_values += 1;
                 self.leftover.extend(position);
-                true
+                CellOutcome::Value
             }
             Err(fault) => {
                 state.rejected += 1;
                 self.findings.cells_rejected += 1;
                 self.leftover.extend(position);
                 self.reject(index, number, fault);
-                false
+                CellOutcome::Named
             }
         }
     }
 
-    /// Appends the value of a derived column. Returns whether it has one.
+    /// Appends the value of a derived column.
     fn append_derived(
         &mut self,
         index: usize,
         derivation: Derivation,
         number: u32,
         date_unix: Option<i64>,
-    ) -> bool {
+    ) -> CellOutcome {
         let value = match derivation {
             Derivation::Rank => i32::try_from(number).ok().map(|index| index + 1),
             Derivation::BucketDate => date_unix
                 .and_then(|start| window::bucket_date(&self.context.time_zone, start))
                 .map(column::days_since_1970),
             // Every row has one. It is computed from the finished columns, see `take_batch`.
-            Derivation::AttributesHash => return true,
+            Derivation::AttributesHash => return CellOutcome::Value,
         };
         self.columns[index].append_day_or_rank(value);
-        value.is_some()
+        match value {
+            Some(_) => CellOutcome::Value,
+            None => CellOutcome::Nothing,
+        }
     }
 
     fn reject(&mut self, index: usize, number: u32, fault: Fault) {

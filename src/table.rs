@@ -6,6 +6,7 @@
 //! compared.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +33,53 @@ pub enum Cell<'a> {
         /// Days, with a fraction.
         days: f64,
     },
-    /// A formula's error, such as `#N/A` or `#SPILL!`, as it is written.
-    Error(Cow<'a, str>),
+    /// A formula's error, such as `#N/A` or `#SPILL!`.
+    Error(ErrorText),
     /// The cell says that it has a value, and the file does not have it: a formula that was never
     /// computed, or a text in the wrong place.
     Unstored,
 }
+
+/// The text of a formula's error. It has no memory of its own: cells are moved and dropped by the
+/// million, and a second variant that owns something would make that slower for all of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ErrorText {
+    length: u8,
+    bytes: [u8; 15],
+}
+
+impl ErrorText {
+    /// The error with this text. All that are known have up to 13 bytes; a longer one is cut.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut bytes = [0; 15];
+        let text = &text[..text.floor_char_boundary(bytes.len())];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        let length = u8::try_from(text.len()).unwrap_or_default();
+        Self { length, bytes }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // It was cut between characters.
+        str::from_utf8(&self.bytes[..self.length.into()]).unwrap_or_default()
+    }
+}
+
+impl From<&str> for ErrorText {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Debug for ErrorText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+const _: () = assert!(size_of::<Cell<'_>>() == size_of::<Cow<'_, str>>());
 
 impl Cell<'_> {
     /// The same cell with a text of its own.
@@ -53,7 +95,7 @@ impl Cell<'_> {
                 is_1904: *is_1904,
             },
             Self::Elapsed { days } => Cell::Elapsed { days: *days },
-            Self::Error(text) => Cell::Error(Cow::Owned(text.clone().into_owned())),
+            Self::Error(text) => Cell::Error(*text),
             Self::Unstored => Cell::Unstored,
         }
     }
@@ -131,6 +173,20 @@ pub fn column_name(column: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        for (text, kept) in [
+            ("", ""),
+            ("#N/A", "#N/A"),
+            ("#GETTING_DATA", "#GETTING_DATA"),
+            ("#0123456789ABCDEF", "#0123456789ABCD"),
+            ("错错错错错错", "错错错错错"),
+            ("a错错错错错", "a错错错错"),
+        ] {
+            assert_eq!(ErrorText::new(text).as_str(), kept);
+        }
+    }
 
     #[test]
     fn cells_are_named_as_spreadsheets_name_them() {

@@ -128,19 +128,18 @@ fn write_content(to: &mut impl Write, kind: u8, content: &[u8]) -> io::Result<()
     to.write_all(content)
 }
 
+fn write_text(to: &mut Vec<u8>, code: u8, text: &str) -> io::Result<()> {
+    to.push(code);
+    to.extend(u32::try_from(text.len()).map_err(invalid)?.to_le_bytes());
+    to.extend(text.as_bytes());
+    Ok(())
+}
+
 fn write_cell(to: &mut Vec<u8>, cell: &Cell<'_>) -> io::Result<()> {
     let (code, number) = match cell {
         Cell::Empty => (b'_', None),
-        Cell::Text(text) | Cell::Error(text) => {
-            to.push(if matches!(cell, Cell::Error(_)) {
-                b'!'
-            } else {
-                b't'
-            });
-            to.extend(u32::try_from(text.len()).map_err(invalid)?.to_le_bytes());
-            to.extend(text.as_bytes());
-            return Ok(());
-        }
+        Cell::Text(text) => return write_text(to, b't', text),
+        Cell::Error(text) => return write_text(to, b'!', text.as_str()),
         Cell::Unstored => (b'?', None),
         Cell::Bool(false) => (b'f', None),
         Cell::Bool(true) => (b'y', None),
@@ -224,14 +223,8 @@ fn read_cells(content: &[u8]) -> io::Result<Vec<Cell<'_>>> {
         cells.push(match code {
             b'_' => Cell::Empty,
             b'?' => Cell::Unstored,
-            b't' | b'!' => {
-                let text = Cow::Borrowed(read_text(&mut rest)?);
-                if code == b'!' {
-                    Cell::Error(text)
-                } else {
-                    Cell::Text(text)
-                }
-            }
+            b't' => Cell::Text(Cow::Borrowed(read_text(&mut rest)?)),
+            b'!' => Cell::Error(read_text(&mut rest)?.into()),
             b'f' => Cell::Bool(false),
             b'y' => Cell::Bool(true),
             b'n' => Cell::Number(f64::from_le_bytes(array(&mut rest)?)),
@@ -283,7 +276,7 @@ mod tests {
             any::<u64>().prop_map(|bits| Cell::Elapsed {
                 days: f64::from_bits(bits),
             }),
-            ".*".prop_map(|text| Cell::Error(Cow::Owned(text))),
+            ".*".prop_map(|text| Cell::Error(text.as_str().into())),
             Just(Cell::Unstored),
         ]
     }

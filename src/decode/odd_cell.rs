@@ -48,10 +48,10 @@ impl OddCell<'_> {
 pub(super) fn read(text: &str) -> Cell<'static> {
     let mut rest = text.chars();
     let mark = rest.next();
-    let text = || Cow::Owned(rest.as_str().to_owned());
+    let text = rest.as_str();
     match mark {
-        Some(ERROR) => Cell::Error(text()),
-        Some(DATE) => Cell::Text(text()),
+        Some(ERROR) => Cell::Error(text.into()),
+        Some(DATE) => Cell::Text(Cow::Owned(text.to_owned())),
         // A copy holds nothing else.
         _ => Cell::Unstored,
     }

@@ -383,7 +383,7 @@ impl<'s> CalamineRows<'s, '_> {
                 days: value.as_f64(),
                 is_1904: self.is_1904,
             },
-            DataRef::Error(error) => Cell::Error(Cow::Borrowed(error_text(error))),
+            DataRef::Error(error) => Cell::Error(error_text(error).into()),
         }
     }
 

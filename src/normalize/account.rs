@@ -3,14 +3,12 @@
 //! header.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _};
-use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 
 use super::Context;
-use super::column::{Appended, ColumnBuilder};
-use super::quick::Offsets;
+use super::column::ColumnBuilder;
 use super::sheet::SheetMapping;
 use crate::column::{ColumnSource, Key};
 use crate::contract::Contract;
@@ -76,23 +74,19 @@ impl Account {
         }
     }
 
-    /// Takes the natural keys of these finished rows.
+    /// Takes the natural keys of these finished rows. Column by column, because there is a key in
+    /// every row.
     pub(super) fn keys_of(&mut self, columns: &[(Key, ArrayRef)], rows: &[u32]) {
-        let columns: Vec<&ArrayRef> = columns
-            .iter()
-            .filter(|(key, _)| *key != Key::No)
-            .map(|(_, array)| array)
-            .collect();
+        let columns = columns.iter().filter(|(key, _)| *key != Key::No);
+        let columns: Vec<&ArrayRef> = columns.map(|(_, array)| array).collect();
         if columns.is_empty() {
             return;
         }
-        self.keys.extend(rows.iter().map(|row| {
-            let mut hash = DefaultHasher::new();
-            for array in &columns {
-                hash_value(array, *row as usize, &mut hash);
-            }
-            hash.finish()
-        }));
+        let from = self.keys.len();
+        self.keys.resize(from + rows.len(), 0);
+        for array in columns {
+            hash_column(array, rows, &mut self.keys[from..]);
+        }
     }
 
     /// How many rows have a natural key that an earlier one had.
@@ -145,31 +139,117 @@ fn fits(cells: &[Cell<'_>], positions: &[Option<usize>], context: &Context) -> b
     if filled.count() * 2 < columns.count() {
         return false;
     }
-    let mut offsets = Offsets::new(&context.time_zone);
     context.contract.required_in_sheet().all(|index| {
         let cell = positions[index].and_then(|position| cells.get(position));
         let mut column = ColumnBuilder::new(&context.contract.columns[index], 1);
-        cell.is_some_and(|cell| column.append(cell, context, &mut offsets) == Ok(Appended::Value))
+        cell.is_some_and(|cell| column.fits(cell, context))
     })
 }
 
-/// Hashes a value of a key. Null is a value too.
-fn hash_value(array: &ArrayRef, row: usize, hash: &mut DefaultHasher) {
-    let is_valid = array.is_valid(row);
-    is_valid.hash(hash);
-    if !is_valid {
-        return;
-    }
+/// Adds the values of a column to the hashes of these rows. Null is a value too.
+fn hash_column(array: &ArrayRef, rows: &[u32], hashes: &mut [u64]) {
+    let mut each = |value: &dyn Fn(usize, u64) -> u64| {
+        for (hash, row) in hashes.iter_mut().zip(rows) {
+            let row = *row as usize;
+            *hash = match array.is_valid(row) {
+                true => value(row, *hash),
+                // Not as any value is mixed in.
+                false => mixed(!*hash, 0),
+            };
+        }
+    };
     match array.data_type() {
-        DataType::Utf8 => array.as_string::<i32>().value(row).hash(hash),
+        DataType::Utf8 => {
+            let texts = array.as_string::<i32>();
+            each(&|row, hash| mixed_text(hash, texts.value(row)));
+        }
         DataType::Timestamp(..) => {
             let times = array.as_primitive::<TimestampMicrosecondType>();
-            times.value(row).hash(hash);
+            each(&|row, hash| mixed(hash, times.value(row).cast_unsigned()));
         }
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).hash(hash),
         // Other keys are compared by what they are as text.
-        _ => arrow::util::display::array_value_to_string(array, row)
-            .unwrap_or_default()
-            .hash(hash),
+        _ => each(&|row, hash| {
+            let text = arrow::util::display::array_value_to_string(array, row);
+            mixed_text(hash, &text.unwrap_or_default())
+        }),
+    }
+}
+
+/// Mixes a value into a hash: the two halves of a product, as fast hash functions do. Who makes two
+/// keys collide on purpose gains a remark.
+fn mixed(hash: u64, value: u64) -> u64 {
+    const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
+    let product = u128::from(hash ^ value ^ ODD[0]) * u128::from(ODD[1] ^ hash.rotate_left(32));
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+fn mixed_text(hash: u64, text: &str) -> u64 {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let hash = words
+        .iter()
+        .fold(mixed(hash, text.len() as u64), |hash, word| {
+            mixed(hash, u64::from_le_bytes(*word))
+        });
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mixed(hash, u64::from_le_bytes(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    /// Keys that differ in one place, and how many of them repeat another one.
+    #[test]
+    fn a_key_repeats_only_if_all_of_it_is_the_same() {
+        let texts = [
+            Some(""),
+            None,
+            Some("a"),
+            Some("12345678"),
+            Some("123456789"),
+            Some("a\0"),
+        ];
+        let times = [Some(0), None, Some(-1), Some(1_791_756_642_000_000)];
+        let numbers = [Some(0), None, Some(7)];
+        let mut rows = Vec::new();
+        for text in texts {
+            for time in times {
+                rows.extend(numbers.map(|number| (text, time, number)));
+            }
+        }
+        let different = rows.len();
+        assert_eq!(rows.iter().collect::<HashSet<_>>().len(), different);
+        rows.extend(rows.clone().iter().step_by(5));
+        let again = rows.len() - different;
+        let columns: [ArrayRef; 3] = [
+            Arc::new(rows.iter().map(|row| row.0).collect::<StringArray>()),
+            Arc::new(
+                rows.iter()
+                    .map(|row| row.1)
+                    .collect::<TimestampMicrosecondArray>(),
+            ),
+            Arc::new(rows.iter().map(|row| row.2).collect::<Int32Array>()),
+        ];
+        let mut columns: Vec<_> = columns.map(|array| (Key::Part, array)).into();
+        columns.push((
+            Key::No,
+            Arc::new(Int32Array::from_iter_values(0..rows.len() as i32)),
+        ));
+        let mut account = Account::default();
+        let numbers: Vec<u32> = (0..rows.len() as u32).collect();
+        // In two batches, and without one row.
+        account.keys_of(&columns, &numbers[..40]);
+        account.keys_of(&columns, &numbers[40..rows.len() - 1]);
+        assert_eq!(account.repeated(), again as u64 - 1);
+        // Without a key nothing repeats.
+        let mut account = Account::default();
+        account.keys_of(&columns[3..], &numbers);
+        assert_eq!(account.repeated(), 0);
     }
 }

@@ -46,7 +46,7 @@ pub fn display_text<'c>(cell: &'c Cell<'_>) -> Cow<'c, str> {
             Ok(s) => Cow::Owned(format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)),
             Err(_) => Cow::Owned(days.to_string()),
         },
-        Cell::Error(error) => Cow::Borrowed(error),
+        Cell::Error(error) => Cow::Borrowed(error.as_str()),
         Cell::Unstored => Cow::Borrowed(""),
     }
 }

@@ -82,6 +82,7 @@ impl ColumnBuilder {
     }
 
     /// Appends one cell. For a fault it appends null.
+    #[inline]
     pub(super) fn append(
         &mut self,
         cell: &Cell<'_>,
@@ -102,6 +103,12 @@ impl ColumnBuilder {
                 outcome
             }
         }
+    }
+
+    /// Whether a cell has a value of this column's kind. A column that was asked is of no other use.
+    pub(super) fn fits(&mut self, cell: &Cell<'_>, context: &Context) -> bool {
+        // Not by way of the usual spellings, which are inlined where all cells come by.
+        !matches!(cell, Cell::Empty) && self.append_filled(cell, context) == Ok(Appended::Value)
     }
 
     fn append_filled(&mut self, cell: &Cell<'_>, context: &Context) -> Result<Appended, Fault> {

@@ -16,7 +16,7 @@ use super::text::{Blanks, decode};
 use super::{FastResult, ScanStop, Unsupported, skip_blanks, text_until_tag};
 use crate::decode::WorkbookLimits;
 use crate::decode::sheet::ContentSize;
-use crate::table::Cell;
+use crate::table::{Cell, ErrorText};
 
 /// The largest number of rows and of columns in a sheet.
 const GRID_SIZE: (u32, u32) = (1_048_576, 16_384);
@@ -84,6 +84,8 @@ impl<'x> RowScanner<'x> {
     /// Passes the complete rows at the start of `text` to `each`, with their 0-based number. Rows
     /// without cells are left out. Returns how many bytes were used, and whether the sheet's rows
     /// have ended.
+    // As a function of its own it is small enough for all of its parts to be inlined into it.
+    #[inline(never)]
     pub(super) fn scan<'t>(
         &mut self,
         text: &'t str,
@@ -716,10 +718,10 @@ fn parse_decimal(text: &str, unsigned: &[u8]) -> Option<f64> {
 }
 
 /// The text of a formula's error. Which ones there are grows with the years.
-fn error_text(raw: &str) -> FastResult<Cow<'_, str>> {
+fn error_text(raw: &str) -> FastResult<ErrorText> {
     let is_plain = |b: u8| b == b' ' || (b.is_ascii_graphic() && b != b'&');
     match raw.bytes().all(is_plain) {
-        true => Ok(Cow::Borrowed(raw)),
+        true => Ok(raw.into()),
         false => Err(Unsupported(
             "a formula's error is written in an unusual way",
         )),

@@ -79,7 +79,7 @@ impl RowSink for Rows {
                     if *is_1904 { "date1904" } else { "date" }
                 ),
                 Cell::Elapsed { days } => write!(line, " elapsed({days})"),
-                Cell::Error(error) => write!(line, " {error}"),
+                Cell::Error(error) => write!(line, " {}", error.as_str()),
                 Cell::Unstored => write!(line, " unstored"),
             };
             written.expect("a string takes everything");
