@@ -122,11 +122,11 @@ mod tests {
             for stream in listener.incoming() {
                 let (mut stream, mut bytes) = (stream.expect("a connection"), [0; 1024]);
                 let count = stream.read(&mut bytes).unwrap_or(0);
-                let _ = stream.write_all(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n");
                 let head = String::from_utf8_lossy(&bytes[..count]).into_owned();
                 let line = head.lines().next().unwrap_or_default().to_owned();
-                // Nobody listens once the test is over.
+                // Told before it is answered. Nobody listens once the test is over.
                 let _ = tell.send(line);
+                let _ = stream.write_all(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n");
             }
         });
         (format!("http://127.0.0.1:{port}"), heard)
@@ -175,10 +175,18 @@ mod tests {
                 ("http://a.direct.example/x", true),
                 ("http://10.1.2.3/x", true),
             ] {
-                let mut request = HttpRequest::new(bytes::Bytes::new().into());
-                *request.uri_mut() = url.parse().expect("an address");
-                let _ = client.execute(request).await;
-                let asked: Vec<String> = heard.try_iter().collect();
+                let mut asked: Vec<String> = Vec::new();
+                // Addresses that nobody has cost a timeout each, so it is short: on a busy machine
+                // the proxy may need another one.
+                for _ in 0..if is_direct { 1 } else { 40 } {
+                    let mut request = HttpRequest::new(bytes::Bytes::new().into());
+                    *request.uri_mut() = url.parse().expect("an address");
+                    let _ = client.execute(request).await;
+                    asked.extend(heard.try_iter());
+                    if !asked.is_empty() {
+                        break;
+                    }
+                }
                 assert_eq!(asked.is_empty(), is_direct, "{url}: {asked:?}");
             }
         }
