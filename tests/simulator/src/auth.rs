@@ -21,6 +21,7 @@ pub(crate) const SCOPE_MEETING_EXPORT: &str = "vc:meeting:export";
 pub(crate) const SCOPE_REPORT: &str = "vc:report:readonly";
 pub(crate) const SCOPE_ROOM: &str = "vc:room";
 pub(crate) const SCOPE_ROOM_READONLY: &str = "vc:room:readonly";
+pub(crate) const SCOPE_ALERT: &str = "vc:alert:readonly";
 pub(crate) const SCOPE_EMPLOYEE_ID: &str = "contact:user.employee_id:readonly";
 
 const TENANT_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(2);

@@ -6,6 +6,7 @@
 //! nothing of HTTP, of files or of the clock; whether a meeting has ended is for the caller to ask
 //! with an instant.
 
+mod alerts;
 mod meetings;
 mod people;
 mod quality;
@@ -20,6 +21,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 
+pub use alerts::{Alert, AlertStatus};
 pub(crate) use meetings::MOST_MEETINGS_PER_DAY;
 pub use meetings::{Attendee, LeaveReason, Meeting, MeetingKind, Participant};
 pub use people::Employee;
@@ -48,6 +50,8 @@ pub struct Company {
     by_number: HashMap<String, Vec<Arc<Meeting>>>,
     /// By start.
     reservations: Vec<Reservation>,
+    /// By time.
+    alerts: Vec<Alert>,
 }
 
 /// What one civil day holds, counted by start.
@@ -99,6 +103,7 @@ impl Company {
         };
         let mut meetings = Vec::new();
         let mut reservations = Vec::new();
+        let mut alerts = Vec::new();
         for date in first_day
             .series(1.day())
             .take_while(|&date| date <= last_day)
@@ -109,6 +114,7 @@ impl Company {
                     .map(Arc::new),
             );
             reservations.extend(reservations::day(root, date, &zone, &rooms, &employees));
+            alerts.extend(alerts::day(root, date, &zone, &rooms, &employees));
         }
         meetings.sort_by_key(|meeting| (meeting.start, meeting.end));
         reservations.sort_by_key(|reservation| reservation.start);
@@ -131,6 +137,7 @@ impl Company {
             meetings,
             by_number,
             reservations,
+            alerts,
         }
     }
 
@@ -227,6 +234,12 @@ impl Company {
     #[must_use]
     pub fn reservations(&self) -> &[Reservation] {
         &self.reservations
+    }
+
+    /// All alerts of the simulated days, by time.
+    #[must_use]
+    pub fn alerts(&self) -> &[Alert] {
+        &self.alerts
     }
 
     /// Meetings that begin in `[start, end)`.

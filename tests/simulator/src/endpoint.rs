@@ -22,6 +22,7 @@ pub(crate) enum Endpoint {
     Rooms,
     RoomLevels,
     RoomLevel,
+    Alerts,
 }
 
 /// How often an endpoint may be called.
@@ -32,7 +33,7 @@ pub(crate) struct Rate {
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::TenantToken,
         Self::UserToken,
         Self::GetDaily,
@@ -46,6 +47,7 @@ impl Endpoint {
         Self::Rooms,
         Self::RoomLevels,
         Self::RoomLevel,
+        Self::Alerts,
     ];
 
     /// The name in faults and in the report.
@@ -64,6 +66,7 @@ impl Endpoint {
             Self::Rooms => "rooms",
             Self::RoomLevels => "room_levels",
             Self::RoomLevel => "room_level",
+            Self::Alerts => "alerts",
         }
     }
 
@@ -114,7 +117,8 @@ impl Endpoint {
     /// Scopes of which one is required.
     pub(crate) const fn scopes(self) -> &'static [&'static str] {
         use crate::auth::{
-            SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT, SCOPE_ROOM, SCOPE_ROOM_READONLY,
+            SCOPE_ALERT, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT, SCOPE_ROOM,
+            SCOPE_ROOM_READONLY,
         };
         match self {
             Self::TenantToken | Self::UserToken => &[],
@@ -127,6 +131,7 @@ impl Endpoint {
             Self::RoomLevels | Self::RoomLevel => {
                 &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.roomlevel:read"]
             }
+            Self::Alerts => &[SCOPE_ALERT],
             _ => &[SCOPE_EXPORT, SCOPE_MEETING_EXPORT],
         }
     }
@@ -187,6 +192,7 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
         "vc/v1/exports/download" => (Method::GET, Endpoint::Download, ""),
         "vc/v1/rooms" => (Method::GET, Endpoint::Rooms, ""),
         "vc/v1/room_levels" => (Method::GET, Endpoint::RoomLevels, ""),
+        "vc/v1/alerts" => (Method::GET, Endpoint::Alerts, ""),
         _ => {
             if let Some(id) = path.strip_prefix("vc/v1/exports/") {
                 (Method::GET, Endpoint::Poll, id)

@@ -81,6 +81,18 @@ pub enum TopUserUnit {
     Seconds,
 }
 
+/// How pages of alerts follow one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AlertPages {
+    /// Each alert stands on one page.
+    #[default]
+    Sound,
+    /// Each page but the first begins with the last alert of the page before.
+    Overlapping,
+    /// The last page says that there is another one, and names itself.
+    Endless,
+}
+
 /// How long an export takes on average, in simulated time; each task takes between half and one and a half of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportTimes {
@@ -173,9 +185,11 @@ pub struct Knobs {
     /// Two more rooms that change from day to day; [`Company::rooms_on`](crate::Company::rooms_on)
     /// says how. A listing across midnight sees both days. Default: rooms never change.
     pub rooms_change: bool,
-    /// Most items on a page of `rooms` and `room_levels`, whatever the client asks for. Default:
-    /// 100, as documented.
+    /// Most items on a page of `rooms`, `room_levels` and `alerts`, whatever the client asks for.
+    /// Default: 100, as documented of the first two.
     pub page_size: usize,
+    /// How pages of alerts follow one another. Default: soundly.
+    pub alert_pages: AlertPages,
 }
 
 impl Default for Knobs {
@@ -184,6 +198,7 @@ impl Default for Knobs {
             crate::auth::SCOPE_EXPORT,
             crate::auth::SCOPE_REPORT,
             crate::auth::SCOPE_ROOM_READONLY,
+            crate::auth::SCOPE_ALERT,
             crate::auth::SCOPE_EMPLOYEE_ID,
         ];
         Self {
@@ -215,6 +230,7 @@ impl Default for Knobs {
             rooms_move: 0,
             rooms_change: false,
             page_size: 100,
+            alert_pages: AlertPages::default(),
         }
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! - [`Company`] is the truth: people, rooms, meetings, bookings, from a seed
 //! - [`Options`] and [`Knobs`] are what can be chosen; [`SimClock`] is simulated time
-//! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports` or `rooms`
+//! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports`, `rooms` or `alerts`
 //! - `exports` → `tables` → `workbook` makes the files
 //! - [`Report`] is what was received
 
@@ -38,8 +38,8 @@ pub use company::Company;
 
 mod knobs;
 pub use knobs::{
-    DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, Selection, TopUserUnit,
-    UnknownTarget,
+    AlertPages, DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, Selection,
+    TopUserUnit, UnknownTarget,
 };
 
 mod options;
@@ -63,6 +63,7 @@ mod exports;
 mod tables;
 mod workbook;
 
+mod alerts;
 mod reports;
 mod rooms;
 

@@ -112,7 +112,9 @@ pub(crate) fn level(id: &str, company: &Company) -> Result<LevelData, ApiError> 
     })
 }
 
-struct Page {
+/// The part of a list that is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Page {
     offset: usize,
     size: usize,
 }
@@ -120,9 +122,20 @@ struct Page {
 impl Page {
     /// The page that is asked for, with at most `most` items.
     fn of(params: &mut Params, most: usize) -> Result<Self, ApiError> {
+        Self::up_to(params, DEFAULT_PAGE_SIZE, 100, most)
+    }
+
+    /// The page that is asked for, of `default` items unless the client says how many; it may ask
+    /// for `largest`, and gets at most `most`.
+    pub(crate) fn up_to(
+        params: &mut Params,
+        default: i64,
+        largest: i64,
+        most: usize,
+    ) -> Result<Self, ApiError> {
         let size = params
-            .integer_in("page_size", 1, 100)
-            .unwrap_or(DEFAULT_PAGE_SIZE);
+            .integer_in("page_size", 1, largest)
+            .unwrap_or(default);
         let token = params.text("page_token");
         let offset = token.as_deref().map_or(Some(0), offset_of);
         if offset.is_none() {
@@ -140,12 +153,30 @@ impl Page {
     }
 
     /// The page of `items`, and the token of the next one if there is one.
-    fn cut<'a, T>(&self, items: &'a [T]) -> (&'a [T], Option<String>) {
+    pub(crate) fn cut<'a, T>(&self, items: &'a [T]) -> (&'a [T], Option<String>) {
         let start = self.offset.min(items.len());
         let end = (start + self.size).min(items.len());
-        let token = (end < items.len()).then(|| format!("p{:012x}", end as u64 ^ TOKEN_MASK));
+        let token = (end < items.len()).then(|| token_of(end));
         (&items[start..end], token)
     }
+
+    /// The same page with the item before it, if there is one.
+    pub(crate) fn with_one_before(self) -> Self {
+        let before = self.offset.min(1);
+        Self {
+            offset: self.offset - before,
+            size: self.size + before,
+        }
+    }
+
+    /// The token of this very page.
+    pub(crate) fn own_token(&self) -> String {
+        token_of(self.offset)
+    }
+}
+
+fn token_of(offset: usize) -> String {
+    format!("p{:012x}", offset as u64 ^ TOKEN_MASK)
 }
 
 fn offset_of(token: &str) -> Option<usize> {

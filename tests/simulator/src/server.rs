@@ -36,7 +36,7 @@ use crate::random::Draw;
 use crate::report::{Report, Tally};
 use crate::rooms::RoomOrder;
 use crate::wire::{ApiError, Reply, log_id};
-use crate::{reports, rooms, workbook};
+use crate::{alerts, reports, rooms, workbook};
 
 /// Requests are small; a larger body is cut off with an error.
 const LARGEST_BODY_BYTES: usize = 1 << 20;
@@ -356,6 +356,7 @@ impl App {
             }
             Endpoint::RoomLevels => Reply::data(rooms::levels(&mut params, company, options)?),
             Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),
+            Endpoint::Alerts => Reply::data(alerts::list(&mut params, company, options)?),
             Endpoint::Poll => {
                 let polled = self.exports.poll(&call.id, identity, options.clock.now())?;
                 self.tally.polled(&call.id, polled.finished_after);

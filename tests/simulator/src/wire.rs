@@ -147,6 +147,46 @@ pub(crate) struct LevelItem {
     pub(crate) custom_group_id: String,
 }
 
+/// `data` of `alerts`.
+#[derive(Serialize)]
+pub(crate) struct AlertsPage {
+    pub(crate) items: Vec<AlertItem>,
+    pub(crate) has_more: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) page_token: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct AlertItem {
+    pub(crate) alert_id: String,
+    pub(crate) resource_scope: String,
+    pub(crate) monitor_target: u8,
+    pub(crate) alert_strategy: &'static str,
+    pub(crate) alert_time: String,
+    pub(crate) alert_level: u8,
+    pub(crate) contacts: Vec<AlertContact>,
+    #[serde(rename = "notifyMethods")]
+    pub(crate) notify_methods: Value,
+    #[serde(rename = "alertRule")]
+    pub(crate) alert_rule: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) process_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recover_time: Option<String>,
+    pub(crate) process_status: u8,
+    pub(crate) alert_rule_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) monitor_target_room_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) monitor_target_room_mac: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct AlertContact {
+    pub(crate) contact_type: u8,
+    pub(crate) contact_name: String,
+}
+
 /// The flat answer with a tenant token.
 #[derive(Serialize)]
 pub(crate) struct TenantTokenBody {

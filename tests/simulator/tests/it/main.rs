@@ -5,6 +5,7 @@
 mod app;
 
 mod access;
+mod alerts;
 mod consistency;
 mod determinism;
 mod faults;
