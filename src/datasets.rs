@@ -89,6 +89,8 @@ datasets! {
     Room in room,
     /// `GET room_levels`: one row a level of the room hierarchy and day.
     RoomLevel in room_level,
+    /// `GET alerts`: one row an alert of the rooms' monitoring.
+    Alert in alert,
 }
 
 /// Everything that is known of a dataset.
@@ -481,6 +483,7 @@ mod tests {
                 "resource_reservation_list",
                 "room",
                 "room_level",
+                "alert",
                 "participant_list",
                 "participant_quality_list",
             ]

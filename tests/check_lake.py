@@ -23,6 +23,7 @@ DATASETS = {
     "resource_reservation_list": None,  # a room can be booked, released and booked again for the same slot
     "room": ["snapshot_date", "room_id"],
     "room_level": ["snapshot_date", "room_level_id"],
+    "alert": ["alert_id"],
 }
 failures = 0
 checks = 0

@@ -19,7 +19,7 @@ pub enum Tier {
 /// Calls a minute that we allow ourselves. Lower them if another program shares the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// Each endpoint of tier 3, which the exports are.
+    /// Each endpoint of tier 3, which the exports and the alerts are.
     pub exports: u32,
     /// Each endpoint of tier 4, which rooms and room levels are.
     pub directory: u32,

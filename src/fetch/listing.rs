@@ -2,7 +2,9 @@
 //!
 //! Feishu pages by offset. While a list changes, an item can come twice or not at all. So the first
 //! and the last page are read again at the end: whatever came or went in between moved the last one.
-//! If their ids differ, the list is read once more from its beginning.
+//! If their ids differ, the list is read once more from its beginning. Only ids are compared: what
+//! an item says may change meanwhile, as the state of an alert does. So this holds for the list of
+//! a window too, which gets no new items once the window is over.
 //!
 //! Of a walk, these are the page right below the root and the one that was read last. A level that
 //! moves elsewhere while the tree is walked can be missed.

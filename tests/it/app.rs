@@ -88,10 +88,10 @@ impl Setup {
             lake: None,
             lake_options: String::new(),
             jobs: BTreeMap::new(),
-            // A backfill brings no snapshot; `snapshots` tests those.
+            // A backfill brings no snapshot; `listings` tests those, and `alerts` the alerts.
             datasets: Dataset::ALL
                 .into_iter()
-                .filter(|of| !of.is_snapshot())
+                .filter(|of| !of.is_snapshot() && *of != Dataset::Alert)
                 .collect(),
             host: None,
             environment: None,

@@ -352,11 +352,12 @@ fn telltale() -> Vec<Wrong> {
 
 /// An application whose API tells everything back, with a tenant that signs in as a user and one whose secret is wrong.
 fn app_with_canaries() -> (TestApp, Gate) {
-    let setup = Setup::real().with(|options| {
+    let mut setup = Setup::real().with(|options| {
         (options.days, options.meetings_per_day) = (1, 3);
         options.app_secret = APP_SECRET.to_owned();
         options.refresh_token = REFRESH_TOKEN.to_owned();
     });
+    setup.datasets.push(Dataset::Alert);
     let app = setup.start();
     let gate = app.block_on(Gate::start(app.server().base_url()));
     app.teach_pace();
@@ -398,9 +399,11 @@ fn personal_data(app: &TestApp) -> Vec<String> {
         .meetings()
         .iter()
         .map(|meeting| meeting.topic.trim().to_owned());
+    let computers = company.alerts().iter().map(|alert| alert.room_mac.clone());
     // Shorter ones are words that anybody uses.
     people
         .chain(topics)
+        .chain(computers)
         .filter(|text| text.len() >= 6)
         .collect()
 }

@@ -22,6 +22,7 @@ mod proxy;
 mod stores;
 mod truth;
 
+mod alerts;
 mod api_faults;
 mod atomicity;
 mod canaries;

@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan};
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::Company;
 use meetlake_simulator::company::{
-    DisableEnd, Meeting, Participant, ReservationStatus, Room, RoomLevel,
+    Alert, AlertStatus, DisableEnd, Meeting, Participant, ReservationStatus, Room, RoomLevel,
 };
 use serde_json::{Value, json};
 
@@ -101,7 +101,53 @@ impl<'a> Truth<'a> {
             Dataset::TopUser => Vec::new(),
             Dataset::Room => self.rooms(),
             Dataset::RoomLevel => self.room_levels(),
+            Dataset::Alert => {
+                let given = self.company.alerts().iter();
+                let given = given.filter(|alert| alert.time <= self.now);
+                given.map(|alert| self.alert(alert)).collect()
+            }
         }
+    }
+
+    /// An alert as it stands now.
+    fn alert(&self, alert: &Alert) -> String {
+        let past = |time: Option<Timestamp>| {
+            let time = time.filter(|time| *time <= self.now);
+            time.map(Timestamp::as_second)
+        };
+        let word = |number: u8, words: &[&'static str]| words[usize::from(number)];
+        let names: Vec<&str> = alert.contacts.iter().map(|(_, name)| &**name).collect();
+        let types = alert.contacts.iter();
+        let types = types.map(|(kind, _)| word(*kind, &["", "user", "group", "department"]));
+        let types: Vec<&str> = types.collect();
+        let methods = alert.notify_methods.iter();
+        let methods: Vec<&str> = methods.map(|&how| word(how, &["bot", "email"])).collect();
+        let targets = "- room check_in_board cast_box cast sip_room erc_node sensor";
+        let target = targets.split(' ').nth(usize::from(alert.target));
+        json!([
+            self.dt(alert.time),
+            alert.alert_id,
+            alert.time.as_second(),
+            word(alert.level, &["info", "warning", "critical"]),
+            target,
+            alert.target_name,
+            alert.rule_name,
+            alert.rule_id,
+            alert.condition,
+            alert.room.as_ref().map(|room| &room.room_id),
+            text(&alert.room_mac),
+            Some(names).filter(|names| !names.is_empty()),
+            Some(types).filter(|types| !types.is_empty()),
+            Some(methods).filter(|methods| !methods.is_empty()),
+            match alert.status(self.now) {
+                AlertStatus::Pending => "pending",
+                AlertStatus::Processing => "processing",
+                AlertStatus::Recovered => "recovered",
+            },
+            past(alert.process_time),
+            past(alert.recover_time),
+        ])
+        .to_string()
     }
 
     /// The rooms of the day on which the lake was filled.
@@ -491,6 +537,25 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "has_child",
             "is_root",
             "depth",
+        ],
+        Dataset::Alert => &[
+            "dt",
+            "alert_id",
+            "alert_time",
+            "level",
+            "target_type",
+            "target_name",
+            "rule_name",
+            "rule_id",
+            "condition",
+            "room_id",
+            "room_mac",
+            "contact_names",
+            "contact_types",
+            "notify_methods",
+            "status",
+            "process_time",
+            "recover_time",
         ],
     };
     let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
