@@ -12,9 +12,10 @@ use serde_json::json;
 
 use crate::Options;
 use crate::endpoint::Endpoint;
+use crate::knobs::ScopeList;
 use crate::params::Params;
 use crate::random::Draw;
-use crate::wire::{ApiError, Reply, TenantTokenBody, UserTokenBody};
+use crate::wire::{ApiError, Reply, ScopeItem, ScopesData, TenantTokenBody, UserTokenBody};
 
 pub(crate) const SCOPE_EXPORT: &str = "vc:export";
 pub(crate) const SCOPE_MEETING_EXPORT: &str = "vc:meeting:export";
@@ -22,6 +23,10 @@ pub(crate) const SCOPE_REPORT: &str = "vc:report:readonly";
 pub(crate) const SCOPE_ROOM: &str = "vc:room";
 pub(crate) const SCOPE_ROOM_READONLY: &str = "vc:room:readonly";
 pub(crate) const SCOPE_ALERT: &str = "vc:alert:readonly";
+/// Of the lists by query. New apps get it for use in the name of a user only.
+pub(crate) const SCOPE_DETAIL: &str = "vc:rooms.room.detailinfo:read";
+/// Scopes that a list names although no endpoint here needs them.
+const OTHER_SCOPES: [&str; 3] = ["vc:meeting", "vc:record", "vc:reserve"];
 pub(crate) const SCOPE_EMPLOYEE_ID: &str = "contact:user.employee_id:readonly";
 
 const TENANT_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(2);
@@ -341,11 +346,13 @@ impl Tokens {
         if identity == Identity::User && endpoint.refuses_user_tokens() {
             return Err(bad_request(99_991_668, "user access token not support"));
         }
-        if !endpoint
-            .scopes()
-            .iter()
-            .any(|&scope| options.knobs.scopes.contains(scope))
-        {
+        let knobs = &options.knobs;
+        let is_granted = |&scope: &&str| {
+            let for_users = identity == Identity::User && knobs.user_scopes.contains(scope);
+            for_users || knobs.scopes.contains(scope)
+        };
+        let scopes = endpoint.scopes();
+        if !scopes.is_empty() && !scopes.iter().any(is_granted) {
             return Err(match identity {
                 Identity::Tenant => {
                     ApiError::missing_scope(99_991_672, "action_scope_required", endpoint.scopes())
@@ -361,6 +368,48 @@ impl Tokens {
             return Err(ApiError::no_permission());
         }
         Ok(identity)
+    }
+
+    /// Answers `application/v6/scopes`: all scopes that anything here needs, and whether they are granted.
+    ///
+    /// # Errors
+    /// 212100 for an app that is not installed, 99991201 where the path does not exist.
+    pub(crate) fn scopes(options: &Options) -> Result<ScopesData, ApiError> {
+        let knobs = &options.knobs;
+        match knobs.scope_list {
+            ScopeList::Absent => return Err(ApiError::no_such_path()),
+            ScopeList::NotInstalled => {
+                let message = "app not installed";
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, 212_100, message));
+            }
+            ScopeList::Plain | ScopeList::Typed => {}
+        }
+        let needed = Endpoint::ALL.into_iter().flat_map(Endpoint::scopes);
+        let all = needed
+            .copied()
+            .chain(OTHER_SCOPES)
+            .chain([SCOPE_EMPLOYEE_ID]);
+        let names: BTreeSet<String> = all
+            .map(str::to_owned)
+            .chain(knobs.scopes.iter().cloned())
+            .chain(knobs.user_scopes.iter().cloned())
+            .collect();
+        let is_typed = knobs.scope_list == ScopeList::Typed;
+        let item = |name: &String, kind, is_granted| ScopeItem {
+            scope_name: name.clone(),
+            grant_status: if is_granted { 1 } else { 2 },
+            scope_type: is_typed.then_some(kind),
+        };
+        let of_app = names.iter();
+        let of_app = of_app.map(|name| item(name, "tenant", knobs.scopes.contains(name)));
+        let of_users = names.iter().filter(|_| is_typed);
+        let of_users = of_users.map(|name| {
+            let is_granted = knobs.scopes.contains(name) || knobs.user_scopes.contains(name);
+            item(name, "user", is_granted)
+        });
+        Ok(ScopesData {
+            scopes: of_app.chain(of_users).collect(),
+        })
     }
 
     /// Makes the token worthless.

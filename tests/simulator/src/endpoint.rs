@@ -23,6 +23,9 @@ pub(crate) enum Endpoint {
     RoomLevels,
     RoomLevel,
     Alerts,
+    Scopes,
+    QueryMeetings,
+    ListMeetings,
 }
 
 /// How often an endpoint may be called.
@@ -33,7 +36,7 @@ pub(crate) struct Rate {
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::TenantToken,
         Self::UserToken,
         Self::GetDaily,
@@ -48,6 +51,9 @@ impl Endpoint {
         Self::RoomLevels,
         Self::RoomLevel,
         Self::Alerts,
+        Self::Scopes,
+        Self::QueryMeetings,
+        Self::ListMeetings,
     ];
 
     /// The name in faults and in the report.
@@ -67,6 +73,9 @@ impl Endpoint {
             Self::RoomLevels => "room_levels",
             Self::RoomLevel => "room_level",
             Self::Alerts => "alerts",
+            Self::Scopes => "scopes",
+            Self::QueryMeetings => "query_meetings",
+            Self::ListMeetings => "list_meetings",
         }
     }
 
@@ -98,7 +107,7 @@ impl Endpoint {
     /// The published limit; `None` where none is known.
     pub(crate) const fn rate(self, knobs: &Knobs) -> Option<Rate> {
         match self {
-            Self::TenantToken => None,
+            Self::TenantToken | Self::Scopes => None,
             Self::GetDaily | Self::GetTopUser => Some(Rate {
                 per_minute: knobs.report_calls_per_minute,
                 per_second: None,
@@ -117,11 +126,13 @@ impl Endpoint {
     /// Scopes of which one is required.
     pub(crate) const fn scopes(self) -> &'static [&'static str] {
         use crate::auth::{
-            SCOPE_ALERT, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT, SCOPE_ROOM,
-            SCOPE_ROOM_READONLY,
+            SCOPE_ALERT, SCOPE_DETAIL, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT,
+            SCOPE_ROOM, SCOPE_ROOM_READONLY,
         };
         match self {
-            Self::TenantToken | Self::UserToken => &[],
+            Self::TenantToken | Self::UserToken | Self::Scopes => &[],
+            Self::QueryMeetings => &[SCOPE_DETAIL],
+            Self::ListMeetings => &["vc:meeting:readonly", "vc:meeting.meetingevent:read"],
             Self::GetDaily | Self::GetTopUser => &[SCOPE_REPORT],
             Self::Rooms => &[
                 SCOPE_ROOM,
@@ -193,6 +204,9 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
         "vc/v1/rooms" => (Method::GET, Endpoint::Rooms, ""),
         "vc/v1/room_levels" => (Method::GET, Endpoint::RoomLevels, ""),
         "vc/v1/alerts" => (Method::GET, Endpoint::Alerts, ""),
+        "vc/v1/meeting_list" => (Method::GET, Endpoint::QueryMeetings, ""),
+        "vc/v1/meetings" => (Method::GET, Endpoint::ListMeetings, ""),
+        "application/v6/scopes" => (Method::GET, Endpoint::Scopes, ""),
         _ => {
             if let Some(id) = path.strip_prefix("vc/v1/exports/") {
                 (Method::GET, Endpoint::Poll, id)

@@ -93,6 +93,20 @@ pub enum AlertPages {
     Endless,
 }
 
+/// What the list of scopes is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScopeList {
+    /// As documented: a name and whether it is granted.
+    #[default]
+    Plain,
+    /// As seen: each scope twice, for the app and for users.
+    Typed,
+    /// The path does not exist, as on older sites.
+    Absent,
+    /// 212100: the app is not installed in the tenant.
+    NotInstalled,
+}
+
 /// How long an export takes on average, in simulated time; each task takes between half and one and a half of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportTimes {
@@ -159,6 +173,14 @@ pub struct Knobs {
     pub report_calls_per_minute: u32,
     /// Scopes granted to the app (and by the user). Default: all that the simulated endpoints need.
     pub scopes: BTreeSet<String>,
+    /// Scopes that are granted for use in the name of a user only. Default: none.
+    pub user_scopes: BTreeSet<String>,
+    /// What the list of scopes is like. Default: as documented.
+    pub scope_list: ScopeList,
+    /// Good answers have the headers of a limit too. Default: they have not, as nobody documents it.
+    pub rate_headers: bool,
+    /// `GET meetings` exists, which no documentation has. Default: it does not.
+    pub lists_meetings: bool,
     /// The app's creator (and the user) may use Meeting management in the admin console; without it exports answer 403/121005. Default: yes.
     pub admin_role: bool,
     /// Every call but those for tokens is refused with 99991401, as if the caller's address were not on the app's list. Default: no.
@@ -219,6 +241,10 @@ impl Default for Knobs {
             rate_limit_as_400: false,
             report_calls_per_minute: 60,
             scopes: scopes.map(str::to_owned).into(),
+            user_scopes: BTreeSet::new(),
+            scope_list: ScopeList::default(),
+            rate_headers: false,
+            lists_meetings: false,
             admin_role: true,
             address_denied: false,
             unknown_target: UnknownTarget::default(),

@@ -38,7 +38,7 @@ pub use company::Company;
 
 mod knobs;
 pub use knobs::{
-    AlertPages, DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, Selection,
+    AlertPages, DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, ScopeList, Selection,
     TopUserUnit, UnknownTarget,
 };
 
@@ -64,6 +64,7 @@ mod tables;
 mod workbook;
 
 mod alerts;
+mod queries;
 mod reports;
 mod rooms;
 

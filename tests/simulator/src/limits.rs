@@ -63,6 +63,14 @@ impl Limits {
         Err(self.refusal(window.per_minute, wait_us))
     }
 
+    /// The headers that a good answer may have: the limit, and that it resets in a minute.
+    pub(crate) fn standing(&self, endpoint: Endpoint) -> Refusal {
+        Refusal {
+            reset_s: 60,
+            ..self.refuse(endpoint)
+        }
+    }
+
     /// The refusal of a call that a fault refuses: as if the window had just begun.
     pub(crate) fn refuse(&self, endpoint: Endpoint) -> Refusal {
         let limit = self.windows.get(&endpoint).map_or(100, |window| {

@@ -36,7 +36,7 @@ use crate::random::Draw;
 use crate::report::{Report, Tally};
 use crate::rooms::RoomOrder;
 use crate::wire::{ApiError, Reply, log_id};
-use crate::{alerts, reports, rooms, workbook};
+use crate::{alerts, queries, reports, rooms, workbook};
 
 /// Requests are small; a larger body is cut off with an error.
 const LARGEST_BODY_BYTES: usize = 1 << 20;
@@ -248,8 +248,7 @@ async fn answer(
             "method not allowed",
         )
         .into_reply(&log_id),
-        Route::NotFound => ApiError::new(StatusCode::NOT_FOUND, 99_991_201, "404 page not found")
-            .into_reply(&log_id),
+        Route::NotFound => ApiError::no_such_path().into_reply(&log_id),
     };
     reply.into_response(&log_id)
 }
@@ -327,6 +326,9 @@ impl App {
         let strikes = |kind| self.faults.strikes(kind, call.endpoint, call.number);
         let as_400 = self.options.knobs.rate_limit_as_400;
         let limit = |refusal| ApiError::rate_limit(refusal, as_400);
+        if call.endpoint == Endpoint::ListMeetings && !self.options.knobs.lists_meetings {
+            return Err(ApiError::no_such_path());
+        }
         if call.endpoint.is_token() {
             self.limits.admit(call.endpoint).map_err(limit)?;
             return self.issue_token(call);
@@ -347,7 +349,12 @@ impl App {
 
         let (company, options) = (&self.company, &self.options);
         let mut params = self.params(call)?;
-        let reply = match call.endpoint {
+        let mut reply = match call.endpoint {
+            Endpoint::Scopes => Reply::data(Tokens::scopes(options)?),
+            Endpoint::QueryMeetings => {
+                Reply::data(queries::meetings(&mut params, company, options)?)
+            }
+            Endpoint::ListMeetings => Reply::data(queries::undocumented(&mut params, company)?),
             Endpoint::GetDaily => Reply::data(reports::daily(&mut params, company, options)?),
             Endpoint::GetTopUser => Reply::data(reports::top_user(&mut params, company, options)?),
             Endpoint::Rooms => {
@@ -388,6 +395,11 @@ impl App {
                 Reply::data(submitted)
             }
         };
+        if options.knobs.rate_headers {
+            reply
+                .headers
+                .extend(self.limits.standing(call.endpoint).headers());
+        }
         self.tally
             .unknown_parameters(call.endpoint, params.unknown());
         Ok(reply)

@@ -187,6 +187,33 @@ pub(crate) struct AlertContact {
     pub(crate) contact_name: String,
 }
 
+/// `data` of `application/v6/scopes`.
+#[derive(Serialize)]
+pub(crate) struct ScopesData {
+    pub(crate) scopes: Vec<ScopeItem>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ScopeItem {
+    pub(crate) scope_name: String,
+    pub(crate) grant_status: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope_type: Option<&'static str>,
+}
+
+/// `data` of `meeting_list`, with the few fields that a client needs to go on from it.
+#[derive(Serialize)]
+pub(crate) struct QueriedMeetings {
+    pub(crate) meeting_list: Vec<QueriedMeeting>,
+    pub(crate) has_more: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct QueriedMeeting {
+    pub(crate) meeting_id: String,
+    pub(crate) meeting_topic: String,
+}
+
 /// The flat answer with a tenant token.
 #[derive(Serialize)]
 pub(crate) struct TenantTokenBody {
@@ -244,6 +271,11 @@ impl ApiError {
             message: message.into(),
             detail: Detail::None,
         }
+    }
+
+    /// 99991201: nothing is at the path.
+    pub(crate) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, 99_991_201, "404 page not found")
     }
 
     /// 121003: a value out of its range.
@@ -328,14 +360,7 @@ impl ApiError {
                 error["permission_violations"] = subjects.into_iter().map(violation).collect();
             }
             Detail::RateLimit(refusal) => {
-                headers.push((
-                    HeaderName::from_static("x-ogw-ratelimit-limit"),
-                    refusal.limit.to_string(),
-                ));
-                headers.push((
-                    HeaderName::from_static("x-ogw-ratelimit-reset"),
-                    refusal.reset_s.to_string(),
-                ));
+                headers.extend(refusal.headers());
             }
         }
         let body = json!({ "code": self.code, "msg": self.message, "error": error });
@@ -343,6 +368,22 @@ impl ApiError {
             headers,
             ..Reply::json(self.status, self.code, &body)
         }
+    }
+}
+
+impl Refusal {
+    /// The headers that announce it.
+    pub(crate) fn headers(self) -> [(HeaderName, String); 2] {
+        [
+            (
+                HeaderName::from_static("x-ogw-ratelimit-limit"),
+                self.limit.to_string(),
+            ),
+            (
+                HeaderName::from_static("x-ogw-ratelimit-reset"),
+                self.reset_s.to_string(),
+            ),
+        ]
     }
 }
 
