@@ -22,10 +22,13 @@ use url::Url;
 
 use crate::cause::Cause;
 use crate::clock::Clock;
-use crate::datasets::{CallLimits, DOWNLOAD, Dataset, Endpoint, POLL, Parameters, Request};
+use crate::datasets::{
+    CallLimits, DOWNLOAD, Dataset, Endpoint, GrantedScopes, POLL, Parameters, Request,
+};
 use crate::network::{self, Proxies};
 use crate::task::ExportId;
 
+mod asked;
 mod error;
 mod exports;
 mod http;
@@ -37,6 +40,7 @@ mod tests;
 mod token;
 mod user_token;
 
+pub use asked::{AskedAnswer, AskedCall};
 pub use error::Error;
 pub use exports::{Download, ExportStatus};
 pub use limit::RateLimiter;
@@ -289,6 +293,42 @@ impl Client {
             // The partial file is of no use. A failure to remove it matters less than the error.
             let _ = tokio::fs::remove_file(to).await;
             retries.pause(error).await?;
+        }
+    }
+
+    /// Makes a call that a person asks for, with the app's own token. What changes something is
+    /// never sent again when no answer came.
+    ///
+    /// # Errors
+    /// What the API refused with, after the retries; [`Error::outcome_unknown`] as for a submit.
+    pub async fn ask(&self, asked: &AskedCall) -> Result<AskedAnswer, Error> {
+        let endpoint = asked.path.endpoint(asked.method);
+        let repeat = match asked.path.reads(asked.method) {
+            true => Repeat::Always,
+            false => Repeat::UnlessUnknown,
+        };
+        let answer = self
+            .call(endpoint, Identity::Tenant, repeat, &asked.as_call())
+            .await?;
+        Ok(AskedAnswer {
+            body: answer.body,
+            call_limit: answer.call_limit,
+            log_id: answer.log_id,
+        })
+    }
+
+    /// Asks once which scopes the app has. `None` if this site does not know the question, as
+    /// older ones. For `doctor`.
+    ///
+    /// # Errors
+    /// What the API refused with, without any retry.
+    pub async fn scopes(&self) -> Result<Option<GrantedScopes>, Error> {
+        let inner = &self.0;
+        let token = inner.token(Identity::Tenant).await?;
+        match inner.http.send(&asked::scopes_call(), Some(&token)).await {
+            Ok(answer) => asked::scopes(&answer).map(Some),
+            Err(error) if error.is_unknown_path() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

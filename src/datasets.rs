@@ -6,12 +6,15 @@
 
 mod endpoint;
 mod export;
+mod methods;
 mod parent;
 mod report;
 mod request;
+mod scopes;
 mod secrets;
 
 pub mod listing;
+pub mod questions;
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,11 +28,13 @@ use crate::column::Column;
 use listing::{Listed, Listing, Tree};
 
 pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
+pub use methods::{ApiPath, all_methods};
 pub use parent::{Parent, ParentColumns, ParentIdentity, ParticipantColumns, Who};
 pub use request::{
     DurationUnit, Lineage, LineageValue, ParticipantId, Request, RequestOption, RequestOptions,
     TopUserOrder, UserIdType,
 };
+pub use scopes::{EMPLOYEE_ID_SCOPE, Grant, GrantedScopes};
 pub use secrets::without_secrets;
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -1,11 +1,14 @@
 //! `meetlake doctor`: tests the live services without exporting anything, and names cause and fix.
 
+mod deep;
+mod scopes;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Common, identify, open};
 use crate::cause::Cause;
@@ -28,6 +31,10 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Ask also what Feishu's documentation leaves open, by reading: two calls for each room level
+    /// and some ten others. The answers are kept in the ledger.
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// One thing that was checked.
@@ -36,8 +43,42 @@ struct DoctorCheck {
     what: &'static str,
     /// What was found. An error says what to do.
     found: Result<String, String>,
+    /// Nothing is wrong, and somebody should look at it.
+    is_warning: bool,
     /// The exit code if it failed.
     exit: Code,
+}
+
+impl DoctorCheck {
+    fn new(about: &str, what: &'static str, found: Result<String, String>, exit: Code) -> Self {
+        Self {
+            about: about.to_owned(),
+            what,
+            found,
+            is_warning: false,
+            exit,
+        }
+    }
+
+    fn warning(mut self) -> Self {
+        self.is_warning = true;
+        self
+    }
+
+    fn line(&self) -> String {
+        let (word, found) = match &self.found {
+            Ok(found) if self.is_warning => ("note", found),
+            Ok(found) => ("ok", found),
+            Err(wrong) => ("WRONG", wrong),
+        };
+        format!("{word:<6} {:<16} {:<24} {found}", self.about, self.what)
+    }
+
+    fn as_json(&self) -> Value {
+        let (Ok(found) | Err(found)) = &self.found;
+        json!({ "about": self.about, "check": self.what, "ok": self.found.is_ok(),
+            "warning": self.is_warning, "found": found })
+    }
 }
 
 /// The largest clock difference that is accepted. A larger one spoils windows and tokens.
@@ -57,29 +98,43 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         check_identity(&config).await,
     ];
     let clock = Clock::system();
+    let mut facts = BTreeMap::new();
     for tenant in config.tenants.values() {
-        check_tenant(&config, tenant, &clock, &mut checks).await;
+        let client = check_tenant(&config, tenant, &clock, &mut checks).await;
+        if let Some(client) = client.filter(|_| args.deep) {
+            facts.insert(tenant.name.clone(), deep::ask(&client, clock.now()).await);
+        }
     }
+    let kept = match facts.is_empty() {
+        true => None,
+        false => Some(deep::keep(&config, &facts, clock.now()).await),
+    };
     let failed = checks.iter().find(|check| check.found.is_err());
     let exit = failed.map_or(Code::Done, |check| check.exit);
     if args.json {
-        let list: Vec<_> = checks
-            .iter()
-            .map(|check| match &check.found {
-                Ok(found) => json!({ "about": check.about, "check": check.what, "ok": true,
-                    "found": found }),
-                Err(wrong) => json!({ "about": check.about, "check": check.what, "ok": false,
-                    "found": wrong }),
-            })
-            .collect();
-        println!("{}", json!({ "exit_code": exit.number(), "checks": list }));
+        let list: Vec<_> = checks.iter().map(DoctorCheck::as_json).collect();
+        let mut report = json!({ "exit_code": exit.number(), "checks": list });
+        if let Some(kept) = kept {
+            report["facts"] = json!(facts);
+            report["facts_kept"] = json!(kept.is_ok());
+        }
+        println!("{report}");
         return Ok(exit);
     }
     for check in &checks {
-        match &check.found {
-            Ok(found) => println!("ok     {:<16} {:<14} {found}", check.about, check.what),
-            Err(wrong) => println!("WRONG  {:<16} {:<14} {wrong}", check.about, check.what),
+        println!("{}", check.line());
+    }
+    for (tenant, facts) in &facts {
+        println!("\nWhat {tenant} answers today:");
+        for fact in facts {
+            let word = if fact.is_known { "fact" } else { "?" };
+            println!("{word:<6} {} {}", fact.question, fact.answer);
         }
+    }
+    match kept {
+        Some(Ok(kept)) => println!("{kept}"),
+        Some(Err(why)) => println!("not kept: {why}"),
+        None => {}
     }
     let wrong = checks.iter().filter(|check| check.found.is_err()).count();
     match wrong {
@@ -113,12 +168,7 @@ async fn check_ledger(config: &Config) -> DoctorCheck {
             Err(error.to_string())
         }
     };
-    DoctorCheck {
-        about: "this machine".into(),
-        what: "ledger",
-        found,
-        exit,
-    }
+    DoctorCheck::new("this machine", "ledger", found, exit)
 }
 
 async fn check_lake(config: &Config) -> DoctorCheck {
@@ -142,12 +192,7 @@ async fn check_lake(config: &Config) -> DoctorCheck {
             }
         }
     };
-    DoctorCheck {
-        about: "lake".into(),
-        what: "bucket",
-        found,
-        exit: Code::Storage,
-    }
+    DoctorCheck::new("lake", "bucket", found, Code::Storage)
 }
 
 async fn check_identity(config: &Config) -> DoctorCheck {
@@ -158,80 +203,108 @@ async fn check_identity(config: &Config) -> DoctorCheck {
             found.map_err(|error| format!("{error:#}"))
         }
     };
-    DoctorCheck {
-        about: "lake".into(),
-        what: "format, key",
-        found,
-        exit: Code::Usage,
-    }
+    DoctorCheck::new("lake", "format, key", found, Code::Usage)
 }
 
+/// Checks what concerns one tenant. Gives its client if the token is good.
 async fn check_tenant(
     config: &Config,
     tenant: &TenantConfig,
     clock: &Clock,
     checks: &mut Vec<DoctorCheck>,
-) {
-    let mut add = |what, found, exit| {
-        checks.push(DoctorCheck {
-            about: tenant.name.clone(),
-            what,
-            found,
-            exit,
-        })
-    };
+) -> Option<Client> {
+    let check = |what, found, exit| DoctorCheck::new(&tenant.name, what, found, exit);
     let client = match open::client(config, tenant, clock) {
         Ok(client) => client,
-        Err(error) => return add("client", Err(format!("{error:#}")), Code::Usage),
+        Err(error) => {
+            checks.push(check("client", Err(format!("{error:#}")), Code::Usage));
+            return None;
+        }
     };
-    match client.check_token().await {
-        Err(error) => return add("token", Err(error.to_string()), exit_of(&error)),
-        Ok(check) => {
-            add(
-                "token",
-                Ok(format!("valid for {}", span(check.expires_in.as_secs()))),
-                Code::Credentials,
-            );
-            let skew = match check.clock_ahead {
-                None => Ok("the server does not tell its time".to_owned()),
-                Some(ahead) if ahead.abs() <= MOST_SKEW => Ok(format!(
-                    "within {} s of the server's",
-                    ahead.abs().as_secs().max(2)
-                )),
-                Some(ahead) => Err(format!(
-                    "this machine's clock differs from the server's by {} s; let NTP set it",
-                    ahead.as_secs()
-                )),
-            };
-            add("clock", skew, Code::Unexpected);
+    let token = client.check_token().await;
+    let is_good = token.is_ok();
+    match token {
+        Err(error) => checks.push(check("token", Err(error.to_string()), exit_of(&error))),
+        Ok(found) => {
+            let valid = format!("valid for {}", span(found.expires_in.as_secs()));
+            checks.push(check("token", Ok(valid), Code::Credentials));
+            checks.push(check(
+                "clock",
+                clock_skew(found.clock_ahead),
+                Code::Unexpected,
+            ));
         }
     }
-    for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
-        let found = may_read(&client, dataset, &options, tenant, clock.now()).await;
-        add(dataset.as_str(), found, Code::Credentials);
+    if !is_good {
+        return None;
     }
-    if jobs_of(&config.jobs, &tenant.name).any(|job| job.dataset.is_export()) {
-        add("exports", exports(&client).await, Code::Credentials);
+    let granted = scopes::granted(&client, tenant, checks).await;
+    let ids = granted
+        .as_ref()
+        .map(|granted| scopes::employee_ids(granted, &config.jobs, tenant));
+    checks.extend(ids.flatten());
+    let mut may_export = true;
+    for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
+        let verdict = granted
+            .as_ref()
+            .map(|granted| scopes::verdict(granted, dataset, tenant));
+        let found = match verdict {
+            Some(Err(wrong)) => {
+                may_export &= !dataset.is_export();
+                Err(wrong)
+            }
+            Some(Ok(scope)) if has_a_first_call(dataset) => {
+                let answered = may_read(&client, dataset, &options, tenant, clock.now()).await;
+                answered.map(|()| format!("the app may read it ({scope})"))
+            }
+            Some(Ok(scope)) => Ok(format!("possible: {scope} is granted")),
+            None if has_a_first_call(dataset) => {
+                let scopes = dataset.definition().scopes.join(" or ");
+                let answered = may_read(&client, dataset, &options, tenant, clock.now()).await;
+                answered.map(|()| format!("the app may read it ({scopes})"))
+            }
+            None => continue,
+        };
+        checks.push(check(dataset.as_str(), found, Code::Credentials));
+    }
+    let has_exports = jobs_of(&config.jobs, &tenant.name).any(|job| job.dataset.is_export());
+    // Without the scope the answer would be what was said already.
+    if has_exports && may_export {
+        checks.push(check("exports", exports(&client).await, Code::Credentials));
+    }
+    Some(client)
+}
+
+/// How far the clocks may differ, and do.
+fn clock_skew(ahead: Option<SignedDuration>) -> Result<String, String> {
+    match ahead {
+        None => Ok("the server does not tell its time".to_owned()),
+        Some(ahead) if ahead.abs() <= MOST_SKEW => Ok(format!(
+            "within {} s of the server's",
+            ahead.abs().as_secs().max(2)
+        )),
+        Some(ahead) => Err(format!(
+            "this machine's clock differs from the server's by {} s; let NTP set it",
+            ahead.as_secs()
+        )),
     }
 }
 
-/// The datasets that the tenant's jobs ask for in plain calls, with what each job chose. What is
-/// made from rooms lists them. What is made from the rows of a parent has no first call of its own.
-fn asked_for(jobs: &[JobSpec], tenant: &str) -> Vec<(Dataset, RequestOptions)> {
-    let has_a_first_call = |dataset: &Dataset| {
-        let definition = dataset.definition();
-        !dataset.is_export() && matches!(definition.ask, Ask::Windows(_))
-    };
+/// The datasets of the tenant's jobs, with what each job chose, and the rooms if others are made
+/// from them.
+fn asked_for(jobs: &[JobSpec], tenant: &str) -> BTreeMap<Dataset, RequestOptions> {
     let of_jobs: BTreeMap<Dataset, RequestOptions> = jobs_of(jobs, tenant)
         .map(|job| (job.dataset, job.options.clone()))
         .collect();
     let needs_rooms = of_jobs.keys().any(|dataset| dataset.needs_rooms());
     let rooms = needs_rooms.then(|| (ROOMS, RequestOptions::for_dataset(ROOMS)));
-    let asked: BTreeMap<_, _> = rooms.into_iter().chain(of_jobs).collect();
-    let plain = asked
-        .into_iter()
-        .filter(|(dataset, _)| has_a_first_call(dataset));
-    plain.collect()
+    rooms.into_iter().chain(of_jobs).collect()
+}
+
+/// Whether it can be asked for as it is. An export makes something, and what is made from the rows
+/// of a parent has no first call of its own.
+fn has_a_first_call(dataset: Dataset) -> bool {
+    !dataset.is_export() && matches!(dataset.definition().ask, Ask::Windows(_))
 }
 
 /// Makes the first call of a dataset, for a day that is over.
@@ -241,10 +314,9 @@ async fn may_read(
     options: &RequestOptions,
     tenant: &TenantConfig,
     now: Timestamp,
-) -> Result<String, String> {
+) -> Result<(), String> {
     let end = now.as_second() - 86_400;
-    let definition = dataset.definition();
-    let Ask::Windows(requests) = definition.ask else {
+    let Ask::Windows(requests) = dataset.definition().ask else {
         return Err(format!("{dataset} is made from other datasets"));
     };
     let piece = Piece {
@@ -264,10 +336,7 @@ async fn may_read(
         };
         answer.map_err(|error| error.to_string())?;
     }
-    Ok(format!(
-        "the app may read it ({})",
-        definition.scopes.join(" or ")
-    ))
+    Ok(())
 }
 
 /// Asks for an export that does not exist. With scope and role the answer is "no such export";

@@ -94,7 +94,7 @@ pub(super) const TABLE: &[(&[i64], Cause, &str)] = &[
         TOKEN,
     ),
     (&[99991668, 99991669, 99991677], Cause::Credentials, SIGN_IN),
-    (&[99991662, 99991673], Cause::Credentials, APP),
+    (&[99991662, 99991673, 212100], Cause::Credentials, APP),
     (
         &[99991401],
         Cause::Credentials,
@@ -142,7 +142,8 @@ pub(super) const TABLE: &[(&[i64], Cause, &str)] = &[
         &[121005],
         Cause::Role,
         "give the app's creator (or the configured user) Admin console > Video conferencing > \
-         Meeting management, and use one identity throughout",
+         Meeting management, and use one identity throughout; for single meetings, let the \
+         scope's accessible data range in the developer console hold them",
     ),
     (
         &[121006],
@@ -290,6 +291,12 @@ impl Error {
         }
     }
 
+    /// An answer that was good, and from which nothing follows.
+    #[must_use]
+    pub fn unreadable(why: &str) -> Self {
+        Self::other("read the answer", why)
+    }
+
     /// An error that a retry does not cure.
     pub(super) fn other(action: &str, message: impl Into<String>) -> Self {
         Self::new(Cause::Other, action, message.into())
@@ -363,6 +370,15 @@ impl Error {
     /// The endpoint's limit, from the answer's header.
     pub(super) fn call_limit(&self) -> Option<u32> {
         self.0.call_limit
+    }
+
+    /// Whether the site does not know the path, or not for this method.
+    #[must_use]
+    pub fn is_unknown_path(&self) -> bool {
+        matches!(
+            (self.0.code, self.0.status),
+            (Some(99991201 | 99991301), _) | (None, Some(404 | 405))
+        )
     }
 
     /// Whether a new token may help: the one sent has expired, was revoked, or did not arrive.

@@ -4,6 +4,7 @@
 //! Redirects are never followed: a 307 would post the app secret to another host. This module knows
 //! nothing of token lifetimes, limits or retries.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +40,7 @@ pub(super) struct Call {
     pub(super) method: Method,
     /// Segments after `open-apis`; escaped when sent.
     pub(super) path: Vec<String>,
-    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) query: Vec<(Cow<'static, str>, String)>,
     pub(super) body: Option<Value>,
     /// A value of query or body that must never be shown.
     pub(super) secret: Option<SecretString>,
@@ -65,14 +66,24 @@ impl Call {
         Self {
             name: endpoint.name,
             action: action.into(),
-            method: match endpoint.method {
-                datasets::Method::Get => Method::GET,
-                datasets::Method::Post => Method::POST,
-            },
+            method: endpoint.method.into(),
             path,
-            query: parameters.query,
+            query: parameters
+                .query
+                .into_iter()
+                .map(|(name, value)| (Cow::Borrowed(name), value))
+                .collect(),
             body: parameters.body,
             secret: None,
+        }
+    }
+
+    /// A call of another service that only reads.
+    pub(super) fn get(name: &'static str, action: impl Into<String>, path: &[&str]) -> Self {
+        Self {
+            method: Method::GET,
+            body: None,
+            ..Self::post(name, action, path, Value::Null)
         }
     }
 
@@ -97,6 +108,18 @@ impl Call {
     pub(super) fn with_secret(mut self, secret: SecretString) -> Self {
         self.secret = Some(secret);
         self
+    }
+}
+
+impl From<datasets::Method> for Method {
+    fn from(method: datasets::Method) -> Self {
+        match method {
+            datasets::Method::Get => Self::GET,
+            datasets::Method::Post => Self::POST,
+            datasets::Method::Put => Self::PUT,
+            datasets::Method::Patch => Self::PATCH,
+            datasets::Method::Delete => Self::DELETE,
+        }
     }
 }
 
@@ -154,12 +177,11 @@ impl Reply {
         let headers = self.response.headers();
         let secrets = exposed(&self.secrets);
         let seconds = |name| number(headers, name).map(Duration::from_secs);
-        let call_limit = number(headers, "x-ogw-ratelimit-limit");
         let mut answered = RefusedAnswer {
             status: self.response.status().as_u16(),
             log_id: self.log_id(),
             wait: seconds("x-ogw-ratelimit-reset").or_else(|| seconds(RETRY_AFTER.as_str())),
-            call_limit: call_limit.and_then(|limit| u32::try_from(limit).ok()),
+            call_limit: call_limit(headers),
             secrets: &secrets,
             ..RefusedAnswer::default()
         };
@@ -211,7 +233,9 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// The server's clock, to the second.
     pub(super) server_time: Option<Timestamp>,
-    log_id: Option<String>,
+    /// The endpoint's limit, if a good answer names it.
+    pub(super) call_limit: Option<u32>,
+    pub(super) log_id: Option<String>,
     action: String,
     secrets: Vec<SecretString>,
 }
@@ -347,6 +371,7 @@ impl Http {
         Ok(Answer {
             body: Bytes::from(body),
             server_time: server_time(reply.response.headers()),
+            call_limit: call_limit(reply.response.headers()),
             log_id: reply.log_id(),
             action: reply.action,
             secrets: reply.secrets,
@@ -388,6 +413,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     header(headers, name)?.trim().parse().ok()
+}
+
+fn call_limit(headers: &HeaderMap) -> Option<u32> {
+    u32::try_from(number(headers, "x-ogw-ratelimit-limit")?).ok()
 }
 
 fn server_time(headers: &HeaderMap) -> Option<Timestamp> {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::datasets::{CallLimits, Dataset, Endpoint, Tier};
+use crate::datasets::{CallLimits, Dataset, Endpoint, Tier, all_methods};
 
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
@@ -205,7 +205,7 @@ impl RateLimiter {
             turn: tokio::sync::Mutex::new(()),
             answered: Notify::new(),
         };
-        let queues = Dataset::all_endpoints()
+        let queues = all_methods()
             .into_iter()
             .map(|endpoint| (endpoint.name, queue(endpoint)));
         Self {
@@ -240,7 +240,8 @@ impl RateLimiter {
             .obey_rate_limit(limit, wait, self.clock.now());
     }
 
-    /// The calls of the last minute. A call under way counts as answered now.
+    /// The calls of the last minute, of the endpoints that had any. A call under way counts as
+    /// answered now.
     #[must_use]
     pub fn snapshot(&self) -> LimiterSnapshot {
         let now = self.clock.now();
@@ -258,6 +259,7 @@ impl RateLimiter {
             self.queues
                 .iter()
                 .map(|(name, queue)| ((*name).to_owned(), recent(queue)))
+                .filter(|(_, recent)| *recent != RecentCalls::default())
                 .collect(),
         )
     }
@@ -275,11 +277,11 @@ impl RateLimiter {
         }
     }
 
-    /// Assumes that the whole limit of every endpoint was spent at `at`; for a start after a stop
+    /// Assumes that the whole limit of every endpoint of a dataset was spent at `at`; for a start after a stop
     /// that left no snapshot.
     pub fn assume_full(&self, at: Timestamp) {
-        for queue in self.queues.values() {
-            let mut window = queue.window();
+        for endpoint in Dataset::all_endpoints() {
+            let mut window = self.queue(endpoint).window();
             let calls = std::iter::repeat_n(at, window.per_minute as usize);
             window.add_calls(calls);
         }
@@ -287,7 +289,7 @@ impl RateLimiter {
 
     fn queue(&self, endpoint: Endpoint) -> &EndpointQueue {
         let queue = self.queues.get(endpoint.name);
-        queue.expect("every endpoint that is called is listed with the datasets")
+        queue.expect("every endpoint that is called is in the list of methods")
     }
 }
 

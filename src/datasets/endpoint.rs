@@ -7,6 +7,8 @@ use serde_json::Value;
 /// How often one app may call an endpoint for one tenant. The names are Feishu's (resources, 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
+    /// 20 calls a minute.
+    Two,
     /// 100 calls a minute.
     Three,
     /// 1,000 calls a minute and 50 a second.
@@ -43,6 +45,7 @@ impl CallLimits {
     #[must_use]
     pub fn per_minute(&self, tier: Tier) -> u32 {
         match tier {
+            Tier::Two => tier.per_minute(),
             Tier::Three => self.exports,
             Tier::Four => self.directory,
             Tier::Special => self.reports.unwrap_or(tier.per_minute()),
@@ -64,6 +67,7 @@ impl Tier {
     #[must_use]
     pub const fn per_minute(self) -> u32 {
         match self {
+            Self::Two => 20,
             Self::Three => 100,
             Self::Four => 1_000,
             Self::Special => 60,
@@ -75,18 +79,38 @@ impl Tier {
     pub const fn per_second(self) -> Option<u32> {
         match self {
             Self::Four => Some(50),
-            Self::Three | Self::Special => None,
+            Self::Two | Self::Three | Self::Special => None,
         }
     }
 }
 
-/// The HTTP methods that read.
+/// The HTTP methods. Datasets read by the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `GET`.
     Get,
     /// `POST`, for a request whose parameters are a JSON body.
     Post,
+    /// `PUT`.
+    Put,
+    /// `PATCH`.
+    Patch,
+    /// `DELETE`.
+    Delete,
+}
+
+impl Method {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 /// An endpoint with a limit of its own.
@@ -105,11 +129,7 @@ pub struct Endpoint {
 impl fmt::Display for Endpoint {
     /// `GET reports/get_daily`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let method = match self.method {
-            Method::Get => "GET",
-            Method::Post => "POST",
-        };
-        write!(f, "{method} {}", self.path)
+        write!(f, "{} {}", self.method.as_str(), self.path)
     }
 }
 

@@ -34,6 +34,7 @@ mod covered;
 mod crash;
 mod demo;
 mod disk;
+mod doctor;
 mod documents;
 mod faults;
 mod fuzzing;

@@ -1,0 +1,123 @@
+//! What `doctor` says of scopes: which datasets of a tenant's jobs the granted ones allow, and which
+//! of them allow more than reading.
+
+use std::collections::BTreeSet;
+
+use super::DoctorCheck;
+use crate::client::Client;
+use crate::config::TenantConfig;
+use crate::datasets::{
+    Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, UserIdType,
+};
+use crate::exit::Code;
+use crate::job::JobSpec;
+use crate::status::jobs_of;
+
+/// Where scopes are granted. Some have another name on one of the two sites.
+const CONSOLES: &str = "the developer console (open.feishu.cn/app, or open.larksuite.com/app for \
+                        Lark; a name that one of the two does not list is another one there)";
+
+/// Feishu's code for an app that the tenant does not have.
+const NOT_INSTALLED: Option<i64> = Some(212100);
+
+/// Asks which scopes the app has. `None` where that cannot be known.
+pub(super) async fn granted(
+    client: &Client,
+    tenant: &TenantConfig,
+    checks: &mut Vec<DoctorCheck>,
+) -> Option<GrantedScopes> {
+    let check = |found| DoctorCheck::new(&tenant.name, "scopes", found, Code::Credentials);
+    let instead = "each dataset is asked instead";
+    match client.scopes().await {
+        Ok(Some(granted)) => {
+            let writing: Vec<&str> = granted.writing().collect();
+            checks.push(match writing.as_slice() {
+                [] => check(Ok("none of those granted can change anything".to_owned())),
+                _ => check(Ok(format!(
+                    "the app may also change things, by {}; meetlake only reads, so take them \
+                     away in {CONSOLES}, and give them to another app",
+                    writing.join(", ")
+                )))
+                .warning(),
+            });
+            return Some(granted);
+        }
+        Ok(None) => {
+            let why = format!("this site does not say which are granted; {instead}");
+            checks.push(check(Ok(why)));
+        }
+        Err(error) if error.code() == NOT_INSTALLED => {
+            checks.push(check(Err(error.to_string())));
+        }
+        Err(error) => checks.push(check(Ok(format!("{error}; {instead}"))).warning()),
+    }
+    None
+}
+
+/// What the granted scopes mean for a dataset: what is in its way, or the scope that lets it be
+/// read.
+pub(super) fn verdict(
+    granted: &GrantedScopes,
+    dataset: Dataset,
+    tenant: &TenantConfig,
+) -> Result<&'static str, String> {
+    let as_user = dataset.is_export() && tenant.refresh_token_file.is_some();
+    let reading = dataset.definition().scopes;
+    match granted.grant(dataset, as_user) {
+        Grant::Granted(scope) => Ok(scope),
+        Grant::ForUsersOnly(scope) if dataset.is_export() => Err(format!(
+            "needs a user token: {scope} is granted for use in the name of a user only; set \
+             refresh_token_file, or grant it to the app too in {CONSOLES} and publish a version \
+             of the app"
+        )),
+        Grant::ForUsersOnly(scope) => Err(format!(
+            "needs a user token, with which meetlake only exports: {scope} is granted for use in \
+             the name of a user only; grant it to the app too in {CONSOLES} and publish a version \
+             of the app"
+        )),
+        Grant::Missing => {
+            let others = dataset.accepted_scopes();
+            let others = others.iter().filter(|scope| !reading.contains(scope));
+            let others: Vec<String> = others
+                .map(|scope| format!(" ({scope} would do as well, and can change things)"))
+                .collect();
+            let whom = if as_user {
+                " for use in the name of a user"
+            } else {
+                ""
+            };
+            Err(format!(
+                "missing: {}{}; grant it{whom} in {CONSOLES} and publish a version of the app",
+                reading.join(" or "),
+                others.concat()
+            ))
+        }
+    }
+}
+
+/// Says which datasets would lack the ids that their jobs ask for.
+pub(super) fn employee_ids(
+    granted: &GrantedScopes,
+    jobs: &[JobSpec],
+    tenant: &TenantConfig,
+) -> Option<DoctorCheck> {
+    let asks = |job: &&JobSpec| {
+        let options = job.dataset.definition().options;
+        options.contains(&RequestOption::UserIdType)
+            && job.options.user_id_type == UserIdType::UserId
+    };
+    let asking: BTreeSet<Dataset> = jobs_of(jobs, &tenant.name)
+        .filter(asks)
+        .map(|job| job.dataset)
+        .collect();
+    if granted.has_employee_ids() || asking.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = asking.into_iter().map(Dataset::as_str).collect();
+    let found = format!(
+        "without {EMPLOYEE_ID_SCOPE} the user ids of {} stay blank",
+        names.join(", ")
+    );
+    let check = DoctorCheck::new(&tenant.name, "user ids", Ok(found), Code::Credentials);
+    Some(check.warning())
+}

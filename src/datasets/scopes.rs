@@ -1,0 +1,175 @@
+//! Scopes: which of them a dataset needs, and what those that an app has allow (resources, 6.3).
+
+use std::collections::BTreeSet;
+
+use super::Dataset;
+
+/// A scope that lets an app change things. A pipeline needs none of them.
+struct WritingScope {
+    name: &'static str,
+    /// The scope in whose place it is accepted too.
+    reads_as: Option<&'static str>,
+}
+
+const fn writing(name: &'static str, reads_as: Option<&'static str>) -> WritingScope {
+    WritingScope { name, reads_as }
+}
+
+/// Of the methods that write (resources, 1.2).
+const WRITING: &[WritingScope] = &[
+    writing("vc:room", Some("vc:room:readonly")),
+    writing("vc:rooms.room:create", None),
+    writing("vc:rooms.room:update", None),
+    writing("vc:rooms.roomlevel:create", None),
+    writing("vc:rooms.roomlevel:update", None),
+    writing("vc:rooms.roomlevel:delete", None),
+    writing("vc:meeting", None),
+    writing("vc:meeting.participant:write", None),
+    writing("vc:record", None),
+    writing("vc:reserve", None),
+];
+
+/// Without it answers leave out employee ids, `user_id`.
+pub const EMPLOYEE_ID_SCOPE: &str = "contact:user.employee_id:readonly";
+
+/// The scopes that an app has, as Feishu lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrantedScopes {
+    of_app: BTreeSet<String>,
+    /// None if the list does not tell scopes of users from those of the app.
+    of_users: Option<BTreeSet<String>>,
+}
+
+/// What the granted scopes mean for a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It can be read, by this scope.
+    Granted(&'static str),
+    /// This scope is granted, but only to be used in the name of a user.
+    ForUsersOnly(&'static str),
+    /// No scope for it is granted.
+    Missing,
+}
+
+impl GrantedScopes {
+    /// The scopes of a list: name, `scope_type` if the list has one, and whether it is granted.
+    pub fn of<'s>(listed: impl IntoIterator<Item = (&'s str, Option<&'s str>, bool)>) -> Self {
+        let mut scopes = Self::default();
+        for (name, kind, is_granted) in listed {
+            let of_kind = match kind {
+                Some("user") => scopes.of_users.get_or_insert_default(),
+                Some(_) => {
+                    scopes.of_users.get_or_insert_default();
+                    &mut scopes.of_app
+                }
+                None => &mut scopes.of_app,
+            };
+            if is_granted {
+                of_kind.insert(name.to_owned());
+            }
+        }
+        scopes
+    }
+
+    /// Whether a dataset can be read, in the name of a user or of the app.
+    #[must_use]
+    pub fn grant(&self, dataset: Dataset, as_user: bool) -> Grant {
+        let accepted = dataset.accepted_scopes();
+        let first_of = |granted: &BTreeSet<String>| {
+            let mut accepted = accepted.iter().copied();
+            accepted.find(|scope| granted.contains(*scope))
+        };
+        let for_users = self.of_users.as_ref().map(first_of);
+        match (first_of(&self.of_app), for_users) {
+            (_, Some(Some(scope))) if as_user => Grant::Granted(scope),
+            (_, Some(None)) if as_user => Grant::Missing,
+            (Some(scope), _) => Grant::Granted(scope),
+            (None, Some(Some(scope))) => Grant::ForUsersOnly(scope),
+            (None, _) => Grant::Missing,
+        }
+    }
+
+    /// Whether answers have employee ids.
+    #[must_use]
+    pub fn has_employee_ids(&self) -> bool {
+        self.of_app.contains(EMPLOYEE_ID_SCOPE)
+    }
+
+    /// The granted scopes that let the app change things.
+    pub fn writing(&self) -> impl Iterator<Item = &'static str> {
+        let of_users = self.of_users.iter().flatten();
+        let granted: BTreeSet<&String> = self.of_app.iter().chain(of_users).collect();
+        let names = WRITING.iter().map(|scope| scope.name);
+        names.filter(move |name| granted.iter().any(|granted| granted == name))
+    }
+}
+
+impl Dataset {
+    /// Every scope of which one suffices to read the dataset: the reading ones, the narrowest
+    /// first, then those that could also change things.
+    #[must_use]
+    pub fn accepted_scopes(self) -> Vec<&'static str> {
+        let reading = self.definition().scopes;
+        let writing = WRITING.iter().filter(|scope| {
+            let reads_as = scope.reads_as;
+            reads_as.is_some_and(|reads_as| reading.contains(&reads_as))
+        });
+        reading
+            .iter()
+            .copied()
+            .chain(writing.map(|scope| scope.name))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(scopes: &[(&'static str, Option<&'static str>)]) -> GrantedScopes {
+        GrantedScopes::of(scopes.iter().map(|(name, kind)| (*name, *kind, true)))
+    }
+
+    #[test]
+    fn one_accepted_scope_suffices_and_the_narrowest_is_named() {
+        let (app, user) = (Some("tenant"), Some("user"));
+        let coarse = "vc:room:readonly";
+        let fine = "vc:rooms.room.basicinfo:read";
+        for (scopes, as_user, expected) in [
+            (&[(coarse, None)][..], false, Grant::Granted(coarse)),
+            (&[(coarse, app), (fine, app)], false, Grant::Granted(fine)),
+            (&[("vc:room", app)], false, Grant::Granted("vc:room")),
+            (&[(coarse, user)], false, Grant::ForUsersOnly(coarse)),
+            (&[(coarse, user)], true, Grant::Granted(coarse)),
+            (&[(coarse, app)], true, Grant::Missing),
+            // The list says nothing of users.
+            (&[(coarse, None)], true, Grant::Granted(coarse)),
+            (&[("vc:export", app)], false, Grant::Missing),
+            (&[("vc:room:readonly:x", app)], false, Grant::Missing),
+            (&[], false, Grant::Missing),
+        ] {
+            let found = granted(scopes).grant(Dataset::Room, as_user);
+            assert_eq!(found, expected, "{scopes:?} {as_user}");
+        }
+        let refused = GrantedScopes::of([(coarse, None, false)]);
+        assert_eq!(refused.grant(Dataset::Room, false), Grant::Missing);
+    }
+
+    #[test]
+    fn scopes_that_write_are_seen_whoever_has_them() {
+        let scopes = granted(&[
+            ("vc:reserve", Some("user")),
+            ("vc:room", Some("tenant")),
+            ("vc:room:readonly", Some("tenant")),
+        ]);
+        assert_eq!(
+            scopes.writing().collect::<Vec<_>>(),
+            ["vc:room", "vc:reserve"]
+        );
+        let reading = Dataset::ALL
+            .into_iter()
+            .flat_map(|of| of.definition().scopes);
+        let reading = GrantedScopes::of(reading.map(|name| (*name, None, true)));
+        assert_eq!(reading.writing().count(), 0, "no dataset asks for one");
+    }
+}
