@@ -27,6 +27,8 @@ pub(crate) const SCOPE_ALERT: &str = "vc:alert:readonly";
 pub(crate) const SCOPE_DETAIL: &str = "vc:rooms.room.detailinfo:read";
 /// Scopes that a list names although no endpoint here needs them.
 const OTHER_SCOPES: [&str; 3] = ["vc:meeting", "vc:record", "vc:reserve"];
+pub(crate) const SCOPE_MEETING_READONLY: &str = "vc:meeting:readonly";
+pub(crate) const SCOPE_RECORD: &str = "vc:record:readonly";
 pub(crate) const SCOPE_EMPLOYEE_ID: &str = "contact:user.employee_id:readonly";
 
 const TENANT_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(2);

@@ -268,6 +268,15 @@ impl Company {
         self.by_number.get(meeting_no).map_or(&[], Vec::as_slice)
     }
 
+    /// The meeting with this unique id.
+    #[must_use]
+    pub fn meeting(&self, id: &str) -> Option<&Arc<Meeting>> {
+        // The number is a part of the id.
+        let number = id.get(10..)?;
+        let mut numbered = self.meetings_numbered(number).iter();
+        numbered.find(|meeting| meeting.id() == id)
+    }
+
     /// Meetings under way at `now` and ahead of it, beyond those of the simulated days. They belong to the hour of `now` and never become
     /// ended ones.
     #[must_use]

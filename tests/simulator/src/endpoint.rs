@@ -26,6 +26,9 @@ pub(crate) enum Endpoint {
     Scopes,
     QueryMeetings,
     ListMeetings,
+    MeetingListByNo,
+    Meeting,
+    Recording,
 }
 
 /// How often an endpoint may be called.
@@ -36,7 +39,7 @@ pub(crate) struct Rate {
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::TenantToken,
         Self::UserToken,
         Self::GetDaily,
@@ -54,6 +57,9 @@ impl Endpoint {
         Self::Scopes,
         Self::QueryMeetings,
         Self::ListMeetings,
+        Self::MeetingListByNo,
+        Self::Meeting,
+        Self::Recording,
     ];
 
     /// The name in faults and in the report.
@@ -76,6 +82,9 @@ impl Endpoint {
             Self::Scopes => "scopes",
             Self::QueryMeetings => "query_meetings",
             Self::ListMeetings => "list_meetings",
+            Self::MeetingListByNo => "meeting_list_by_no",
+            Self::Meeting => "meeting",
+            Self::Recording => "recording",
         }
     }
 
@@ -112,7 +121,12 @@ impl Endpoint {
                 per_minute: knobs.report_calls_per_minute,
                 per_second: None,
             }),
-            Self::UserToken | Self::Rooms | Self::RoomLevels | Self::RoomLevel => Some(Rate {
+            Self::UserToken
+            | Self::Rooms
+            | Self::RoomLevels
+            | Self::RoomLevel
+            | Self::Meeting
+            | Self::Recording => Some(Rate {
                 per_minute: 1_000,
                 per_second: Some(50),
             }),
@@ -126,8 +140,8 @@ impl Endpoint {
     /// Scopes of which one is required.
     pub(crate) const fn scopes(self) -> &'static [&'static str] {
         use crate::auth::{
-            SCOPE_ALERT, SCOPE_DETAIL, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_REPORT,
-            SCOPE_ROOM, SCOPE_ROOM_READONLY,
+            SCOPE_ALERT, SCOPE_DETAIL, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_MEETING_READONLY,
+            SCOPE_RECORD, SCOPE_REPORT, SCOPE_ROOM, SCOPE_ROOM_READONLY,
         };
         match self {
             Self::TenantToken | Self::UserToken | Self::Scopes => &[],
@@ -143,6 +157,9 @@ impl Endpoint {
                 &[SCOPE_ROOM, SCOPE_ROOM_READONLY, "vc:rooms.roomlevel:read"]
             }
             Self::Alerts => &[SCOPE_ALERT],
+            Self::MeetingListByNo => &["vc:meeting.meetingid:read", SCOPE_MEETING_READONLY],
+            Self::Meeting => &["vc:meeting.meetingevent:read", SCOPE_MEETING_READONLY],
+            Self::Recording => &[SCOPE_RECORD],
             _ => &[SCOPE_EXPORT, SCOPE_MEETING_EXPORT],
         }
     }
@@ -207,9 +224,16 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
         "vc/v1/meeting_list" => (Method::GET, Endpoint::QueryMeetings, ""),
         "vc/v1/meetings" => (Method::GET, Endpoint::ListMeetings, ""),
         "application/v6/scopes" => (Method::GET, Endpoint::Scopes, ""),
+        "vc/v1/meetings/list_by_no" => (Method::GET, Endpoint::MeetingListByNo, ""),
         _ => {
             if let Some(id) = path.strip_prefix("vc/v1/exports/") {
                 (Method::GET, Endpoint::Poll, id)
+            } else if let Some(id) = path.strip_prefix("vc/v1/meetings/") {
+                match id.split_once('/') {
+                    None => (Method::GET, Endpoint::Meeting, id),
+                    Some((id, "recording")) => (Method::GET, Endpoint::Recording, id),
+                    Some(_) => return None,
+                }
             } else {
                 (
                     Method::GET,
@@ -248,6 +272,26 @@ mod tests {
                 Method::GET,
                 "/open-apis/vc/v1/room_levels/0",
                 Route::Api(Endpoint::RoomLevel, "0".to_owned()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/meetings/list_by_no",
+                Route::Api(Endpoint::MeetingListByNo, String::new()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/meetings/7",
+                Route::Api(Endpoint::Meeting, "7".to_owned()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/meetings/7/recording",
+                Route::Api(Endpoint::Recording, "7".to_owned()),
+            ),
+            (
+                Method::GET,
+                "/open-apis/vc/v1/meetings/7/x",
+                Route::NotFound,
             ),
             (
                 Method::GET,

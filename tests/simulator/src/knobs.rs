@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 /// Which rows a window selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
@@ -212,6 +214,28 @@ pub struct Knobs {
     pub page_size: usize,
     /// How pages of alerts follow one another. Default: soundly.
     pub alert_pages: AlertPages,
+    /// Which meetings of a number a range of time selects; not documented. Default: by start.
+    pub meeting_filter: MeetingFilter,
+    /// The app's accessible data range holds the meetings; without it a meeting's detail answers
+    /// 403/121005. Default: it does.
+    pub meetings_visible: bool,
+    /// A meeting's detail says that it began so many seconds later than the sheet does. Default: 0.
+    pub meeting_drift_s: i64,
+    /// How long after a meeting its recording is linked to it. Until then the answer has none, or
+    /// is 124002. Default: 15 minutes.
+    pub recording_after: SignedDuration,
+}
+
+/// Which meetings of a number a range of time selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MeetingFilter {
+    /// Those that begin in it.
+    #[default]
+    Start,
+    /// Those that end in it.
+    End,
+    /// Those that share an instant with it.
+    Overlap,
 }
 
 impl Default for Knobs {
@@ -221,6 +245,8 @@ impl Default for Knobs {
             crate::auth::SCOPE_REPORT,
             crate::auth::SCOPE_ROOM_READONLY,
             crate::auth::SCOPE_ALERT,
+            crate::auth::SCOPE_MEETING_READONLY,
+            crate::auth::SCOPE_RECORD,
             crate::auth::SCOPE_EMPLOYEE_ID,
         ];
         Self {
@@ -257,6 +283,10 @@ impl Default for Knobs {
             rooms_change: false,
             page_size: 100,
             alert_pages: AlertPages::default(),
+            meeting_filter: MeetingFilter::default(),
+            meetings_visible: true,
+            meeting_drift_s: 0,
+            recording_after: SignedDuration::from_mins(15),
         }
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! - [`Company`] is the truth: people, rooms, meetings, bookings, from a seed
 //! - [`Options`] and [`Knobs`] are what can be chosen; [`SimClock`] is simulated time
-//! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports`, `rooms` or `alerts`
+//! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports`, `rooms`, `alerts` or [`meetings`]
 //! - `exports` → `tables` → `workbook` makes the files
 //! - [`Report`] is what was received
 
@@ -38,8 +38,8 @@ pub use company::Company;
 
 mod knobs;
 pub use knobs::{
-    AlertPages, DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, ScopeList, Selection,
-    TopUserUnit, UnknownTarget,
+    AlertPages, DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, MeetingFilter,
+    ScopeList, Selection, TopUserUnit, UnknownTarget,
 };
 
 mod options;
@@ -64,6 +64,7 @@ mod tables;
 mod workbook;
 
 mod alerts;
+pub mod meetings;
 mod queries;
 mod reports;
 mod rooms;

@@ -36,7 +36,7 @@ use crate::random::Draw;
 use crate::report::{Report, Tally};
 use crate::rooms::RoomOrder;
 use crate::wire::{ApiError, Reply, log_id};
-use crate::{alerts, queries, reports, rooms, workbook};
+use crate::{alerts, meetings, queries, reports, rooms, workbook};
 
 /// Requests are small; a larger body is cut off with an error.
 const LARGEST_BODY_BYTES: usize = 1 << 20;
@@ -364,6 +364,13 @@ impl App {
             Endpoint::RoomLevels => Reply::data(rooms::levels(&mut params, company, options)?),
             Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),
             Endpoint::Alerts => Reply::data(alerts::list(&mut params, company, options)?),
+            Endpoint::MeetingListByNo => {
+                Reply::data(meetings::list_by_no(&mut params, company, options)?)
+            }
+            Endpoint::Meeting => {
+                Reply::data(meetings::detail(&call.id, &mut params, company, options)?)
+            }
+            Endpoint::Recording => Reply::data(meetings::recording(&call.id, company, options)?),
             Endpoint::Poll => {
                 let polled = self.exports.poll(&call.id, identity, options.clock.now())?;
                 self.tally.polled(&call.id, polled.finished_after);

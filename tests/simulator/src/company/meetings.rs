@@ -149,6 +149,14 @@ pub enum LeaveReason {
 }
 
 impl Meeting {
+    /// The unique id, 19 digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let number: i64 = self.meeting_no.parse().unwrap_or_default();
+        // Start and number tell meetings apart, and both fit without touching.
+        (7_000_000_000_000_000_000 + self.start.as_second() * 1_000_000_000 + number).to_string()
+    }
+
     /// Different people and rooms, however many devices each joined with.
     #[must_use]
     pub fn participant_count(&self) -> u64 {
