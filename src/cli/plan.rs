@@ -8,9 +8,10 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::{Common, identify, range};
+use crate::datasets::Dataset;
 use crate::exit::Code;
-use crate::plan::estimate::Estimate;
-use crate::status::forecast::{Forecaster, JobForecast, cost};
+use crate::plan::estimate::{Estimate, MONTH_DAYS};
+use crate::status::forecast::{Forecaster, JobForecast, cost, cost_of_month};
 use crate::status::text::{number, span, table};
 use crate::task::TaskOwner;
 
@@ -58,10 +59,12 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         };
         let forecasts = forecaster.all(&config.jobs).await?;
         let cost = cost(&forecasts, &config.limits.calls);
+        let month = cost_of_month(&forecasts, &config.limits.calls);
         if args.json {
-            json_tenants.push(as_json(&tenant.name, &forecasts, &cost));
+            json_tenants.push(as_json(&tenant.name, &forecasts, &cost, &month));
         } else {
             show(&tenant.name, &forecasts, &cost);
+            show_month(&month);
         }
     }
     if args.json {
@@ -153,9 +156,32 @@ fn show_cost(cost: &Estimate) {
     );
 }
 
-fn as_json(tenant: &str, forecasts: &[JobForecast<'_>], cost: &Estimate) -> Value {
+/// What a usual month costs. Small editions of Feishu have a month's quota of some 10,000 calls.
+fn show_month((month, unknown): &(Estimate, Vec<Dataset>)) {
+    let not_known = unknown.iter().map(|dataset| dataset.as_str());
+    let not_known = not_known.collect::<Vec<_>>().join(", ");
+    let without = match not_known.is_empty() {
+        true => String::new(),
+        false => format!(", without {not_known}, which are known after a first run"),
+    };
+    println!(
+        "In a usual month these jobs make about {} calls, {} a day{without}.\n",
+        number(month.calls),
+        number(month.calls.div_ceil(MONTH_DAYS.into())),
+    );
+}
+
+fn as_json(
+    tenant: &str,
+    forecasts: &[JobForecast<'_>],
+    cost: &Estimate,
+    (month, unknown): &(Estimate, Vec<Dataset>),
+) -> Value {
     let jobs: Vec<Value> = forecasts.iter().map(job_as_json).collect();
-    json!({ "tenant": tenant, "jobs": jobs, "cost": cost })
+    json!({
+        "tenant": tenant, "jobs": jobs, "cost": cost,
+        "month": { "calls": month.calls, "endpoints": month.endpoints, "not_known": unknown },
+    })
 }
 
 fn job_as_json(forecast: &JobForecast<'_>) -> Value {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::datasets::{CallLimits, Dataset};
+use crate::job::JobSpec;
 
 /// One endpoint's share of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,9 +74,47 @@ pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimat
     }
 }
 
+/// Days of the month for which a usual cost is told.
+pub const MONTH_DAYS: u32 = 30;
+
+/// How often the tasks of a window are asked for in a usual month, given how often the job fires in
+/// it. What fans out from parents is asked for once, because its key changes with its parent. Each
+/// firing takes a snapshot. Of all else, each firing asks for what the lookback reaches, the newest
+/// window among it.
+#[must_use]
+pub fn asks_a_month(job: &JobSpec, firings: u64) -> u64 {
+    let windows = u64::from(MONTH_DAYS) / u64::from(job.window_days.max(1));
+    let reached = u64::from(job.lookback_days) / u64::from(job.window_days.max(1));
+    match job.dataset.parent() {
+        None if job.dataset.is_snapshot() => firings,
+        None => windows.max(firings * reached),
+        Some(_) => windows,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::job;
+
+    #[test]
+    fn a_month_has_what_firings_reach_and_each_child_once() {
+        for (dataset, lookback_days, firings, asks) in [
+            (Dataset::MeetingList, 0, 30, 30),
+            (Dataset::MeetingList, 3, 30, 90),
+            (Dataset::MeetingList, 3, 90, 270),
+            // Fires on Mondays: every day is asked for all the same.
+            (Dataset::MeetingList, 3, 4, 30),
+            (Dataset::ParticipantList, 3, 90, 30),
+            (Dataset::Recording, 3, 90, 30),
+            (Dataset::Room, 3, 30, 30),
+            (Dataset::RoomLevel, 0, 4, 4),
+        ] {
+            let mut job = job(dataset);
+            job.lookback_days = lookback_days;
+            assert_eq!(asks_a_month(&job, firings), asks, "{dataset} {firings}");
+        }
+    }
 
     fn load(tasks: u64, rows: u64) -> Load {
         Load { tasks, rows }

@@ -8,8 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::job_record::JobRecord;
 use super::jobs_of;
@@ -18,11 +18,12 @@ use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::children::{Budget, Children, ParentWindow, children, known_children};
 use crate::plan::due::{Backfill, Due, backfill, is_left_over, windows_to_work_on};
-use crate::plan::estimate::{Estimate, Load, estimate};
+use crate::plan::estimate::{Estimate, Load, MONTH_DAYS, asks_a_month, estimate};
 use crate::plan::tasks;
 use crate::record::{Coverage, NewWindow, Phase, PhaseCounts, WindowRow, WindowState};
+use crate::schedule::Schedule;
 use crate::task::TaskOwner;
-use crate::window::Window;
+use crate::window::{Window, date_of};
 
 /// What one job would do for one tenant.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct JobForecast<'j> {
     pub unknown: u64,
     /// Tasks that such windows will have if they are as those before; `None` without a history.
     pub expected: Option<u64>,
+    /// Tasks that a window has, as those before; `None` if that is known only after a first run.
+    pub usual: Option<u64>,
+    /// How often the tasks of a window are asked for in a month.
+    pub asks_a_month: u64,
     /// Rows of the newest day in the lake; 0 without one.
     pub rows: u64,
     /// What became of each known parent; `None` if no parent is known.
@@ -113,6 +118,31 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
     estimate(&loads, limits)
 }
 
+/// What the jobs cost in a usual month: where a month's calls are bounded, this is what counts. The
+/// datasets of which nothing is known yet are left out.
+#[must_use]
+pub fn cost_of_month(
+    forecasts: &[JobForecast<'_>],
+    limits: &CallLimits,
+) -> (Estimate, Vec<Dataset>) {
+    let mut loads: BTreeMap<Dataset, Load> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for forecast in forecasts {
+        let dataset = forecast.job.dataset;
+        let Some(usual) = forecast.usual else {
+            unknown.push(dataset);
+            continue;
+        };
+        let load = loads.entry(dataset).or_default();
+        load.tasks += usual * forecast.asks_a_month;
+        load.rows = load.rows.max(forecast.rows);
+        if dataset.needs_rooms() {
+            loads.entry(ROOMS).or_default().tasks += forecast.asks_a_month;
+        }
+    }
+    (estimate(&loads, limits), unknown)
+}
+
 /// For whom and when a run would be.
 #[derive(Clone, Copy, Debug)]
 pub struct Forecaster<'a> {
@@ -175,6 +205,11 @@ impl Forecaster<'_> {
         }
         let average = self.average_tasks(job, &record.windows).await?;
         forecast.expected = average.map(|average| average * forecast.unknown);
+        forecast.usual = match self.usual_roots(job).await? {
+            Some(roots) => Some(roots),
+            None => average,
+        };
+        forecast.asks_a_month = asks_a_month(job, firings_of_month(job, self.now)?);
         forecast.rows = self.newest_rows(job.dataset).await?;
         Ok(forecast)
     }
@@ -212,6 +247,8 @@ impl Forecaster<'_> {
             tasks: 0,
             unknown: 0,
             expected: None,
+            usual: None,
+            asks_a_month: 0,
             rows: 0,
             coverage: None,
             notes,
@@ -270,6 +307,19 @@ impl Forecaster<'_> {
         }
         let tasks = tasks(job, self.owner, self.unit, &window, &rooms);
         Ok(WindowForecast::Tasks(tasks.len() as u64))
+    }
+
+    /// Tasks of any window of a job; `None` where they depend on what is not known.
+    async fn usual_roots(&self, job: &JobSpec) -> Result<Option<u64>> {
+        let today = date_of(&job.time_zone, self.now);
+        let window = Window::day(&job.time_zone, today).filter(|_| job.dataset.parent().is_none());
+        let Some(window) = window else {
+            return Ok(None);
+        };
+        Ok(match self.roots(job, window).await? {
+            WindowForecast::Tasks(tasks) => Some(tasks),
+            _ => None,
+        })
     }
 
     async fn children(
@@ -332,6 +382,14 @@ impl Forecaster<'_> {
             .await?;
         Ok(Some(counts.tasks.total() / settled))
     }
+}
+
+/// How often a job fires in the month from `now` on.
+fn firings_of_month(job: &JobSpec, now: Timestamp) -> Result<u64> {
+    let schedule = Schedule::parse(&job.cron, job.time_zone.clone())?;
+    let end = now.saturating_add(SignedDuration::from_hours(24 * i64::from(MONTH_DAYS)))?;
+    let firings = schedule.after(now).take_while(|firing| *firing <= end);
+    Ok(firings.count() as u64)
 }
 
 impl JobForecast<'_> {

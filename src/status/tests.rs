@@ -366,6 +366,8 @@ fn what_is_made_from_rooms_costs_a_listing_of_them_once() {
         tasks: 1,
         unknown: 0,
         expected: None,
+        usual: None,
+        asks_a_month: 0,
         rows: 0,
         coverage: None,
         notes: Vec::new(),
