@@ -22,9 +22,8 @@ use url::Url;
 
 use crate::cause::Cause;
 use crate::clock::Clock;
-use crate::datasets::{
-    CallLimits, DOWNLOAD, Dataset, Endpoint, GrantedScopes, POLL, Parameters, Request,
-};
+use crate::datasets::listing::PageCall;
+use crate::datasets::{CallLimits, DOWNLOAD, Endpoint, GrantedScopes, POLL, Request};
 use crate::network::{self, Proxies};
 use crate::task::ExportId;
 
@@ -215,7 +214,8 @@ impl Client {
         self.0.last_error_slot().clone()
     }
 
-    /// The unchanged body that answers a request of one call: a JSON envelope with code 0.
+    /// The unchanged body that answers a request of one call: a JSON envelope with code 0, or with a
+    /// code that is an answer to this dataset.
     ///
     /// # Errors
     /// What the API refused with, after the retries.
@@ -228,13 +228,15 @@ impl Client {
         Ok(answer.body)
     }
 
-    /// The unchanged body of one page of a listing: a JSON envelope with code 0.
+    /// The unchanged body of one call of a listing: a JSON envelope with code 0, or with a code that
+    /// is an answer to this call.
     ///
     /// # Errors
     /// What the API refused with, after the retries.
-    pub async fn page(&self, dataset: Dataset, parameters: Parameters) -> Result<Bytes, Error> {
-        let endpoint = dataset.definition().endpoint;
-        let call = Call::of(endpoint, exports::listing_action(&endpoint), parameters);
+    pub async fn page(&self, page: &PageCall) -> Result<Bytes, Error> {
+        let endpoint = page.endpoint;
+        let action = exports::listing_action(&endpoint);
+        let call = Call::of(endpoint, action, page.parameters.clone()).taking(page.answers);
         let answer = self
             .call(endpoint, Identity::Tenant, Repeat::Always, &call)
             .await?;

@@ -16,25 +16,28 @@ mod secrets;
 pub mod listing;
 pub mod questions;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::column::Column;
-use listing::{Listed, Listing, Tree};
+use listing::{Beyond, Details, Listed, Listing, Tree};
 
 pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
 pub use methods::{ApiPath, all_methods};
-pub use parent::{Parent, ParentColumns, ParentIdentity, ParticipantColumns, Who};
+pub use parent::{
+    MeetingColumns, Parent, ParentColumns, ParentIdentity, ParticipantColumns, Siblings, Who,
+};
 pub use request::{
     DurationUnit, Lineage, LineageValue, ParticipantId, Request, RequestOption, RequestOptions,
     TopUserOrder, UserIdType,
 };
-pub use scopes::{EMPLOYEE_ID_SCOPE, Grant, GrantedScopes};
+pub use scopes::{EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, accepted_scopes};
 pub use secrets::without_secrets;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -96,6 +99,12 @@ datasets! {
     RoomLevel in room_level,
     /// `GET alerts`: one row an alert of the rooms' monitoring.
     Alert in alert,
+    /// `GET meetings/:meeting_id`: one row a meeting, by its unique id.
+    Meeting in meeting,
+    /// `GET meetings/:meeting_id`: one row a participant of a meeting, over all of their stays.
+    MeetingParticipant in meeting_participant,
+    /// `GET meetings/:meeting_id/recording`: one row a recorded meeting.
+    Recording in recording,
 }
 
 /// Everything that is known of a dataset.
@@ -133,6 +142,10 @@ pub struct Definition {
     pub parent_columns: Option<ParentColumns>,
     /// What a day is compared with.
     pub plausibility: Plausibility,
+    /// Rows that may say something else later, by a column and those of its values that do. They
+    /// are asked for again at each look, as long as their meeting ended less than a day before the
+    /// last answer.
+    pub provisional: Option<(&'static str, &'static [&'static str])>,
     /// The job file that `init` writes.
     pub job_file: &'static str,
 }
@@ -143,16 +156,34 @@ pub enum Fetch {
     /// An export task: submit, poll, download. The original is a workbook.
     Export,
     /// One call. The original is its body.
-    Call {
-        /// Where the list is in the body.
-        list: &'static [&'static str],
-        /// Paths of secret values in the body; see [`without_secrets`].
-        secrets: &'static [&'static str],
-    },
+    Call(Called),
     /// A list in pages, all or nothing. The original is a zip of their bodies.
     Pages(Listed),
     /// A tree of lists in pages, all or nothing. The original is a zip of their bodies.
     Walk(Listed, Tree),
+    /// A list in pages and one more call for each of its items, all or nothing. The original is a
+    /// zip of their bodies.
+    Details(Listed, Details),
+}
+
+/// What the body of one call holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Called {
+    /// Its rows.
+    pub rows: CalledRows,
+    /// Codes other than 0 with which the body is an answer all the same.
+    pub answers: &'static [i64],
+    /// Paths of secret values in the body; see [`without_secrets`].
+    pub secrets: &'static [&'static str],
+}
+
+/// Where the rows of one body are.
+#[derive(Clone, Copy, Debug)]
+pub enum CalledRows {
+    /// The objects of the list at this path.
+    List(&'static [&'static str]),
+    /// The body is one row, which this makes of it.
+    One(fn(&Map<String, Value>) -> Map<String, Value>),
 }
 
 /// Which days a dataset has.
@@ -195,9 +226,10 @@ pub enum Ask {
         of: Dataset,
         /// What tells its rows apart.
         identity: for<'p> fn(&'p Parent) -> ParentIdentity<'p>,
-        /// The request for a row whose meeting ended at this instant; `None` for a row without an
-        /// id to ask for.
-        request: fn(&Parent, Timestamp, &RequestOptions) -> Option<Asked>,
+        /// The request for rows with one identity; `None` if they have no id to ask for.
+        request: fn(&Siblings<'_>, &RequestOptions) -> Option<Asked>,
+        /// Which of the rows it is asked for at all.
+        has_child: fn(&Parent) -> bool,
     },
     /// These requests for each piece of a window, made from the rooms of the tenant.
     Rooms(fn(&Piece<'_>, &[RoomOfLevel]) -> Vec<Asked>),
@@ -280,6 +312,14 @@ impl Dataset {
         }
     }
 
+    /// The dataset whose rows this one finds the unique meetings of.
+    #[must_use]
+    pub fn resolves(self) -> Option<Self> {
+        let columns = self.definition().parent_columns.as_ref()?;
+        columns.meeting.as_ref()?;
+        self.parent()
+    }
+
     /// The datasets that are asked for by the rows of this one.
     pub fn children(self) -> impl Iterator<Item = Self> {
         let is_child = move |child: &Self| child.parent() == Some(self);
@@ -339,8 +379,8 @@ impl Dataset {
     pub const fn original(self) -> &'static str {
         match self.definition().fetch {
             Fetch::Export => "workbook",
-            Fetch::Call { .. } => "answer",
-            Fetch::Pages(_) | Fetch::Walk(..) => "listing",
+            Fetch::Call(_) => "answer",
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => "listing",
         }
     }
 
@@ -349,8 +389,8 @@ impl Dataset {
     pub const fn original_extension(self) -> &'static str {
         match self.definition().fetch {
             Fetch::Export => "xlsx",
-            Fetch::Call { .. } => "json",
-            Fetch::Pages(_) | Fetch::Walk(..) => "zip",
+            Fetch::Call(_) => "json",
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => "zip",
         }
     }
 
@@ -393,7 +433,9 @@ impl Dataset {
         let own = |calls| (definition.endpoint, calls);
         match definition.fetch {
             Fetch::Export => vec![own(1), (POLL, 1), (DOWNLOAD, 1)],
-            Fetch::Call { .. } => vec![own(1)],
+            Fetch::Call(_) => vec![own(1)],
+            // A number is listed on one page, and most days it is the number of one meeting.
+            Fetch::Details(_, details) => vec![own(1), (details.endpoint, 1)],
             Fetch::Pages(listed) => vec![own(listed.calls(rows))],
             // At most: one below each item, and few pages are full.
             Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
@@ -403,8 +445,12 @@ impl Dataset {
     /// All endpoints that are ever called, each once.
     #[must_use]
     pub fn all_endpoints() -> Vec<Endpoint> {
-        let own = Self::ALL.map(|dataset| dataset.definition().endpoint);
-        own.into_iter().chain([POLL, DOWNLOAD]).collect()
+        let of_datasets = Self::ALL.into_iter().flat_map(|dataset| dataset.calls(0));
+        let of_datasets = of_datasets.map(|(endpoint, _)| endpoint);
+        let mut endpoints: Vec<Endpoint> = of_datasets.chain([POLL, DOWNLOAD]).collect();
+        let mut names = HashSet::new();
+        endpoints.retain(|endpoint| names.insert(endpoint.name));
+        endpoints
     }
 
     /// The listing that answers a request; `None` for a dataset that is not listed.
@@ -420,11 +466,14 @@ impl Dataset {
     }
 
     fn listing_with(self, query: Vec<(&'static str, String)>) -> Option<Listing> {
-        match self.definition().fetch {
-            Fetch::Pages(listed) => Some(Listing::new(listed, None, query)),
-            Fetch::Walk(listed, tree) => Some(Listing::new(listed, Some(tree), query)),
-            Fetch::Export | Fetch::Call { .. } => None,
-        }
+        let definition = self.definition();
+        let (listed, beyond) = match definition.fetch {
+            Fetch::Pages(listed) => (listed, Beyond::Nothing),
+            Fetch::Walk(listed, tree) => (listed, Beyond::Tree(tree)),
+            Fetch::Details(listed, details) => (listed, Beyond::Details(details)),
+            Fetch::Export | Fetch::Call(_) => return None,
+        };
+        Some(Listing::new(definition.endpoint, listed, beyond, query))
     }
 }
 
@@ -457,8 +506,6 @@ impl FromStr for Dataset {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[test]
@@ -490,19 +537,26 @@ mod tests {
                 "room_level",
                 "alert",
                 "participant_list",
+                "meeting",
                 "participant_quality_list",
+                "meeting_participant",
+                "recording",
             ]
         );
     }
 
+    /// A limit is kept by the endpoint's name, so two endpoints with one name would share it.
     #[test]
     fn endpoints_have_names_of_their_own() {
-        let own = Dataset::ALL.map(|dataset| dataset.definition().endpoint);
-        let names: HashSet<_> = own
-            .iter()
-            .chain([&POLL, &DOWNLOAD])
-            .map(|e| e.name)
-            .collect();
-        assert_eq!(names.len(), own.len() + 2);
+        let all = Dataset::ALL
+            .into_iter()
+            .flat_map(|dataset| dataset.calls(0));
+        let all: Vec<Endpoint> = all.map(|(endpoint, _)| endpoint).collect();
+        for endpoint in &all {
+            let namesakes = all.iter().filter(|other| other.name == endpoint.name);
+            assert!(namesakes.into_iter().all(|other| other == endpoint));
+            let twins = all.iter().filter(|other| other.path == endpoint.path);
+            assert!(twins.into_iter().all(|other| other == endpoint));
+        }
     }
 }

@@ -254,8 +254,8 @@ pub fn original(
                 return Err(container::too_large(length, limits));
             }
             Fetch::Export => return read(source, contract, limits, fallback, sink),
-            Fetch::Call { .. } => report,
-            Fetch::Pages(_) | Fetch::Walk(..) => listing,
+            Fetch::Call(_) => report,
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => listing,
         };
     read(&read_all(source)?, contract, sink)
 }

@@ -27,7 +27,7 @@ use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
 use crate::datasets::listing::{self as pages, Listed};
-use crate::datasets::{Fetch, without_secrets};
+use crate::datasets::{Called, Fetch, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
 use crate::record::TaskRow;
@@ -102,8 +102,8 @@ impl Fetcher {
         self.check_day(task)?;
         match definition.fetch {
             Fetch::Export => self.drive(task, deadline).await,
-            Fetch::Call { secrets, .. } => self.fetch_at_once(task, self.call(task, secrets)).await,
-            Fetch::Pages(listed) | Fetch::Walk(listed, _) => {
+            Fetch::Call(called) => self.fetch_at_once(task, self.call(task, called)).await,
+            Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
                 let list = Box::pin(self.list(task, listed));
                 Box::pin(self.fetch_at_once(task, list)).await
             }
@@ -163,10 +163,10 @@ impl Fetcher {
     }
 
     /// One call; gives the hash and size of its body.
-    async fn call(&self, task: &TaskRow, secrets: &[&str]) -> Result<(String, u64), Error> {
+    async fn call(&self, task: &TaskRow, called: Called) -> Result<(String, u64), Error> {
         let body = self.client.answer(&task.spec.request).await;
         let body = body.map_err(|error| call_failed(&error))?;
-        let kept = self.blanked(task, &body, secrets)?;
+        let kept = self.blanked(task, &body, called.secrets)?;
         let sha256 = self.spool.put_original(&kept)?;
         Ok((sha256, kept.len() as u64))
     }

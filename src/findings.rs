@@ -112,6 +112,9 @@ pub struct Findings {
     /// Rows with the natural key of an earlier row of the same source. All are in the batch.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_repeated: u64,
+    /// Rows that may say something else later, such as a recording that is still being processed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_provisional: u64,
     /// Sheets with rows that a program which shows the workbook hides. Their rows are in the batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden_sheets: Vec<String>,

@@ -127,7 +127,8 @@ impl Check {
     pub fn for_dataset(dataset: Dataset) -> Self {
         let check = dataset.definition().plausibility.check();
         Self {
-            may_miss: check.map_or(0.0, |(_, may_miss)| may_miss),
+            // Without a count from elsewhere, nothing is missing.
+            may_miss: check.map_or(1.0, |(_, may_miss)| may_miss),
         }
     }
 

@@ -18,6 +18,7 @@ mod reading;
 mod remake;
 mod replay;
 mod replay_into;
+mod resolution;
 mod restore;
 mod rows;
 mod stranger;
@@ -199,6 +200,7 @@ async fn publish_round(
         originals::export_lost_again(tenant, &round, error).await?;
         return Ok(Vec::new());
     }
+    resolution::count(tenant, job.dataset, windows).await?;
     let mut done = Vec::new();
     let days = partition::days_of_round(tenant, job.dataset, windows, &round).await?;
     if !days.is_empty() {

@@ -8,6 +8,7 @@
 //! settle     phases of a window's tasks ─► the window's state
 //! partition  everything known of a day ─► its next revision, and why it is partial
 //! plausible  what was counted elsewhere ─► a reason to call a day partial
+//! resolve    rows of a list, meetings found ─► how many have a unique id
 //! estimate   tasks ─► calls, and the time they take
 //! ```
 //! Pure and deterministic: values in, values out. Nothing here asks Feishu, a clock, a database or
@@ -20,6 +21,7 @@ pub mod due;
 pub mod estimate;
 pub mod partition;
 pub mod plausible;
+pub mod resolve;
 pub mod settle;
 
 use crate::datasets::{Ask, Dataset, Extent, Lineage, Piece, Pieces, Request, RoomOfLevel};
@@ -194,6 +196,8 @@ pub(crate) mod tests {
             user_id: None,
             room_id: None,
             device: None,
+            meeting_id: None,
+            was_recorded: None,
         }
     }
 

@@ -31,5 +31,6 @@ pub use settings::{
 pub(crate) use task::keys_of;
 pub use task::{OpenTask, Phase, PhaseCounts, SpooledResult, TaskRow};
 pub use window::{
-    Coverage, NewWindow, ReportedDay, ScheduleState, WindowBatch, WindowRow, WindowState,
+    Coverage, NewWindow, ReportedDay, Resolution, ScheduleState, WindowBatch, WindowRow,
+    WindowState,
 };

@@ -331,7 +331,7 @@ async fn may_read(
             .listing(&request)
             .and_then(|pages| pages.next_call());
         let answer = match first_page {
-            Some(page) => client.page(dataset, page).await,
+            Some(page) => client.page(&page).await,
             None => client.answer(&request).await,
         };
         answer.map_err(|error| error.to_string())?;

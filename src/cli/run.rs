@@ -464,7 +464,7 @@ fn lines_of(summary: &Summary) -> Vec<String> {
         if let Some(coverage) = counts
             .coverage
             .as_ref()
-            .filter(|coverage| coverage.planned < coverage.parents)
+            .filter(|coverage| coverage.lacks_some())
         {
             lines.push(format!("{dataset}: {}", left_out(coverage)));
         }

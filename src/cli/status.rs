@@ -91,7 +91,7 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
             continue;
         }
         let coverage = Coverage::sum(&of.windows).unwrap_or_default();
-        if coverage.planned < coverage.parents {
+        if coverage.lacks_some() {
             bounds.push(format!("{}: {}", of.dataset, left_out(&coverage)));
         }
         rows.push(vec![

@@ -57,16 +57,25 @@ pub(super) fn first_call(request: &Request) -> Call {
     let name = definition.name;
     let action = match definition.fetch {
         Fetch::Export => format!("submit the {name} export"),
-        Fetch::Call { .. } => format!("get the {name}"),
-        Fetch::Pages(_) | Fetch::Walk(..) => listing_action(&definition.endpoint),
+        Fetch::Call(_) => format!("get the {name}"),
+        Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => {
+            listing_action(&definition.endpoint)
+        }
+    };
+    let answers = match definition.fetch {
+        Fetch::Call(called) => called.answers,
+        _ => &[],
     };
     let parameters = (definition.parameters)(request);
-    Call::of(definition.endpoint, action, parameters)
+    Call::of(definition.endpoint, action, parameters).taking(answers)
 }
 
-/// What a listing does, for "could not …".
+/// What a call of a listing does, for "could not …".
 pub(super) fn listing_action(endpoint: &Endpoint) -> String {
-    format!("list {}", endpoint.name.replace('_', " "))
+    match endpoint.path.contains(':') {
+        true => format!("get the {}", endpoint.name.replace('_', " ")),
+        false => format!("list {}", endpoint.name.replace('_', " ")),
+    }
 }
 
 /// The id of the export task that a submit made.

@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub(super) body: Option<Value>,
     /// A value of query or body that must never be shown.
     pub(super) secret: Option<SecretString>,
+    /// Codes other than 0 with which a body is an answer all the same.
+    answers: &'static [i64],
 }
 
 impl Call {
@@ -75,6 +77,7 @@ impl Call {
                 .collect(),
             body: parameters.body,
             secret: None,
+            answers: &[],
         }
     }
 
@@ -102,7 +105,13 @@ impl Call {
             query: Vec::new(),
             body: Some(body),
             secret: None,
+            answers: &[],
         }
+    }
+
+    pub(super) const fn taking(mut self, answers: &'static [i64]) -> Self {
+        self.answers = answers;
+        self
     }
 
     pub(super) fn with_secret(mut self, secret: SecretString) -> Self {
@@ -129,6 +138,7 @@ pub(super) struct Reply {
     pub(super) action: String,
     name: &'static str,
     secrets: Vec<SecretString>,
+    answers: &'static [i64],
     sent_at: Timestamp,
 }
 
@@ -165,6 +175,7 @@ impl Reply {
         );
         match envelope {
             Some(envelope) if envelope.code == 0 && status.is_success() => Ok(()),
+            Some(envelope) if self.answers.contains(&envelope.code) => Ok(()),
             None if status.is_success() => {
                 let said = format!("the answer is not the API's: {}", self.excerpt(body));
                 Err(Error::garbled(&self.action, said, self.log_id()))
@@ -343,6 +354,7 @@ impl Http {
             action: call.action.clone(),
             name: call.name,
             secrets: secrets.into_iter().flatten().cloned().collect(),
+            answers: call.answers,
             sent_at,
         })
     }

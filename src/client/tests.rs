@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::TABLE;
 use super::*;
+use crate::datasets::{Dataset, Parameters};
 use crate::datasets::{ParticipantId, TopUserOrder, UserIdType};
 
 const SECRET: &str = "the-app-s3cret";
@@ -917,12 +918,16 @@ async fn pages_are_asked_for_as_the_listing_says_and_come_back_as_they_were_sent
     let root = dataset
         .listing(&request)
         .and_then(|listing| listing.next_call());
-    let body = client.page(dataset, root.expect("the root")).await;
+    let root = root.expect("the root");
+    let body = client.page(&root).await;
     assert!(body.expect("a page").starts_with(b"{\"code\":0"));
     assert_eq!(server.seen("/open-apis/vc/v1/room_levels/0")[0].query, "");
 
-    let below = Parameters::query(vec![("room_level_id", "omb/1?x=1".to_owned())]);
-    client.page(dataset, below).await.expect("a page");
+    let below = PageCall {
+        parameters: Parameters::query(vec![("room_level_id", "omb/1?x=1".to_owned())]),
+        ..root
+    };
+    client.page(&below).await.expect("a page");
     let query = &server.seen("/open-apis/vc/v1/room_levels")[0].query;
     assert_eq!(query, "room_level_id=omb%2F1%3Fx%3D1");
 }

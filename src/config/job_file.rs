@@ -4,7 +4,7 @@
 //! because rules between jobs are checked after all jobs were read. It does not know how a job is
 //! planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -334,24 +334,32 @@ fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
     fan_out
 }
 
-/// How many rows may be missing, compared with a count from elsewhere. Each key belongs to one
-/// dataset.
+/// How many rows may be missing, compared with a count from elsewhere. What a key counts may be
+/// counted of several datasets.
 fn check(section: Section<'_>, dataset: Option<Dataset>) -> Option<Check> {
-    let owners = Dataset::ALL.into_iter().filter_map(|owner| {
-        let (key, _) = owner.definition().plausibility.check()?;
-        let share = section.optional(key, |field| field.parse(text::percent));
-        Some((key, owner, share))
-    });
-    let shares: Vec<_> = owners.collect();
+    let key_of = |owner: Dataset| Some(owner.definition().plausibility.check()?.0);
+    let keys: BTreeSet<&str> = Dataset::ALL.into_iter().filter_map(key_of).collect();
+    let shares: Vec<_> = keys
+        .into_iter()
+        .map(|key| {
+            let share = section.optional(key, |field| field.parse(text::percent));
+            (key, share)
+        })
+        .collect();
     let dataset = dataset?;
     let mut check = Check::for_dataset(dataset);
-    for (key, owner, share) in shares {
-        if owner == dataset {
+    for (key, share) in shares {
+        if key_of(dataset) == Some(key) {
             check.may_miss = share.unwrap_or(check.may_miss);
         } else if section.has(key) {
+            let owners = Dataset::ALL
+                .into_iter()
+                .filter(|owner| key_of(*owner) == Some(key));
+            let owners: Vec<&str> = owners.map(Dataset::as_str).collect();
+            let owners = owners.join(" and ");
             section.problem(
                 key,
-                format!("`{key}` is a check of {owner}, not of {dataset}"),
+                format!("`{key}` is a check of {owners}, not of {dataset}"),
             );
         }
     }

@@ -42,6 +42,7 @@ pub(super) const DEFINITION: Definition = Definition {
     time_columns: Some(("alert_time", "alert_time")),
     parent_columns: None,
     plausibility: Plausibility::None,
+    provisional: None,
     job_file: include_str!("../../jobs/alert.toml"),
 };
 

@@ -5,7 +5,7 @@
 
 use super::report::{HORIZON, parameters};
 use super::{
-    Ask, DAY, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Piece,
+    Ask, Called, CalledRows, DAY, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Piece,
     Pieces, Plausibility, Request, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind, Derivation};
@@ -19,10 +19,11 @@ pub(super) const DEFINITION: Definition = Definition {
         tier: Tier::Special,
     },
     scopes: &["vc:report:readonly"],
-    fetch: Fetch::Call {
-        list: &["data", "meeting_report", "daily_report"],
+    fetch: Fetch::Call(Called {
+        rows: CalledRows::List(&["data", "meeting_report", "daily_report"]),
+        answers: &[],
         secrets: &[],
-    },
+    }),
     extent: Extent::Windows {
         pieces: Pieces::CivilDays,
         horizon: Some(HORIZON),
@@ -38,6 +39,7 @@ pub(super) const DEFINITION: Definition = Definition {
     time_columns: None,
     parent_columns: None,
     plausibility: Plausibility::None,
+    provisional: None,
     job_file: include_str!("../../jobs/daily_report.toml"),
 };
 

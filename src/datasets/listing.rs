@@ -4,8 +4,9 @@
 //! archived listing with it, body by body in the same order, so it notices a page that is missing.
 //!
 //! ```text
-//! Pages   list ─► list, next page ─► …
-//! Walk    root ─► list below the root ─► … ─► list below each item that has children ─► …
+//! Pages     list ─► list, next page ─► …
+//! Walk      root ─► list below the root ─► … ─► list below each item that has children ─► …
+//! Details   list ─► list, next page ─► … ─► detail of each item ─► …
 //! ```
 //! A listing ends in any case: it fails on a repeated page token and beyond a number of pages.
 
@@ -13,7 +14,7 @@ use std::collections::{HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::endpoint::Parameters;
+use super::endpoint::{Endpoint, Parameters};
 
 /// The most pages of one list.
 const PAGE_LIMIT: usize = 1_000;
@@ -63,6 +64,33 @@ pub struct Tree {
     pub has_child: &'static str,
 }
 
+/// How a list of ids becomes a list of items: one more call for each id. What the list itself says
+/// of them is not kept apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Details {
+    /// What is called, with the id in its path.
+    pub endpoint: Endpoint,
+    /// Scopes of which the app needs one for it, the narrowest first.
+    pub scopes: &'static [&'static str],
+    /// What each call sends besides.
+    pub query: &'static [(&'static str, &'static str)],
+    /// The member of `data` that is the item.
+    pub item: &'static str,
+    /// Codes that say that there is no such item. Then there is no row of it.
+    pub gone: &'static [i64],
+}
+
+/// What is read beyond the pages of one list.
+#[derive(Clone, Copy, Debug)]
+pub enum Beyond {
+    /// Nothing.
+    Nothing,
+    /// The lists below its items.
+    Tree(Tree),
+    /// Each item by itself.
+    Details(Details),
+}
+
 /// Member that a walk adds to an item: its steps from the root.
 pub const DEPTH: &str = "(walk) depth";
 /// Member that a walk adds to an item: whether it is the root.
@@ -88,47 +116,80 @@ pub enum Error {
     NotListed,
 }
 
-/// One call of a listing.
+/// A call that gets the next body of a listing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageCall {
+    /// What is called.
+    pub endpoint: Endpoint,
+    /// What it is called with.
+    pub parameters: Parameters,
+    /// Codes other than 0 with which the body is an answer all the same.
+    pub answers: &'static [i64],
+}
+
+/// What a call asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct PageCall {
-    /// The item whose children are listed; `None` for all.
-    parent: Option<String>,
-    /// Steps from the root to the items of the page.
-    depth: u32,
-    /// The page after the first one.
-    token: Option<String>,
-    /// Pages of the list before this one.
-    pages_before: usize,
-    /// Whether this is the call of the root itself.
-    is_root: bool,
+enum Wanted {
+    /// The root of a tree.
+    Root,
+    /// A page of a list.
+    List {
+        /// The item whose children are listed; `None` for all.
+        parent: Option<String>,
+        /// Steps from the root to the items of the page.
+        depth: u32,
+        /// The page after the first one.
+        token: Option<String>,
+        /// Pages of the list before this one.
+        pages_before: usize,
+    },
+    /// One item, by its id.
+    Item(String),
+}
+
+impl Wanted {
+    /// The first page of the list of all items, or of those below `parent`.
+    const fn first_page(parent: Option<String>, depth: u32) -> Self {
+        Self::List {
+            parent,
+            depth,
+            token: None,
+            pages_before: 0,
+        }
+    }
 }
 
 /// A listing under way.
 #[derive(Clone, Debug)]
 pub struct Listing {
+    endpoint: Endpoint,
     listed: Listed,
-    tree: Option<Tree>,
+    beyond: Beyond,
     query: Vec<(&'static str, String)>,
-    next: VecDeque<PageCall>,
+    next: VecDeque<Wanted>,
     tokens: HashSet<(Option<String>, String)>,
     ids: HashSet<String>,
     items: usize,
 }
 
 impl Listing {
-    /// A listing before its first call. `query` are the parameters that every page is asked with.
+    /// A listing before its first call, which is to `endpoint`. `query` are the parameters that
+    /// every page is asked with.
     #[must_use]
-    pub fn new(listed: Listed, tree: Option<Tree>, query: Vec<(&'static str, String)>) -> Self {
-        let first = PageCall {
-            parent: None,
-            depth: 0,
-            token: None,
-            pages_before: 0,
-            is_root: tree.is_some(),
+    pub fn new(
+        endpoint: Endpoint,
+        listed: Listed,
+        beyond: Beyond,
+        query: Vec<(&'static str, String)>,
+    ) -> Self {
+        let first = match beyond {
+            Beyond::Tree(_) => Wanted::Root,
+            Beyond::Nothing | Beyond::Details(_) => Wanted::first_page(None, 0),
         };
         Self {
+            endpoint,
             listed,
-            tree,
+            beyond,
             query,
             next: VecDeque::from([first]),
             tokens: HashSet::new(),
@@ -137,34 +198,53 @@ impl Listing {
         }
     }
 
-    /// The parameters of the next call; `None` if every page was taken.
+    /// The next call; `None` if every body was taken.
     #[must_use]
-    pub fn next_call(&self) -> Option<Parameters> {
-        let call = self.next.front()?;
-        if call.is_root {
-            let root = self.tree.map(|tree| tree.root.to_owned());
-            let query = self.query.clone();
-            return Some(Parameters {
-                segment: root,
-                query,
+    pub fn next_call(&self) -> Option<PageCall> {
+        let own = |parameters| PageCall {
+            endpoint: self.endpoint,
+            parameters,
+            answers: &[],
+        };
+        Some(match (self.next.front()?, self.beyond) {
+            (Wanted::Item(id), Beyond::Details(details)) => PageCall {
+                endpoint: details.endpoint,
+                parameters: Parameters {
+                    segment: Some(id.clone()),
+                    query: details
+                        .query
+                        .iter()
+                        .map(|(name, value)| (*name, (*value).to_owned()))
+                        .collect(),
+                    body: None,
+                },
+                answers: details.gone,
+            },
+            (Wanted::List { parent, token, .. }, beyond) => {
+                let mut query = vec![("page_size", self.listed.page_size.to_string())];
+                query.extend(self.query.iter().cloned());
+                if let (Beyond::Tree(tree), Some(parent)) = (beyond, parent) {
+                    query.push((tree.parent, parent.clone()));
+                }
+                query.extend(token.clone().map(|token| ("page_token", token)));
+                own(Parameters::query(query))
+            }
+            (Wanted::Root | Wanted::Item(_), beyond) => own(Parameters {
+                segment: match beyond {
+                    Beyond::Tree(tree) => Some(tree.root.to_owned()),
+                    Beyond::Nothing | Beyond::Details(_) => None,
+                },
+                query: self.query.clone(),
                 body: None,
-            });
-        }
-        let mut query = vec![("page_size", self.listed.page_size.to_string())];
-        query.extend(self.query.iter().cloned());
-        if let (Some(tree), Some(parent)) = (self.tree, &call.parent) {
-            query.push((tree.parent, parent.clone()));
-        }
-        query.extend(call.token.clone().map(|token| ("page_token", token)));
-        Some(Parameters::query(query))
+            }),
+        })
     }
 
-    /// Whether the next call asks for the first page of a list: the page that is read again at the
-    /// end, to notice a list that changed meanwhile.
+    /// Whether the next call asks for a page of a list. The first and the last of these are read
+    /// again at the end, to notice a list that changed meanwhile.
     #[must_use]
-    pub fn is_at_first_page(&self) -> bool {
-        let first = self.next.front();
-        first.is_some_and(|call| !call.is_root && call.token.is_none())
+    pub fn is_at_list(&self) -> bool {
+        matches!(self.next.front(), Some(Wanted::List { .. }))
     }
 
     /// Takes the answer to the next call. Gives the items that were not seen before: an item can
@@ -173,37 +253,12 @@ impl Listing {
     /// # Errors
     /// The body is not a page, or the listing does not end.
     pub fn take(&mut self, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
-        let call = self.next.pop_front().ok_or(Error::TooManyPages)?;
-        let data = data_of(body)?;
-        let items = match self.tree.filter(|_| call.is_root) {
-            Some(tree) => vec![root_of(&data, tree.root_item)?],
-            None => {
-                self.plan_next_page(&call, &data)?;
-                list_of(&data, self.listed.list)?
-            }
+        let place = self.next.pop_front().ok_or(Error::TooManyPages)?;
+        let mut items = match &place {
+            Wanted::Item(id) => self.take_item(id, body)?,
+            Wanted::Root => self.take_root(body)?,
+            Wanted::List { .. } => self.take_page(&place, body)?,
         };
-        self.items += items.len();
-        let mut fresh = Vec::new();
-        for mut item in items {
-            match text(item.get(self.listed.id)) {
-                Some(id) if !self.ids.insert(id.clone()) => continue,
-                Some(id) => self.plan_children(&call, &item, id)?,
-                // Whatever is below it would be missed.
-                None if self.tree.is_some() => {
-                    return Err(Error::Garbled(format!(
-                        "an item has no `{}`",
-                        self.listed.id
-                    )));
-                }
-                None => {}
-            }
-            if self.tree.is_some() {
-                item.insert(DEPTH.to_owned(), call.depth.into());
-                item.insert(IS_ROOT.to_owned(), call.is_root.into());
-            }
-            (self.listed.derive)(&mut item);
-            fresh.push(item);
-        }
         for (count, most, what) in [
             (self.items, ITEM_LIMIT, "entries"),
             (self.next.len(), LIST_LIMIT, "lists to read"),
@@ -213,7 +268,74 @@ impl Listing {
                 return Err(Error::Endless(why));
             }
         }
+        for item in &mut items {
+            (self.listed.derive)(item);
+        }
+        Ok(items)
+    }
+
+    fn take_root(&mut self, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
+        let Beyond::Tree(tree) = self.beyond else {
+            return Err(Error::TooManyPages);
+        };
+        let root = item_of(&data_of(body)?, tree.root_item)?;
+        self.items += 1;
+        let id = self.id_of(&root)?;
+        self.ids.insert(id.clone());
+        // The root is always asked for what is below it.
+        self.next.push_back(Wanted::first_page(Some(id), 1));
+        Ok(vec![placed(root, 0, true)])
+    }
+
+    fn take_page(&mut self, place: &Wanted, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
+        let data = data_of(body)?;
+        self.plan_next_page(place, &data)?;
+        let items = list_of(&data, self.listed.list)?;
+        self.items += items.len();
+        let mut fresh = Vec::new();
+        for item in items {
+            let id = text(item.get(self.listed.id));
+            if let Some(id) = &id
+                && !self.ids.insert(id.clone())
+            {
+                continue;
+            }
+            match (self.beyond, place) {
+                (Beyond::Details(_), _) => self.next.push_back(Wanted::Item(self.id_of(&item)?)),
+                (Beyond::Tree(tree), Wanted::List { depth, .. }) => {
+                    let id = self.id_of(&item)?;
+                    // So is an item that does not say whether it has children.
+                    if flag(&item, tree.has_child)?.unwrap_or(true) {
+                        self.next.push_back(Wanted::first_page(Some(id), depth + 1));
+                    }
+                    fresh.push(placed(item, *depth, false));
+                }
+                _ => fresh.push(item),
+            }
+        }
         Ok(fresh)
+    }
+
+    fn take_item(&self, id: &str, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
+        let Beyond::Details(details) = self.beyond else {
+            return Err(Error::TooManyPages);
+        };
+        if code_of(&json_of(body)?).is_some_and(|code| details.gone.contains(&code)) {
+            return Ok(Vec::new());
+        }
+        let item = item_of(&data_of(body)?, details.item)?;
+        // Another one's detail would be published under this one's name.
+        if self.id_of(&item)? != id {
+            let why = format!("`{}` has another `{}`", details.item, self.listed.id);
+            return Err(Error::Garbled(why));
+        }
+        Ok(vec![item])
+    }
+
+    /// The id of an item that more is asked for. Without it, that would be missed.
+    fn id_of(&self, item: &Map<String, Value>) -> Result<String, Error> {
+        let id = text(item.get(self.listed.id));
+        id.ok_or_else(|| Error::Garbled(format!("an item has no `{}`", self.listed.id)))
     }
 
     /// The ids on a page, in their order.
@@ -228,7 +350,16 @@ impl Listing {
         Ok(ids.collect())
     }
 
-    fn plan_next_page(&mut self, call: &PageCall, data: &Map<String, Value>) -> Result<(), Error> {
+    fn plan_next_page(&mut self, place: &Wanted, data: &Map<String, Value>) -> Result<(), Error> {
+        let Wanted::List {
+            parent,
+            depth,
+            pages_before,
+            ..
+        } = place
+        else {
+            return Ok(());
+        };
         let token = text(data.get("page_token")).filter(|token| !token.is_empty());
         match (flag(data, "has_more")?, &token) {
             (Some(true), _) => {}
@@ -242,56 +373,49 @@ impl Listing {
             let why = "there is another page, but no page_token";
             return Err(Error::Endless(why.to_owned()));
         };
-        if !self.tokens.insert((call.parent.clone(), token.clone())) {
+        if !self.tokens.insert((parent.clone(), token.clone())) {
             return Err(Error::Endless(
                 "the listing repeats a page_token".to_owned(),
             ));
         }
-        if call.pages_before + 1 == PAGE_LIMIT {
+        if pages_before + 1 == PAGE_LIMIT {
             let why = format!("the listing has more than {PAGE_LIMIT} pages");
             return Err(Error::Endless(why));
         }
         // Before the lists of other parents: the pages of one list stay together.
-        self.next.push_front(PageCall {
+        self.next.push_front(Wanted::List {
+            parent: parent.clone(),
+            depth: *depth,
             token: Some(token),
-            pages_before: call.pages_before + 1,
-            ..call.clone()
+            pages_before: pages_before + 1,
         });
         Ok(())
     }
+}
 
-    fn plan_children(
-        &mut self,
-        call: &PageCall,
-        item: &Map<String, Value>,
-        id: String,
-    ) -> Result<(), Error> {
-        let Some(tree) = self.tree else {
-            return Ok(());
-        };
-        // The root is always asked. So is an item that does not say whether it has children.
-        let has_child = flag(item, tree.has_child)?.unwrap_or(true);
-        if call.is_root || has_child {
-            self.next.push_back(PageCall {
-                parent: Some(id),
-                depth: call.depth + 1,
-                token: None,
-                pages_before: 0,
-                is_root: false,
-            });
-        }
-        Ok(())
-    }
+/// The item of a tree, with its place in it.
+fn placed(mut item: Map<String, Value>, depth: u32, is_root: bool) -> Map<String, Value> {
+    item.insert(DEPTH.to_owned(), depth.into());
+    item.insert(IS_ROOT.to_owned(), is_root.into());
+    item
+}
+
+fn json_of(body: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Error::Garbled(format!("a page is no JSON (line {line}, column {column})"))
+    })
+}
+
+fn code_of(body: &Value) -> Option<i64> {
+    body.get("code").and_then(Value::as_i64)
 }
 
 /// `data` of a good envelope.
 fn data_of(body: &[u8]) -> Result<Map<String, Value>, Error> {
     let garbled = |why: String| Error::Garbled(why);
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        garbled(format!("a page is no JSON (line {line}, column {column})"))
-    })?;
-    match body.get("code").and_then(Value::as_i64) {
+    let body = json_of(body)?;
+    match code_of(&body) {
         Some(0) => {}
         Some(code) => return Err(garbled(format!("the code of a page is {code}"))),
         None => return Err(garbled("a page has no code".to_owned())),
@@ -305,9 +429,9 @@ fn data_of(body: &[u8]) -> Result<Map<String, Value>, Error> {
     }
 }
 
-fn root_of(data: &Map<String, Value>, member: &str) -> Result<Map<String, Value>, Error> {
+fn item_of(data: &Map<String, Value>, member: &str) -> Result<Map<String, Value>, Error> {
     match data.get(member) {
-        Some(Value::Object(root)) => Ok(root.clone()),
+        Some(Value::Object(item)) => Ok(item.clone()),
         _ => Err(Error::Garbled(format!("a page has no object `{member}`"))),
     }
 }
@@ -359,9 +483,16 @@ pub fn text(value: Option<&Value>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::{Method, Tier};
     use super::*;
     use serde_json::json;
 
+    const ENDPOINT: Endpoint = Endpoint {
+        name: "things",
+        method: Method::Get,
+        path: "things",
+        tier: Tier::Four,
+    };
     const LISTED: Listed = Listed {
         list: "items",
         id: "id",
@@ -399,25 +530,31 @@ mod tests {
         let Some(call) = listing.next_call() else {
             return "nothing".to_owned();
         };
-        let query = call
-            .query
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let Parameters { segment, query, .. } = call.parameters;
+        let query = query.iter().map(|(name, value)| format!("{name}={value}"));
         let query = query.collect::<Vec<_>>().join("&");
-        format!("{}?{query}", call.segment.unwrap_or_default())
+        let path = call.endpoint.path;
+        format!("{path} {}?{query}", segment.unwrap_or_default())
+    }
+
+    fn begun(beyond: Beyond, query: Vec<(&'static str, String)>) -> Listing {
+        Listing::new(ENDPOINT, LISTED, beyond, query)
     }
 
     #[test]
     fn pages_follow_one_another_and_an_item_that_moved_comes_once() {
-        let mut listing = Listing::new(LISTED, None, vec![("user_id_type", "open_id".into())]);
-        assert_eq!(asked(&listing), "?page_size=100&user_id_type=open_id");
+        let mut listing = begun(Beyond::Nothing, vec![("user_id_type", "open_id".into())]);
+        assert_eq!(
+            asked(&listing),
+            "things ?page_size=100&user_id_type=open_id"
+        );
         let first = listing
             .take(&page(&["a", "b"], Some("t1")))
             .expect("a page");
         assert_eq!(ids(&first), ["a", "b"]);
         assert_eq!(
             asked(&listing),
-            "?page_size=100&user_id_type=open_id&page_token=t1"
+            "things ?page_size=100&user_id_type=open_id&page_token=t1"
         );
         let second = listing.take(&page(&["b", "c"], None)).expect("a page");
         assert_eq!(ids(&second), ["c"]);
@@ -427,40 +564,90 @@ mod tests {
 
     #[test]
     fn a_walk_asks_for_the_root_and_then_below_each_item_with_children() {
-        let mut listing = Listing::new(LISTED, Some(TREE), Vec::new());
-        assert_eq!(asked(&listing), "0?");
+        let mut listing = begun(Beyond::Tree(TREE), Vec::new());
+        assert_eq!(asked(&listing), "things 0?");
         let root = br#"{"code":0,"data":{"root":{"id":"r"}}}"#;
         let root = listing.take(root).expect("the root");
         assert_eq!(
             (root[0][DEPTH].clone(), root[0][IS_ROOT].clone()),
             (0.into(), true.into())
         );
-        assert_eq!(asked(&listing), "?page_size=100&below=r");
+        assert_eq!(asked(&listing), "things ?page_size=100&below=r");
         listing
             .take(&page(&["a+", "b"], Some("t")))
             .expect("a page");
-        assert_eq!(asked(&listing), "?page_size=100&below=r&page_token=t");
+        assert_eq!(
+            asked(&listing),
+            "things ?page_size=100&below=r&page_token=t"
+        );
         let more = listing.take(&page(&["c+"], None)).expect("a page");
         assert_eq!(
             (more[0][DEPTH].clone(), more[0][IS_ROOT].clone()),
             (1.into(), false.into())
         );
-        assert_eq!(asked(&listing), "?page_size=100&below=a+");
+        assert_eq!(asked(&listing), "things ?page_size=100&below=a+");
         // A level below itself is seen once and not asked again.
         let below = listing.take(&page(&["d", "a+"], None)).expect("a page");
         assert_eq!(
             (ids(&below), below[0][DEPTH].clone()),
             (vec!["d"], 2.into())
         );
-        assert_eq!(asked(&listing), "?page_size=100&below=c+");
+        assert_eq!(asked(&listing), "things ?page_size=100&below=c+");
         listing.take(&page(&[], None)).expect("a page");
+        assert_eq!(asked(&listing), "nothing");
+    }
+
+    const DETAILS: Details = Details {
+        endpoint: Endpoint {
+            name: "thing",
+            method: Method::Get,
+            path: "things/:id",
+            tier: Tier::Four,
+        },
+        scopes: &[],
+        query: &[("full", "true")],
+        item: "thing",
+        gone: &[7],
+    };
+
+    #[test]
+    fn each_item_of_a_list_is_asked_for_by_its_id() {
+        let mut listing = begun(Beyond::Details(DETAILS), vec![("no", "123".into())]);
+        assert_eq!(asked(&listing), "things ?page_size=100&no=123");
+        let first = listing.take(&page(&["a", "b"], Some("t"))).expect("a page");
+        assert!(first.is_empty(), "the list says nothing but ids");
+        assert_eq!(asked(&listing), "things ?page_size=100&no=123&page_token=t");
+        assert!(listing.is_at_list());
+        // An item that moved to the next page is asked for once.
+        listing.take(&page(&["b", "c"], None)).expect("a page");
+        assert_eq!(asked(&listing), "things/:id a?full=true");
+        assert!(!listing.is_at_list());
+        let detail = |id: &str| json!({ "code": 0, "data": { "thing": { "id": id } } });
+        let item = listing.take(detail("a").to_string().as_bytes());
+        assert_eq!(ids(&item.expect("an item")), ["a"]);
+        assert_eq!(listing.next_call().expect("a call").answers, [7]);
+        let gone = listing.take(br#"{"code":7,"msg":"not found"}"#);
+        assert_eq!(gone.expect("an answer").len(), 0);
+        let another = listing.clone().take(detail("a").to_string().as_bytes());
+        assert_eq!(
+            another.expect_err("refused").to_string(),
+            "`thing` has another `id`"
+        );
+        let refused = listing.clone().take(br#"{"code":8}"#);
+        assert_eq!(
+            refused.expect_err("refused").to_string(),
+            "the code of a page is 8"
+        );
+        listing
+            .take(detail("c").to_string().as_bytes())
+            .expect("an item");
         assert_eq!(asked(&listing), "nothing");
     }
 
     #[test]
     fn what_is_no_page_or_never_ends_is_refused() {
         let once = |body: &[u8]| {
-            let mut listing = Listing::new(LISTED, None, Vec::new());
+            let mut listing = begun(Beyond::Nothing, Vec::new());
             listing.take(body).expect_err("refused").to_string()
         };
         assert!(once(b"<html>").starts_with("a page is no JSON"));
@@ -475,7 +662,7 @@ mod tests {
             once(has_more),
             "`has_more` of a page is neither true nor false"
         );
-        let mut walk = Listing::new(LISTED, Some(TREE), Vec::new());
+        let mut walk = begun(Beyond::Tree(TREE), Vec::new());
         let unsaid = br#"{"code":0,"data":{"items":[],"page_token":"t"}}"#;
         assert!(once(unsaid).ends_with("does not say whether there is another page"));
         let renamed = br#"{"code":0,"data":{"rooms":[{"id":"a"}]}}"#;
@@ -488,14 +675,14 @@ mod tests {
         let no_token = br#"{"code":0,"data":{"items":[],"has_more":true}}"#;
         assert!(once(no_token).contains("no page_token"));
 
-        let mut listing = Listing::new(LISTED, None, Vec::new());
+        let mut listing = begun(Beyond::Nothing, Vec::new());
         listing.take(&page(&["a"], Some("t"))).expect("a page");
         let again = listing
             .take(&page(&["b"], Some("t")))
             .expect_err("repeated");
         assert_eq!(again.to_string(), "the listing repeats a page_token");
 
-        let mut listing = Listing::new(LISTED, None, Vec::new());
+        let mut listing = begun(Beyond::Nothing, Vec::new());
         let endless = (0..).find_map(|n| listing.take(&page(&[], Some(&n.to_string()))).err());
         let endless = endless.expect("an end").to_string();
         assert_eq!(endless, "the listing has more than 1000 pages");

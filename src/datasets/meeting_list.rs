@@ -34,6 +34,7 @@ pub(super) const DEFINITION: Definition = Definition {
         start: "start_time",
         end: "end_time",
         participant_count: Some("participant_count"),
+        meeting: None,
         participant: None,
     }),
     // Report and list tell of the same meetings, so not one may be missing.
@@ -42,6 +43,7 @@ pub(super) const DEFINITION: Definition = Definition {
         key: "meetings",
         may_miss: 0.0,
     },
+    provisional: None,
     job_file: include_str!("../../jobs/meeting_list.toml"),
 };
 

@@ -25,6 +25,21 @@ pub struct Parent {
     pub room_id: Option<String>,
     /// The participant's kind of device.
     pub device: Option<String>,
+    /// The meeting's unique id.
+    pub meeting_id: Option<String>,
+    /// Whether the meeting was recorded.
+    pub was_recorded: Option<bool>,
+}
+
+/// Parent rows with one identity, for which one request is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Siblings<'p> {
+    /// The first of them in a fixed order; often the only one.
+    pub first: &'p Parent,
+    /// All of them, in that order.
+    pub all: &'p [&'p Parent],
+    /// When the last of their meetings ended.
+    pub end: Timestamp,
 }
 
 /// What tells a parent's rows apart: rows with the same identity are one parent.
@@ -53,6 +68,19 @@ impl Parent {
         let row = if id.is_none() { self.source_row } else { 0 };
         let join = self.join_time.map_or(0, Timestamp::as_second);
         (&self.meeting_no, self.start, self.end, id, join, row)
+    }
+
+    /// All meetings with one number.
+    #[must_use]
+    pub fn number(&self) -> ParentIdentity<'_> {
+        (&self.meeting_no, Timestamp::MIN, None, None, 0, 0)
+    }
+
+    /// One meeting by its unique id.
+    #[must_use]
+    pub fn unique_meeting(&self) -> ParentIdentity<'_> {
+        let id = self.meeting_id.as_deref();
+        (&self.meeting_no, self.start, self.end, id, 0, 0)
     }
 }
 
@@ -91,8 +119,19 @@ pub struct ParentColumns {
     pub end: &'static str,
     /// Participants, as the row counts them.
     pub participant_count: Option<&'static str>,
+    /// The meeting's, where a row is one with a unique id.
+    pub meeting: Option<MeetingColumns>,
     /// The participant's, where a row is one.
     pub participant: Option<ParticipantColumns>,
+}
+
+/// Columns of a meeting with a unique id.
+#[derive(Clone, Copy, Debug)]
+pub struct MeetingColumns {
+    /// The unique id.
+    pub meeting_id: &'static str,
+    /// Whether it was recorded.
+    pub was_recorded: &'static str,
 }
 
 /// Columns of a participant.

@@ -1,14 +1,13 @@
 //! `participant_list`: one row a participant of one meeting (API reference, 3.2 and 4.3). The sheet
 //! has no column for the meeting, which comes from the task.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::{
     Ask, DAY, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
-    ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Tier,
-    UserIdType,
+    ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Siblings,
+    Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind};
 
@@ -27,6 +26,7 @@ pub(super) const DEFINITION: Definition = Definition {
         of: Dataset::MeetingList,
         identity: Parent::meeting,
         request,
+        has_child: |_| true,
     },
     parameters,
     options: &[RequestOption::UserIdType],
@@ -40,6 +40,7 @@ pub(super) const DEFINITION: Definition = Definition {
         start: "meeting_start_time",
         end: "meeting_end_time",
         participant_count: None,
+        meeting: None,
         participant: Some(ParticipantColumns {
             name: "participant_name",
             device: "device",
@@ -57,14 +58,12 @@ pub(super) const DEFINITION: Definition = Definition {
         key: "participants",
         may_miss: 0.5,
     },
+    provisional: None,
     job_file: include_str!("../../jobs/participant_list.toml"),
 };
 
-fn request(
-    meeting: &Parent,
-    end: Timestamp,
-    options: &RequestOptions,
-) -> Option<(Request, Lineage)> {
+fn request(meetings: &Siblings<'_>, options: &RequestOptions) -> Option<(Request, Lineage)> {
+    let (meeting, end) = (meetings.first, meetings.end);
     let end_s = end.as_second();
     // The participants of a meeting longer than a day are asked for by its last day, which was seen
     // to work.

@@ -1,14 +1,13 @@
 //! `participant_quality_list`: one row a minute of one participant (API reference, 3.2 and 4.4).
 //! The sheet has no column for the participant, who comes from the task.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::participant_list::meeting;
 use super::{
     Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent, ParticipantId,
-    Plausibility, Request, RequestOption, RequestOptions, Tier, UserIdType,
+    Plausibility, Request, RequestOption, RequestOptions, Siblings, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind};
 
@@ -27,6 +26,7 @@ pub(super) const DEFINITION: Definition = Definition {
         of: Dataset::ParticipantList,
         identity: Parent::stay,
         request,
+        has_child: |_| true,
     },
     parameters,
     options: &[RequestOption::UserIdType],
@@ -37,16 +37,14 @@ pub(super) const DEFINITION: Definition = Definition {
     time_columns: Some(("time", "time")),
     parent_columns: None,
     plausibility: Plausibility::None,
+    provisional: None,
     job_file: include_str!("../../jobs/participant_quality_list.toml"),
 };
 
 /// Quality names one stay by exact times, so it gets the meeting's own, however long the meeting
 /// was: a refusal is loud, while a stay that is not found would be an empty sheet.
-fn request(
-    stay: &Parent,
-    end: Timestamp,
-    options: &RequestOptions,
-) -> Option<(Request, Lineage)> {
+fn request(stays: &Siblings<'_>, options: &RequestOptions) -> Option<(Request, Lineage)> {
+    let (stay, end) = (stays.first, stays.end);
     let participant = match (&stay.user_id, &stay.room_id) {
         (Some(user), _) => ParticipantId::UserId(user.clone()),
         (None, Some(room)) => ParticipantId::RoomId(room.clone()),

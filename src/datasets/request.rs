@@ -50,6 +50,38 @@ pub(super) const USER_ID_TYPES: &[EnumValue] = &[
     },
 ];
 
+/// The kinds of participants as values of a column (API reference, 2.2).
+pub(super) const USER_TYPES: &[EnumValue] = &[
+    EnumValue {
+        value: "user",
+        texts: &["1"],
+    },
+    EnumValue {
+        value: "room",
+        texts: &["2"],
+    },
+    EnumValue {
+        value: "doc_user",
+        texts: &["3"],
+    },
+    EnumValue {
+        value: "neo_user",
+        texts: &["4"],
+    },
+    EnumValue {
+        value: "neo_guest",
+        texts: &["5"],
+    },
+    EnumValue {
+        value: "pstn",
+        texts: &["6"],
+    },
+    EnumValue {
+        value: "sip",
+        texts: &["7"],
+    },
+];
+
 /// What the top users are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -129,6 +161,13 @@ pub struct Request {
     /// Where the tenant's data resides: 0 mainland China, 1 US, 2 Singapore, 3 Japan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unit: Option<i32>,
+    /// The meeting's unique id, 19 digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub meeting_id: Option<String>,
+    /// First second and last of each meeting that is looked for, sorted. They are not sent: where a
+    /// list has got another meeting, the same call is another request.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub meetings: Vec<(i64, i64)>,
 }
 
 impl Request {
@@ -150,6 +189,8 @@ impl Request {
             limit: None,
             user_id_type: None,
             unit: None,
+            meeting_id: None,
+            meetings: Vec::new(),
         }
     }
 
@@ -202,6 +243,9 @@ pub struct Lineage {
     /// The civil day of a snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_date: Option<Date>,
+    /// The meeting's unique id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meeting_id: Option<String>,
 }
 
 /// A value that a task gives to its rows.
@@ -231,6 +275,7 @@ impl Lineage {
             "order_by" => self.order_by.map(|order| Text(order.as_str())),
             "user_id_type" => self.user_id_type.map(|kind| Text(kind.as_str())),
             "snapshot_date" => self.snapshot_date.map(Date),
+            "meeting_id" => self.meeting_id.as_deref().map(Text),
             _ => None,
         }
     }
@@ -370,7 +415,25 @@ mod tests {
             user_id_type: ids,
             ..Request::of(Dataset::Room)
         };
+        let number = Request {
+            meeting_no: Some("123456789".into()),
+            user_id_type: Some(UserIdType::OpenId),
+            meetings: vec![(1, 2), (3, 4)],
+            ..Request::between(Dataset::Meeting, 1, 5)
+        };
+        let recording = Request {
+            meeting_id: Some("7529416531681214468".into()),
+            ..Request::between(Dataset::Recording, 1, 2)
+        };
         for (request, json) in [
+            (
+                number,
+                r#"{"dataset":"meeting","meeting_no":"123456789","start":1,"end":5,"user_id_type":"open_id","meetings":[[1,2],[3,4]]}"#,
+            ),
+            (
+                recording,
+                r#"{"dataset":"recording","start":1,"end":2,"meeting_id":"7529416531681214468"}"#,
+            ),
             (
                 Request::between(Dataset::DailyReport, 1, 2),
                 r#"{"dataset":"daily_report","start":1,"end":2}"#,

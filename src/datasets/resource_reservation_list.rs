@@ -32,6 +32,7 @@ pub(super) const DEFINITION: Definition = Definition {
     time_columns: Some(("start_time", "end_time")),
     parent_columns: None,
     plausibility: Plausibility::None,
+    provisional: None,
     job_file: include_str!("../../jobs/resource_reservation_list.toml"),
 };
 

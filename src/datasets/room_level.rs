@@ -44,6 +44,7 @@ pub(super) const DEFINITION: Definition = Definition {
     time_columns: None,
     parent_columns: None,
     plausibility: Plausibility::None,
+    provisional: None,
     job_file: include_str!("../../jobs/room_level.toml"),
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Dataset;
+use super::{Dataset, Fetch};
 
 /// A scope that lets an app change things. A pipeline needs none of them.
 struct WritingScope {
@@ -47,8 +47,8 @@ pub enum Grant {
     Granted(&'static str),
     /// This scope is granted, but only to be used in the name of a user.
     ForUsersOnly(&'static str),
-    /// No scope for it is granted.
-    Missing,
+    /// Of these scopes, none is granted.
+    Missing(&'static [&'static str]),
 }
 
 impl GrantedScopes {
@@ -74,7 +74,19 @@ impl GrantedScopes {
     /// Whether a dataset can be read, in the name of a user or of the app.
     #[must_use]
     pub fn grant(&self, dataset: Dataset, as_user: bool) -> Grant {
-        let accepted = dataset.accepted_scopes();
+        let mut first = None;
+        for reading in dataset.scopes_needed() {
+            match self.grant_of(reading, as_user) {
+                Grant::Granted(scope) => first = first.or(Some(scope)),
+                stops => return stops,
+            }
+        }
+        first.map_or(Grant::Missing(&[]), Grant::Granted)
+    }
+
+    /// Whether one of these scopes is granted, or one in its place.
+    fn grant_of(&self, reading: &'static [&'static str], as_user: bool) -> Grant {
+        let accepted = accepted_scopes(reading);
         let first_of = |granted: &BTreeSet<String>| {
             let mut accepted = accepted.iter().copied();
             accepted.find(|scope| granted.contains(*scope))
@@ -82,10 +94,10 @@ impl GrantedScopes {
         let for_users = self.of_users.as_ref().map(first_of);
         match (first_of(&self.of_app), for_users) {
             (_, Some(Some(scope))) if as_user => Grant::Granted(scope),
-            (_, Some(None)) if as_user => Grant::Missing,
+            (_, Some(None)) if as_user => Grant::Missing(reading),
             (Some(scope), _) => Grant::Granted(scope),
             (None, Some(Some(scope))) => Grant::ForUsersOnly(scope),
-            (None, _) => Grant::Missing,
+            (None, _) => Grant::Missing(reading),
         }
     }
 
@@ -105,21 +117,30 @@ impl GrantedScopes {
 }
 
 impl Dataset {
-    /// Every scope of which one suffices to read the dataset: the reading ones, the narrowest
-    /// first, then those that could also change things.
+    /// The scopes that the dataset's endpoints need: one of each list.
     #[must_use]
-    pub fn accepted_scopes(self) -> Vec<&'static str> {
-        let reading = self.definition().scopes;
-        let writing = WRITING.iter().filter(|scope| {
-            let reads_as = scope.reads_as;
-            reads_as.is_some_and(|reads_as| reading.contains(&reads_as))
-        });
-        reading
-            .iter()
-            .copied()
-            .chain(writing.map(|scope| scope.name))
-            .collect()
+    pub fn scopes_needed(self) -> Vec<&'static [&'static str]> {
+        let definition = self.definition();
+        match definition.fetch {
+            Fetch::Details(_, details) => vec![definition.scopes, details.scopes],
+            _ => vec![definition.scopes],
+        }
     }
+}
+
+/// Every scope of which one suffices: the reading ones, the narrowest first, then those that could
+/// also change things.
+#[must_use]
+pub fn accepted_scopes(reading: &[&'static str]) -> Vec<&'static str> {
+    let writing = WRITING.iter().filter(|scope| {
+        let reads_as = scope.reads_as;
+        reads_as.is_some_and(|reads_as| reading.contains(&reads_as))
+    });
+    reading
+        .iter()
+        .copied()
+        .chain(writing.map(|scope| scope.name))
+        .collect()
 }
 
 #[cfg(test)]
@@ -135,24 +156,42 @@ mod tests {
         let (app, user) = (Some("tenant"), Some("user"));
         let coarse = "vc:room:readonly";
         let fine = "vc:rooms.room.basicinfo:read";
+        let missing = Grant::Missing(Dataset::Room.definition().scopes);
         for (scopes, as_user, expected) in [
             (&[(coarse, None)][..], false, Grant::Granted(coarse)),
             (&[(coarse, app), (fine, app)], false, Grant::Granted(fine)),
             (&[("vc:room", app)], false, Grant::Granted("vc:room")),
             (&[(coarse, user)], false, Grant::ForUsersOnly(coarse)),
             (&[(coarse, user)], true, Grant::Granted(coarse)),
-            (&[(coarse, app)], true, Grant::Missing),
+            (&[(coarse, app)], true, missing),
             // The list says nothing of users.
             (&[(coarse, None)], true, Grant::Granted(coarse)),
-            (&[("vc:export", app)], false, Grant::Missing),
-            (&[("vc:room:readonly:x", app)], false, Grant::Missing),
-            (&[], false, Grant::Missing),
+            (&[("vc:export", app)], false, missing),
+            (&[("vc:room:readonly:x", app)], false, missing),
+            (&[], false, missing),
         ] {
             let found = granted(scopes).grant(Dataset::Room, as_user);
             assert_eq!(found, expected, "{scopes:?} {as_user}");
         }
         let refused = GrantedScopes::of([(coarse, None, false)]);
-        assert_eq!(refused.grant(Dataset::Room, false), Grant::Missing);
+        assert_eq!(refused.grant(Dataset::Room, false), missing);
+    }
+
+    /// Ids come from one endpoint and meetings from another.
+    #[test]
+    fn a_dataset_of_two_endpoints_needs_a_scope_of_each() {
+        let (ids, details) = ("vc:meeting.meetingid:read", "vc:meeting.meetingevent:read");
+        let both = "vc:meeting:readonly";
+        let sets = Dataset::Meeting.scopes_needed();
+        for (scopes, expected) in [
+            (&[(both, None)][..], Grant::Granted(both)),
+            (&[(ids, None), (details, None)], Grant::Granted(ids)),
+            (&[(ids, None)], Grant::Missing(sets[1])),
+            (&[(details, None)], Grant::Missing(sets[0])),
+        ] {
+            let found = granted(scopes).grant(Dataset::Meeting, false);
+            assert_eq!(found, expected, "{scopes:?}");
+        }
     }
 
     #[test]

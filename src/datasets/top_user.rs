@@ -1,9 +1,9 @@
 //! `top_user`: who met most, by count and by duration.
 
 use super::report::{self, HORIZON};
-use super::request::USER_ID_TYPES;
+use super::request::{USER_ID_TYPES, USER_TYPES};
 use super::{
-    Ask, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters, Piece,
+    Ask, Called, CalledRows, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters, Piece,
     Pieces, Plausibility, Request, RequestOption, Tier, TopUserOrder, UserIdType,
 };
 use crate::column::{Column, ColumnKind, Derivation, EnumValue};
@@ -17,10 +17,11 @@ pub(super) const DEFINITION: Definition = Definition {
         tier: Tier::Special,
     },
     scopes: &["vc:report:readonly"],
-    fetch: Fetch::Call {
-        list: &["data", "top_user_report"],
+    fetch: Fetch::Call(Called {
+        rows: CalledRows::List(&["data", "top_user_report"]),
+        answers: &[],
         secrets: &[],
-    },
+    }),
     extent: Extent::Windows {
         pieces: Pieces::CivilDays,
         horizon: Some(HORIZON),
@@ -41,6 +42,7 @@ pub(super) const DEFINITION: Definition = Definition {
     time_columns: None,
     parent_columns: None,
     plausibility: Plausibility::None,
+    provisional: None,
     job_file: include_str!("../../jobs/top_user.toml"),
 };
 
@@ -86,37 +88,6 @@ const ORDERS: &[EnumValue] = &[
     EnumValue {
         value: "meeting_duration",
         texts: &["2"],
-    },
-];
-
-const USER_TYPES: &[EnumValue] = &[
-    EnumValue {
-        value: "user",
-        texts: &["1"],
-    },
-    EnumValue {
-        value: "room",
-        texts: &["2"],
-    },
-    EnumValue {
-        value: "doc_user",
-        texts: &["3"],
-    },
-    EnumValue {
-        value: "neo_user",
-        texts: &["4"],
-    },
-    EnumValue {
-        value: "neo_guest",
-        texts: &["5"],
-    },
-    EnumValue {
-        value: "pstn",
-        texts: &["6"],
-    },
-    EnumValue {
-        value: "sip",
-        texts: &["7"],
     },
 ];
 

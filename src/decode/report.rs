@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{DecodeSummary, Error, SheetRead};
 use crate::contract::Contract;
-use crate::datasets::Fetch;
+use crate::datasets::{CalledRows, Fetch};
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
 
 /// Reads the list in the body of a dataset that one call answers into `sink`. Rows are numbered
@@ -24,7 +24,7 @@ pub fn report(
     contract: &Contract,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
-    let Fetch::Call { list: path, .. } = contract.dataset.definition().fetch else {
+    let Fetch::Call(called) = contract.dataset.definition().fetch else {
         let dataset = contract.dataset;
         return Err(refuse(format!("{dataset} is not answered by one call")));
     };
@@ -35,8 +35,17 @@ pub fn report(
             error.column()
         ))
     })?;
-    let rows = list(&body, path)?;
-    let header = header_of(path, &rows, contract);
+    check_code(&body, called.answers)?;
+    let one;
+    let (rows, sheet) = match called.rows {
+        CalledRows::List(path) => (list(&body, path)?, path.join(".")),
+        CalledRows::One(row_of) => {
+            let body = body.as_object();
+            one = row_of(body.ok_or_else(|| refuse("it is no object"))?);
+            (vec![&one], contract.dataset.to_string())
+        }
+    };
+    let header = header_of(sheet, &rows, contract);
     sink.sheet(&header);
     let mut cells = Vec::with_capacity(header.columns.len());
     for (index, row) in (0..).zip(&rows) {
@@ -63,14 +72,18 @@ pub(super) fn refuse(reason: impl Into<String>) -> Error {
     Error::Report(reason.into())
 }
 
+/// Whether the body is an answer: its code is 0 or one of `answers`.
+fn check_code(body: &Value, answers: &[i64]) -> Result<(), Error> {
+    match body.get("code").and_then(Value::as_i64) {
+        Some(code) if code == 0 || answers.contains(&code) => Ok(()),
+        Some(code) => Err(refuse(format!("its code is {code}"))),
+        None => Err(refuse("it has no code")),
+    }
+}
+
 /// The objects in the list at `path`. The list itself may be absent. The objects that contain it
 /// must be there.
 fn list<'b>(body: &'b Value, path: &[&str]) -> Result<Vec<&'b Map<String, Value>>, Error> {
-    match body.get("code").and_then(Value::as_i64) {
-        Some(0) => {}
-        Some(code) => return Err(refuse(format!("its code is {code}"))),
-        None => return Err(refuse("it has no code")),
-    }
     let (last, way) = path.split_last().expect("a path has a list at its end");
     let mut inner = body;
     for step in way {
@@ -89,7 +102,7 @@ fn list<'b>(body: &'b Value, path: &[&str]) -> Result<Vec<&'b Map<String, Value>
 }
 
 /// A header of all field names, in the order in which they first appear.
-fn header_of(path: &[&str], rows: &[&Map<String, Value>], contract: &Contract) -> Header {
+fn header_of(sheet: String, rows: &[&Map<String, Value>], contract: &Contract) -> Header {
     let mut columns: Vec<HeaderColumn> = Vec::new();
     for key in rows.iter().flat_map(|row| row.keys()) {
         if columns.iter().all(|column| column.text != *key) {
@@ -104,7 +117,7 @@ fn header_of(path: &[&str], rows: &[&Map<String, Value>], contract: &Contract) -
         }
     }
     Header {
-        sheet: path.join("."),
+        sheet,
         row: None,
         columns,
     }

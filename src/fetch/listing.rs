@@ -72,8 +72,8 @@ async fn read_once<S: PageSink>(
     // The first page of a list, and the last page if it is another one.
     let (mut first, mut last) = (None, None);
     while let Some(call) = listing.next_call() {
-        let is_of_list = first.is_some() || listing.is_at_first_page();
-        let body = match client.page(dataset, call.clone()).await {
+        let is_of_list = listing.is_at_list();
+        let body = match client.page(&call).await {
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
         };
@@ -93,7 +93,7 @@ async fn read_once<S: PageSink>(
     // A list of one page cannot change under its reader.
     let again = first.filter(|_| last.is_some()).into_iter().chain(last);
     for (call, before) in again {
-        let after = match client.page(dataset, call).await {
+        let after = match client.page(&call).await {
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
         };

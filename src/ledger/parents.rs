@@ -26,7 +26,7 @@ impl Ledger {
     ) -> Result<Vec<Parent>, Error> {
         sqlx::query(
             "SELECT task_key, source_row, meeting_no, start_at, end_at, participant_count, \
-             join_at, stay_s, user_id, room_id, device FROM parent \
+             join_at, stay_s, user_id, room_id, device, meeting_id, was_recorded FROM parent \
              WHERE tenant = $1 AND dataset = $2 AND start_at >= $3 AND start_at < $4 \
              ORDER BY start_at, meeting_no, task_key, source_row",
         )
@@ -51,6 +51,10 @@ impl Ledger {
                 user_id: row.get("user_id")?,
                 room_id: row.get("room_id")?,
                 device: row.get("device")?,
+                meeting_id: row.get("meeting_id")?,
+                was_recorded: row
+                    .get::<Option<i64>>("was_recorded")?
+                    .map(|stored| stored != 0),
             })
         })
         .collect()
@@ -155,7 +159,8 @@ pub(super) async fn insert_parents(
         }
         let mut insert = QueryBuilder::new(
             "INSERT INTO parent (task_key, source_row, tenant, dataset, meeting_no, start_at, \
-             end_at, participant_count, join_at, stay_s, user_id, room_id, device) ",
+             end_at, participant_count, join_at, stay_s, user_id, room_id, device, meeting_id, \
+             was_recorded) ",
         );
         insert.push_values(&parents, |mut row, parent| {
             row.push_bind(key.as_str())
@@ -170,7 +175,9 @@ pub(super) async fn insert_parents(
                 .push_bind(parent.stay_s)
                 .push_bind(parent.user_id.as_deref())
                 .push_bind(parent.room_id.as_deref())
-                .push_bind(parent.device.as_deref());
+                .push_bind(parent.device.as_deref())
+                .push_bind(parent.meeting_id.as_deref())
+                .push_bind(parent.was_recorded.map(i64::from));
         });
         // Its text differs with the number of rows. Kept, it would push out statements that recur.
         insert

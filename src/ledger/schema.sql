@@ -82,6 +82,8 @@ CREATE TABLE IF NOT EXISTS parent (
     user_id           TEXT,
     room_id           TEXT,
     device            TEXT,
+    meeting_id        TEXT,
+    was_recorded      BIGINT,           -- 0 or 1
     PRIMARY KEY (task_key, source_row)
 );
 CREATE INDEX IF NOT EXISTS parent_by_start ON parent (tenant, dataset, start_at);

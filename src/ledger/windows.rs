@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::stored::{StoredRow, micros};
+use super::stored::{StoredRow, micros, to_json};
 use super::tasks::phases_in;
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
 use crate::datasets::Dataset;
-use crate::record::{NewWindow, PhaseCounts, ScheduleState, WindowBatch, WindowRow, WindowState};
+use crate::record::{
+    Coverage, NewWindow, PhaseCounts, ScheduleState, WindowBatch, WindowRow, WindowState,
+};
 use crate::window::Window;
 
 const COLUMNS: &str = "tenant, dataset, start_at, end_at, job, due_at, state, generation, \
@@ -194,6 +196,25 @@ impl Ledger {
             .execute(&mut *transaction)
             .await
             .map_err(sql("set a window's state"))?;
+        commit(transaction).await
+    }
+
+    /// Records what became of the parents of a window.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn set_coverage(&self, row: &WindowRow, coverage: &Coverage) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        let query = sqlx::query(
+            "UPDATE job_window SET coverage = $5 WHERE tenant = $1 AND dataset = $2 \
+             AND start_at = $3 AND end_at = $4 AND generation = $6",
+        );
+        bind_window(query, &row.tenant, row.dataset, row.window)
+            .bind(to_json(coverage))
+            .bind(i64::from(row.generation))
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("set a window's coverage"))?;
         commit(transaction).await
     }
 }

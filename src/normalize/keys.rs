@@ -485,8 +485,12 @@ mod tests {
                 keys.collect::<Vec<_>>()
             };
             let is_known = |key: &KeyColumn| !matches!(key, KeyColumn::Same(None));
-            let by_row =
-                dataset == Dataset::MeetingList || dataset == Dataset::ResourceReservationList;
+            let by_row = [
+                Dataset::MeetingList,
+                Dataset::ResourceReservationList,
+                Dataset::Meeting,
+            ];
+            let by_row = by_row.contains(&dataset);
             assert_eq!(keyed(&context).iter().any(is_known), by_row, "{dataset}");
             context.keys = None;
             assert!(!keyed(&context).iter().any(is_known), "{dataset}");

@@ -2,7 +2,8 @@
 //! of their parents, and what a daily report says of single days.
 
 use arrow::array::{
-    Array as _, AsArray as _, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array as _, AsArray as _, BooleanArray, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -23,6 +24,7 @@ pub(super) fn of_batch(
 ) -> Option<ParentArrays> {
     let names = dataset.definition().parent_columns.as_ref()?;
     let participant = names.participant.as_ref();
+    let meeting = names.meeting.as_ref();
     Some(ParentArrays {
         first_row,
         meeting_no: texts(batch, names.meeting_no)?,
@@ -36,6 +38,8 @@ pub(super) fn of_batch(
         user_id: participant.and_then(|names| user_ids(batch, names)),
         room_id: participant.and_then(|names| room_ids(batch, names)),
         device: participant.and_then(|names| texts(batch, names.device)),
+        meeting_id: meeting.and_then(|names| texts(batch, names.meeting_id)),
+        was_recorded: meeting.and_then(|names| flags(batch, names.was_recorded)),
     })
 }
 
@@ -84,6 +88,10 @@ fn texts(batch: &RecordBatch, name: &str) -> Option<StringArray> {
 
 fn times(batch: &RecordBatch, name: &str) -> Option<TimestampMicrosecondArray> {
     batch.column_by_name(name)?.as_primitive_opt().cloned()
+}
+
+fn flags(batch: &RecordBatch, name: &str) -> Option<BooleanArray> {
+    batch.column_by_name(name)?.as_boolean_opt().cloned()
 }
 
 fn integers(batch: &RecordBatch, name: &str) -> Option<Int64Array> {

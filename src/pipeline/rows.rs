@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use arrow::array::{AsArray as _, RecordBatch, StringArray};
+use arrow::datatypes::Int32Type;
+use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::parents;
@@ -11,12 +14,16 @@ use super::reading::{ReadFailure, Reading, Unread};
 use super::stranger::Strangers;
 use crate::contract::Contract;
 use crate::findings::Findings;
-use crate::normalize::{ConstantColumns, NormalizerOutput};
+use crate::normalize::{self, ConstantColumns, NormalizerOutput};
 use crate::publish;
 use crate::record::{ParentRows, ReportedDay};
 use crate::spool::SpoolingRows;
+use crate::task::TaskSpec;
 use crate::task::disposition::Blame;
 use crate::window::date_of;
+
+/// How long after a meeting's end what is said of it may still change.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What reading an original gave, beside its rows.
 pub(crate) struct OriginalFacts {
@@ -50,6 +57,7 @@ struct RowFacts {
     parents: ParentRows,
     reported: Vec<ReportedDay>,
     strangers: Strangers,
+    provisional: u64,
 }
 
 impl<'r> RowKeeper<'r> {
@@ -90,6 +98,7 @@ impl<'r> RowKeeper<'r> {
         let reported = parents::reported_days(zone, &batch);
         self.facts.reported.extend(reported);
         self.facts.strangers.count(spec, &batch);
+        self.facts.provisional += provisional_rows(&self.reading.context, spec, &batch);
         self.facts.rows += batch.num_rows();
         let passed = self.reading.policy.apply(batch);
         let home = date_of(zone, spec.window.start());
@@ -127,7 +136,7 @@ impl<'r> RowKeeper<'r> {
 
     fn keep(
         self,
-        findings: Findings,
+        mut findings: Findings,
         refuses_strangers: bool,
     ) -> Result<OriginalFacts, ReadFailure> {
         if let Some(failure) = self.failure {
@@ -143,6 +152,7 @@ impl<'r> RowKeeper<'r> {
                 blame: Blame::Bytes,
             })));
         }
+        findings.rows_provisional = self.facts.provisional;
         if let Some(rows) = self.rows {
             rows.keep().map_err(ReadFailure::NotKept)?;
         }
@@ -153,4 +163,27 @@ impl<'r> RowKeeper<'r> {
             reported: self.facts.reported,
         })
     }
+}
+
+/// How many rows may say something else later. A day after the meeting's end, what was said stays.
+fn provisional_rows(context: &normalize::Context, spec: &TaskSpec, batch: &RecordBatch) -> u64 {
+    let Some((column, values)) = spec.dataset().definition().provisional else {
+        return 0;
+    };
+    let asked_at = context.stamp.extracted_at;
+    let is_final = asked_at.zip(spec.lineage.meeting_end_time);
+    if is_final.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= A_DAY) {
+        return 0;
+    }
+    let Some(column) = batch.column_by_name(column) else {
+        return 0;
+    };
+    let Some(states) = column.as_dictionary_opt::<Int32Type>() else {
+        return 0;
+    };
+    let Some(states) = states.downcast_dict::<StringArray>() else {
+        return 0;
+    };
+    let states = states.into_iter().flatten();
+    states.filter(|state| values.contains(state)).count() as u64
 }

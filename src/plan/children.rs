@@ -3,12 +3,13 @@
 //!
 //! What a bound leaves out is counted by reason and never silent.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
 use super::priority;
-use crate::datasets::{Ask, Dataset, Parent};
+use crate::datasets::{Ask, Parent, ParentIdentity, Siblings};
 use crate::job::{FanOutOrder, JobSpec};
 use crate::record::{Coverage, OpenTask, Phase, PhaseCounts, TaskRow, WindowRow, WindowState};
 use crate::task::{TaskKey, TaskOwner, TaskSpec};
@@ -78,6 +79,8 @@ pub struct KnownChild {
     pub generation: u32,
     /// Rows that it brought; `None` while it has not ended well.
     pub rows: Option<u64>,
+    /// Whether rows of it may say something else by now.
+    pub is_provisional: bool,
 }
 
 /// The children of a window that were planned before, by key.
@@ -89,6 +92,11 @@ pub fn known_children(tasks: &[TaskRow]) -> KnownChildren {
     let known = |task: &TaskRow| KnownChild {
         generation: task.generation,
         rows: task.rows.filter(|_| task.phase == Phase::Published),
+        is_provisional: task.phase == Phase::Published
+            && task
+                .findings
+                .as_ref()
+                .is_some_and(|findings| findings.rows_provisional > 0),
     };
     tasks
         .iter()
@@ -142,18 +150,32 @@ pub fn children(
         digest: digest(parents),
         ..Children::default()
     };
-    let Ask::Parents { request, .. } = job.dataset.definition().ask else {
+    let Ask::Parents {
+        identity,
+        request,
+        has_child,
+        ..
+    } = job.dataset.definition().ask
+    else {
         return children;
     };
     let sizes = meeting_sizes(parents);
     let mut candidates = Vec::new();
-    for parent in distinct(job.dataset, parents) {
+    let mut asked_for: Vec<&Parent> = parents.iter().filter(|parent| has_child(parent)).collect();
+    asked_for.sort_by_key(|parent| values(parent));
+    for all in alike(&asked_for, identity) {
+        let parent = all[0];
         children.coverage.parents += 1;
-        let Some(end) = parent.end else {
+        let Some(end) = all.iter().filter_map(|parent| parent.end).max() else {
             children.coverage.not_ended += 1;
             continue;
         };
-        let Some((request, lineage)) = request(parent, end, &job.options) else {
+        let siblings = Siblings {
+            first: parent,
+            all: &all,
+            end,
+        };
+        let Some((request, lineage)) = request(&siblings, &job.options) else {
             children.coverage.no_id += 1;
             continue;
         };
@@ -206,7 +228,7 @@ pub fn children(
 }
 
 /// A child runs again only if its parent changed (then its key did), once if it came back empty,
-/// and each time if it has implausibly few rows.
+/// and each time if it has implausibly few rows or provisional ones.
 fn generation(job: &JobSpec, known: Option<&KnownChild>, counted: Option<i64>) -> u32 {
     let Some(known) = known else { return 1 };
     let counted = counted.and_then(|counted| u64::try_from(counted).ok());
@@ -215,7 +237,7 @@ fn generation(job: &JobSpec, known: Option<&KnownChild>, counted: Option<i64>) -
         .zip(counted)
         .is_some_and(|(rows, counted)| job.check.is_short(rows, counted));
     let was_empty = known.rows == Some(0) && known.generation == 1;
-    known.generation + u32::from(is_short || was_empty)
+    known.generation + u32::from(is_short || was_empty || known.is_provisional)
 }
 
 /// What a parent's row says, whatever its place in its sheet.
@@ -232,24 +254,27 @@ fn values(parent: &Parent) -> impl Ord + use<'_> {
         participant,
         parent.stay_s,
         parent.participant_count,
+        (&parent.meeting_id, parent.was_recorded),
     )
 }
 
-/// The parents, each once. Which of two rows with one identity it is does not depend on their order.
-fn distinct(child: Dataset, parents: &[Parent]) -> Vec<&Parent> {
-    let Ask::Parents { identity, .. } = child.definition().ask else {
-        return Vec::new();
-    };
-    let mut seen = HashSet::new();
-    let mut distinct = Vec::new();
-    let mut parents: Vec<&Parent> = parents.iter().collect();
-    parents.sort_by_key(|parent| values(parent));
-    for parent in parents {
-        if seen.insert(identity(parent)) {
-            distinct.push(parent);
+/// The rows with one identity together, in the order in which they come.
+fn alike<'p>(
+    rows: &[&'p Parent],
+    identity: for<'r> fn(&'r Parent) -> ParentIdentity<'r>,
+) -> Vec<Vec<&'p Parent>> {
+    let mut groups: Vec<Vec<&Parent>> = Vec::new();
+    let mut places: HashMap<ParentIdentity<'_>, usize> = HashMap::new();
+    for &row in rows {
+        match places.entry(identity(row)) {
+            Entry::Occupied(place) => groups[*place.get()].push(row),
+            Entry::Vacant(place) => {
+                place.insert(groups.len());
+                groups.push(vec![row]);
+            }
         }
     }
-    distinct
+    groups
 }
 
 fn meeting(parent: &Parent) -> (String, Timestamp) {
@@ -283,18 +308,43 @@ pub fn digest(parents: &[Parent]) -> String {
     parents.sort_by_key(|parent| values(parent));
     let mut hash = Sha256::new();
     for parent in parents {
-        let alike = Parent {
-            source_row: 0,
-            ..parent.clone()
-        };
-        hash.update(format!("{alike:?}\n"));
+        hash.update(digested(parent));
     }
     crate::task::hex(&hash.finalize()[..16])
+}
+
+/// What is hashed of a row. Ledgers hold the digest, so that what is said here of a row never
+/// changes: a column that came later stands at the end, and only where it has a value.
+fn digested(row: &Parent) -> String {
+    let Parent {
+        source_row: _,
+        meeting_no,
+        start,
+        end,
+        participant_count,
+        join_time,
+        stay_s,
+        user_id,
+        room_id,
+        device,
+        meeting_id,
+        was_recorded,
+    } = row;
+    let later = match (meeting_id, was_recorded) {
+        (None, None) => String::new(),
+        later => format!(" {later:?}"),
+    };
+    format!(
+        "Parent {{ source_row: 0, meeting_no: {meeting_no:?}, start: {start:?}, end: {end:?}, \
+         participant_count: {participant_count:?}, join_time: {join_time:?}, stay_s: {stay_s:?}, \
+         user_id: {user_id:?}, room_id: {room_id:?}, device: {device:?} }}{later}\n"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasets::Dataset;
     use crate::plan::tests::{job, owner, task_row, window_row};
 
     fn at(second: i64) -> Timestamp {
@@ -317,6 +367,8 @@ mod tests {
             user_id: None,
             room_id: None,
             device: None,
+            meeting_id: None,
+            was_recorded: None,
         }
     }
 
@@ -464,7 +516,12 @@ mod tests {
             .clone();
         let generation_after = |generation, rows| {
             let rows = Some(rows);
-            let known = HashMap::from([(key.clone(), KnownChild { generation, rows })]);
+            let known = KnownChild {
+                generation,
+                rows,
+                is_provisional: false,
+            };
+            let known = HashMap::from([(key.clone(), known)]);
             fan(&job, &meetings, &known, 0).tasks[0].generation
         };
         assert_eq!(
@@ -489,11 +546,98 @@ mod tests {
             let known = KnownChild {
                 generation: 7,
                 rows: Some(rows),
+                is_provisional: false,
             };
             let known = HashMap::from([(key.clone(), known)]);
             let task = &fan(&job, &meetings, &known, 0).tasks[0];
             assert_eq!(task.generation, expected, "{rows} rows of 10 participants");
         }
+    }
+
+    #[test]
+    fn what_may_change_is_asked_for_at_each_look() {
+        let job = job(Dataset::Recording);
+        let recorded = Parent {
+            meeting_id: Some("7".into()),
+            was_recorded: Some(true),
+            ..a_meeting("1", 10, Some(20), 2)
+        };
+        let meetings = [recorded];
+        let key = fan(&job, &meetings, &HashMap::new(), u64::MAX).tasks[0]
+            .spec
+            .key
+            .clone();
+        for (is_provisional, expected) in [(true, 8), (false, 7)] {
+            let known = KnownChild {
+                generation: 7,
+                rows: Some(1),
+                is_provisional,
+            };
+            let known = HashMap::from([(key.clone(), known)]);
+            let task = &fan(&job, &meetings, &known, 0).tasks[0];
+            assert_eq!(task.generation, expected);
+        }
+    }
+
+    #[test]
+    fn only_recorded_meetings_are_asked_for_their_recording() {
+        let meeting = |id: Option<&str>, was_recorded| Parent {
+            meeting_id: id.map(str::to_owned),
+            was_recorded,
+            ..a_meeting("1", 10, Some(20), 2)
+        };
+        let meetings = [
+            meeting(Some("7"), Some(true)),
+            meeting(Some("8"), Some(false)),
+            meeting(Some("9"), None),
+            meeting(None, Some(true)),
+        ];
+        let planned = |dataset| {
+            let children = fan(&job(dataset), &meetings, &HashMap::new(), u64::MAX);
+            let coverage = children.coverage;
+            let ids = children.tasks.into_iter().map(|task| task.spec.request);
+            let mut ids: Vec<_> = ids.filter_map(|request| request.meeting_id).collect();
+            ids.sort();
+            (ids, coverage.parents, coverage.no_id)
+        };
+        assert_eq!(planned(Dataset::Recording), (vec!["7".to_owned()], 2, 1));
+        let all = ["7", "8", "9"].map(str::to_owned).to_vec();
+        assert_eq!(planned(Dataset::MeetingParticipant), (all, 4, 1));
+    }
+
+    #[test]
+    fn a_number_is_asked_for_once_until_the_list_has_another_meeting_of_it() {
+        let mut meetings = vec![
+            a_meeting("1", 30, Some(40), 2),
+            a_meeting("1", 10, Some(20), 3),
+            a_meeting("2", 10, None, 3),
+        ];
+        let planned =
+            |meetings: &[Parent]| fan(&job(Dataset::Meeting), meetings, &HashMap::new(), u64::MAX);
+        let before = planned(&meetings);
+        assert_eq!((before.tasks.len(), before.coverage.not_ended), (1, 1));
+        meetings.swap(0, 1);
+        let alike = planned(&meetings);
+        assert_eq!(before.tasks, alike.tasks);
+        meetings.push(a_meeting("1", 50, Some(60), 2));
+        let after = planned(&meetings);
+        assert_eq!(after.tasks.len(), 1);
+        assert_ne!(before.tasks[0].spec.key, after.tasks[0].spec.key);
+        assert!(!after.live.contains(&before.tasks[0].spec.key));
+    }
+
+    /// Ledgers hold digests. The text that is hashed was written down before rows told more.
+    #[test]
+    fn the_digest_of_rows_never_changes() {
+        let text = "Parent { source_row: 0, meeting_no: \"1\", start: 1970-01-01T00:00:10Z, \
+                    end: Some(1970-01-01T00:00:20Z), participant_count: Some(2), join_time: None, \
+                    stay_s: None, user_id: Some(\"u\"), room_id: None, device: None }\n";
+        let mut row = a_meeting("1", 10, Some(20), 2);
+        row.user_id = Some("u".into());
+        assert_eq!(digested(&row), text);
+        row.meeting_id = Some("7".into());
+        let later = digested(&row);
+        assert_eq!(later, format!("{} (Some(\"7\"), None)\n", text.trim_end()));
     }
 
     #[test]
@@ -534,6 +678,7 @@ mod tests {
             let known = KnownChild {
                 generation: 1,
                 rows: None,
+                is_provisional: false,
             };
             (task.spec.key.clone(), known)
         });
@@ -570,6 +715,7 @@ mod tests {
             let known = KnownChild {
                 generation: 3,
                 rows: Some(1),
+                is_provisional: false,
             };
             keys.map(|key| (key, known)).collect()
         };
@@ -624,6 +770,7 @@ mod tests {
             Some(KnownChild {
                 generation: 2,
                 rows,
+                is_provisional: false,
             })
         };
         assert_eq!(known(task(Phase::Withdrawn, Some(1))), None);

@@ -185,6 +185,8 @@ impl CoverageRecord {
                 not_sampled: counts.not_sampled,
                 over_max_tasks: counts.over_max_tasks,
                 no_id: counts.no_id,
+                ambiguous: counts.ambiguous,
+                unresolved: counts.unresolved,
             },
             bounds: fan_out.into(),
         }
@@ -210,6 +212,20 @@ pub struct LeftOut {
     pub over_max_tasks: u64,
     /// Rows without the id that the request needs.
     pub no_id: u64,
+    /// Rows whose unique meeting could be several.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ambiguous: u64,
+    /// Rows whose unique meeting was not found.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unresolved: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Bounds of a fan-out, as the job file has them.

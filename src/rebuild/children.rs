@@ -3,6 +3,7 @@
 use super::found::{FoundTask, Setting, Tasks, Windows};
 use crate::datasets::{Dataset, Parent};
 use crate::plan::children::{Budget, KnownChildren, ParentWindow, children};
+use crate::plan::resolve::resolve;
 use crate::record::{PhaseCounts, WindowState};
 use crate::task::TaskKey;
 use crate::window::Window;
@@ -31,7 +32,11 @@ pub(super) fn look_at(setting: &Setting<'_>, tasks: &Tasks, windows: &mut Window
         let Some((owner, _)) = setting.owner(tenant) else {
             continue;
         };
-        let found = children(job, owner, window, &parents, &known, &mut budget);
+        let mut found = children(job, owner, window, &parents, &known, &mut budget);
+        if dataset.resolves().is_some() {
+            let ids = parents_in(tasks, tenant, *dataset, window);
+            found.coverage = found.coverage.with(resolve(&parents, &ids));
+        }
         let fits = found.are_those_known(&known);
         planned.push(((stream.clone(), *window), fits, found));
     }

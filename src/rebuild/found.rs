@@ -210,6 +210,10 @@ impl FoundTask {
         KnownChild {
             generation: self.input.generation,
             rows: (self.phase() == Phase::Published).then(|| self.rows()),
+            is_provisional: self
+                .read
+                .as_ref()
+                .is_some_and(|read| read.findings.rows_provisional > 0),
         }
     }
 }

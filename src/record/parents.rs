@@ -2,7 +2,7 @@
 //! what they would take one by one.
 
 use arrow::array::{
-    Array as _, ArrowPrimitiveType, Int64Array, PrimitiveArray, StringArray,
+    Array as _, ArrowPrimitiveType, BooleanArray, Int64Array, PrimitiveArray, StringArray,
     TimestampMicrosecondArray,
 };
 use jiff::Timestamp;
@@ -36,6 +36,10 @@ pub struct ParentArrays {
     pub room_id: Option<StringArray>,
     /// The participant's kind of device.
     pub device: Option<StringArray>,
+    /// The meeting's unique id.
+    pub meeting_id: Option<StringArray>,
+    /// Whether the meeting was recorded.
+    pub was_recorded: Option<BooleanArray>,
 }
 
 impl ParentRows {
@@ -73,6 +77,8 @@ impl FromIterator<Parent> for ParentRows {
             user_id: text(parent.user_id),
             room_id: text(parent.room_id),
             device: text(parent.device),
+            meeting_id: text(parent.meeting_id),
+            was_recorded: Some(BooleanArray::from(vec![parent.was_recorded])),
         });
         Self(parents.collect())
     }
@@ -91,12 +97,24 @@ impl ParentArrays {
             user_id: self.user_id.as_ref().and_then(|column| text(column, row)),
             room_id: self.room_id.as_ref().and_then(|column| text(column, row)),
             device: self.device.as_ref().and_then(|column| text(column, row)),
+            meeting_id: self
+                .meeting_id
+                .as_ref()
+                .and_then(|column| text(column, row)),
+            was_recorded: self
+                .was_recorded
+                .as_ref()
+                .and_then(|column| flag(column, row)),
         })
     }
 }
 
 fn text(column: &StringArray, row: usize) -> Option<String> {
     column.is_valid(row).then(|| column.value(row).to_owned())
+}
+
+fn flag(column: &BooleanArray, row: usize) -> Option<bool> {
+    column.is_valid(row).then(|| column.value(row))
 }
 
 fn time(column: &TimestampMicrosecondArray, row: usize) -> Option<Timestamp> {

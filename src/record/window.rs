@@ -186,6 +186,31 @@ pub struct Coverage {
     pub not_sampled: u64,
     /// Left out of this run: more than the job allows in one run.
     pub over_max_tasks: u64,
+    /// Rows of the meeting list whose unique id is not known: several meetings could be it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ambiguous: u64,
+    /// Rows of the meeting list whose unique id is not known: no meeting could be it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unresolved: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How many rows of a meeting list are which unique meeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// One meeting is it.
+    pub resolved: u64,
+    /// Several could be it.
+    pub ambiguous: u64,
+    /// None could be it.
+    pub unresolved: u64,
 }
 
 impl Coverage {
@@ -204,6 +229,24 @@ impl Coverage {
         self.below_min_participants += other.below_min_participants;
         self.not_sampled += other.not_sampled;
         self.over_max_tasks += other.over_max_tasks;
+        self.ambiguous += other.ambiguous;
+        self.unresolved += other.unresolved;
+    }
+
+    /// Whether a parent has no task, or none that brought what was looked for.
+    #[must_use]
+    pub const fn lacks_some(&self) -> bool {
+        self.planned < self.parents || self.ambiguous + self.unresolved > 0
+    }
+
+    /// The same with what became of the rows that were looked for.
+    #[must_use]
+    pub const fn with(self, resolution: Resolution) -> Self {
+        Self {
+            ambiguous: resolution.ambiguous,
+            unresolved: resolution.unresolved,
+            ..self
+        }
     }
 
     /// The counts of several windows together; `None` if none of them fans out.

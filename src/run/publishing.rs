@@ -100,6 +100,9 @@ impl Run {
         };
         for row in ledger.windows(name, dataset, Some(window)).await? {
             if row.window == window && row.state == WindowState::Planned {
+                if let Some(coverage) = &row.coverage {
+                    self.summary.resolve(dataset, coverage);
+                }
                 ledger.set_window_state(&row, state).await?;
                 crash_point!("w11-window-settled");
             }

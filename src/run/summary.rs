@@ -248,6 +248,15 @@ impl Summary {
         sum.add(coverage);
     }
 
+    /// Counts the rows of a window that ended of which the unique meeting is not known.
+    pub(super) fn resolve(&mut self, dataset: Dataset, coverage: &Coverage) {
+        let of_dataset = self.datasets.entry(dataset).or_default();
+        if let Some(sum) = &mut of_dataset.coverage {
+            sum.ambiguous += coverage.ambiguous;
+            sum.unresolved += coverage.unresolved;
+        }
+    }
+
     /// Whether everything that is due is in the lake, whole.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What people read: tables, numbers, lengths and times with units, and counted days.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use super::{DayOutcome, DayStatus};
 use crate::record::Coverage;
@@ -111,12 +112,30 @@ pub fn left_out(coverage: &Coverage) -> String {
         .filter(|(n, _)| *n > 0)
         .map(|(n, why)| format!("{} {why}", number(*n)))
         .collect();
-    format!(
-        "{} of {} parents exported; left out: {}",
+    let mut text = format!(
+        "{} of {} parents asked for",
         number(coverage.planned),
         number(coverage.parents),
-        reasons.join(", ")
-    )
+    );
+    if !reasons.is_empty() {
+        let _ = write!(text, "; left out: {}", reasons.join(", "));
+    }
+    let without_id = coverage.ambiguous + coverage.unresolved;
+    if without_id > 0 {
+        let _ = write!(
+            text,
+            "; {} meetings of the list have no unique id",
+            number(without_id)
+        );
+        if coverage.ambiguous > 0 {
+            let _ = write!(
+                text,
+                ", {} because several could be it",
+                number(coverage.ambiguous)
+            );
+        }
+    }
+    text
 }
 
 /// The causes that a person was told already: many days may wait for one thing.
@@ -188,9 +207,21 @@ mod tests {
             over_max_tasks: 50,
             ..Coverage::default()
         };
+        let not_found = Coverage {
+            parents: 5,
+            planned: 5,
+            ambiguous: 1,
+            unresolved: 2,
+            ..Coverage::default()
+        };
+        assert_eq!(
+            left_out(&not_found),
+            "5 of 5 parents asked for; 3 meetings of the list have no unique id, 1 because \
+             several could be it"
+        );
         assert_eq!(
             left_out(&coverage),
-            "1,000 of 1,200 parents exported; left out: 150 without a user or room id, \
+            "1,000 of 1,200 parents asked for; left out: 150 without a user or room id, \
              50 over the job's tasks per run"
         );
     }

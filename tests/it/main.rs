@@ -46,6 +46,7 @@ mod knobs;
 mod lake_on_s3;
 mod listings;
 mod losses;
+mod meetings;
 mod mistakes;
 mod network;
 mod old_lake;

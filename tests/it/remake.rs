@@ -10,11 +10,11 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use meetlake::testing::dataset::Dataset;
 use serde_json::Value;
 
-use crate::app::{Setup, TENANT, TestApp, zone};
+use crate::app::{SHEETS_AND_REPORTS, Setup, TENANT, TestApp, zone};
 use crate::lake;
 use Dataset::{
-    DailyReport, MeetingList, ParticipantList, ParticipantQualityList, ResourceReservationList,
-    TopUser,
+    DailyReport, Meeting, MeetingList, MeetingParticipant, ParticipantList, ParticipantQualityList,
+    Recording, ResourceReservationList, TopUser,
 };
 
 const NEW_YORK: &str = "America/New_York";
@@ -35,8 +35,10 @@ type Standing = BTreeMap<String, (Option<Timestamp>, BTreeSet<Date>)>;
 fn standing(app: &TestApp, dataset: Dataset) -> Standing {
     let mut standing = Standing::new();
     let time = match dataset {
-        ParticipantList | ParticipantQualityList => Some("meeting_start_time"),
-        MeetingList | ResourceReservationList => Some("start_time"),
+        ParticipantList | ParticipantQualityList | MeetingParticipant | Recording => {
+            Some("meeting_start_time")
+        }
+        MeetingList | ResourceReservationList | Meeting => Some("start_time"),
         _ => None,
     };
     for file in lake::files(&app.lake(), dataset) {
@@ -125,7 +127,9 @@ fn reasons(app: &TestApp, dataset: Dataset) -> BTreeMap<Date, Vec<String>> {
 }
 
 fn company() -> Setup {
+    let by_id = [Meeting, MeetingParticipant, Recording];
     Setup::real()
+        .only(&[&SHEETS_AND_REPORTS[..], &by_id].concat())
         .with(|options| options.days = 3)
         .knobs(|knobs| knobs.day_bucket = meetlake_simulator::DayBucket::Local)
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
 use meetlake::testing::dataset::Dataset;
-use meetlake_simulator::Company;
 use meetlake_simulator::company::{
-    Alert, AlertStatus, DisableEnd, Meeting, Participant, ReservationStatus, Room, RoomLevel,
+    Alert, AlertStatus, Attendee, DisableEnd, Meeting, Participant, ReservationStatus, Room,
+    RoomLevel,
 };
+use meetlake_simulator::{Company, meetings as simulated};
 use serde_json::{Value, json};
 
 use crate::lake::{Row, rows};
@@ -101,6 +102,16 @@ impl<'a> Truth<'a> {
             Dataset::TopUser => Vec::new(),
             Dataset::Room => self.rooms(),
             Dataset::RoomLevel => self.room_levels(),
+            Dataset::Meeting => self.meetings().map(|m| self.meeting_by_id(m)).collect(),
+            Dataset::MeetingParticipant => self
+                .meetings()
+                .flat_map(|meeting| self.attendances(meeting))
+                .collect(),
+            Dataset::Recording => self
+                .meetings()
+                .filter(|meeting| meeting.was_recorded)
+                .map(|meeting| self.recording(meeting))
+                .collect(),
             Dataset::Alert => {
                 let given = self.company.alerts().iter();
                 let given = given.filter(|alert| alert.time <= self.now);
@@ -146,6 +157,76 @@ impl<'a> Truth<'a> {
             },
             past(alert.process_time),
             past(alert.recover_time),
+        ])
+        .to_string()
+    }
+
+    fn meeting_by_id(&self, meeting: &Meeting) -> String {
+        let any = |used: fn(&Participant) -> bool| meeting.participants.iter().any(used);
+        json!([
+            self.dt(meeting.start),
+            meeting.id(),
+            meeting.meeting_no,
+            meeting.topic,
+            meeting.start.as_second(),
+            meeting.end.as_second(),
+            meeting.duration_s(),
+            "ended",
+            meeting.organizer.open_id,
+            "open_id",
+            "user",
+            simulated::peak(meeting),
+            meeting.participant_count(),
+            any(|p| p.used_video),
+            any(|p| p.used_audio),
+            any(|p| p.used_screen_share),
+            meeting.was_recorded,
+            meeting.used_phone(),
+        ])
+        .to_string()
+    }
+
+    fn attendances(&self, meeting: &Meeting) -> Vec<String> {
+        let row = |(place, there): (i64, &simulated::Attendance<'_>)| {
+            let (id, kind) = match there.who {
+                Attendee::Employee(employee) => (Some(&employee.open_id), "user"),
+                Attendee::Room(room) => (Some(&room.room_id), "room"),
+                Attendee::Guest(_) => (None, "neo_guest"),
+                Attendee::Pstn(_) => (None, "pstn"),
+            };
+            json!([
+                self.dt(meeting.start),
+                meeting.id(),
+                meeting.meeting_no,
+                meeting.start.as_second(),
+                place,
+                id,
+                "open_id",
+                kind,
+                there.first_join.as_second(),
+                there.final_leave.as_second(),
+                there.in_meeting_s,
+                id == Some(&meeting.organizer.open_id),
+                kind == "neo_guest",
+                "left",
+            ])
+            .to_string()
+        };
+        let attendances = simulated::attendances(meeting);
+        (1..).zip(&attendances).map(row).collect()
+    }
+
+    fn recording(&self, meeting: &Meeting) -> String {
+        let url = simulated::recording_url(meeting);
+        json!([
+            self.dt(meeting.start),
+            meeting.id(),
+            meeting.meeting_no,
+            meeting.start.as_second(),
+            url,
+            url.rsplit('/').next(),
+            meeting.duration_s() * 1_000,
+            "ready",
         ])
         .to_string()
     }
@@ -556,6 +637,52 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "status",
             "process_time",
             "recover_time",
+        ],
+        Dataset::Meeting => &[
+            "dt",
+            "meeting_id",
+            "meeting_no",
+            "topic",
+            "start_time",
+            "end_time",
+            "duration_s",
+            "status",
+            "host_id",
+            "host_id_type",
+            "host_type",
+            "peak_participant_count",
+            "total_participant_count",
+            "used_video",
+            "used_audio",
+            "used_screen_share",
+            "was_recorded",
+            "used_phone",
+        ],
+        Dataset::MeetingParticipant => &[
+            "dt",
+            "meeting_id",
+            "meeting_no",
+            "meeting_start_time",
+            "participant_index",
+            "participant_id",
+            "participant_id_type",
+            "participant_type",
+            "first_join_time",
+            "final_leave_time",
+            "in_meeting_s",
+            "is_host",
+            "is_external",
+            "status",
+        ],
+        Dataset::Recording => &[
+            "dt",
+            "meeting_id",
+            "meeting_no",
+            "meeting_start_time",
+            "recording_url",
+            "minute_token",
+            "duration_ms",
+            "state",
         ],
     };
     let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();

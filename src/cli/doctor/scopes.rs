@@ -7,7 +7,7 @@ use super::DoctorCheck;
 use crate::client::Client;
 use crate::config::TenantConfig;
 use crate::datasets::{
-    Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, UserIdType,
+    Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, UserIdType, accepted_scopes,
 };
 use crate::exit::Code;
 use crate::job::JobSpec;
@@ -62,7 +62,6 @@ pub(super) fn verdict(
     tenant: &TenantConfig,
 ) -> Result<&'static str, String> {
     let as_user = dataset.is_export() && tenant.refresh_token_file.is_some();
-    let reading = dataset.definition().scopes;
     match granted.grant(dataset, as_user) {
         Grant::Granted(scope) => Ok(scope),
         Grant::ForUsersOnly(scope) if dataset.is_export() => Err(format!(
@@ -75,8 +74,8 @@ pub(super) fn verdict(
              the name of a user only; grant it to the app too in {CONSOLES} and publish a version \
              of the app"
         )),
-        Grant::Missing => {
-            let others = dataset.accepted_scopes();
+        Grant::Missing(reading) => {
+            let others = accepted_scopes(reading);
             let others = others.iter().filter(|scope| !reading.contains(scope));
             let others: Vec<String> = others
                 .map(|scope| format!(" ({scope} would do as well, and can change things)"))

@@ -35,6 +35,8 @@ async fn all_that_a_spooled_task_leaves_is_given_back_typed() {
         user_id: None,
         room_id: Some("omm_1".to_owned()),
         device: Some("电脑".to_owned()),
+        meeting_id: Some("7529416531681214468".to_owned()),
+        was_recorded: Some(false),
     };
     let report = |meetings| ReportedDay {
         date: DAY,

@@ -1,0 +1,336 @@
+//! Meetings by their unique id: from the numbers of a list to ids, details, participants and recordings.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use meetlake::testing::dataset::Dataset;
+use meetlake_simulator::company::Meeting;
+use meetlake_simulator::{MeetingFilter, meetings as simulated};
+use serde_json::Value;
+
+use crate::app::{Setup, TestApp};
+use crate::lake;
+use crate::truth::Truth;
+
+const CHAIN: [Dataset; 4] = [
+    Dataset::MeetingList,
+    Dataset::Meeting,
+    Dataset::MeetingParticipant,
+    Dataset::Recording,
+];
+
+fn assert_true(app: &TestApp) {
+    let now = app.setup.options.clock.now();
+    let truth = Truth::of(app.server().company(), now);
+    for dataset in CHAIN {
+        let differences = truth.differences_of(&app.lake(), dataset);
+        assert!(differences.is_empty(), "{differences:#?}");
+    }
+}
+
+fn calls(app: &TestApp, endpoint: &str) -> u64 {
+    let endpoints = app.report().endpoints;
+    endpoints.get(endpoint).map_or(0, |of| of.calls)
+}
+
+/// Different numbers of each day, and meetings, of the whole company.
+fn numbers_and_meetings(app: &TestApp) -> (u64, u64) {
+    let company = app.server().company();
+    let number = |meeting: &Meeting| (company.date_of(meeting.start), meeting.meeting_no.clone());
+    let meetings = company.meetings().iter();
+    let numbers: BTreeSet<_> = meetings.map(|meeting| number(meeting)).collect();
+    (numbers.len() as u64, company.meetings().len() as u64)
+}
+
+/// Two numbers recur within a day, so that a page of one id makes each of them two pages. Whatever
+/// the endpoint compares with the range, the same meetings are found.
+#[test]
+fn every_meeting_of_the_list_has_its_id_participants_and_recording() {
+    for filter in [
+        MeetingFilter::Start,
+        MeetingFilter::End,
+        MeetingFilter::Overlap,
+    ] {
+        let setup = Setup::fast().only(&CHAIN).knobs(|knobs| {
+            knobs.page_size = 1;
+            knobs.meeting_filter = filter;
+        });
+        let app = setup.start();
+        let summary = app.reconcile();
+        assert!(summary.is_settled(), "{filter:?}: {summary:?}");
+        assert_true(&app);
+        let keys = |dataset| -> BTreeSet<String> {
+            let rows = lake::rows(&app.lake(), dataset);
+            let keys = rows.iter().filter_map(|row| row["meeting_key"].as_str());
+            keys.map(str::to_owned).collect()
+        };
+        let listed = keys(Dataset::MeetingList);
+        assert_eq!(listed, keys(Dataset::Meeting), "every row joins");
+        assert_eq!(listed, keys(Dataset::MeetingParticipant));
+        assert!(keys(Dataset::Recording).is_subset(&listed));
+        assert!(!keys(Dataset::Recording).is_empty());
+
+        let (_, meetings) = numbers_and_meetings(&app);
+        // Once for the meeting, once for its participants.
+        assert_eq!(calls(&app, "meeting"), 2 * meetings);
+        let before = app.calls();
+        let again = app.reconcile();
+        assert!(again.is_settled() && again.datasets.is_empty(), "{again:?}");
+        assert_eq!(app.calls(), before, "nothing is asked for twice");
+    }
+}
+
+#[test]
+fn a_number_is_asked_for_once_a_day_however_many_meetings_it_has() {
+    let app = Setup::fast().only(&CHAIN).start();
+    assert!(app.reconcile().is_settled());
+    let (numbers, meetings) = numbers_and_meetings(&app);
+    assert!(numbers < meetings, "a number recurs");
+    assert_eq!(calls(&app, "meeting_list_by_no"), numbers);
+    let verified = app.meetlake(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.text());
+}
+
+/// A list of numbers and a detail both have the meeting's password.
+#[test]
+fn no_password_is_kept_anywhere() {
+    let app = Setup::fast().only(&CHAIN).start();
+    assert!(app.reconcile().is_settled());
+    let company = app.server().company();
+    let passwords: Vec<String> = company
+        .meetings()
+        .iter()
+        .map(|meeting| simulated::password(meeting))
+        .collect();
+    let mut has_blanked = false;
+    for file in lake::below(&app.path("")) {
+        // The ledger's own files come and go.
+        let Ok(bytes) = fs::read(&file) else {
+            continue;
+        };
+        for password in &passwords {
+            let found = bytes
+                .windows(password.len())
+                .any(|at| at == password.as_bytes());
+            assert!(!found, "{} holds a password", file.display());
+        }
+        has_blanked |= bytes.windows(13).any(|at| at == b"\"password\":\"\"");
+    }
+    assert!(
+        has_blanked,
+        "the members are still there, without their values"
+    );
+}
+
+/// A detail that began a little later than its row says is found, and its row is not joined by
+/// mistake; one that began much later is not found, and both are said.
+#[test]
+fn what_has_no_id_is_counted_and_shown() {
+    for (drift, unresolved) in [(0, 0), (30, 0), (90, 1)] {
+        let setup = Setup::fast().only(&CHAIN);
+        let app = setup.knobs(|knobs| knobs.meeting_drift_s = drift).start();
+        let summary = app.reconcile();
+        assert!(summary.is_settled(), "{summary:?}");
+        let (_, meetings) = numbers_and_meetings(&app);
+        let coverage = summary.datasets[&Dataset::Meeting]
+            .coverage
+            .expect("a fan-out");
+        let expected = (unresolved * meetings, 0);
+        assert_eq!(
+            (coverage.unresolved, coverage.ambiguous),
+            expected,
+            "{drift} s"
+        );
+        let text = app.meetlake(&["status"]).stdout;
+        let said = format!("{meetings} meetings of the list have no unique id");
+        assert_eq!(text.contains(&said), unresolved > 0, "{text}");
+        let coverage = lake::below(&app.lake().join("_manifest/meeting"));
+        let coverage: Vec<String> = coverage
+            .iter()
+            .filter(|file| file.to_string_lossy().contains("coverage"))
+            .map(|file| fs::read_to_string(file).expect("a record"))
+            .collect();
+        assert!(!coverage.is_empty());
+        let is_told = coverage
+            .iter()
+            .any(|record| record.contains("\"unresolved\""));
+        assert_eq!(is_told, unresolved > 0, "{coverage:?}");
+    }
+}
+
+/// Where the app may not see the meetings, nothing is called empty.
+#[test]
+fn meetings_that_the_app_may_not_see_are_an_error_that_says_what_to_do() {
+    let setup = Setup::fast().only(&CHAIN);
+    let app = setup.knobs(|knobs| knobs.meetings_visible = false).start();
+    let run = app.backfill(&[]);
+    assert_eq!(run.code, 4, "{}", run.text());
+    assert!(
+        run.text().contains("accessible data range"),
+        "{}",
+        run.text()
+    );
+    assert!(lake::rows(&app.lake(), Dataset::Meeting).is_empty());
+    assert!(!lake::rows(&app.lake(), Dataset::MeetingList).is_empty());
+}
+
+fn states(app: &TestApp) -> BTreeSet<String> {
+    let rows = lake::rows(&app.lake(), Dataset::Recording);
+    let states = rows.iter().filter_map(|row| row["state"].as_str());
+    states.map(str::to_owned).collect()
+}
+
+/// What is not ready is asked for again at each look, until the answer is a day younger than the
+/// meeting's end. Then it stays as it was, and nobody asks any more.
+#[test]
+fn a_recording_that_is_not_ready_is_asked_for_again_for_a_day() {
+    let after = SignedDuration::from_hours(70);
+    let setup = Setup::fast().only(&CHAIN).with(|options| {
+        options.meetings_per_day = 12;
+        options.knobs.recording_after = after;
+    });
+    let app = setup.start();
+    for dataset in CHAIN {
+        let days = format!(
+            "settle_delay = \"1m\"\nlookback = \"4d\"\nstart = {}\n",
+            app.first_day()
+        );
+        let job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"*/5 * * * *\"\n{days}");
+        app.write(&format!("jobs/{dataset}.toml"), &job);
+    }
+    let clock = app.server().options().clock.clone();
+    let run = || {
+        let run = app.meetlake(&["run"]);
+        assert_eq!(run.code, 0, "{}", run.text());
+    };
+    run();
+    let not_ready: BTreeSet<String> = ["none", "processing"].map(str::to_owned).into();
+    assert_eq!(states(&app), not_ready);
+    let recorded = lake::rows(&app.lake(), Dataset::Recording).len() as u64;
+    let first = calls(&app, "recording");
+    assert_eq!(first, recorded);
+
+    clock.advance(Duration::from_secs(3_600));
+    run();
+    let again = calls(&app, "recording") - first;
+    assert!(
+        (1..recorded).contains(&again),
+        "{again} of {recorded}: the old ones are final"
+    );
+
+    clock.advance(Duration::from_secs(60 * 3_600));
+    run();
+    let said = states(&app);
+    assert!(said.contains("ready"), "{said:?}: those of the last day");
+    let stays = said.intersection(&not_ready).count();
+    assert!(
+        stays > 0,
+        "{said:?}: the day before was asked too early, and is final"
+    );
+    let before = calls(&app, "recording");
+    clock.advance(Duration::from_secs(3_600));
+    run();
+    assert_eq!(calls(&app, "recording"), before, "nothing is left to ask");
+}
+
+/// Killed at each of its calls, one start after the other; then everything is there once.
+#[test]
+fn killed_at_every_call_nothing_is_lost_doubled_or_half() {
+    let app = Setup::fast()
+        .only(&CHAIN)
+        .with(|options| options.days = 3)
+        .start();
+    let mut deaths = 0;
+    for place in [
+        "w05-page-listed",
+        "w07-fetched",
+        "w08-rows-recorded",
+        "w11-window-settled",
+    ] {
+        for passed in 0..6 {
+            let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+            let mut command = app.command(&["backfill", "--from", &from, "--to", &to]);
+            let failpoint = format!("{place}={passed}*off->return");
+            let ended = command
+                .env("FAILPOINTS", failpoint)
+                .output()
+                .expect("it ran");
+            deaths += u64::from(ended.status.code().is_none());
+            if ended.status.success() {
+                break;
+            }
+        }
+    }
+    assert!(deaths >= 8, "{deaths} deaths");
+    let last = app.backfill(&[]);
+    assert_eq!(last.code, 0, "{}", last.text());
+    assert_true(&app);
+    app.verified();
+}
+
+/// What was not found is known again from the originals, and nobody is asked again.
+#[test]
+fn a_rebuilt_ledger_knows_ids_and_what_has_none() {
+    let setup = Setup::fast().only(&CHAIN);
+    let app = setup.knobs(|knobs| knobs.meeting_drift_s = 90).start();
+    assert!(app.reconcile().is_settled());
+    let coverage = |app: &TestApp| -> Vec<Value> {
+        let status = app.status();
+        let datasets = status["datasets"].as_array().expect("datasets").clone();
+        let windows = datasets
+            .iter()
+            .flat_map(|of| of["windows"].as_array().expect("windows").clone());
+        windows.map(|window| window["coverage"].clone()).collect()
+    };
+    let (before, calls) = (coverage(&app), app.calls());
+    assert!(
+        before
+            .iter()
+            .any(|coverage| coverage["unresolved"].as_u64() > Some(0)),
+        "{before:?}"
+    );
+    app.lose_ledger();
+    let report = app.rebuild();
+    assert_eq!(report["problems"], Value::Array(Vec::new()), "{report}");
+    assert_eq!(coverage(&app), before);
+    assert!(app.reconcile().is_settled());
+    assert_eq!(app.calls(), calls, "somebody was asked again");
+}
+
+/// A plan tells what a usual month costs once a first run has told how many meetings a day has.
+#[test]
+fn a_plan_tells_the_calls_of_a_month() {
+    let app = Setup::fast().only(&CHAIN).start();
+    let unknown = app.meetlake(&["plan", "--json"]).json();
+    let not_known = unknown["tenants"][0]["month"]["not_known"].clone();
+    assert_eq!(
+        not_known.to_string(),
+        r#"["meeting","meeting_participant","recording"]"#
+    );
+    assert!(app.reconcile().is_settled());
+    let month = app.meetlake(&["plan", "--json"]).json()["tenants"][0]["month"].clone();
+    assert_eq!(month["not_known"].to_string(), "[]");
+    let of = |path: &str| {
+        let endpoints = month["endpoints"].as_array().expect("endpoints").clone();
+        let of_path = endpoints.into_iter().find(|load| load["endpoint"] == path);
+        of_path.expect("an endpoint")["calls"]
+            .as_u64()
+            .expect("a number")
+    };
+    // Jobs without a lookback, on days of five meetings with four numbers.
+    let (numbers, meetings) = numbers_and_meetings(&app);
+    assert_eq!(of("GET meetings/list_by_no"), 30 * numbers / 2);
+    assert_eq!(of("POST exports/meeting_list"), 30);
+    // One for each number's detail, and one for each meeting's participants.
+    assert_eq!(
+        of("GET meetings/:meeting_id"),
+        30 * (numbers / 2 + meetings / 2)
+    );
+    let text = app.meetlake(&["plan"]).stdout;
+    assert!(
+        text.contains("In a usual month these jobs make about"),
+        "{text}"
+    );
+}
