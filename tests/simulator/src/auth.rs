@@ -23,6 +23,7 @@ pub(crate) const SCOPE_REPORT: &str = "vc:report:readonly";
 pub(crate) const SCOPE_ROOM: &str = "vc:room";
 pub(crate) const SCOPE_ROOM_READONLY: &str = "vc:room:readonly";
 pub(crate) const SCOPE_ALERT: &str = "vc:alert:readonly";
+pub(crate) const SCOPE_RESERVE_READONLY: &str = "vc:reserve:readonly";
 /// Of the lists by query. New apps get it for use in the name of a user only.
 pub(crate) const SCOPE_DETAIL: &str = "vc:rooms.room.detailinfo:read";
 /// Scopes that a list names although no endpoint here needs them.
@@ -57,11 +58,18 @@ pub(crate) struct Tokens {
 #[derive(Debug, Default)]
 struct State {
     issued: Issued,
-    tenant: HashMap<String, Timestamp>,
-    newest_tenant: Option<String>,
+    tenant: HashMap<String, (App, Timestamp)>,
+    newest_tenant: HashMap<App, String>,
     user: HashMap<String, Timestamp>,
     refresh: HashMap<String, Refresh>,
     used_codes: BTreeSet<String>,
+}
+
+/// Which of the two apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum App {
+    Main,
+    Writing,
 }
 
 /// How many tokens were issued.
@@ -120,14 +128,16 @@ impl Tokens {
         if !app_id.starts_with("cli_") || app_secret.is_empty() {
             return failure(10_003, "invalid param");
         }
-        if app_id != options.app_id {
-            return failure(10_014, "app id not exists");
-        }
-        if app_secret != options.app_secret {
+        let (app, secret) = match app_id {
+            id if id == options.app_id => (App::Main, &options.app_secret),
+            id if id == options.write_app_id => (App::Writing, &options.write_app_secret),
+            _ => return failure(10_014, "app id not exists"),
+        };
+        if app_secret != *secret {
             return failure(10_015, "app secret invalid");
         }
         let now = options.clock.now();
-        let (tenant_access_token, expires_at) = self.tenant_token(now);
+        let (tenant_access_token, expires_at) = self.tenant_token(app, now);
         let expire = client_seconds(expires_at.duration_since(now), options);
         Reply::json(
             StatusCode::OK,
@@ -141,18 +151,18 @@ impl Tokens {
         )
     }
 
-    fn tenant_token(&self, now: Timestamp) -> (String, Timestamp) {
+    fn tenant_token(&self, app: App, now: Timestamp) -> (String, Timestamp) {
         let mut state = self.lock();
         let newest = state
             .newest_tenant
-            .as_ref()
-            .and_then(|token| Some((token.clone(), *state.tenant.get(token)?)));
+            .get(&app)
+            .and_then(|token| Some((token.clone(), state.tenant.get(token)?.1)));
         if let Some((token, expires_at)) =
             newest.filter(|(_, expires_at)| expires_at.duration_since(now) >= RENEWAL_MARGIN)
         {
             return (token, expires_at);
         }
-        state.tenant.retain(|_, expires_at| *expires_at > now);
+        state.tenant.retain(|_, (_, expires_at)| *expires_at > now);
         state.issued.tenant += 1;
         let token = format!(
             "t-{}",
@@ -164,8 +174,8 @@ impl Tokens {
         let expires_at = now
             .saturating_add(TENANT_TOKEN_LIFE)
             .unwrap_or(Timestamp::MAX);
-        state.tenant.insert(token.clone(), expires_at);
-        state.newest_tenant = Some(token.clone());
+        state.tenant.insert(token.clone(), (app, expires_at));
+        state.newest_tenant.insert(app, token.clone());
         (token, expires_at)
     }
 
@@ -313,18 +323,16 @@ impl Tokens {
         let token = bearer(authorization)
             .ok_or_else(|| bad_request(99_991_661, "Missing access token for authorization."))?;
         let now = options.clock.now();
+        let mut app = App::Main;
         let identity = if token.starts_with("t-") {
-            if self
-                .lock()
-                .tenant
-                .get(token)
-                .is_none_or(|&expires_at| expires_at <= now)
-            {
+            let known = self.lock().tenant.get(token).copied();
+            let Some((of, _)) = known.filter(|(_, expires_at)| *expires_at > now) else {
                 return Err(bad_request(
                     99_991_663,
                     "Invalid access token for authorization.",
                 ));
-            }
+            };
+            app = of;
             Identity::Tenant
         } else if token.starts_with("eyJ") || token.starts_with("u-") {
             match self.lock().user.get(token) {
@@ -351,7 +359,11 @@ impl Tokens {
         let knobs = &options.knobs;
         let is_granted = |&scope: &&str| {
             let for_users = identity == Identity::User && knobs.user_scopes.contains(scope);
-            for_users || knobs.scopes.contains(scope)
+            for_users
+                || match app {
+                    App::Main => knobs.scopes.contains(scope),
+                    App::Writing => knobs.write_scopes.contains(scope),
+                }
         };
         let scopes = endpoint.scopes();
         if !scopes.is_empty() && !scopes.iter().any(is_granted) {

@@ -29,6 +29,10 @@ pub(crate) enum Endpoint {
     MeetingListByNo,
     Meeting,
     Recording,
+    MgetRooms,
+    GetReserve,
+    WriteReserve,
+    WriteRooms,
 }
 
 /// How often an endpoint may be called.
@@ -39,7 +43,7 @@ pub(crate) struct Rate {
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::TenantToken,
         Self::UserToken,
         Self::GetDaily,
@@ -60,6 +64,10 @@ impl Endpoint {
         Self::MeetingListByNo,
         Self::Meeting,
         Self::Recording,
+        Self::MgetRooms,
+        Self::GetReserve,
+        Self::WriteReserve,
+        Self::WriteRooms,
     ];
 
     /// The name in faults and in the report.
@@ -85,6 +93,10 @@ impl Endpoint {
             Self::MeetingListByNo => "meeting_list_by_no",
             Self::Meeting => "meeting",
             Self::Recording => "recording",
+            Self::MgetRooms => "mget_rooms",
+            Self::GetReserve => "get_reserve",
+            Self::WriteReserve => "write_reserve",
+            Self::WriteRooms => "write_rooms",
         }
     }
 
@@ -101,6 +113,11 @@ impl Endpoint {
                 | Self::ParticipantQualityList
                 | Self::ResourceReservationList
         )
+    }
+
+    /// It may change something.
+    pub(crate) const fn is_write(self) -> bool {
+        matches!(self, Self::WriteReserve | Self::WriteRooms)
     }
 
     /// It belongs to the export family, which needs the admin role.
@@ -121,12 +138,19 @@ impl Endpoint {
                 per_minute: knobs.report_calls_per_minute,
                 per_second: None,
             }),
+            Self::WriteRooms => Some(Rate {
+                per_minute: 20,
+                per_second: None,
+            }),
             Self::UserToken
             | Self::Rooms
             | Self::RoomLevels
             | Self::RoomLevel
             | Self::Meeting
-            | Self::Recording => Some(Rate {
+            | Self::Recording
+            | Self::MgetRooms
+            | Self::GetReserve
+            | Self::WriteReserve => Some(Rate {
                 per_minute: 1_000,
                 per_second: Some(50),
             }),
@@ -141,7 +165,7 @@ impl Endpoint {
     pub(crate) const fn scopes(self) -> &'static [&'static str] {
         use crate::auth::{
             SCOPE_ALERT, SCOPE_DETAIL, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_MEETING_READONLY,
-            SCOPE_RECORD, SCOPE_REPORT, SCOPE_ROOM, SCOPE_ROOM_READONLY,
+            SCOPE_RECORD, SCOPE_REPORT, SCOPE_RESERVE_READONLY, SCOPE_ROOM, SCOPE_ROOM_READONLY,
         };
         match self {
             Self::TenantToken | Self::UserToken | Self::Scopes => &[],
@@ -160,6 +184,10 @@ impl Endpoint {
             Self::MeetingListByNo => &["vc:meeting.meetingid:read", SCOPE_MEETING_READONLY],
             Self::Meeting => &["vc:meeting.meetingevent:read", SCOPE_MEETING_READONLY],
             Self::Recording => &[SCOPE_RECORD],
+            Self::MgetRooms => Self::Rooms.scopes(),
+            Self::GetReserve => &[SCOPE_RESERVE_READONLY],
+            Self::WriteReserve => &["vc:reserve"],
+            Self::WriteRooms => &[SCOPE_ROOM],
             _ => &[SCOPE_EXPORT, SCOPE_MEETING_EXPORT],
         }
     }
@@ -190,7 +218,10 @@ impl Route {
             "/_simulator/report" => (Method::GET, Self::Report),
             "/_simulator/company" => (Method::GET, Self::Company),
             "/_simulator/faults" => (Method::PUT, Self::Faults),
-            _ => match path.strip_prefix("/open-apis/").and_then(api_route) {
+            _ => match path
+                .strip_prefix("/open-apis/")
+                .and_then(|path| write_route(method, path).or_else(|| api_route(path)))
+            {
                 Some((allowed, endpoint, id)) => (allowed, Self::Api(endpoint, id.to_owned())),
                 None => return Self::NotFound,
             },
@@ -201,6 +232,24 @@ impl Route {
             Self::WrongMethod
         }
     }
+}
+
+/// The methods that change something, and one `POST` that does not.
+fn write_route<'p>(method: &Method, path: &'p str) -> Option<(Method, Endpoint, &'p str)> {
+    let path = path.strip_prefix("vc/v1/")?;
+    let (list, id) = path.split_once('/').unwrap_or((path, ""));
+    let endpoint = match (method.as_str(), list, id) {
+        ("POST", "rooms", "mget") => Endpoint::MgetRooms,
+        ("POST", "rooms" | "room_levels" | "scope_config", "") => Endpoint::WriteRooms,
+        ("POST", "room_levels", "del") => Endpoint::WriteRooms,
+        ("PATCH", "rooms" | "room_levels", id) if !id.is_empty() => Endpoint::WriteRooms,
+        ("DELETE", "rooms", id) if !id.is_empty() => Endpoint::WriteRooms,
+        ("GET", "reserves", id) if !id.is_empty() => Endpoint::GetReserve,
+        ("POST", "reserves", "apply") => Endpoint::WriteReserve,
+        ("PUT" | "DELETE", "reserves", id) if !id.is_empty() => Endpoint::WriteReserve,
+        _ => return None,
+    };
+    Some((method.clone(), endpoint, id))
 }
 
 fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {

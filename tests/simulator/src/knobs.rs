@@ -177,6 +177,8 @@ pub struct Knobs {
     pub scopes: BTreeSet<String>,
     /// Scopes that are granted for use in the name of a user only. Default: none.
     pub user_scopes: BTreeSet<String>,
+    /// Scopes granted to the app that may write. Default: those for rooms and reservations.
+    pub write_scopes: BTreeSet<String>,
     /// What the list of scopes is like. Default: as documented.
     pub scope_list: ScopeList,
     /// Good answers have the headers of a limit too. Default: they have not, as nobody documents it.
@@ -247,6 +249,7 @@ impl Default for Knobs {
             crate::auth::SCOPE_ALERT,
             crate::auth::SCOPE_MEETING_READONLY,
             crate::auth::SCOPE_RECORD,
+            crate::auth::SCOPE_RESERVE_READONLY,
             crate::auth::SCOPE_EMPLOYEE_ID,
         ];
         Self {
@@ -268,6 +271,7 @@ impl Default for Knobs {
             report_calls_per_minute: 60,
             scopes: scopes.map(str::to_owned).into(),
             user_scopes: BTreeSet::new(),
+            write_scopes: ["vc:room", "vc:reserve"].map(str::to_owned).into(),
             scope_list: ScopeList::default(),
             rate_headers: false,
             lists_meetings: false,

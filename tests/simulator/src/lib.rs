@@ -67,6 +67,7 @@ mod alerts;
 pub mod meetings;
 mod queries;
 mod reports;
+mod reserves;
 mod rooms;
 
 mod report;

@@ -27,6 +27,10 @@ pub struct Options {
     pub app_id: String,
     /// Its secret. Default: `simulator-secret`.
     pub app_secret: String,
+    /// Another app, which may write. Default: `cli_a000000000000002`.
+    pub write_app_id: String,
+    /// Its secret. Default: `simulator-write-secret`.
+    pub write_app_secret: String,
     /// The refresh token that is valid from the start, for a week. Default: `ur-simulator-refresh`.
     pub refresh_token: String,
     /// The authorization code that can be used once within five minutes of the clock's start. Default: `simulator-code`.
@@ -57,6 +61,8 @@ impl Options {
             clock: SimClock::noon_after(last_day, &zone, speed),
             app_id: "cli_a000000000000001".to_owned(),
             app_secret: "simulator-secret".to_owned(),
+            write_app_id: "cli_a000000000000002".to_owned(),
+            write_app_secret: "simulator-write-secret".to_owned(),
             refresh_token: "ur-simulator-refresh".to_owned(),
             authorization_code: "simulator-code".to_owned(),
             knobs: Knobs::default(),

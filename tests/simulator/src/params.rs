@@ -142,6 +142,15 @@ impl Params {
         }
     }
 
+    /// An object, or `None` when it is absent.
+    pub(crate) fn object(&mut self, name: &'static str) -> Option<Value> {
+        let value = self.get(name)?.clone();
+        if !value.is_object() {
+            self.violation(name, &value.to_string(), "must be an object");
+        }
+        Some(value)
+    }
+
     /// A list of texts; empty when absent.
     pub(crate) fn texts(&mut self, name: &'static str) -> Vec<String> {
         let Some(value) = self.get(name).cloned() else {

@@ -76,6 +76,24 @@ pub(crate) fn list(
     })
 }
 
+/// Answers `rooms/mget`.
+///
+/// # Errors
+/// 99992402 for ids that are no list.
+pub(crate) fn mget(
+    params: &mut Params,
+    company: &Company,
+    options: &Options,
+) -> Result<serde_json::Value, ApiError> {
+    let ids = params.texts("room_ids");
+    let id_type = id_type(params);
+    params.check()?;
+    let rooms = company.rooms_on(company.date_of(options.clock.now()));
+    let asked = rooms.iter().filter(|room| ids.contains(&room.room_id));
+    let items: Vec<RoomItem> = asked.map(|room| room_item(room, id_type)).collect();
+    Ok(serde_json::json!({ "items": items }))
+}
+
 /// Answers `room_levels`: the children of a level, one generation.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{Response, StatusCode};
+use axum::http::{Method, Response, StatusCode};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ use crate::line::{self, Cutter};
 use crate::params::Params;
 use crate::random::Draw;
 use crate::report::{Report, Tally};
+use crate::reserves::Reserves;
 use crate::rooms::RoomOrder;
 use crate::wire::{ApiError, Reply, log_id};
 use crate::{alerts, meetings, queries, reports, rooms, workbook};
@@ -62,6 +63,7 @@ struct App {
     limits: Limits,
     faults: Faults,
     exports: Exports,
+    reserves: Reserves,
     room_order: RoomOrder,
     tally: Tally,
     draw: Draw,
@@ -113,6 +115,7 @@ impl Server {
             ),
             faults: Faults::new(options.seed, &options.faults),
             exports: Exports::new(options.seed),
+            reserves: Reserves::new(options.seed),
             room_order: RoomOrder::default(),
             tally: Tally::default(),
             draw: Draw::new(options.seed).label("server"),
@@ -197,6 +200,7 @@ struct Call<'a> {
     id: String,
     /// Its number on the endpoint, from 0.
     number: u64,
+    method: Method,
     authorization: Option<&'a str>,
     query: &'a str,
     body: &'a [u8],
@@ -233,6 +237,7 @@ async fn answer(
                 endpoint,
                 id,
                 number,
+                method: parts.method.clone(),
                 authorization,
                 query,
                 body: &body,
@@ -355,6 +360,13 @@ impl App {
                 Reply::data(queries::meetings(&mut params, company, options)?)
             }
             Endpoint::ListMeetings => Reply::data(queries::undocumented(&mut params, company)?),
+            Endpoint::MgetRooms => Reply::data(rooms::mget(&mut params, company, options)?),
+            Endpoint::GetReserve => Reply::data(self.reserves.get(&call.id)?),
+            Endpoint::WriteReserve => {
+                let reserves = &self.reserves;
+                Reply::data(reserves.write(&call.method, &call.id, &mut params, options)?)
+            }
+            Endpoint::WriteRooms => Reply::data(json!({})),
             Endpoint::GetDaily => Reply::data(reports::daily(&mut params, company, options)?),
             Endpoint::GetTopUser => Reply::data(reports::top_user(&mut params, company, options)?),
             Endpoint::Rooms => {
@@ -407,13 +419,18 @@ impl App {
                 .headers
                 .extend(self.limits.standing(call.endpoint).headers());
         }
-        self.tally
-            .unknown_parameters(call.endpoint, params.unknown());
+        // What is only counted may have any parameters.
+        if call.endpoint != Endpoint::WriteRooms {
+            self.tally
+                .unknown_parameters(call.endpoint, params.unknown());
+        }
         Ok(reply)
     }
 
     fn params(&self, call: &Call<'_>) -> Result<Params, ApiError> {
-        if call.endpoint.is_submit() || call.endpoint.is_token() {
+        let has_body = call.endpoint.is_write() && !call.body.is_empty();
+        let is_post = matches!(call.endpoint, Endpoint::MgetRooms);
+        if call.endpoint.is_submit() || call.endpoint.is_token() || has_body || is_post {
             return Params::from_body(call.body, call.query);
         }
         Ok(Params::from_query(call.query))
