@@ -21,6 +21,7 @@ macro_rules! eprintln {
     };
 }
 
+pub mod api;
 pub mod completions;
 pub mod convert;
 #[cfg(feature = "simulator")]
@@ -55,6 +56,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::cause::Cause;
+use crate::client;
 use crate::config::{self, Config};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
@@ -133,6 +136,9 @@ enum Verb {
     Ledger(ledger::Args),
     /// Turn a workbook that you downloaded by hand into Parquet, offline.
     Convert(convert::Args),
+    /// Make any call of the video-meeting API, and print its answer; what changes something needs
+    /// --write and an app of its own.
+    Api(api::Args),
     /// Run the simulated company behind a port, to try anything against it.
     #[cfg(feature = "simulator")]
     Simulate(simulate::Args),
@@ -218,6 +224,7 @@ async fn dispatch(cli: Cli) -> Result<Code> {
         Verb::Replay(args) => Box::pin(replay::run(&common, &args)).await,
         Verb::Orphans(args) => Box::pin(orphans::run(&common, &args)).await,
         Verb::Ledger(args) => Box::pin(ledger::run(&common, &args)).await,
+        Verb::Api(args) => Box::pin(api::run(&common, &args)).await,
         Verb::Convert(args) => Ok(convert::run(&args, &Fallback::of_this_program())),
         #[cfg(feature = "simulator")]
         Verb::Simulate(args) => Box::pin(simulate::run(args)).await,
@@ -274,6 +281,15 @@ fn exit_for(error: &anyhow::Error) -> Code {
         return Code::Storage;
     }
     Code::Unexpected
+}
+
+/// The exit code of a call that failed.
+fn exit_of_call(error: &client::Error) -> Code {
+    match error.kind() {
+        Cause::Credentials | Cause::Scope | Cause::Role => Code::Credentials,
+        Cause::QuotaExhausted | Cause::RateLimited => Code::Quota,
+        _ => Code::Unexpected,
+    }
 }
 
 /// Reads the configuration; prints its problems and gives `None` if there are any.

@@ -29,7 +29,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use problem::{Position, Problem, Problems};
-pub use tenant::TenantConfig;
+pub use tenant::{TenantConfig, WriteApp};
 pub use text::show_duration;
 
 use crate::datasets::CallLimits;

@@ -38,7 +38,7 @@ pub use request::{
     TopUserOrder, UserIdType,
 };
 pub use scopes::{EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, accepted_scopes};
-pub use secrets::without_secrets;
+pub use secrets::{without_named_secrets, without_secrets};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Common, identify, open};
 use crate::cause::Cause;
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions};
@@ -224,7 +224,11 @@ async fn check_tenant(
     let token = client.check_token().await;
     let is_good = token.is_ok();
     match token {
-        Err(error) => checks.push(check("token", Err(error.to_string()), exit_of(&error))),
+        Err(error) => checks.push(check(
+            "token",
+            Err(error.to_string()),
+            super::exit_of_call(&error),
+        )),
         Ok(found) => {
             let valid = format!("valid for {}", span(found.expires_in.as_secs()));
             checks.push(check("token", Ok(valid), Code::Credentials));
@@ -350,13 +354,5 @@ async fn exports(client: &Client) -> Result<String, String> {
             Ok(format!("the app may ask for exports ({scopes})"))
         }
         Err(error) => Err(error.to_string()),
-    }
-}
-
-fn exit_of(error: &client::Error) -> Code {
-    match error.kind() {
-        Cause::Credentials | Cause::Scope | Cause::Role => Code::Credentials,
-        Cause::QuotaExhausted | Cause::RateLimited => Code::Quota,
-        _ => Code::Unexpected,
     }
 }

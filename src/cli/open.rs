@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::identify::{self, Bound, Purpose};
 use crate::client::{Client, Settings, UserTokenSettings};
 use crate::clock::Clock;
-use crate::config::{Config, TenantConfig};
+use crate::config::{Config, TenantConfig, WriteApp};
 use crate::datasets::Dataset;
 use crate::decode::Fallback;
 use crate::events::Events;
@@ -232,6 +232,25 @@ pub fn client(config: &Config, tenant: &TenantConfig, clock: &Clock) -> Result<C
     settings.calls_per_minute = config.limits.calls;
     settings.proxies = config.proxies.clone();
     Client::new(settings, clock.clone()).with_context(|| format!("tenant {}", tenant.name))
+}
+
+/// The client of one tenant through the app that may change things.
+///
+/// # Errors
+/// As for [`client`].
+pub fn write_client(
+    config: &Config,
+    tenant: &TenantConfig,
+    app: &WriteApp,
+    clock: &Clock,
+) -> Result<Client> {
+    let of_app = TenantConfig {
+        app_id: app.app_id.clone(),
+        app_secret: app.app_secret.clone(),
+        refresh_token_file: None,
+        ..tenant.clone()
+    };
+    client(config, &of_app, clock)
 }
 
 /// What the tasks of each tenant still need of the spool. Anything else there was left behind by a

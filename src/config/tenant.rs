@@ -34,10 +34,29 @@ pub struct TenantConfig {
     /// File with the refresh token of a user, rewritten at each refresh. Without one, the app's own
     /// token is used.
     pub refresh_token_file: Option<PathBuf>,
+    /// Another app, in whose name `meetlake api` may change something. Nothing else uses it.
+    pub write_app: Option<WriteApp>,
     /// The zone in which the tenant's days begin and end.
     pub time_zone: TimeZone,
     /// Where the data of a multi-geo tenant resides: 0 mainland China, 1 US, 2 Singapore, 3 Japan.
     pub unit: Option<i32>,
+}
+
+/// An app that may change things.
+#[derive(Clone)]
+pub struct WriteApp {
+    /// Id of the app (`cli_…`).
+    pub app_id: String,
+    /// Secret of the app.
+    pub app_secret: SecretString,
+}
+
+impl fmt::Debug for WriteApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteApp")
+            .field("app_id", &self.app_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for TenantConfig {
@@ -46,6 +65,7 @@ impl fmt::Debug for TenantConfig {
             .field("name", &self.name)
             .field("host", &self.host.as_str())
             .field("app_id", &self.app_id)
+            .field("write_app", &self.write_app)
             .field("time_zone", &self.time_zone.iana_name())
             .field("unit", &self.unit)
             .finish_non_exhaustive()
@@ -71,6 +91,7 @@ pub(super) fn read(
     if let Some(path) = &refresh_token_file {
         warn_of_mode(&section, "refresh_token_file", path);
     }
+    let write_app = write_app(section.section("write_app"), app_id.as_deref(), folder);
     let time_zone = time_zone(&section);
     let unit = section.optional("unit", |field| field.integer(0..=3));
     section.finish();
@@ -81,11 +102,31 @@ pub(super) fn read(
             app_id: app_id?,
             app_secret: app_secret?,
             refresh_token_file,
+            write_app,
             time_zone: time_zone.clone()?,
             unit: unit.and_then(|unit| i32::try_from(unit).ok()),
         })
     };
     (tenant(), time_zone)
+}
+
+/// Reads `[tenants.NAME.write_app]`. It must be another app than the one that reads, which would
+/// otherwise carry the rights to write through every run.
+fn write_app(section: Section<'_>, reading: Option<&str>, folder: &Path) -> Option<WriteApp> {
+    if !section.is_present() {
+        section.finish();
+        return None;
+    }
+    let app_id = section.required("app_id", Field::text);
+    let app_secret = app_secret(&section, folder);
+    if app_id.is_some() && app_id.as_deref() == reading {
+        section.problem("app_id", "is the app that reads; let another one write");
+    }
+    section.finish();
+    Some(WriteApp {
+        app_id: app_id?,
+        app_secret: app_secret?,
+    })
 }
 
 /// `feishu`, `lark`, or an address: that of a simulator on this machine, or of a gateway over TLS.

@@ -1,6 +1,7 @@
 //! Endpoints of the API: how each is called, and how often it may be.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde_json::Value;
 
@@ -110,6 +111,18 @@ impl Method {
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    /// Reads the word on the wire, in capitals or not.
+    fn from_str(word: &str) -> Result<Self, String> {
+        let all = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
+        let named = |method: &Self| method.as_str().eq_ignore_ascii_case(word);
+        let found = all.into_iter().find(named);
+        found.ok_or_else(|| format!("write one of {}", all.map(Self::as_str).join(", ")))
     }
 }
 

@@ -30,6 +30,81 @@ pub fn without_secrets<'b>(
             places.push(place_in(body, secret))
         })?;
     }
+    Ok(blank(body, places))
+}
+
+/// The most lists and objects inside of one another that are searched. Answers have some five.
+const DEEPEST: usize = 100;
+
+/// Why no secret can be looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsearchable {
+    /// The body is no JSON.
+    #[error("it is no JSON (line {}, column {})", .0.line(), .0.column())]
+    NoJson(#[from] serde_json::Error),
+    /// More lists and objects lie inside of one another than any answer has.
+    #[error("more than {DEEPEST} lists and objects lie inside of one another")]
+    TooDeep,
+}
+
+/// The body without the values of members that are secret by their name, wherever they stand:
+/// passwords, and tokens by which something is read. Every other byte stays as it came.
+///
+/// # Errors
+/// The body is no JSON, or deeper than any answer.
+pub fn without_named_secrets(body: &[u8]) -> Result<Cow<'_, [u8]>, Unsearchable> {
+    let root: &RawValue = serde_json::from_slice(body)?;
+    let mut places = Vec::new();
+    find_named(root, DEEPEST, &mut |secret| {
+        places.push(place_in(body, secret))
+    })?;
+    Ok(blank(body, places))
+}
+
+/// Whether the member of that name is a secret. Tokens of pages and of documents are none: they
+/// open nothing by themselves.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let opens = [
+        "token",
+        "file_token",
+        "access_token",
+        "tenant_access_token",
+        "user_access_token",
+        "app_access_token",
+        "refresh_token",
+        "ticket",
+        "access_code",
+    ];
+    name.contains("password") || name.contains("secret") || opens.contains(&name.as_str())
+}
+
+fn find_named<'b>(
+    value: &'b RawValue,
+    depth: usize,
+    found: &mut dyn FnMut(&'b RawValue),
+) -> Result<(), Unsearchable> {
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(Unsearchable::TooDeep);
+    };
+    if value.get().starts_with('[') {
+        for element in serde_json::from_str::<Vec<&RawValue>>(value.get())? {
+            find_named(element, depth, found)?;
+        }
+    }
+    if value.get().starts_with('{') {
+        for (name, member) in serde_json::from_str::<Members<'_>>(value.get())?.0 {
+            match is_secret(&name) {
+                true => found(member),
+                false => find_named(member, depth, found)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The body with `""` or `null` at each place.
+fn blank(body: &[u8], mut places: Vec<Range<usize>>) -> Cow<'_, [u8]> {
     places.sort_unstable_by_key(|place| place.start);
     places.dedup();
     let mut kept = Vec::with_capacity(body.len());
@@ -45,7 +120,7 @@ pub fn without_secrets<'b>(
         end = place.end;
     }
     kept.extend_from_slice(&body[end..]);
-    Ok(Cow::Owned(kept))
+    Cow::Owned(kept)
 }
 
 /// Hands each value at the end of the path to `found`. A list where an object is expected, or the
@@ -148,6 +223,35 @@ mod tests {
             blanked(r#"{"data":{"password":"a"}}"#, nested),
             r#"{"data":null}"#
         );
+    }
+
+    #[test]
+    fn what_is_secret_by_its_name_is_blanked_wherever_it_stands() {
+        for (body, kept) in [
+            (
+                r#"{"data":{"meeting":{"password":"1","no":1.50,"list":[{"Password":2},3]}}}"#,
+                r#"{"data":{"meeting":{"password":"","no":1.50,"list":[{"Password":null},3]}}}"#,
+            ),
+            (
+                r#"{"token":{"a":"b"},"page_token":"p","note_doc_token":"d","file_token":"f"}"#,
+                r#"{"token":null,"page_token":"p","note_doc_token":"d","file_token":""}"#,
+            ),
+            (
+                r#"[{"meeting_password_hint":"x"},{"app_secret":"y"},{"pass\u0077ord":"z"}]"#,
+                r#"[{"meeting_password_hint":""},{"app_secret":""},{"pass\u0077ord":""}]"#,
+            ),
+            (
+                r#"{"id":6911188411932033028}"#,
+                r#"{"id":6911188411932033028}"#,
+            ),
+            (r#""password""#, r#""password""#),
+        ] {
+            let found = without_named_secrets(body.as_bytes()).expect("JSON");
+            assert_eq!(String::from_utf8_lossy(&found), kept);
+        }
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(without_named_secrets(deep.as_bytes()).is_err());
+        assert!(without_named_secrets(b"no JSON").is_err());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod stores;
 mod truth;
 
 mod alerts;
+mod api;
 mod api_faults;
 mod atomicity;
 mod canaries;
