@@ -793,7 +793,7 @@ app_secret_file = "nowhere"
         ];
         let files = Files::new(config, &jobs);
         insta::assert_snapshot!(files.problems(), @r#"
-        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level, alert; did you mean `meeting_list`?
+        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level, alert, meeting, meeting_participant, recording; did you mean `meeting_list`?
         jobs/meetings.toml:3:8: `cron` `61 3 * * *` has a wrong minute; it may be 0 to 59, *, lists, ranges and steps of them
         jobs/meetings.toml:4:10: `window` `36h` must be whole days, from 1d to 31d
         jobs/meetings.toml:5:16: `settle_delay` `6` is not a duration; write a whole number and a unit: 30s, 15m, 6h, 1d

@@ -360,6 +360,7 @@ fn what_is_open_is_answered_as_the_tenant_answers() {
         ),
         ("rate_headers", true, "yes: x-ogw-ratelimit-limit is "),
         ("meetings_by_query", true, "yes"),
+        ("end_of_an_ongoing_meeting", true, "\"0\""),
         ("undocumented_meetings", true, "yes: "),
         ("span_of_alerts", true, "at least 365"),
     ] {

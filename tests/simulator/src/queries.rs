@@ -1,7 +1,7 @@
 //! The two lists of meetings that answer at once: `meeting_list`, whose scope new apps get for users only, and `meetings`, which no
 //! documentation has.
 //!
-//! Only as much of them as tells a client whether it may ask: numbers and topics, on one page.
+//! Only as much of them as tells a client whether it may ask: numbers, ids and topics, on one page.
 
 use serde_json::{Value, json};
 
@@ -43,6 +43,7 @@ pub(crate) fn meetings(
         .map(|meeting| QueriedMeeting {
             meeting_id: meeting.meeting_no.clone(),
             meeting_topic: meeting.topic.clone(),
+            meeting_instance_id: meeting.id(),
         });
     Ok(QueriedMeetings {
         meeting_list: told.collect(),

@@ -210,8 +210,11 @@ pub(crate) struct QueriedMeetings {
 
 #[derive(Serialize)]
 pub(crate) struct QueriedMeeting {
+    /// The number, whatever its name says.
     pub(crate) meeting_id: String,
     pub(crate) meeting_topic: String,
+    /// The unique id.
+    pub(crate) meeting_instance_id: String,
 }
 
 /// The flat answer with a tenant token.
