@@ -14,3 +14,4 @@ mod knobs;
 mod limits;
 mod rooms;
 mod validation;
+mod writes;
