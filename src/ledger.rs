@@ -263,6 +263,16 @@ pub struct Ledger {
     _lock: Option<Arc<lock::Lock>>,
 }
 
+#[cfg(feature = "testing")]
+impl Ledger {
+    /// Closes the connections, and waits until their files are left alone. Dropped ones are closed
+    /// some time later.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
 impl Ledger {
     /// Opens the ledger at `path` for writing, and creates it if there is none. Takes ownership,
     /// under the name `verb`, until the last clone is dropped.
