@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::datasets::listing::PageCall;
 use crate::datasets::{CallLimits, DOWNLOAD, Endpoint, GrantedScopes, POLL, Request};
 use crate::network::{self, Proxies};
-use crate::task::ExportId;
+use crate::task::{ExportId, Urgency};
 
 mod asked;
 mod error;
@@ -158,7 +158,7 @@ enum Identity {
 
 /// The client of one app and tenant; clones share tokens and limits.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, Urgency);
 
 struct Inner {
     settings: Settings,
@@ -190,7 +190,7 @@ impl Client {
         check_host(&settings.host).map_err(|why| Error::other(ACTION, why))?;
         let http = Http::new(&settings, clock.clone());
         let http = http.map_err(|error| Error::local(ACTION, error::with_causes(&error)))?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             limits: RateLimiter::new(&settings.calls_per_minute, clock.clone()),
             tenant: TokenCache::default(),
             user: settings.user_token.as_ref().map(UserToken::new),
@@ -198,7 +198,15 @@ impl Client {
             settings,
             clock,
             http,
-        })))
+        });
+        Ok(Self(inner, Urgency::default()))
+    }
+
+    /// The same client for calls of this urgency: where several wait for one endpoint, the more
+    /// urgent ones go first.
+    #[must_use]
+    pub fn urgent(&self, urgency: Urgency) -> Self {
+        Self(Arc::clone(&self.0), urgency)
     }
 
     /// The rate limiter, whose recent calls are kept across restarts.
@@ -221,7 +229,7 @@ impl Client {
     /// What the API refused with, after the retries.
     pub async fn answer(&self, request: &Request) -> Result<Bytes, Error> {
         let endpoint = request.dataset.definition().endpoint;
-        let call = exports::first_call(request);
+        let call = exports::first_call(request).urgent(self.1);
         let answer = self
             .call(endpoint, Identity::Tenant, Repeat::Always, &call)
             .await?;
@@ -236,7 +244,8 @@ impl Client {
     pub async fn page(&self, page: &PageCall) -> Result<Bytes, Error> {
         let endpoint = page.endpoint;
         let action = exports::listing_action(&endpoint);
-        let call = Call::of(endpoint, action, page.parameters.clone()).taking(page.answers);
+        let call = Call::of(endpoint, action, page.parameters.clone());
+        let call = call.taking(page.answers).urgent(self.1);
         let answer = self
             .call(endpoint, Identity::Tenant, Repeat::Always, &call)
             .await?;
@@ -251,7 +260,7 @@ impl Client {
     /// has no idempotency key.
     pub async fn submit(&self, request: &Request) -> Result<ExportId, Error> {
         let endpoint = request.dataset.definition().endpoint;
-        let call = exports::first_call(request);
+        let call = exports::first_call(request).urgent(self.1);
         let answer = self
             .call(endpoint, Identity::Exporter, Repeat::UnlessUnknown, &call)
             .await?;
@@ -263,7 +272,7 @@ impl Client {
     /// # Errors
     /// [`Cause::Gone`] if Feishu no longer knows the task.
     pub async fn poll(&self, id: &ExportId) -> Result<ExportStatus, Error> {
-        let call = exports::poll_call(id);
+        let call = exports::poll_call(id).urgent(self.1);
         let answer = self
             .call(POLL, Identity::Exporter, Repeat::Always, &call)
             .await?;
@@ -282,7 +291,7 @@ impl Client {
         to: &Path,
         max_bytes: u64,
     ) -> Result<Download, Error> {
-        let call = exports::download_call(file_token);
+        let call = exports::download_call(file_token).urgent(self.1);
         let inner = &self.0;
         let mut retries = inner.retries(Repeat::Always);
         loop {
@@ -433,7 +442,7 @@ impl Inner {
         call: &Call,
         whole: Duration,
     ) -> Result<SentCall, Error> {
-        let _slot = self.limits.acquire(endpoint).await;
+        let _slot = self.limits.acquire(endpoint, call.urgency).await;
         // Only now, because the wait for the slot may outlast a token.
         let token = self.token(identity).await.map_err(Error::before_sending)?;
         let reply = self.http.open(call, Some(&token), whole).await?;

@@ -472,6 +472,9 @@ fn limits(section: Section<'_>) -> LimitsConfig {
             exports: per_minute("exports_per_minute").unwrap_or(defaults.calls.exports),
             directory: per_minute("rooms_per_minute").unwrap_or(defaults.calls.directory),
             reports: per_minute("reports_per_minute"),
+            share: section
+                .optional("share", |field| field.parse(share))
+                .unwrap_or(defaults.calls.share),
         },
         tasks_in_flight: section
             .optional("tasks_in_flight", |field| field.integer(1..=4096))
@@ -481,6 +484,17 @@ fn limits(section: Section<'_>) -> LimitsConfig {
     };
     section.finish();
     limits
+}
+
+/// A share of the quota: a few percent at least, since nothing would be done with none.
+fn share(text: &str) -> Result<u32, String> {
+    let share = text::percent(text)?;
+    // It came from whole percent.
+    let percent = (share * 100.0).round() as u32;
+    match percent {
+        0 => Err("must be 1% at least: with no share of the quota nothing is done".to_owned()),
+        percent => Ok(percent),
+    }
 }
 
 fn workbook_limits(section: Section<'_>) -> decode::WorkbookLimits {

@@ -128,6 +128,13 @@ pub enum EventKind {
         /// The job.
         job: String,
     },
+    /// Calls were refused although we had not used up the quota.
+    QuotaShared {
+        /// The endpoint's name.
+        endpoint: &'static str,
+        /// How often.
+        refusals: u32,
+    },
     /// Windows of a backfill are not over and settled yet, and are left out.
     BackfillAhead {
         /// The job.
@@ -306,6 +313,7 @@ impl EventKind {
             Self::FiringSkipped { .. }
             | Self::WindowLost
             | Self::WindowNearlyLost { .. }
+            | Self::QuotaShared { .. }
             | Self::BackfillAhead { .. }
             | Self::UnknownExportStatus { .. }
             | Self::SpoolLost { .. }
@@ -328,7 +336,10 @@ impl EventKind {
     pub const fn is_warning_of_run(&self) -> bool {
         matches!(
             self,
-            Self::WindowNearlyLost { .. } | Self::BackfillAhead { .. } | Self::PublishAbandoned
+            Self::WindowNearlyLost { .. }
+                | Self::QuotaShared { .. }
+                | Self::BackfillAhead { .. }
+                | Self::PublishAbandoned
         )
     }
 }
@@ -361,6 +372,11 @@ impl Event {
                      Feishu keeps it"
                 )
             }
+            EventKind::QuotaShared { endpoint, refusals } => format!(
+                "{endpoint}: {refusals} calls were refused although we had not used up the limit; \
+                 another program seems to use the same app. What it needs is left to it for a \
+                 while; if it is always so, lower `share` in [limits]"
+            ),
             EventKind::BackfillAhead { job, from } => format!(
                 "{job}: windows from {from} on are not over and settled yet and are left out"
             ),

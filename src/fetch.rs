@@ -32,6 +32,7 @@ use crate::events::Events;
 use crate::ledger::{self, Ledger};
 use crate::record::TaskRow;
 use crate::spool::{self, Spool};
+use crate::task::Urgency;
 use crate::task::machine::{GaveUp, IllegalTransition, State};
 use listing::PageSink;
 use pace::Pace;
@@ -89,6 +90,15 @@ pub enum Error {
 }
 
 impl Fetcher {
+    /// The same for a task of this urgency.
+    #[must_use]
+    pub fn urgent(&self, urgency: Urgency) -> Self {
+        Self {
+            client: self.client.urgent(urgency),
+            ..self.clone()
+        }
+    }
+
     /// Brings `task` to [`State::Fetched`], whatever its current state.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ use crate::cause::Failure;
 use crate::events::EventKind;
 use crate::fetch;
 use crate::job::JobSpec;
+use crate::plan;
 use crate::record::{SpooledResult, TaskRow, keys_of};
 use crate::window::Window;
 
@@ -136,7 +137,13 @@ enum Attempt {
 
 /// fetch ─► decode ─► normalize ─► policy ─► spool ─► ledger
 async fn attempt(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<Attempt> {
-    let fetched = match tenant.fetcher.fetch(task, job.deadline).await {
+    let urgency = plan::urgency(job, &task.job_window, tenant.clock.now());
+    let fetched = match tenant
+        .fetcher
+        .urgent(urgency)
+        .fetch(task, job.deadline)
+        .await
+    {
         Ok(fetched) => fetched,
         Err(fetch::Error::Stopped) => return Ok(Attempt::Stopped),
         Err(error) => return Ok(Attempt::Failed(ending::not_fetched(task, error)?.into())),

@@ -24,9 +24,11 @@ pub mod plausible;
 pub mod resolve;
 pub mod settle;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::datasets::{Ask, Dataset, Extent, Lineage, Piece, Pieces, Request, RoomOfLevel};
 use crate::job::JobSpec;
-use crate::task::{TaskOwner, TaskSpec};
+use crate::task::{TaskOwner, TaskSpec, Urgency};
 use crate::window::{Window, date_of};
 
 /// The tasks of a window whose dataset has no parent. `rooms` are the tenant's; only what is made
@@ -83,12 +85,50 @@ fn requests(dataset: Dataset, piece: &Piece<'_>, rooms: &[RoomOfLevel]) -> Vec<(
     }
 }
 
-/// Priority of a task: parents before what fans out from them, and within a dataset by
-/// `value`, larger first.
+/// How urgent the tasks of a window are at this instant. What the job's lookback still reaches is
+/// of the last nights.
+#[must_use]
+pub fn urgency(job: &JobSpec, window: &Window, now: Timestamp) -> Urgency {
+    let nights = SignedDuration::from_hours(24 * i64::from(job.lookback_days.max(1) + 1));
+    let settle_delay = SignedDuration::try_from(job.settle_delay).unwrap_or_default();
+    let settled_for = now.duration_since(window.end()) - settle_delay;
+    let definition = job.dataset.definition();
+    match () {
+        () if settled_for > nights => Urgency::Backfill,
+        () if matches!(definition.ask, Ask::Parents { .. }) && !job.dataset.is_export() => {
+            Urgency::Detail
+        }
+        () => Urgency::Nightly,
+    }
+}
+
+/// Priority of a task among those that are as urgent: parents before what fans out from them, and
+/// within a dataset by `value`, larger first.
 #[must_use]
 pub fn priority(dataset: Dataset, value: i64) -> i64 {
-    const STEP: i64 = 1_000_000_000_000;
     dataset.rank() * STEP - value.clamp(0, STEP - 1)
+}
+
+/// Between the priorities of one dataset and those of the next.
+const STEP: i64 = 1_000_000_000_000;
+
+/// A priority among all tasks: the urgent ones first.
+#[must_use]
+pub const fn placed(urgency: Urgency, priority: i64) -> i64 {
+    first_priority(urgency) + STEP + priority
+}
+
+/// No task of this urgency has a smaller priority, and none that is more urgent has a larger one.
+#[must_use]
+pub const fn first_priority(urgency: Urgency) -> i64 {
+    // No dataset's rank reaches a thousand.
+    const CLASS: i64 = 1_000 * STEP;
+    match urgency {
+        // Ledgers of earlier versions have these only.
+        Urgency::Nightly => -STEP,
+        Urgency::Detail => CLASS - STEP,
+        Urgency::Backfill => 2 * CLASS - STEP,
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +137,6 @@ pub(crate) mod tests {
     use std::sync::LazyLock;
     use std::time::Duration;
 
-    use jiff::Timestamp;
     use jiff::civil::date;
     use jiff::tz::TimeZone;
 
@@ -199,6 +238,39 @@ pub(crate) mod tests {
             meeting_id: None,
             was_recorded: None,
         }
+    }
+
+    #[test]
+    fn the_last_nights_go_first_then_details_then_long_ago() {
+        let night = Window::day(&TimeZone::UTC, date(2026, 11, 19)).expect("a day");
+        let after = |hours| night.end() + SignedDuration::from_hours(hours);
+        for (dataset, hours, expected) in [
+            (Dataset::MeetingList, 4, Urgency::Nightly),
+            (Dataset::ParticipantQualityList, 4, Urgency::Nightly),
+            (Dataset::MeetingParticipant, 4, Urgency::Detail),
+            (Dataset::Recording, 4, Urgency::Detail),
+            // A lookback of three days and an hour of delay.
+            (Dataset::MeetingList, 97, Urgency::Nightly),
+            (Dataset::MeetingList, 98, Urgency::Backfill),
+            (Dataset::Recording, 98, Urgency::Backfill),
+            (Dataset::Room, -12, Urgency::Nightly),
+        ] {
+            let found = urgency(&job(dataset), &night, after(hours));
+            assert_eq!(found, expected, "{dataset} after {hours} h");
+        }
+    }
+
+    #[test]
+    fn what_is_less_urgent_comes_later_whatever_it_is() {
+        let earliest = priority(Dataset::ALL[0], i64::MAX);
+        let latest = Dataset::ALL.map(|dataset| priority(dataset, 0));
+        let latest = latest.into_iter().max().expect("some");
+        let classes = [Urgency::Nightly, Urgency::Detail, Urgency::Backfill];
+        for (more, less) in classes.into_iter().zip(&classes[1..]) {
+            assert!(placed(more, latest) < first_priority(*less));
+            assert!(first_priority(*less) <= placed(*less, earliest));
+        }
+        assert_eq!(placed(Urgency::Nightly, 7), 7, "as in earlier ledgers");
     }
 
     #[test]

@@ -13,17 +13,19 @@
 //!
 //! - [`windows`]: which windows are inserted, and which are opened again
 //! - [`planning`]: from windows to tasks
+//! - [`queue`]: which task is begun next
 //! - [`publishing`]: windows whose tasks ended, into the lake
 //! - [`stopping`]: a stop, a deadline, and the time that is left after them
 //! - [`summary`]: what came of it
 
 mod planning;
 mod publishing;
+mod queue;
 mod stopping;
 pub mod summary;
 mod windows;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +40,12 @@ use crate::datasets::Dataset;
 use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
 use crate::pipeline::{self, PublishedDay, TaskEnd, Tenant};
+use crate::plan;
 use crate::plan::children::Budget;
 use crate::record::TaskRow;
-use crate::task::TaskKey;
+use crate::task::{TaskKey, Urgency};
 use crate::window::Window;
+use queue::TaskQueue;
 use stopping::Stopping;
 pub use summary::{DatasetSummary, Summary};
 use summary::{ImplausibleDay, UnsettledWindow};
@@ -123,6 +127,7 @@ pub async fn reconcile(
     anyhow::ensure!(!planted!("planted-run-fails"), "planted");
     run.work(None).await?;
     run.publish_rest().await?;
+    run.tell_of_shared_quota();
     run.list_unsettled(scope).await?;
     Ok(run.summary)
 }
@@ -165,7 +170,7 @@ struct Run {
     budgets: HashMap<String, Budget>,
     /// The tenant's rooms, once asked for.
     rooms: Option<Vec<(String, String)>>,
-    queue: VecDeque<TaskRow>,
+    queue: TaskQueue,
     in_flight: HashSet<TaskKey>,
     /// Tasks under way by dataset.
     running: HashMap<Dataset, u64>,
@@ -205,7 +210,7 @@ impl Run {
             tasks_in_flight: limits.tasks_in_flight,
             budgets: HashMap::new(),
             rooms: None,
-            queue: VecDeque::new(),
+            queue: TaskQueue::default(),
             in_flight: HashSet::new(),
             running: HashMap::new(),
             tasks: JoinSet::new(),
@@ -272,7 +277,8 @@ impl Run {
                 return Ok(());
             };
             if self.in_flight.is_empty() && !self.lake_takes_something().await {
-                (self.queue, self.refill) = (VecDeque::new(), true);
+                self.queue.clear();
+                self.refill = true;
                 return Ok(());
             }
             let Some(job) = self.job(task.spec.dataset()) else {
@@ -291,7 +297,7 @@ impl Run {
 
     async fn next_task(&mut self) -> Result<Option<TaskRow>> {
         loop {
-            while let Some(task) = self.queue.pop_front() {
+            while let Some(task) = self.queue.pop() {
                 let is_blocked = self.summary.blocked.contains_key(&task.spec.dataset());
                 if !self.in_flight.contains(&task.spec.key) && !is_blocked {
                     return Ok(Some(task));
@@ -300,17 +306,43 @@ impl Run {
             if !self.refill {
                 return Ok(None);
             }
-            let limit = QUEUE + u32::try_from(self.in_flight.len()).unwrap_or(QUEUE);
-            let (name, now) = (&self.tenant.name, self.tenant.clock.now());
-            let mut runnable = self.tenant.ledger.runnable(name, now, limit).await?;
-            let is_full = runnable.len() >= limit as usize;
-            runnable.retain(|task| !self.in_flight.contains(&task.spec.key));
-            self.refill = is_full && !runnable.is_empty();
-            self.queue.extend(runnable);
+            self.refill = self.read_tasks(Urgency::Nightly, QUEUE).await?;
+            if self.refill {
+                // What is less urgent than all of these has its turn too.
+                let read = self.queue.least_urgent();
+                for urgency in [Urgency::Detail, Urgency::Backfill] {
+                    if read < Some(urgency) {
+                        self.read_tasks(urgency, QUEUE / 10).await?;
+                    }
+                }
+            }
             if self.queue.is_empty() {
                 return Ok(None);
             }
         }
+    }
+
+    /// Reads runnable tasks from the ledger that are of this urgency or less urgent, and says
+    /// whether there may be more.
+    async fn read_tasks(&mut self, urgency: Urgency, most: u32) -> Result<bool> {
+        let limit = most + u32::try_from(self.in_flight.len()).unwrap_or(most);
+        let (name, now) = (&self.tenant.name, self.tenant.clock.now());
+        let from = plan::first_priority(urgency);
+        let ledger = &self.tenant.ledger;
+        let mut runnable = ledger.runnable(name, now, from, limit).await?;
+        let is_full = runnable.len() >= limit as usize;
+        runnable.retain(|task| !self.in_flight.contains(&task.spec.key));
+        let goes_on = is_full && !runnable.is_empty();
+        let placed: Vec<_> = runnable
+            .into_iter()
+            .map(|task| {
+                let job = self.job(task.spec.dataset());
+                let urgency = job.map(|job| plan::urgency(&job, &task.job_window, now));
+                (urgency.unwrap_or_default(), task)
+            })
+            .collect();
+        self.queue.extend(placed);
+        Ok(goes_on)
     }
 
     /// When nothing is under way: waits for the next deferred task, if there is one worth waiting

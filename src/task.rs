@@ -88,6 +88,18 @@ impl fmt::Debug for TaskKey {
     }
 }
 
+/// Whose calls go first where a quota does not suffice for all. Each class gets a tenth at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Days that the schedule asks for night by night: somebody waits for them in the morning.
+    #[default]
+    Nightly,
+    /// What those days say further of single meetings: ids, participants by id, recordings.
+    Detail,
+    /// Days of long ago, which a backfill or a late start asks for.
+    Backfill,
+}
+
 /// Feishu's id of an export task (`task_id` on the wire): 19 decimal digits, kept as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

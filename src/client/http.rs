@@ -23,6 +23,7 @@ use super::{Settings, Timeouts};
 use crate::clock::Clock;
 use crate::datasets::{self, Endpoint, Parameters};
 use crate::network;
+use crate::task::Urgency;
 
 /// Largest JSON body that is read, in bytes; a page of 100 rooms has some 100 KB.
 const JSON_LIMIT: usize = 16 << 20;
@@ -46,6 +47,8 @@ pub(super) struct Call {
     pub(super) secret: Option<SecretString>,
     /// Codes other than 0 with which a body is an answer all the same.
     answers: &'static [i64],
+    /// Its place among the calls that wait for the same endpoint.
+    pub(super) urgency: Urgency,
 }
 
 impl Call {
@@ -78,6 +81,7 @@ impl Call {
             body: parameters.body,
             secret: None,
             answers: &[],
+            urgency: Urgency::default(),
         }
     }
 
@@ -106,7 +110,13 @@ impl Call {
             body: Some(body),
             secret: None,
             answers: &[],
+            urgency: Urgency::default(),
         }
+    }
+
+    pub(super) const fn urgent(mut self, urgency: Urgency) -> Self {
+        self.urgency = urgency;
+        self
     }
 
     pub(super) const fn taking(mut self, answers: &'static [i64]) -> Self {

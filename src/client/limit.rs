@@ -4,8 +4,8 @@
 //! The server counts a call at some moment between sending and answer. So a slot is taken when a
 //! call is sent, and is free again 60 seconds after the answer arrived. Whatever the latencies, the
 //! server never sees more than the limit within any 60 seconds. (A bucket of 100 with refill can
-//! send 199.) [`SlidingWindow`] decides and never waits; [`RateLimiter`] waits, and serves callers
-//! in the order they came.
+//! send 199.) [`SlidingWindow`] decides and never waits; [`RateLimiter`] waits, and serves the more
+//! urgent callers first, among these in the order they came (`turns`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -17,6 +17,11 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::datasets::{CallLimits, Dataset, Endpoint, Tier, all_methods};
+use crate::task::Urgency;
+
+mod turns;
+
+use turns::{Ticket, Turns};
 
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
@@ -49,7 +54,20 @@ pub struct SlidingWindow {
     /// When the calls of the last minute were answered, oldest first.
     answered: VecDeque<Timestamp>,
     hold_until: Option<Timestamp>,
+    /// When a slot was taken last.
+    last_taken: Option<Timestamp>,
+    /// How much of the limit we use, percent: less while another program uses the rest.
+    share: u32,
+    /// When the share was last changed.
+    share_since: Timestamp,
+    /// Refusals since they were last asked for that were not our own doing.
+    refusals: u32,
 }
+
+/// The least share of a limit, percent. Less would look like a standstill.
+const LEAST_SHARE: u32 = 10;
+/// What a minute without a refusal adds to the share, percent of the limit.
+const REGAINED: u32 = 10;
 
 impl SlidingWindow {
     /// A window of at most `per_minute` calls (at least one) in 60 seconds, and `per_second` in
@@ -65,31 +83,52 @@ impl SlidingWindow {
             in_flight: 0,
             answered: VecDeque::new(),
             hold_until: None,
+            last_taken: None,
+            share: 100,
+            share_since: Timestamp::MIN,
+            refusals: 0,
         }
     }
 
     fn of(tier: Tier, limits: &CallLimits) -> Self {
         Self {
             ceiling: limits.ceiling(tier),
-            ..Self::new(limits.per_minute(tier), tier.per_second())
+            ..Self::new(limits.per_minute(tier), limits.per_second(tier))
         }
     }
 
-    /// Takes a slot for a call that is sent now.
+    /// Takes a slot for a call that is sent now. What is not urgent takes its slots evenly over the
+    /// minute: as many as otherwise, and a call that is urgent never waits for the minute to end.
     ///
     /// # Errors
     /// What to wait for, if no slot is free.
-    pub fn try_acquire(&mut self, now: Timestamp) -> Result<(), SlotWait> {
+    pub fn try_acquire(&mut self, urgency: Urgency, now: Timestamp) -> Result<(), SlotWait> {
         self.drop_old_calls(now);
         if let Some(until) = self.hold_until {
             return Err(SlotWait::Until(until));
         }
-        self.check_span(MINUTE, self.per_minute, now)?;
+        self.regain(now);
+        if let Some(until) = self
+            .next_of_even_calls(urgency)
+            .filter(|until| *until > now)
+        {
+            return Err(SlotWait::Until(until));
+        }
+        self.check_span(MINUTE, self.shared(self.per_minute), now)?;
         if let Some(per_second) = self.per_second {
-            self.check_span(SECOND, per_second, now)?;
+            self.check_span(SECOND, self.shared(per_second), now)?;
         }
         self.in_flight += 1;
+        self.last_taken = Some(now);
         Ok(())
+    }
+
+    /// When the next call may be sent of those that are spread over the minute.
+    fn next_of_even_calls(&self, urgency: Urgency) -> Option<Timestamp> {
+        let between = MINUTE.as_micros() / i128::from(self.shared(self.per_minute));
+        let between = i64::try_from(between).map(SignedDuration::from_micros);
+        let last = self.last_taken.filter(|_| urgency > Urgency::Nightly)?;
+        Some(after(last, between.unwrap_or(MINUTE)))
     }
 
     /// Records that a call was answered or given up. Its slot is free again in 60 seconds.
@@ -99,9 +138,44 @@ impl SlidingWindow {
         self.answered.push_back(now);
     }
 
+    /// Our share of a limit; never nothing.
+    fn shared(&self, limit: u32) -> u32 {
+        let share = u64::from(limit) * u64::from(self.share) / 100;
+        u32::try_from(share).unwrap_or(limit).max(1)
+    }
+
+    /// Takes back a part of the limit for each minute without a refusal.
+    fn regain(&mut self, now: Timestamp) {
+        while self.share < 100 && after(self.share_since, MINUTE) <= now {
+            self.share = (self.share + REGAINED).min(100);
+            self.share_since = after(self.share_since, MINUTE);
+        }
+    }
+
+    /// How often a call was refused, since this was last asked, although we had not used up the
+    /// limit ourselves: another program uses the same app.
+    fn take_refusals(&mut self) -> u32 {
+        std::mem::take(&mut self.refusals)
+    }
+
+    /// Leaves a fifth more to others if the limit was used up by somebody else than us.
+    fn note_refusal(&mut self, limit: Option<u32>, now: Timestamp) {
+        self.drop_old_calls(now);
+        let own = self.in_flight + self.answered.len();
+        let limit = limit.filter(|limit| *limit > 0).unwrap_or(self.per_minute);
+        // The refused call is one of ours.
+        if own <= limit.min(self.per_minute) as usize {
+            self.refusals = self.refusals.saturating_add(1);
+            self.share = (self.share * 4 / 5).max(LEAST_SHARE);
+            self.share_since = now;
+        }
+    }
+
     /// Obeys a rate limit: no call for `wait` (at most two minutes), and from now on the limit in
-    /// the header, if there was one.
+    /// the header, if there was one. Where we had not used it up, somebody else has, and gets more
+    /// of it for a while.
     pub fn obey_rate_limit(&mut self, limit: Option<u32>, wait: Duration, now: Timestamp) {
+        self.note_refusal(limit, now);
         let wait = SignedDuration::try_from(wait).unwrap_or(LONGEST_HOLD);
         let until = after(now, wait.saturating_add(WAIT_MARGIN).min(LONGEST_HOLD));
         self.hold_until = self.hold_until.max(Some(until));
@@ -135,6 +209,7 @@ impl SlidingWindow {
         for at in self.answered.iter_mut().rev().take_while(|at| **at > now) {
             *at = now;
         }
+        self.last_taken = self.last_taken.map(|at| at.min(now));
         self.hold_until = self
             .hold_until
             .map(|until| until.min(after(now, LONGEST_HOLD)))
@@ -182,10 +257,9 @@ pub struct RateLimiter {
 #[derive(Debug)]
 struct EndpointQueue {
     window: Mutex<SlidingWindow>,
-    /// Held by the caller who is next. Tokio's mutex is fair, so callers are served in the order
-    /// they came.
-    turn: tokio::sync::Mutex<()>,
-    answered: Notify,
+    turns: Mutex<Turns>,
+    /// Told when a call was answered, and when somebody came, went or had a turn.
+    changed: Notify,
 }
 
 impl EndpointQueue {
@@ -193,6 +267,35 @@ impl EndpointQueue {
         self.window
             .lock()
             .expect("nothing panics while holding a window")
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns
+            .lock()
+            .expect("nothing panics while holding the turns")
+    }
+
+    /// Joins those that wait. What is more urgent than they are goes first.
+    fn join(&self, urgency: Urgency) -> Waiting<'_> {
+        let ticket = self.turns().join(urgency);
+        self.changed.notify_waiters();
+        Waiting {
+            queue: self,
+            ticket,
+        }
+    }
+}
+
+/// A place among those that wait. Dropping it, however the wait ended, gives it up.
+struct Waiting<'q> {
+    queue: &'q EndpointQueue,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.turns().leave(&self.ticket);
+        self.queue.changed.notify_waiters();
     }
 }
 
@@ -202,8 +305,8 @@ impl RateLimiter {
     pub fn new(limits: &CallLimits, clock: Clock) -> Self {
         let queue = |endpoint: Endpoint| EndpointQueue {
             window: Mutex::new(SlidingWindow::of(endpoint.tier, limits)),
-            turn: tokio::sync::Mutex::new(()),
-            answered: Notify::new(),
+            turns: Mutex::default(),
+            changed: Notify::new(),
         };
         let queues = all_methods()
             .into_iter()
@@ -215,20 +318,31 @@ impl RateLimiter {
     }
 
     /// Waits for a slot. Drop the permit when the head of the answer has arrived.
-    pub(super) async fn acquire(&self, endpoint: Endpoint) -> Permit<'_> {
+    pub(super) async fn acquire(&self, endpoint: Endpoint, urgency: Urgency) -> Permit<'_> {
         let queue = self.queue(endpoint);
-        let _turn = queue.turn.lock().await;
+        let waiting = queue.join(urgency);
         loop {
-            let outcome = queue.window().try_acquire(self.clock.now());
+            // Before the look, so that no change after it is missed.
+            let changed = queue.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let is_next = queue.turns().is_next(&waiting.ticket);
+            let outcome = is_next.then(|| queue.window().try_acquire(urgency, self.clock.now()));
             match outcome {
-                Ok(()) => {
+                Some(Ok(())) => {
+                    queue.turns().take(&waiting.ticket);
                     return Permit {
                         queue,
                         clock: &self.clock,
                     };
                 }
-                Err(SlotWait::Until(at)) => self.clock.sleep_until(at).await,
-                Err(SlotWait::ForAnswer) => queue.answered.notified().await,
+                Some(Err(SlotWait::Until(at))) => {
+                    tokio::select! {
+                        () = self.clock.sleep_until(at) => {}
+                        () = changed => {}
+                    }
+                }
+                Some(Err(SlotWait::ForAnswer)) | None => changed.await,
             }
         }
     }
@@ -238,6 +352,15 @@ impl RateLimiter {
         self.queue(endpoint)
             .window()
             .obey_rate_limit(limit, wait, self.clock.now());
+    }
+
+    /// The endpoints that refused calls, and how often, since this was last asked, although we had
+    /// not used up their limits ourselves.
+    #[must_use]
+    pub fn take_refusals(&self) -> Vec<(&'static str, u32)> {
+        let refusals = self.queues.iter();
+        let refusals = refusals.map(|(name, queue)| (*name, queue.window().take_refusals()));
+        refusals.filter(|(_, refusals)| *refusals > 0).collect()
     }
 
     /// The calls of the last minute, of the endpoints that had any. A call under way counts as
@@ -303,7 +426,7 @@ pub(super) struct Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.queue.window().release(self.clock.now());
-        self.queue.answered.notify_one();
+        self.queue.changed.notify_waiters();
     }
 }
 
@@ -325,7 +448,7 @@ mod tests {
         let mut calls = calls.iter().peekable();
         while let Some((latency, share)) = calls.peek() {
             under_way.sort_unstable();
-            let wait = match window.try_acquire(at(now)) {
+            let wait = match window.try_acquire(Urgency::Nightly, at(now)) {
                 Ok(()) => {
                     counted.push(now + (*latency as f64 * share) as i64);
                     under_way.push(now + latency);
@@ -384,23 +507,91 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_urgent_is_spread_over_the_minute_and_as_much_as_otherwise() {
+        let mut window = SlidingWindow::new(100, None);
+        let mut taken = Vec::new();
+        let mut now = 0;
+        while now < 120_000 {
+            match window.try_acquire(Urgency::Backfill, at(now)) {
+                Ok(()) => {
+                    window.release(at(now));
+                    taken.push(now);
+                }
+                Err(SlotWait::Until(until)) => {
+                    now = until.as_millisecond() - at(0).as_millisecond()
+                }
+                Err(SlotWait::ForAnswer) => unreachable!("every call is answered at once"),
+            }
+        }
+        assert_eq!(taken.len(), 200);
+        assert!(taken.windows(2).all(|pair| pair[1] - pair[0] == 600));
+        // So the next slot is free soon, whenever somebody needs it.
+        let urgent = window.clone().try_acquire(Urgency::Nightly, at(119_500));
+        assert_eq!(urgent, Err(SlotWait::Until(at(120_000))));
+    }
+
+    #[test]
     fn a_rate_limit_holds_and_teaches() {
         let mut window = SlidingWindow::new(100, None);
         window.obey_rate_limit(Some(3), Duration::from_secs(52), at(0));
         assert_eq!(
-            window.try_acquire(at(51_000)),
+            window.try_acquire(Urgency::Nightly, at(51_000)),
             Err(SlotWait::Until(at(52_250)))
         );
-        for _ in 0..3 {
-            assert_eq!(window.try_acquire(at(52_250)), Ok(()));
+        // We had made no call, so a part of the three is for whoever made them.
+        for _ in 0..2 {
+            assert_eq!(window.try_acquire(Urgency::Nightly, at(52_250)), Ok(()));
         }
-        assert_eq!(window.try_acquire(at(52_250)), Err(SlotWait::ForAnswer));
+        assert_eq!(
+            window.try_acquire(Urgency::Nightly, at(52_250)),
+            Err(SlotWait::ForAnswer)
+        );
         window.obey_rate_limit(Some(500), Duration::from_secs(1_000_000_000), at(53_000));
         assert_eq!(window.per_minute, 100);
         assert_eq!(
-            window.try_acquire(at(53_000)),
+            window.try_acquire(Urgency::Nightly, at(53_000)),
             Err(SlotWait::Until(at(174_000)))
         );
+    }
+
+    #[test]
+    fn what_others_use_is_left_to_them_for_a_while_and_counted() {
+        let limits = CallLimits {
+            share: 50,
+            ..CallLimits::default()
+        };
+        let mut window = SlidingWindow::of(Tier::Three, &limits);
+        let free = |window: &SlidingWindow, now| {
+            let mut window = window.clone();
+            let taken = std::iter::from_fn(|| window.try_acquire(Urgency::Nightly, at(now)).ok());
+            taken.count()
+        };
+        assert_eq!(free(&window, 0), 50, "the configured share of 100");
+        for (now, share) in [(0, 40), (1_000, 32), (2_000, 25)] {
+            window.obey_rate_limit(Some(100), Duration::ZERO, at(now));
+            assert_eq!(free(&window, now + 500), share);
+        }
+        assert_eq!(window.take_refusals(), 3);
+        assert_eq!(window.take_refusals(), 0);
+        assert_eq!(free(&window, 61_999), 25);
+        assert_eq!(free(&window, 62_000), 30, "a tenth more a minute");
+        assert_eq!(free(&window, 3_600_000), 50);
+        for _ in 0..100 {
+            window.obey_rate_limit(None, Duration::ZERO, at(3_600_000));
+        }
+        assert_eq!(free(&window, 3_601_000), 5, "a tenth at least");
+    }
+
+    #[test]
+    fn a_refusal_of_our_own_doing_is_not_blamed_on_others() {
+        // A limit by hand that is above Feishu's.
+        let mut window = SlidingWindow::new(500, None);
+        for _ in 0..101 {
+            assert_eq!(window.try_acquire(Urgency::Nightly, at(0)), Ok(()));
+        }
+        window.obey_rate_limit(Some(100), Duration::ZERO, at(0));
+        assert_eq!((window.take_refusals(), window.share), (0, 100));
+        assert_eq!(window.per_minute, 100);
     }
 
     #[test]
@@ -431,15 +622,19 @@ mod tests {
     #[test]
     fn a_clock_set_back_does_not_stop_the_calls() {
         let mut window = SlidingWindow::new(1, None);
-        assert_eq!(window.try_acquire(at(0)), Ok(()));
+        assert_eq!(window.try_acquire(Urgency::Nightly, at(0)), Ok(()));
         window.release(at(0));
         window.obey_rate_limit(None, Duration::from_secs(10), at(0));
         let an_hour_ago = -3_600_000;
-        let Err(SlotWait::Until(until)) = window.try_acquire(at(an_hour_ago)) else {
+        let Err(SlotWait::Until(until)) = window.try_acquire(Urgency::Nightly, at(an_hour_ago))
+        else {
             panic!("the slot is not free yet");
         };
         assert!(until <= at(an_hour_ago + 121_000));
-        assert_eq!(window.try_acquire(at(an_hour_ago + 121_000)), Ok(()));
+        assert_eq!(
+            window.try_acquire(Urgency::Nightly, at(an_hour_ago + 121_000)),
+            Ok(())
+        );
     }
 
     #[tokio::test]
@@ -450,13 +645,13 @@ mod tests {
             ..CallLimits::default()
         };
         let before = RateLimiter::new(&limits, clock.clone());
-        drop(before.acquire(POLL).await);
-        let _under_way = before.acquire(POLL).await;
+        drop(before.acquire(POLL, Urgency::default()).await);
+        let _under_way = before.acquire(POLL, Urgency::default()).await;
         let json = serde_json::to_string(&before.snapshot()).expect("json");
 
         let after = RateLimiter::new(&limits, clock.clone());
         after.restore(&serde_json::from_str(&json).expect("a snapshot"));
-        drop(after.acquire(POLL).await);
+        drop(after.acquire(POLL, Urgency::default()).await);
         assert_eq!(clock.now(), at(60_000));
     }
 
@@ -468,13 +663,13 @@ mod tests {
             ..CallLimits::default()
         };
         let limits = Arc::new(RateLimiter::new(&limits, clock));
-        let first = limits.acquire(POLL).await;
+        let first = limits.acquire(POLL, Urgency::default()).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = Vec::new();
         for number in 0..5 {
             let (limits, order) = (Arc::clone(&limits), Arc::clone(&order));
             waiting.push(tokio::spawn(async move {
-                let _permit = limits.acquire(POLL).await;
+                let _permit = limits.acquire(POLL, Urgency::default()).await;
                 order.lock().expect("the order").push(number);
             }));
             tokio::task::yield_now().await;
@@ -484,5 +679,34 @@ mod tests {
             task.await.expect("a waiter");
         }
         assert_eq!(*order.lock().expect("the order"), [0, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn who_is_more_urgent_is_served_before_who_waits_longer() {
+        let clock = Clock::manual(at(0));
+        let limits = CallLimits {
+            exports: 1,
+            ..CallLimits::default()
+        };
+        let limits = Arc::new(RateLimiter::new(&limits, clock));
+        let first = limits.acquire(POLL, Urgency::Backfill).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut waiting = Vec::new();
+        for urgency in [Urgency::Backfill, Urgency::Detail, Urgency::Nightly] {
+            let (limits, order) = (Arc::clone(&limits), Arc::clone(&order));
+            waiting.push(tokio::spawn(async move {
+                let _permit = limits.acquire(POLL, urgency).await;
+                order.lock().expect("the order").push(urgency);
+            }));
+            tokio::task::yield_now().await;
+        }
+        // Who gives up waiting holds up nobody.
+        waiting.pop().expect("the most urgent").abort();
+        drop(first);
+        for task in waiting {
+            task.await.expect("a waiter");
+        }
+        let order = order.lock().expect("the order");
+        assert_eq!(*order, [Urgency::Detail, Urgency::Backfill]);
     }
 }

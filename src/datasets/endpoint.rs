@@ -29,6 +29,8 @@ pub struct CallLimits {
     /// Each endpoint without a published limit, which the reports are. `None` begins with the
     /// tier's own and follows Feishu's headers.
     pub reports: Option<u32>,
+    /// How much of all these we use, percent, 1 to 100. The rest is for other programs of the app.
+    pub share: u32,
 }
 
 impl Default for CallLimits {
@@ -37,6 +39,7 @@ impl Default for CallLimits {
             exports: Tier::Three.per_minute(),
             directory: Tier::Four.per_minute(),
             reports: None,
+            share: 100,
         }
     }
 }
@@ -45,12 +48,24 @@ impl CallLimits {
     /// Calls a minute that an endpoint of this tier gets, as long as no header says otherwise.
     #[must_use]
     pub fn per_minute(&self, tier: Tier) -> u32 {
-        match tier {
+        self.shared(match tier {
             Tier::Two => tier.per_minute(),
             Tier::Three => self.exports,
             Tier::Four => self.directory,
             Tier::Special => self.reports.unwrap_or(tier.per_minute()),
-        }
+        })
+    }
+
+    /// Calls a second that an endpoint of this tier gets besides.
+    #[must_use]
+    pub fn per_second(&self, tier: Tier) -> Option<u32> {
+        tier.per_second().map(|most| self.shared(most))
+    }
+
+    /// Our share of a limit; never nothing.
+    fn shared(&self, limit: u32) -> u32 {
+        let share = u64::from(limit) * u64::from(self.share) / 100;
+        u32::try_from(share).unwrap_or(limit).max(1)
     }
 
     /// The most to which a header may raise it.

@@ -48,7 +48,8 @@ const COLUMNS: &str = "key, tenant, job_start, job_end, window_start, window_end
      error_kind, error, damaged_sha256, damaged_times";
 
 impl Ledger {
-    /// Open tasks of a tenant that may run at `now`, most urgent first, `limit` of them at most.
+    /// Open tasks of a tenant that may run at `now` and whose priority is `from` or larger, the
+    /// smallest first, `limit` of them at most.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
@@ -56,15 +57,17 @@ impl Ledger {
         &self,
         tenant: &str,
         now: Timestamp,
+        from: i64,
         limit: u32,
     ) -> Result<Vec<TaskRow>, Error> {
         let statement = format!(
             "SELECT {COLUMNS} FROM task WHERE tenant = $1 AND phase = 'open' AND run_at <= $2 \
-             ORDER BY priority, run_at, key LIMIT $3"
+             AND priority >= $3 ORDER BY priority, run_at, key LIMIT $4"
         );
         let query = sqlx::query(AssertSqlSafe(statement))
             .bind(tenant)
             .bind(micros(now))
+            .bind(from)
             .bind(i64::from(limit));
         self.tasks(query).await
     }

@@ -120,7 +120,7 @@ async fn planning_twice_creates_nothing_twice() {
     }
     assert_eq!(
         ledger
-            .runnable("acme", at(5), 10)
+            .runnable("acme", at(5), i64::MIN, 10)
             .await
             .expect("listed")
             .len(),
@@ -147,7 +147,7 @@ async fn what_was_recorded_is_there_after_reopening() {
         .await
         .expect("planned");
     let task = ledger
-        .runnable("acme", at(5), 1)
+        .runnable("acme", at(5), i64::MIN, 1)
         .await
         .expect("listed")
         .remove(0);
@@ -164,7 +164,7 @@ async fn what_was_recorded_is_there_after_reopening() {
     drop(ledger);
     let ledger = Ledger::open(&path, "test").await.expect("opened again");
     let task = ledger
-        .runnable("acme", at(6), 1)
+        .runnable("acme", at(6), i64::MIN, 1)
         .await
         .expect("listed")
         .remove(0);
@@ -286,7 +286,7 @@ async fn a_task_whose_parent_is_gone_is_withdrawn_and_comes_back_when_planned_ag
         .expect("planned");
     assert_eq!(
         ledger
-            .runnable("acme", at(7), 1)
+            .runnable("acme", at(7), i64::MIN, 1)
             .await
             .expect("listed")
             .len(),
@@ -306,7 +306,7 @@ async fn a_new_generation_starts_the_task_again() {
         .await
         .expect("planned");
     let task = ledger
-        .runnable("acme", at(5), 1)
+        .runnable("acme", at(5), i64::MIN, 1)
         .await
         .expect("listed")
         .remove(0);
@@ -320,7 +320,7 @@ async fn a_new_generation_starts_the_task_again() {
         .expect("published");
     assert!(
         ledger
-            .runnable("acme", at(8), 1)
+            .runnable("acme", at(8), i64::MIN, 1)
             .await
             .expect("listed")
             .is_empty()
@@ -330,7 +330,7 @@ async fn a_new_generation_starts_the_task_again() {
         .await
         .expect("planned");
     let again = ledger
-        .runnable("acme", at(8), 1)
+        .runnable("acme", at(8), i64::MIN, 1)
         .await
         .expect("listed")
         .remove(0);

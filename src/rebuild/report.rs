@@ -159,6 +159,7 @@ fn restored_task(task: FoundTask) -> Option<RestoredTask> {
     };
     Some(RestoredTask {
         job_window,
+        // How urgent it is, its window says when it is planned again.
         priority: plan::priority(spec.dataset(), spec.window.start().as_second()),
         generation: input.generation,
         phase,

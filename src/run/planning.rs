@@ -15,7 +15,7 @@ use crate::plan;
 use crate::plan::children::{Budget, ParentWindow, children, known_children};
 use crate::plan::due::is_lost;
 use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
-use crate::task::TaskKey;
+use crate::task::{TaskKey, Urgency};
 
 impl Run {
     /// Plans the windows that became due, and publishes those whose last task ended when a run was
@@ -55,6 +55,11 @@ impl Run {
         };
         let Some(tasks) = planned else { return Ok(()) };
         self.refill = true;
+        // What was read before is less urgent, and would go first otherwise.
+        let urgency = plan::urgency(job, &row.window, self.tenant.clock.now());
+        if self.queue.least_urgent() > Some(urgency) {
+            self.queue.clear();
+        }
         // Its tasks may be those of another window, where days were cut anew, and done by now.
         let tenant = &self.tenant;
         let has_open = tenant
@@ -92,6 +97,7 @@ impl Run {
             .collect();
         let live: HashSet<TaskKey> = tasks.iter().map(|task| task.spec.key.clone()).collect();
         let now = self.tenant.clock.now();
+        let tasks = placed(tasks, plan::urgency(job, &row.window, now));
         self.tenant
             .ledger
             .plan_tasks(row, &tasks, Some(&live), None, None, now)
@@ -128,14 +134,16 @@ impl Run {
         let budget = budget.or_insert_with(|| Budget::of(job));
         let planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
         self.summary.cover(job.dataset, &planned.coverage);
+        let now = tenant.clock.now();
+        let tasks = placed(planned.tasks, plan::urgency(job, &row.window, now));
         ledger
             .plan_tasks(
                 row,
-                &planned.tasks,
+                &tasks,
                 Some(&planned.live),
                 Some(&planned.digest),
                 Some(&planned.coverage),
-                tenant.clock.now(),
+                now,
             )
             .await?;
         Ok(Some(planned.new_tasks))
@@ -174,4 +182,12 @@ impl Run {
         }
         Ok(self.rooms.is_some())
     }
+}
+
+/// The tasks of a window, with their priorities among all others.
+fn placed(mut tasks: Vec<OpenTask>, urgency: Urgency) -> Vec<OpenTask> {
+    for task in &mut tasks {
+        task.priority = plan::placed(urgency, task.priority);
+    }
+    tasks
 }

@@ -7,22 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::SignedDuration;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{EndedPublish, Run};
 use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::pipeline;
+use crate::plan;
 use crate::plan::children::{digest, must_be_planned_again};
 use crate::plan::partition::windows_asked_for;
 use crate::plan::settle::window_state;
 use crate::record::{Reason, ReasonKind, WindowState};
 use crate::status;
+use crate::task::Urgency;
 use crate::window::Window;
 
 /// Published at the latest this long after its rows came.
 const PUBLISH_EVERY: Duration = Duration::from_secs(15 * 60);
+/// Windows of one round.
+const MOST_WINDOWS: usize = 31;
 /// A report's day may reach so far into the days beside it.
 const NEIGHBOURS: Duration = Duration::from_secs(86_400);
 
@@ -42,16 +46,11 @@ impl Run {
                 .map(|task| (task.spec.dataset(), task.job_window));
             self.to_publish.extend(windows);
         }
-        let Some(&(dataset, _)) = self.to_publish.first() else {
+        let Some((dataset, windows)) = self.next_round(now) else {
             return Ok(());
         };
-        let windows: Vec<Window> = self
-            .to_publish
-            .iter()
-            .filter(|(of, _)| *of == dataset)
-            .map(|(_, window)| *window)
-            .collect();
-        self.to_publish.retain(|(of, _)| *of != dataset);
+        self.to_publish
+            .retain(|(of, window)| *of != dataset || !windows.contains(window));
         let Some(job) = self.job(dataset) else {
             return Ok(());
         };
@@ -61,6 +60,24 @@ impl Run {
             (dataset, windows, result)
         });
         Ok(())
+    }
+
+    /// The windows of the next round: those of one dataset that are the most urgent. Of long ago it
+    /// takes a month's at a time, so that last night's do not wait long for the round to end.
+    fn next_round(&self, now: Timestamp) -> Option<(Dataset, Vec<Window>)> {
+        let urgency_of = |dataset: Dataset, window: &Window| {
+            let job = self.job(dataset);
+            job.map_or(Urgency::Nightly, |job| plan::urgency(&job, window, now))
+        };
+        let first = self.to_publish.iter();
+        let first = first.min_by_key(|(dataset, window)| (urgency_of(*dataset, window), *dataset));
+        let (dataset, urgency) = first.map(|(of, window)| (*of, urgency_of(*of, window)))?;
+        let is_of_round = |(of, window): &&(Dataset, Window)| {
+            *of == dataset && urgency_of(*of, window) == urgency
+        };
+        let windows = self.to_publish.iter().filter(is_of_round);
+        let windows = windows.map(|(_, window)| *window).take(MOST_WINDOWS);
+        Some((dataset, windows.collect()))
     }
 
     pub(super) async fn after_publish(

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Run, Scope, Summary};
 use crate::datasets::Dataset;
-use crate::events::EventKind;
+use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
 use crate::pipeline;
 use crate::plan::due::{self, Due, Tick};
@@ -76,6 +76,7 @@ impl Run {
                     let name = job.name.clone();
                     let told = EventKind::JobFired { job: name, firing };
                     tenant.events.emit(job.dataset, told);
+                    self.tell_of_shared_quota();
                     self.budgets.remove(&job.name);
                     self.rooms = None;
                     self.rechecked.clear();
@@ -91,6 +92,17 @@ impl Run {
         }
         (self.look_again, self.refill) = (true, true);
         Ok(())
+    }
+
+    /// Tells of calls that were refused because somebody else used up the quota.
+    pub(super) fn tell_of_shared_quota(&mut self) {
+        let tenant = Arc::clone(&self.tenant);
+        for (endpoint, refusals) in tenant.fetcher.client.limits().take_refusals() {
+            self.warn(
+                Subject::default(),
+                EventKind::QuotaShared { endpoint, refusals },
+            );
+        }
     }
 
     /// Lets a server try again what was refused a while ago, and says whether it does.
@@ -114,7 +126,7 @@ impl Run {
 
     fn is_busy_with(&self, dataset: Dataset) -> bool {
         let is_running = self.running.get(&dataset).is_some_and(|tasks| *tasks > 0);
-        is_running || self.queue.iter().any(|task| task.spec.dataset() == dataset)
+        is_running || self.queue.has(dataset)
     }
 
     async fn insert(&self, job: &JobSpec, due: &Due) -> Result<()> {
@@ -210,7 +222,7 @@ impl Run {
     }
 
     fn lose(&mut self, dataset: Dataset, window: &Window) {
-        let mut subject = crate::events::Subject::from(dataset);
+        let mut subject = Subject::from(dataset);
         subject.window = Some(*window);
         self.tenant.events.emit(subject, EventKind::WindowLost);
         self.summary.lose(dataset, window);

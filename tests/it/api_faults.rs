@@ -347,6 +347,7 @@ fn impatient(gate: &Gate, app_id: &str, tenant: &mut Tenant, clock: &Clock) {
             exports: 10_000,
             directory: 10_000,
             reports: Some(10_000),
+            share: 100,
         },
         timeouts: Timeouts {
             idle: Duration::from_secs(2),

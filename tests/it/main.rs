@@ -37,6 +37,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod documents;
+mod fairness;
 mod faults;
 mod fuzzing;
 mod hostile_lake;

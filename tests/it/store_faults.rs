@@ -380,7 +380,7 @@ impl Bench {
             .await
             .expect("planned");
         let tasks = ledger
-            .runnable(TENANT, Timestamp::now(), 10)
+            .runnable(TENANT, Timestamp::now(), i64::MIN, 10)
             .await
             .expect("runnable");
         let task = tasks

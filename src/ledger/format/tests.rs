@@ -112,7 +112,7 @@ async fn works(ledger: &Ledger) {
     assert_eq!(ledger.rooms("acme").await.expect("rooms").len(), 1);
     assert_eq!(ledger.runs(9).await.expect("runs").len(), 2);
     let task = ledger
-        .runnable("acme", at(1_795_200_000), 1)
+        .runnable("acme", at(1_795_200_000), i64::MIN, 1)
         .await
         .expect("listed")
         .remove(0);
