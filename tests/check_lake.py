@@ -24,6 +24,9 @@ DATASETS = {
     "room": ["snapshot_date", "room_id"],
     "room_level": ["snapshot_date", "room_level_id"],
     "alert": ["alert_id"],
+    "meeting": ["meeting_id"],
+    "meeting_participant": ["meeting_id", "participant_index"],
+    "recording": ["meeting_id"],
 }
 failures = 0
 checks = 0
@@ -35,6 +38,34 @@ def check(holds, what):
     if not holds:
         failures += 1
         print(f"FAILED: {what}")
+
+
+def check_joins(connection, lake):
+    """Every pair of datasets that the documentation joins, by the columns that it names; nothing is left over."""
+    for left, right, on, of_left in [
+        ("meeting", "meeting_list", "r.meeting_key = l.meeting_key", "true"),
+        ("meeting_list", "meeting", "r.meeting_key = l.meeting_key", "true"),
+        ("meeting_participant", "meeting", "r.meeting_id = l.meeting_id", "true"),
+        ("meeting_participant", "meeting_list", "r.meeting_key = l.meeting_key", "true"),
+        ("meeting", "meeting_participant", "r.meeting_id = l.meeting_id", "true"),
+        ("recording", "meeting", "r.meeting_id = l.meeting_id AND r.was_recorded", "true"),
+        ("meeting", "recording", "r.meeting_id = l.meeting_id", "l.was_recorded"),
+        ("participant_list", "meeting", "r.meeting_key = l.meeting_key", "true"),
+        ("participant_quality_list", "meeting", "r.meeting_key = l.meeting_key", "true"),
+        ("participant_quality_list", "participant_list", "r.participation_key = l.participation_key", "true"),
+        ("meeting_participant", "room", "r.room_id = l.participant_id", "l.participant_type = 'room'"),
+        ("room", "room_level", "r.room_level_id = l.room_level_id AND r.dt = l.dt", "true"),
+        ("alert", "room", "r.room_id = l.room_id", "l.room_id IS NOT NULL"),
+        ("top_user", "meeting_participant", "r.participant_id = l.user_id AND r.participant_id_type = l.user_id_type", "true"),
+        ("meeting", "meeting_participant", "r.participant_id = l.host_id AND r.meeting_id = l.meeting_id AND r.is_host",
+         "l.host_id IN (SELECT participant_id FROM p)"),
+    ]:
+        view = lambda name: f"read_parquet('{lake}/{name}/**/*.parquet', hive_partitioning = true)"
+        people = f"WITH p AS (SELECT participant_id FROM {view('meeting_participant')} WHERE participant_id IS NOT NULL)"
+        rows, lost = connection.execute(
+            f"{people} SELECT count(*), count(*) FILTER (NOT EXISTS (SELECT 1 FROM {view(right)} r WHERE {on})) FROM {view(left)} l WHERE {of_left}"
+        ).fetchone()
+        check(rows > 0 and lost == 0, f"{lost} of {rows} rows of {left} have none of {right} by {on}")
 
 
 def main(report):
@@ -75,6 +106,7 @@ def main(report):
         f"SELECT count(*) FROM {people} p ANTI JOIN {meetings} m ON m.meeting_no = p.meeting_no AND m.start_time = p.meeting_start_time AND m.dt = p.dt"
     ).fetchone()[0]
     check(lost == 0, f"{lost} participants have no meeting in their partition")
+    check_joins(connection, lake)
     rooms = f"read_parquet('{lake}/room/**/*.parquet', hive_partitioning = true)"
     levels = f"read_parquet('{lake}/room_level/**/*.parquet', hive_partitioning = true)"
     lost = connection.execute(

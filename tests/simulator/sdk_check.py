@@ -18,11 +18,16 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import lark_oapi as lark
+from lark_oapi.api.application.v6 import ListScopeRequest
 from lark_oapi.api.vc.v1 import (
     DownloadExportRequest,
     GetDailyReportRequest,
     GetExportRequest,
+    GetMeetingRecordingRequest,
+    GetMeetingRequest,
     GetTopUserReportRequest,
+    ListAlertRequest,
+    ListByNoMeetingRequest,
     ListRoomLevelRequest,
     ListRoomRequest,
     MeetingListExportRequest,
@@ -63,6 +68,39 @@ def rows(workbook):
     return len(re.findall(r"<row ", workbook.read("xl/worksheets/sheet1.xml").decode())) - 1
 
 
+def check_meetings(client, listed, start, end):
+    """The ids of every number of a sheet, their meetings with participants, and the recordings of those that were recorded."""
+    parts = [listed.read(name).decode() for name in listed.namelist() if name.endswith(".xml")]
+    numbers = sorted({number for part in parts for number in re.findall(r">\s*(\d{9})\s*<", part)})
+    expect(numbers, f"meeting_list: {len(numbers)} numbers")
+    ids = []
+    for number in numbers:
+        request = ListByNoMeetingRequest.builder().meeting_no(number).start_time(start).end_time(end).page_size(50).build()
+        found = client.vc.v1.meeting.list_by_no(request)
+        if not found.success() or not found.data.meeting_briefs:
+            sys.exit(f"mismatch: meetings of {number} (code {found.code}, {found.msg})")
+        ids += [brief.id for brief in found.data.meeting_briefs]
+    expect(len(set(ids)) == rows(listed), f"list_by_no: {len(ids)} ids for the rows of the sheet")
+    recorded = 0
+    for id in ids[:50]:
+        request = GetMeetingRequest.builder().meeting_id(id).with_participants(True).with_meeting_ability(True).user_id_type("open_id").build()
+        meeting = client.vc.v1.meeting.get(request)
+        if not meeting.success() or meeting.data.meeting.id != id or not meeting.data.meeting.participants:
+            sys.exit(f"mismatch: meeting {id} (code {meeting.code}, {meeting.msg})")
+        if meeting.data.meeting.ability.use_recording:
+            recorded += 1
+            recording = client.vc.v1.meeting_recording.get(GetMeetingRecordingRequest.builder().meeting_id(id).build())
+            if not recording.success() or "/minutes/" not in recording.data.recording.url:
+                sys.exit(f"mismatch: recording of {id} (code {recording.code}, {recording.msg})")
+    expect(recorded > 0, f"meetings: 50 with participants, {recorded} with a recording")
+    gone = client.vc.v1.meeting.get(GetMeetingRequest.builder().meeting_id("7000000000000000000").build())
+    expect(gone.code == 121004, "an unknown meeting is refused with 121004")
+    alerts = answered(client.vc.v1.alert.list(ListAlertRequest.builder().start_time(start).end_time(end).page_size(100).build()), "alerts")
+    expect(alerts.data.items and alerts.data.items[0].alert_id, f"alerts: {len(alerts.data.items)} on a page")
+    scopes = answered(client.application.v6.scope.list(ListScopeRequest.builder().build()), "scopes")
+    expect(any(scope.scope_name == "vc:export" and scope.grant_status == 1 for scope in scopes.data.scopes), "scopes: vc:export is granted")
+
+
 def main(base_url):
     truth = json.load(urllib.request.urlopen(f"{base_url}/_simulator/company"))
     zone = ZoneInfo(truth["time_zone"])
@@ -74,7 +112,9 @@ def main(base_url):
 
     body = MeetingListExportRequestBody.builder().start_time(start).end_time(end).build()
     submitted = client.vc.v1.export.meeting_list(MeetingListExportRequest.builder().user_id_type("open_id").request_body(body).build())
-    expect(rows(export(client, submitted, "meeting_list")) == meetings, f"meeting_list: {meetings} rows")
+    listed = export(client, submitted, "meeting_list")
+    expect(rows(listed) == meetings, f"meeting_list: {meetings} rows")
+    check_meetings(client, listed, start, end)
 
     body = ParticipantListExportRequestBody.builder().meeting_start_time(start).meeting_end_time(start + 3_600).meeting_no("123456789").build()
     submitted = client.vc.v1.export.participant_list(ParticipantListExportRequest.builder().request_body(body).build())

@@ -133,8 +133,10 @@ impl Params {
     /// A flag; false when absent.
     pub(crate) fn flag(&mut self, name: &'static str) -> bool {
         match self.text(name).as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
+            None => false,
+            // The vendor's Python SDK writes them as Python does.
+            Some("false" | "False") => false,
+            Some("true" | "True") => true,
             Some(other) => {
                 self.violation(name, other, "must be a boolean");
                 false
