@@ -374,6 +374,18 @@ impl Dataset {
         }
     }
 
+    /// Paths of the secrets that are blanked in an answer before it is kept.
+    #[must_use]
+    pub const fn secrets(self) -> &'static [&'static str] {
+        match self.definition().fetch {
+            Fetch::Export => &[],
+            Fetch::Call(called) => called.secrets,
+            Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
+                listed.secrets
+            }
+        }
+    }
+
     /// What an original is called.
     #[must_use]
     pub const fn original(self) -> &'static str {

@@ -719,6 +719,7 @@ mod tests {
             window_end: now(),
             request,
             lineage: Lineage::default(),
+            redacted: Vec::new(),
         }
     }
 

@@ -189,14 +189,8 @@ impl Originals {
         }
         self.spooled.push(task);
         let day = date_of(&tenant.time_zone, spec.window.start());
-        self.archived.entry(day).or_default().push(ArchivedTask {
-            task_key: spec.key,
-            source_sha256: sha256.to_owned(),
-            window_start: spec.window.start(),
-            window_end: spec.window.end(),
-            request: spec.request,
-            lineage: spec.lineage,
-        });
+        let archived = ArchivedTask::with(&spec, sha256);
+        self.archived.entry(day).or_default().push(archived);
     }
 
     /// Archives the originals in the new lake.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::datasets::{Dataset, Lineage, Request};
 use crate::task::machine::State;
-use crate::task::{ExportId, TaskKey};
+use crate::task::{ExportId, TaskKey, TaskSpec};
 use crate::text::is_hex;
 use crate::window::Window;
 
@@ -309,21 +309,32 @@ pub struct ArchivedTask {
     pub request: Request,
     /// What the rows get from the task.
     pub lineage: Lineage,
+    /// Paths of the secrets that were blanked in the original before it was hashed and kept. But for
+    /// their values it is byte for byte what Feishu answered; without any, it is that as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
 }
 
 impl ArchivedTask {
     /// What is archived of a task; `None` while it has no original.
     #[must_use]
     pub fn of(task: &TaskRow) -> Option<Self> {
-        let spec = &task.spec;
-        Some(Self {
+        Some(Self::with(&task.spec, task.sha256()?))
+    }
+
+    /// What is archived of a task with this original.
+    #[must_use]
+    pub fn with(spec: &TaskSpec, sha256: &str) -> Self {
+        let secrets = spec.dataset().secrets().iter();
+        Self {
             task_key: spec.key.clone(),
-            source_sha256: task.sha256()?.to_owned(),
+            source_sha256: sha256.to_owned(),
             window_start: spec.window.start(),
             window_end: spec.window.end(),
             request: spec.request.clone(),
             lineage: spec.lineage.clone(),
-        })
+            redacted: secrets.map(|path| (*path).to_owned()).collect(),
+        }
     }
 }
 

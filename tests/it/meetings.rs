@@ -93,6 +93,20 @@ fn a_number_is_asked_for_once_a_day_however_many_meetings_it_has() {
     assert_eq!(verified.code, 0, "{}", verified.text());
 }
 
+/// The `tasks.jsonl` of each pack.
+fn packs(app: &TestApp) -> Vec<(String, String)> {
+    let packs = lake::below(&app.lake().join("_raw")).into_iter();
+    let tasks = |pack: std::path::PathBuf| {
+        let file = fs::File::open(&pack).expect("a pack");
+        let mut zip = zip::ZipArchive::new(file).expect("a zip");
+        let mut tasks = String::new();
+        let mut entry = zip.by_name("tasks.jsonl").expect("its tasks");
+        std::io::Read::read_to_string(&mut entry, &mut tasks).expect("text");
+        (pack.to_string_lossy().into_owned(), tasks)
+    };
+    packs.map(tasks).collect()
+}
+
 /// A list of numbers and a detail both have the meeting's password.
 #[test]
 fn no_password_is_kept_anywhere() {
@@ -117,6 +131,15 @@ fn no_password_is_kept_anywhere() {
             assert!(!found, "{} holds a password", file.display());
         }
         has_blanked |= bytes.windows(13).any(|at| at == b"\"password\":\"\"");
+    }
+    // What was blanked stands beside each original, and nowhere where nothing was.
+    for (pack, tasks) in packs(&app) {
+        let is_redacted = pack.contains("/meeting/") || pack.contains("/meeting_participant/");
+        for line in tasks.lines() {
+            let task: Value = serde_json::from_str(line).expect("a line");
+            let paths = task["redacted"].as_array().map_or(0, Vec::len);
+            assert_eq!(paths > 0, is_redacted, "{pack}: {line}");
+        }
     }
     assert!(
         has_blanked,

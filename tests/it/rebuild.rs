@@ -413,6 +413,7 @@ fn participants(n: u64, day: Window, sha256: &str) -> (ArchivedTask, Input) {
             meeting_end_time: Some(day.start() + Duration::from_secs(3_600)),
             ..Lineage::default()
         },
+        redacted: Vec::new(),
     };
     let input = Input {
         task_key: archived.task_key.clone(),

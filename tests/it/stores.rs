@@ -267,6 +267,7 @@ async fn publishes(lake: Lake) {
         window_end: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24),
         request: Request::between(id.dataset, 1, 2),
         lineage: Lineage::default(),
+        redacted: Vec::new(),
     };
     let key = task.task_key.clone();
     let index = publisher

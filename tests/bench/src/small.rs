@@ -141,6 +141,7 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
             window_end: end.parse()?,
             request: Request::between(dataset, 1, 2),
             lineage: context.lineage.clone(),
+            redacted: Vec::new(),
         });
         let rows = to_batch(&bytes, &context)?;
         let passed = Policy::Keep.apply(rows);
