@@ -33,6 +33,7 @@ mod exports;
 mod http;
 mod lenient;
 pub mod limit;
+pub mod long_connection;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use limit::RateLimiter;
 pub use user_token::UserTokenSettings;
 
 use http::{Answer, Call, Http};
+use long_connection::LongConnection;
 use retry::{Repeat, Retries};
 use token::TokenCache;
 use user_token::UserToken;
@@ -220,6 +222,14 @@ impl Client {
     #[must_use]
     pub fn last_retryable_error(&self) -> Option<Error> {
         self.0.last_error_slot().clone()
+    }
+
+    /// The long connection over which Feishu sends events to this app.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made for it.
+    pub fn long_connection(&self) -> Result<LongConnection, Error> {
+        LongConnection::new(&self.0.settings)
     }
 
     /// The unchanged body that answers a request of one call: a JSON envelope with code 0, or with a

@@ -123,6 +123,8 @@ pub struct Column {
     pub personal: bool,
     /// Often without a value in every row, so a blank column is nothing to tell.
     pub is_sparse: bool,
+    /// Tells how the row came here, and nothing of what it says: no part of the content.
+    pub is_incidental: bool,
     /// The field of the task that gives its value, if it is not called as the column is.
     task_field: Option<&'static str>,
     /// The id in files, if it is not the column's place.
@@ -141,6 +143,7 @@ impl Column {
             key: Key::No,
             personal: false,
             is_sparse: false,
+            is_incidental: false,
             task_field: None,
             explicit_field_id: None,
             doc,
@@ -210,6 +213,11 @@ impl Column {
 
     pub fn personal(mut self) -> Self {
         self.personal = true;
+        self
+    }
+
+    pub fn incidental(mut self) -> Self {
+        self.is_incidental = true;
         self
     }
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod document;
+mod events;
 mod job_file;
 mod problem;
 mod tenant;
@@ -32,7 +33,7 @@ pub use problem::{Position, Problem, Problems};
 pub use tenant::{TenantConfig, WriteApp};
 pub use text::show_duration;
 
-use crate::datasets::CallLimits;
+use crate::datasets::{CallLimits, Dataset};
 use crate::decode;
 use crate::job::JobSpec;
 use crate::lake_key::{KeySource, LakeKey};
@@ -70,8 +71,10 @@ pub struct Config {
     pub proxies: Proxies,
     /// The tenants by name; at least one.
     pub tenants: BTreeMap<String, TenantConfig>,
-    /// The jobs, in the order of their names; at least one.
+    /// The jobs that are on, in the order of their names.
     pub jobs: Vec<JobSpec>,
+    /// Names of the jobs of events that are off, because none of their tenants has an inlet.
+    pub jobs_off: Vec<String>,
     /// What works but should be looked at, such as a secret file that others can read.
     pub warnings: Vec<Problem>,
 }
@@ -215,6 +218,8 @@ fn read_sections(
     let serve = serve(root.section("serve"));
     let (tenants, zones) = tenants(root.required_section("tenants"), folder);
     let jobs = jobs(&root, folder, environment, &zones, diagnostics);
+    let (jobs, jobs_off) = with_inlets(jobs, &tenants);
+    check_inlets(&root, &jobs, &tenants);
     let is_s3 = lake.as_ref().is_some_and(|lake| lake.url.scheme() == "s3");
     for warning in network::unread_certificates(environment, is_s3) {
         root.warning("lake", warning);
@@ -229,6 +234,7 @@ fn read_sections(
         proxies: proxies?,
         tenants,
         jobs,
+        jobs_off,
         warnings: Vec::new(),
     })
 }
@@ -574,6 +580,47 @@ fn tenants(section: Section<'_>, folder: &Path) -> (BTreeMap<String, TenantConfi
     (tenants, zones)
 }
 
+/// Leaves of the jobs of events only what can come in. Returns the names of those that are off too.
+fn with_inlets(
+    jobs: Vec<JobSpec>,
+    tenants: &BTreeMap<String, TenantConfig>,
+) -> (Vec<JobSpec>, Vec<String>) {
+    let has_inlet = |name: &String| tenants.get(name).is_some_and(|of| of.events.is_some());
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for mut job in jobs {
+        if job.dataset.is_received() {
+            job.tenants.retain(has_inlet);
+        }
+        match job.tenants.is_empty() {
+            true => off.push(job.name),
+            false => on.push(job),
+        }
+    }
+    (on, off)
+}
+
+/// Events that no job takes would come in for nothing.
+fn check_inlets(root: &Section<'_>, jobs: &[JobSpec], tenants: &BTreeMap<String, TenantConfig>) {
+    for tenant in tenants.values().filter(|tenant| tenant.events.is_some()) {
+        let takes = |job: &JobSpec| job.dataset.is_received() && job.tenants.contains(&tenant.name);
+        if !jobs.iter().any(takes) {
+            let datasets = Dataset::ALL
+                .into_iter()
+                .filter(|dataset| dataset.is_received());
+            let names: Vec<String> = datasets.map(|dataset| format!("`{dataset}`")).collect();
+            let name = &tenant.name;
+            root.problem(
+                "tenants",
+                format!(
+                    "[tenants.{name}.events] brings events, and no job takes them; add a job of {} \
+                     (`meetlake init` writes them), or remove the section",
+                    names.join(" or ")
+                ),
+            );
+        }
+    }
+}
+
 /// Reads every job file of the folder. A problem of the folder is reported at the key that names
 /// it, a problem of a file in that file.
 fn jobs(
@@ -807,7 +854,7 @@ app_secret_file = "nowhere"
         ];
         let files = Files::new(config, &jobs);
         insta::assert_snapshot!(files.problems(), @r#"
-        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level, alert, meeting, meeting_participant, recording; did you mean `meeting_list`?
+        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level, alert, meeting, meeting_participant, recording, meeting_event, room_event; did you mean `meeting_list`?
         jobs/meetings.toml:3:8: `cron` `61 3 * * *` has a wrong minute; it may be 0 to 59, *, lists, ranges and steps of them
         jobs/meetings.toml:4:10: `window` `36h` must be whole days, from 1d to 31d
         jobs/meetings.toml:5:16: `settle_delay` `6` is not a duration; write a whole number and a unit: 30s, 15m, 6h, 1d
@@ -1116,7 +1163,8 @@ app_secret_file = "nowhere"
         let config = format!("jobs = '{}'\n{TENANT}", shipped.display());
         let files = Files::new(&config, &[]);
         let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
-        assert_eq!(config.jobs.len(), crate::datasets::Dataset::ALL.len());
+        let jobs = config.jobs.len() + config.jobs_off.len();
+        assert_eq!(jobs, Dataset::ALL.len());
         let midnight = "2026-11-18T16:00:00Z"
             .parse()
             .expect("midnight in Shanghai");

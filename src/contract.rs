@@ -183,10 +183,12 @@ impl Contract {
     }
 
     /// Names of the columns that the content of a file is made of: the dataset's own ones, except
-    /// for keys of the lake, and `_extra`.
+    /// for keys of the lake and what tells only how a row came, and `_extra`.
     pub fn content_columns(&self) -> impl Iterator<Item = &str> {
         let own = self.columns.iter();
-        let own = own.filter(|column| !matches!(column.source, ColumnSource::Keyed(_)));
+        let own = own.filter(|column| {
+            !matches!(column.source, ColumnSource::Keyed(_)) && !column.is_incidental
+        });
         own.map(|column| column.name.as_str())
             .chain([lineage::EXTRA])
     }

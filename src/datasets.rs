@@ -5,6 +5,7 @@
 //! list below, write a job file, and let the simulator answer. A test looks for names elsewhere.
 
 mod endpoint;
+pub mod event;
 mod export;
 mod methods;
 mod parent;
@@ -105,6 +106,10 @@ datasets! {
     MeetingParticipant in meeting_participant,
     /// `GET meetings/:meeting_id/recording`: one row a recorded meeting.
     Recording in recording,
+    /// Events of meetings: one row an event.
+    MeetingEvent in meeting_event,
+    /// Events of rooms, their levels and the limits of their reservation: one row an event.
+    RoomEvent in room_event,
 }
 
 /// Everything that is known of a dataset.
@@ -164,6 +169,14 @@ pub enum Fetch {
     /// A list in pages and one more call for each of its items, all or nothing. The original is a
     /// zip of their bodies.
     Details(Listed, Details),
+    /// Events that Feishu sent. The original is a zip of their bodies, and a last page that says
+    /// when each was received.
+    Received {
+        /// Whether events of a type are rows of the dataset.
+        takes: fn(&str) -> bool,
+        /// Adds what an event says only in a roundabout way to its row.
+        derive: fn(&mut Map<String, Value>),
+    },
 }
 
 /// What the body of one call holds.
@@ -203,6 +216,8 @@ pub enum Extent {
     /// The state at the time of asking. A day that was missed is lost, because the API has no
     /// history.
     Snapshot,
+    /// What was sent on the day. Nothing replays what was missed.
+    Received,
 }
 
 /// How a window is cut into requests.
@@ -233,6 +248,9 @@ pub enum Ask {
     },
     /// These requests for each piece of a window, made from the rooms of the tenant.
     Rooms(fn(&Piece<'_>, &[RoomOfLevel]) -> Vec<Asked>),
+    /// Nothing: what there is comes by itself, and its tasks are the batches in which it is
+    /// published.
+    Nobody,
 }
 
 /// A request, and what its rows get from the task.
@@ -308,7 +326,7 @@ impl Dataset {
     pub const fn parent(self) -> Option<Self> {
         match self.definition().ask {
             Ask::Parents { of, .. } => Some(of),
-            Ask::Windows(_) | Ask::Rooms(_) => None,
+            Ask::Windows(_) | Ask::Rooms(_) | Ask::Nobody => None,
         }
     }
 
@@ -338,13 +356,25 @@ impl Dataset {
         matches!(self.definition().extent, Extent::Snapshot)
     }
 
+    /// Whether its rows are events that Feishu sends by itself.
+    #[must_use]
+    pub const fn is_received(self) -> bool {
+        matches!(self.definition().extent, Extent::Received)
+    }
+
+    /// Whether Feishu can be asked for a day that is over.
+    #[must_use]
+    pub const fn has_history(self) -> bool {
+        matches!(self.definition().extent, Extent::Windows { .. })
+    }
+
     /// Whether what is asked for is a civil day, of whatever zone, and not a range of time: a day's
     /// count or ranking, or the state of a day. Cut in another zone, the answer would be another.
     #[must_use]
     pub const fn is_by_civil_day(self) -> bool {
         match self.definition().extent {
             Extent::Windows { pieces, .. } => matches!(pieces, Pieces::CivilDays),
-            Extent::Snapshot => true,
+            Extent::Snapshot | Extent::Received => true,
         }
     }
 
@@ -371,6 +401,9 @@ impl Dataset {
         match self.definition().extent {
             Extent::Windows { .. } => "Feishu no longer answers, and nothing was exported before",
             Extent::Snapshot => "nothing was listed on the day itself, and the API has no history",
+            Extent::Received => {
+                "nothing was received on the day itself, and nothing replays events"
+            }
         }
     }
 
@@ -383,6 +416,7 @@ impl Dataset {
             Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
                 listed.secrets
             }
+            Fetch::Received { .. } => event::SECRETS,
         }
     }
 
@@ -393,6 +427,7 @@ impl Dataset {
             Fetch::Export => "workbook",
             Fetch::Call(_) => "answer",
             Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => "listing",
+            Fetch::Received { .. } => "batch of events",
         }
     }
 
@@ -402,7 +437,9 @@ impl Dataset {
         match self.definition().fetch {
             Fetch::Export => "xlsx",
             Fetch::Call(_) => "json",
-            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => "zip",
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Received { .. } => {
+                "zip"
+            }
         }
     }
 
@@ -451,6 +488,7 @@ impl Dataset {
             Fetch::Pages(listed) => vec![own(listed.calls(rows))],
             // At most: one below each item, and few pages are full.
             Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
+            Fetch::Received { .. } => Vec::new(),
         }
     }
 
@@ -483,7 +521,7 @@ impl Dataset {
             Fetch::Pages(listed) => (listed, Beyond::Nothing),
             Fetch::Walk(listed, tree) => (listed, Beyond::Tree(tree)),
             Fetch::Details(listed, details) => (listed, Beyond::Details(details)),
-            Fetch::Export | Fetch::Call(_) => return None,
+            Fetch::Export | Fetch::Call(_) | Fetch::Received { .. } => return None,
         };
         Some(Listing::new(definition.endpoint, listed, beyond, query))
     }
@@ -548,6 +586,8 @@ mod tests {
                 "room",
                 "room_level",
                 "alert",
+                "meeting_event",
+                "room_event",
                 "participant_list",
                 "meeting",
                 "participant_quality_list",

@@ -266,6 +266,34 @@ pub enum EventKind {
         /// Seconds until then.
         again_in_s: u64,
     },
+    /// Events come in.
+    InletConnected,
+    /// No events come in for now.
+    InletDisconnected {
+        /// Why.
+        problem: String,
+        /// Seconds until the next try.
+        again_in_s: u64,
+    },
+    /// Feishu refuses to send events, for a reason that somebody must mend.
+    InletStopped {
+        /// Why.
+        problem: String,
+        /// Seconds until the next try.
+        again_in_s: u64,
+    },
+    /// An event could not be kept and was not acknowledged. Feishu sends it again.
+    EventNotKept {
+        /// Why.
+        problem: String,
+    },
+    /// A message was not kept, and never will be.
+    EventLeftOut {
+        /// What it was.
+        what: String,
+        /// How often that has happened since the start.
+        times: u64,
+    },
     /// The ledger could not be read for a page or a probe of the server.
     PageUnreadable {
         /// Why.
@@ -309,6 +337,7 @@ impl EventKind {
             | Self::Serving { .. }
             | Self::Stopping
             | Self::HangUpIgnored
+            | Self::InletConnected
             | Self::PartitionPublished { .. } => Level::Info,
             Self::FiringSkipped { .. }
             | Self::WindowLost
@@ -322,11 +351,15 @@ impl EventKind {
             | Self::ManifestUnknown { .. }
             | Self::ObjectDamaged { .. }
             | Self::WorkRefused { .. }
+            | Self::InletDisconnected { .. }
+            | Self::EventLeftOut { .. }
             | Self::PublishAbandoned => Level::Warn,
             Self::TaskFailed { .. }
             | Self::TaskQuarantined { .. }
             | Self::PublishFailed { .. }
             | Self::TenantBrokeOff { .. }
+            | Self::InletStopped { .. }
+            | Self::EventNotKept { .. }
             | Self::PageUnreadable { .. } => Level::Error,
         }
     }
@@ -437,6 +470,19 @@ impl Event {
                 problem,
                 again_in_s,
             } => format!("{problem}; the work begins again in {again_in_s} s"),
+            EventKind::InletConnected => "events come in over the long connection".to_owned(),
+            EventKind::InletDisconnected {
+                problem,
+                again_in_s,
+            } => format!("no events come in: {problem}; the next try is in {again_in_s} s"),
+            EventKind::InletStopped {
+                problem,
+                again_in_s,
+            } => format!("no events come in: {problem}. It is tried again in {again_in_s} s"),
+            EventKind::EventNotKept { problem } => {
+                format!("an event was not kept, and Feishu sends it again: {problem}")
+            }
+            EventKind::EventLeftOut { what, times } => format!("{what} (so far {times})"),
             EventKind::PageUnreadable { problem } => {
                 format!("could not read the ledger for the status page: {problem}")
             }

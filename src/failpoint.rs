@@ -36,6 +36,9 @@
 //! | `w10-replayed-manifest-put` | when a replayed manifest is in a new lake, before the spool is cleaned |
 //! | `w12-orphans-intended` | when the ledger names the orphans, before references are read again |
 //! | `w12-orphan-deleted` | when one of them is gone |
+//! | `w15-event-received` | when an event came, before it is kept |
+//! | `w15-event-kept` | when an event is kept, before it is acknowledged |
+//! | `w15-batch-planned` | when events are assigned to a batch, before its task begins |
 //!
 //! A process that is suspended until it has lost its lock (W13) and a full disk (W14) need no
 //! failpoint.

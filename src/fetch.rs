@@ -30,6 +30,7 @@ use crate::datasets::listing::{self as pages, Listed};
 use crate::datasets::{Called, Fetch, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
+use crate::pages::received_page;
 use crate::record::TaskRow;
 use crate::spool::{self, Spool};
 use crate::task::Urgency;
@@ -117,6 +118,10 @@ impl Fetcher {
                 let list = Box::pin(self.list(task, listed));
                 Box::pin(self.fetch_at_once(task, list)).await
             }
+            Fetch::Received { .. } => {
+                let gathered = Box::pin(self.gather(task));
+                Box::pin(self.fetch_at_once(task, gathered)).await
+            }
         }
     }
 
@@ -192,6 +197,29 @@ impl Fetcher {
             let garbled = pages::Error::Garbled(format!("its secrets are not found: {error}"));
             call_failed(&client::Error::unlisted(task.spec.dataset(), &garbled))
         })
+    }
+
+    /// The events of a batch, as they were kept in the ledger, and when each was received; gives the
+    /// hash and size of their zip.
+    async fn gather(&self, task: &TaskRow) -> Result<(String, u64), Error> {
+        let events = self.ledger.events_of(&task.spec.key).await?;
+        if events.is_empty() {
+            let message = "its events are not in the ledger any more, and nothing replays them";
+            return Err(Error::GaveUp {
+                state: Box::new(State::Planned),
+                gave_up: GaveUp::CallFailed,
+                call: Some(Cause::Gone),
+                log_id: None,
+                message: message.to_owned(),
+            });
+        }
+        let mut pages = self.spool.begin_pages()?;
+        for event in &events {
+            pages.add(event.body.as_bytes())?;
+        }
+        let received_at = events.iter().map(|event| event.received_at);
+        pages.add(&received_page(received_at))?;
+        Ok(pages.keep()?)
     }
 
     /// All pages of a listing; gives the hash and size of their zip.

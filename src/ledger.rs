@@ -18,6 +18,7 @@ mod lock;
 mod parents;
 mod partitions;
 mod planning;
+mod received;
 mod remake;
 mod rename;
 mod restore;
@@ -43,6 +44,7 @@ use crate::datasets::Dataset;
 use crate::window::Window;
 use crate::{disk, owner_only};
 
+pub use received::Keeping;
 pub use remake::NewSettings;
 pub use restore::{Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 pub use views::{Attention, DatasetStatus, PartitionStatus, RunRecord};

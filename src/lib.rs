@@ -24,6 +24,7 @@
 //! | which children a parent's rows have | [`plan::children`] |
 //! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |
 //! | where the facts for that are gathered | [`pipeline`], [`status`] |
+//! | how an event is kept before it is acknowledged | [`inlet`], `client::long_connection` |
 //! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each |
 //! | what types columns have | [`column`](mod@column) |
 //! | what a failure is called, its remedy and exit code | [`cause`] |
@@ -52,6 +53,7 @@ pub(crate) mod telemetry;
 
 // --- orchestration: when, and in which order
 pub(crate) mod convert;
+pub(crate) mod inlet;
 pub(crate) mod orphans;
 pub(crate) mod pipeline;
 pub(crate) mod rebuild;

@@ -6,6 +6,8 @@
 
 use std::io::{Cursor, Read as _, Seek, Write};
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
@@ -89,6 +91,27 @@ impl<'o> PageArchive<'o> {
         page.read_to_end(&mut body)?;
         Ok(body)
     }
+}
+
+/// The last page of a batch of events: when each of the pages before it was received.
+#[must_use]
+pub fn received_page(received_at: impl Iterator<Item = Timestamp>) -> Vec<u8> {
+    let received_at = received_at.map(|at| at.to_string()).collect();
+    let page = ReceivedPage { received_at };
+    serde_json::to_vec(&page).expect("texts")
+}
+
+/// Reads such a page.
+///
+/// # Errors
+/// It is none.
+pub fn received_times(page: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    serde_json::from_slice::<ReceivedPage>(page).map(|page| page.received_at)
+}
+
+#[derive(Deserialize, Serialize)]
+struct ReceivedPage {
+    received_at: Vec<String>,
 }
 
 #[cfg(test)]

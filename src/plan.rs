@@ -8,6 +8,7 @@
 //! settle     phases of a window's tasks ─► the window's state
 //! partition  everything known of a day ─► its next revision, and why it is partial
 //! plausible  what was counted elsewhere ─► a reason to call a day partial
+//! received   events that wait ─► batches of them, which are tasks
 //! resolve    rows of a list, meetings found ─► how many have a unique id
 //! estimate   tasks ─► calls, and the time they take
 //! ```
@@ -21,6 +22,7 @@ pub mod due;
 pub mod estimate;
 pub mod partition;
 pub mod plausible;
+pub mod received;
 pub mod resolve;
 pub mod settle;
 
@@ -68,7 +70,8 @@ fn pieces(job: &JobSpec, window: &Window) -> Vec<Window> {
             pieces: Pieces::CivilDays,
             ..
         }
-        | Extent::Snapshot => {
+        | Extent::Snapshot
+        | Extent::Received => {
             let days = window.dates(&job.time_zone);
             days.into_iter()
                 .filter_map(|date| Window::day(&job.time_zone, date))
@@ -81,7 +84,7 @@ fn requests(dataset: Dataset, piece: &Piece<'_>, rooms: &[RoomOfLevel]) -> Vec<(
     match dataset.definition().ask {
         Ask::Windows(requests) => requests(piece),
         Ask::Rooms(requests) => requests(piece, rooms),
-        Ask::Parents { .. } => Vec::new(),
+        Ask::Parents { .. } | Ask::Nobody => Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@
 mod parents;
 mod partition;
 mod reason;
+mod received;
 mod rows;
 mod settings;
 mod task;
@@ -24,6 +25,7 @@ pub use partition::{
 };
 pub(crate) use reason::format_1 as reason_format_1;
 pub use reason::{Reason, ReasonKind};
+pub use received::{EventTypeRecord, KeptEvent, ReceivedEvent, WaitingEvent};
 pub use rows::PassedRows;
 pub use settings::{
     ReadingSettings, Remake, Remedy, RowSettings, SettingChange, TenantSettings, zone_name,

@@ -14,6 +14,7 @@
 //! - [`windows`]: which windows are inserted, and which are opened again
 //! - [`planning`]: from windows to tasks
 //! - [`queue`]: which task is begun next
+//! - [`receiving`]: events that were received, into batches
 //! - [`publishing`]: windows whose tasks ended, into the lake
 //! - [`stopping`]: a stop, a deadline, and the time that is left after them
 //! - [`summary`]: what came of it
@@ -21,6 +22,7 @@
 mod planning;
 mod publishing;
 mod queue;
+mod receiving;
 mod stopping;
 pub mod summary;
 mod windows;
@@ -123,6 +125,7 @@ pub async fn reconcile(
 ) -> Result<Summary> {
     let mut run = Run::new(tenant, jobs, limits, stop);
     run.insert_windows(scope).await?;
+    run.batch_events().await?;
     run.recheck_children().await?;
     anyhow::ensure!(!planted!("planted-run-fails"), "planted");
     run.work(None).await?;
@@ -181,6 +184,8 @@ struct Run {
     /// Windows with rows to publish: their tasks ended, or the rows waited long enough.
     to_publish: BTreeSet<(Dataset, Window)>,
     last_publish: Timestamp,
+    /// When the next batch of a dataset's events may be cut.
+    next_batch: HashMap<Dataset, Timestamp>,
     /// Whether a window may have become plannable.
     look_again: bool,
     /// Whether the ledger may hold runnable tasks that are not in the queue.
@@ -217,6 +222,7 @@ impl Run {
             publishing: JoinSet::new(),
             rechecked: HashSet::new(),
             to_publish: BTreeSet::new(),
+            next_batch: HashMap::new(),
             look_again: true,
             refill: true,
         }

@@ -203,7 +203,11 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
     write_key(&out.join("key/lake.key"))?;
     std::fs::create_dir_all(out.join("jobs")).context("could not create the demo's jobs folder")?;
     std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
-    for dataset in Dataset::ALL {
+    // Nobody sends it events.
+    for dataset in Dataset::ALL
+        .into_iter()
+        .filter(|dataset| !dataset.is_received())
+    {
         let mut job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\n");
         if !dataset.is_snapshot() {
             let days = "window = \"1d\"\nsettle_delay = \"1h\"\nlookback = \"0d\"";

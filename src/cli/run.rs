@@ -91,17 +91,23 @@ pub async fn backfill(common: &Common, args: &BackfillArgs) -> Result<Code> {
         eprintln!("error: {problem}");
         return Ok(Code::Usage);
     }
-    if let Some(dataset) = args.dataset.iter().find(|dataset| dataset.is_snapshot()) {
-        eprintln!(
-            "error: a day of {dataset} is what Feishu says on that day, and the API has no \
-             history; `meetlake run` takes today's"
-        );
+    if let Some(dataset) = args.dataset.iter().find(|dataset| !dataset.has_history()) {
+        match dataset.is_received() {
+            true => eprintln!(
+                "error: a day of {dataset} is what Feishu sent on that day, and nothing replays a \
+                 missed event; `meetlake serve` receives what comes"
+            ),
+            false => eprintln!(
+                "error: a day of {dataset} is what Feishu says on that day, and the API has no \
+                 history; `meetlake run` takes today's"
+            ),
+        }
         return Ok(Code::Usage);
     }
     let datasets = match args.dataset.as_slice() {
         [] => Dataset::ALL
             .into_iter()
-            .filter(|dataset| !dataset.is_snapshot())
+            .filter(|dataset| dataset.has_history())
             .collect(),
         named => named.to_vec(),
     };
@@ -300,7 +306,7 @@ fn purpose_of(scope: &Scope, tenant: Option<&str>) -> Purpose {
 
 /// Tells whose jobs a backfill leaves out, because the API has no history.
 fn note_snapshots(config: &Config, scope: &Scope) {
-    let jobs = config.jobs.iter().filter(|job| job.dataset.is_snapshot());
+    let jobs = config.jobs.iter().filter(|job| !job.dataset.has_history());
     let names: Vec<&str> = jobs.map(|job| job.name.as_str()).collect();
     if matches!(scope, Scope::Backfill { .. }) && !names.is_empty() {
         let names = names.join(", ");

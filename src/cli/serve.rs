@@ -16,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::{Common, StopSignals, describe};
+use crate::datasets::Dataset;
 use crate::events::{EventKind, Events, Subject};
 use crate::exit::Code;
 use crate::failpoint;
+use crate::inlet::Inlet;
 use crate::pipeline::{LakeTakenOver, Tenant, with_disk};
 use crate::run;
 use crate::scheduler::Heartbeat;
@@ -88,6 +90,13 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         let stop = stop.clone();
         runs.spawn(async move { serve_tenant(&app, tenant, stop, ticks).await });
     }
+    for tenant in &app.tenants {
+        if app.config.tenants[&tenant.name].events.is_some() {
+            let inlet = Inlet::new(Arc::clone(tenant), event_datasets(&app, &tenant.name));
+            let stop = stop.clone();
+            runs.spawn(async move { inlet.receive(&stop).await });
+        }
+    }
     let mut outcome = tokio::select! {
         () = signals.next() => Ok(()),
         Some(ended) = runs.join_next() => {
@@ -120,6 +129,16 @@ async fn ignore_hang_ups(mut hang_ups: Signal, events: Events) {
     while hang_ups.recv().await.is_some() {
         events.emit(Subject::default(), EventKind::HangUpIgnored);
     }
+}
+
+/// The datasets of events that a tenant has jobs for.
+fn event_datasets(app: &App, tenant: &str) -> Vec<Dataset> {
+    let jobs = app.config.jobs.iter();
+    let of_tenant = jobs.filter(|job| job.tenants.iter().any(|name| name == tenant));
+    of_tenant
+        .map(|job| job.dataset)
+        .filter(|dataset| dataset.is_received())
+        .collect()
 }
 
 /// Serves one tenant. Where this machine gives way under it (the ledger's disk is full, or a

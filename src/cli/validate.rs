@@ -58,6 +58,8 @@ struct ValidateReport<'p> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     jobs: Vec<JobReport>,
+    /// Names of the jobs of events that are off, because none of their tenants has an inlet.
+    jobs_off: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -73,6 +75,8 @@ struct JobReport {
     missed: &'static str,
     /// Whether a day is the state at the time of asking.
     snapshot: bool,
+    /// Whether a day is what Feishu sent on it.
+    received: bool,
     /// The longest delay of a firing.
     jitter: String,
     #[serde(serialize_with = "as_rfc_3339")]
@@ -108,6 +112,7 @@ impl<'p> ValidateReport<'p> {
                 problems: problems.as_slice().to_vec(),
                 warnings: Vec::new(),
                 jobs: Vec::new(),
+                jobs_off: Vec::new(),
             },
         }
     }
@@ -121,6 +126,7 @@ impl<'p> ValidateReport<'p> {
             valid: true,
             problems: Vec::new(),
             jobs: jobs.collect(),
+            jobs_off: config.jobs_off,
             warnings,
         }
     }
@@ -142,6 +148,12 @@ impl<'p> ValidateReport<'p> {
         }
         for job in &self.jobs {
             job.print(out)?;
+        }
+        for job in &self.jobs_off {
+            writeln!(
+                out,
+                "{job}: off; events come in once a tenant has [tenants.NAME.events]\n"
+            )?;
         }
         let path = self.config.display();
         match self.problems.len() {
@@ -198,6 +210,7 @@ impl JobReport {
             lookback: format!("{}d", job.lookback_days),
             missed: job.missed.as_str(),
             snapshot: job.dataset.is_snapshot(),
+            received: job.dataset.is_received(),
             jitter: show_duration(job.jitter),
             notes: notes(&schedule),
             next_clock_change: clock_change(&schedule, now),
@@ -209,12 +222,17 @@ impl JobReport {
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let tenants = self.tenants.join(", ");
         writeln!(out, "{}: {} of {tenants}", self.job, self.dataset)?;
-        match self.snapshot {
-            true => writeln!(
+        match (self.snapshot, self.received) {
+            (true, _) => writeln!(
                 out,
                 "  a snapshot of the day it fires on; a day that is missed is lost"
             )?,
-            false => writeln!(
+            (_, true) => writeln!(
+                out,
+                "  what Feishu sends, published within minutes; a day is closed {} after its end",
+                self.settle_delay
+            )?,
+            (false, false) => writeln!(
                 out,
                 "  windows of {}, settled after {}, looked back on for {}; missed windows: {}",
                 self.window, self.settle_delay, self.lookback, self.missed

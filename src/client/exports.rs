@@ -61,6 +61,8 @@ pub(super) fn first_call(request: &Request) -> Call {
         Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => {
             listing_action(&definition.endpoint)
         }
+        // Nobody calls for what is sent.
+        Fetch::Received { .. } => format!("wait for the {name}"),
     };
     let answers = match definition.fetch {
         Fetch::Call(called) => called.answers,

@@ -301,6 +301,21 @@ fn describe_mismatch(error: &serde_json::Error) -> String {
     }
 }
 
+/// A client that reaches the API as the settings say.
+pub(super) fn builder(settings: &Settings) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+    network::install_crypto_provider();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("meetlake/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(settings.timeouts.connect)
+        .read_timeout(settings.timeouts.idle)
+        .pool_idle_timeout(IDLE)
+        .https_only(settings.host.scheme() == "https");
+    settings.proxies.apply(builder, &settings.host)
+}
+
 /// Sends requests to one base URL.
 pub(super) struct Http {
     client: reqwest::Client,
@@ -313,17 +328,7 @@ pub(super) struct Http {
 impl Http {
     /// A sender for checked settings.
     pub(super) fn new(settings: &Settings, clock: Clock) -> Result<Self, reqwest::Error> {
-        network::install_crypto_provider();
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("meetlake/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(settings.timeouts.connect)
-            .read_timeout(settings.timeouts.idle)
-            .pool_idle_timeout(IDLE)
-            .https_only(settings.host.scheme() == "https");
-        let builder = settings.proxies.apply(builder, &settings.host)?;
+        let builder = builder(settings)?;
         Ok(Self {
             client: builder.build()?,
             base: settings.host.clone(),

@@ -30,6 +30,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Six hours. By then the data of late meetings and corrections of the evening are there, and a run
 /// before breakfast still gets the day before.
 const SETTLE_DELAY: Duration = Duration::from_secs(6 * 3600);
+/// Eight hours. Feishu sends an event that was not acknowledged again for seven hours and five
+/// minutes (resources, 5.1).
+const EVENTS_SETTLE: Duration = Duration::from_secs(8 * 3600);
 /// Three days. They cover a weekend of late data, and each costs one more export a day.
 const LOOKBACK_DAYS: u16 = 3;
 /// Two hours. Exports take minutes; one that takes longer is stuck at Feishu.
@@ -89,10 +92,11 @@ pub(super) fn read<'p>(
     let root_has_zone = root.has("time_zone");
     root.finish();
     let dataset = dataset?;
-    // A snapshot is due when it fires, and once.
-    let (settle, lookback) = match dataset.is_snapshot() {
-        true => (Duration::ZERO, 0),
-        false => (SETTLE_DELAY, LOOKBACK_DAYS),
+    // A snapshot is due when it fires, and once; a day of events when nothing of it comes again.
+    let (settle, lookback) = match (dataset.has_history(), dataset.is_received()) {
+        (true, _) => (SETTLE_DELAY, LOOKBACK_DAYS),
+        (false, true) => (EVENTS_SETTLE, 0),
+        (false, false) => (Duration::ZERO, 0),
     };
     let spec = JobSpec {
         name: name?,
@@ -105,9 +109,9 @@ pub(super) fn read<'p>(
         settle_delay: settle_delay.unwrap_or(settle),
         lookback_days: lookback_days.unwrap_or(lookback),
         start,
-        missed: missed.unwrap_or(match dataset.is_snapshot() {
-            true => MissedPolicy::None,
-            false => MissedPolicy::default(),
+        missed: missed.unwrap_or(match dataset.has_history() {
+            true => MissedPolicy::default(),
+            false => MissedPolicy::None,
         }),
         overlap: overlap.unwrap_or_default(),
         jitter: jitter.unwrap_or_default(),
@@ -290,7 +294,7 @@ fn check_days(
             format!("the days of {dataset} are the tenant's; remove `time_zone`"),
         );
     }
-    let Some(dataset) = dataset.filter(|dataset| dataset.is_snapshot()) else {
+    let Some(dataset) = dataset.filter(|dataset| !dataset.has_history()) else {
         return;
     };
     for key in ["window", "settle_delay", "lookback", "start", "missed"] {

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::document::{Field, Section};
+use super::events::{self, InletConfig};
 use super::text;
 use crate::network;
 use crate::text::control_characters;
@@ -40,6 +41,8 @@ pub struct TenantConfig {
     pub time_zone: TimeZone,
     /// Where the data of a multi-geo tenant resides: 0 mainland China, 1 US, 2 Singapore, 3 Japan.
     pub unit: Option<i32>,
+    /// How its events come in; `None` if they do not.
+    pub events: Option<InletConfig>,
 }
 
 /// An app that may change things.
@@ -94,6 +97,7 @@ pub(super) fn read(
     let write_app = write_app(section.section("write_app"), app_id.as_deref(), folder);
     let time_zone = time_zone(&section);
     let unit = section.optional("unit", |field| field.integer(0..=3));
+    let events = events::read(section.section("events"));
     section.finish();
     let tenant = || {
         Some(TenantConfig {
@@ -105,6 +109,7 @@ pub(super) fn read(
             write_app,
             time_zone: time_zone.clone()?,
             unit: unit.and_then(|unit| i32::try_from(unit).ok()),
+            events,
         })
     };
     (tenant(), time_zone)

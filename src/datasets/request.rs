@@ -168,6 +168,9 @@ pub struct Request {
     /// list has got another meeting, the same call is another request.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub meetings: Vec<(i64, i64)>,
+    /// Which of the day's events: a digest of their ids, 16 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<String>,
 }
 
 impl Request {
@@ -191,6 +194,7 @@ impl Request {
             unit: None,
             meeting_id: None,
             meetings: Vec::new(),
+            batch: None,
         }
     }
 

@@ -13,7 +13,8 @@ use super::report::cell;
 use super::{DecodeSummary, Error, SheetRead};
 use crate::contract::Contract;
 use crate::datasets::listing::Listing;
-use crate::pages::PageArchive;
+use crate::datasets::{Fetch, event};
+use crate::pages::{PageArchive, received_times};
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
 
 /// The most members of all items together. Rooms have some 20.
@@ -90,11 +91,14 @@ fn for_each_item(
     mut each: impl FnMut(&Map<String, Value>),
 ) -> Result<(), Error> {
     let dataset = contract.dataset;
+    let pages = PageArchive::open(original);
+    let mut pages = pages.map_err(|_| refuse("it is no zip of pages, or it is cut off"))?;
+    if let Fetch::Received { derive, .. } = dataset.definition().fetch {
+        return for_each_event(&mut pages, contract, derive, each);
+    }
     let listing = dataset.archived_listing();
     let mut listing: Listing =
         listing.ok_or_else(|| refuse(format!("{dataset} is not listed in pages")))?;
-    let mut pages = PageArchive::open(original)
-        .map_err(|_| refuse("it is no zip of pages, or it is cut off"))?;
     for index in 0..pages.len() {
         let body = pages.body(index);
         let number = index + 1;
@@ -113,6 +117,41 @@ fn for_each_item(
             pages.len()
         ))),
     }
+}
+
+/// Hands over each event of a batch, flattened. Its last page says when each was received.
+fn for_each_event(
+    pages: &mut PageArchive<'_>,
+    contract: &Contract,
+    derive: fn(&mut Map<String, Value>),
+    mut each: impl FnMut(&Map<String, Value>),
+) -> Result<(), Error> {
+    let Some(last) = pages.len().checked_sub(1) else {
+        return Err(refuse("it has no page"));
+    };
+    let mut body = |index: usize| {
+        let body = pages.body(index);
+        body.map_err(|error| refuse(format!("page {}: {error}", index + 1)))
+    };
+    let received = received_times(&body(last)?);
+    let received =
+        received.map_err(|_| refuse("its last page does not say when it was received"))?;
+    if received.len() != last {
+        let said = received.len();
+        return Err(refuse(format!("it has {last} events, and says {said}")));
+    }
+    for (index, received_at) in received.iter().enumerate() {
+        let row = event::row(&body(index)?, received_at);
+        let mut row = row.map_err(|error| refuse(format!("page {}: {error}", index + 1)))?;
+        derive(&mut row);
+        let mut flat = Map::new();
+        flatten("", row, &mut flat);
+        // What no column shows is in the payload.
+        let is_shown = |name: &str| column_of(name, contract).column.is_some();
+        flat.retain(|name, _| !event::is_in_payload(name) || is_shown(name));
+        each(&flat);
+    }
+    Ok(())
 }
 
 /// Adds the members of an object, those of its objects under their path. An empty list or object

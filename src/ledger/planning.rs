@@ -153,7 +153,7 @@ impl Ledger {
     }
 }
 
-async fn insert_tasks(
+pub(super) async fn insert_tasks(
     transaction: &mut Transaction,
     window: &WindowRow,
     tasks: &[OpenTask],

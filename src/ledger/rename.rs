@@ -70,6 +70,7 @@ impl Ledger {
                 "UPDATE task SET key = $1, pack = NULL, phase = CASE phase WHEN 'spooled' \
                  THEN 'open' ELSE phase END WHERE key = $2",
                 "UPDATE parent SET task_key = $1 WHERE task_key = $2",
+                "UPDATE event SET task_key = $1 WHERE task_key = $2",
             ] {
                 sqlx::query(AssertSqlSafe(statement))
                     .bind(name.as_str())

@@ -135,6 +135,32 @@ CREATE TABLE IF NOT EXISTS input (
 );
 CREATE INDEX IF NOT EXISTS input_by_task ON input (task_key);
 
+-- Events that Feishu sent. A body stays until its original is in the lake, an id for seven days.
+CREATE TABLE IF NOT EXISTS event (
+    tenant      TEXT   NOT NULL,
+    event_id    TEXT   NOT NULL,  -- the same at every delivery
+    dataset     TEXT   NOT NULL,
+    event_at    BIGINT NOT NULL,  -- when it happened
+    received_at BIGINT NOT NULL,  -- when it first came
+    event_type  TEXT   NOT NULL,
+    body        TEXT,             -- JSON as it came, without secrets
+    task_key    TEXT,             -- the batch that publishes it
+    PRIMARY KEY (tenant, event_id)
+);
+CREATE INDEX IF NOT EXISTS event_by_task ON event (task_key);
+
+-- When events of each type came, and what became of them.
+CREATE TABLE IF NOT EXISTS event_type (
+    tenant           TEXT   NOT NULL,
+    event_type       TEXT   NOT NULL,
+    last_received_at BIGINT NOT NULL,
+    last_event_at    BIGINT,           -- of those that were kept
+    kept             BIGINT NOT NULL,
+    repeated         BIGINT NOT NULL,  -- came again
+    left_out         BIGINT NOT NULL,  -- acknowledged, and not kept
+    PRIMARY KEY (tenant, event_type)
+);
+
 CREATE TABLE IF NOT EXISTS run (
     id         BIGINT PRIMARY KEY,  -- start, microseconds
     verb       TEXT   NOT NULL,

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use super::parents::{insert_parents, keep_reported_day};
+use super::received::forget_bodies;
 use super::stored::{integer, micros, to_json};
 use super::{Error, Ledger, Transaction, commit, sql};
 use crate::cause::Failure;
@@ -180,6 +181,7 @@ impl Ledger {
             .execute(&mut *transaction)
             .await
             .map_err(sql("record published tasks"))?;
+            forget_bodies(&mut transaction, key).await?;
         }
         commit(transaction).await
     }

@@ -60,6 +60,14 @@ impl<'r> StoredRow<'r> {
         Self::of("input", &["tenant", "dataset", "dt", "task_key"], row)
     }
 
+    pub(super) const fn event(row: &'r AnyRow) -> Self {
+        Self::of("event", &["tenant", "event_id"], row)
+    }
+
+    pub(super) const fn event_type(row: &'r AnyRow) -> Self {
+        Self::of("type of events", &["tenant", "event_type"], row)
+    }
+
     pub(super) const fn run(row: &'r AnyRow) -> Self {
         Self::of("run", &["id"], row)
     }

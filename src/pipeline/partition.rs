@@ -19,7 +19,9 @@ use crate::plan::partition::{
 };
 use crate::publish::manifest::{CoverageRecord, Revision};
 use crate::publish::{self, PartitionPlan, Staged};
-use crate::record::{Input, InputOutcome, PartitionId, PartitionRow, TaskRow, WindowRow};
+use crate::record::{
+    Input, InputOutcome, PartitionId, PartitionRow, Reason, ReasonKind, TaskRow, WindowRow,
+};
 use crate::status;
 use crate::task::TaskKey;
 use crate::window::Window;
@@ -137,8 +139,11 @@ pub(super) async fn decide_next(
         .filter(|(of, day, _)| (*of, *day) == (dataset, dt))
         .map(|(_, _, key)| key)
         .collect();
-    let against = status::against(ledger, name, zone, job, dt).await?;
-    for reason in against.iter().cloned() {
+    let now = tenant.clock.now();
+    let against = status::against(ledger, name, zone, job, dt, now).await?;
+    // That a day is not over is no news.
+    let is_news = |reason: &&Reason| reason.kind != ReasonKind::NotOver;
+    for reason in against.iter().filter(is_news).cloned() {
         tenant.events.emit(id, EventKind::DayImplausible { reason });
     }
     Ok(next_revision(&DayFacts {

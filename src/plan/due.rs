@@ -49,6 +49,21 @@ pub fn due(
     match job.dataset.definition().extent {
         Extent::Windows { .. } => due_windows(job, schedule, now, state, known),
         Extent::Snapshot => due_snapshots(job, schedule, now, state, known),
+        Extent::Received => nothing_due(schedule, now),
+    }
+}
+
+/// A day of events has a window once an event of it was received; nobody can ask for another. The
+/// firing only closes days that are over.
+fn nothing_due(schedule: &Schedule, now: Timestamp) -> Due {
+    let firing = schedule.previous_at_or_before(now).unwrap_or(now);
+    Due {
+        firing,
+        schedule: Some(ScheduleState {
+            watermark: firing,
+            last_firing: firing,
+        }),
+        ..Due::default()
     }
 }
 
@@ -479,12 +494,14 @@ fn first_day(job: &JobSpec, now: Timestamp) -> Date {
 }
 
 /// When a window may be exported: after its end and the settle delay; a snapshot from the day's
-/// beginning on. Where a bucket may be the UTC day of the same date, that day must be over too. It
+/// beginning on. A day of events is over then: Feishu sends nothing of it again. Where a bucket may be the UTC day of the same date, that day must be over too. It
 /// ends later than the local day in zones east of Greenwich.
 #[must_use]
 pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
-    let Extent::Windows { utc_buckets, .. } = job.dataset.definition().extent else {
-        return window.start();
+    let utc_buckets = match job.dataset.definition().extent {
+        Extent::Windows { utc_buckets, .. } => utc_buckets,
+        Extent::Snapshot => return window.start(),
+        Extent::Received => false,
     };
     let mut end = window.end();
     if utc_buckets
@@ -505,6 +522,8 @@ pub fn is_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
     match dataset.definition().extent {
         Extent::Windows { .. } => horizon(dataset, now).is_some_and(|edge| window.start() < edge),
         Extent::Snapshot => window.end() <= now,
+        // What was received is here, and what was not has no window.
+        Extent::Received => false,
     }
 }
 

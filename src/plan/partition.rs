@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -168,6 +169,16 @@ pub fn parent_partial(parent: Dataset, parent_day: Option<&PartitionRow>) -> Opt
     };
     let detail = format!("not all of its parents are known: the day of {parent} {state}");
     Some(Reason::with_detail(ReasonKind::ParentPartial, 1, detail))
+}
+
+/// Why a day of events is not complete at `now`: Feishu may send more of it until `due_at`.
+#[must_use]
+pub fn not_over(dataset: Dataset, due_at: Timestamp, now: Timestamp) -> Option<Reason> {
+    if !dataset.is_received() || now >= due_at {
+        return None;
+    }
+    let detail = format!("events of the day may come until {due_at}");
+    Some(Reason::with_detail(ReasonKind::NotOver, 1, detail))
 }
 
 /// What keeps the day from being complete, as far as its own windows and tasks say.

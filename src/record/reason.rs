@@ -41,6 +41,8 @@ pub enum ReasonKind {
     NotCovered,
     /// The day of the parent dataset is partial, so that not all parents are known.
     ParentPartial,
+    /// The day is not over, or Feishu may still send events of it.
+    NotOver,
     /// A reason that this version does not know.
     #[serde(other)]
     Unknown,
@@ -81,6 +83,7 @@ impl Reason {
             | ReasonKind::FewerParticipants
             | ReasonKind::NotCovered
             | ReasonKind::ParentPartial
+            | ReasonKind::NotOver
             | ReasonKind::Unknown => false,
         }
     }

@@ -1,6 +1,5 @@
 //! From windows to tasks: roots from their windows, children from their parents' rows.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -15,7 +14,7 @@ use crate::plan;
 use crate::plan::children::{Budget, ParentWindow, children, known_children};
 use crate::plan::due::is_lost;
 use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
-use crate::task::{TaskKey, Urgency};
+use crate::task::Urgency;
 
 impl Run {
     /// Plans the windows that became due, and publishes those whose last task ended when a run was
@@ -95,12 +94,14 @@ impl Run {
                 spec,
             })
             .collect();
-        let live: HashSet<TaskKey> = tasks.iter().map(|task| task.spec.key.clone()).collect();
+        // The batches of a day of events are cut as events come: nobody can plan them anew.
+        let live = (!job.dataset.is_received())
+            .then(|| tasks.iter().map(|task| task.spec.key.clone()).collect());
         let now = self.tenant.clock.now();
         let tasks = placed(tasks, plan::urgency(job, &row.window, now));
         self.tenant
             .ledger
-            .plan_tasks(row, &tasks, Some(&live), None, None, now)
+            .plan_tasks(row, &tasks, live.as_ref(), None, None, now)
             .await?;
         Ok(Some(tasks.len() as u64))
     }

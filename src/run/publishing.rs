@@ -188,7 +188,7 @@ impl Run {
         Ok(())
     }
 
-    async fn recheck_day(&mut self, dataset: Dataset, dt: Date) -> Result<()> {
+    pub(super) async fn recheck_day(&mut self, dataset: Dataset, dt: Date) -> Result<()> {
         let tenant = Arc::clone(&self.tenant);
         let (name, zone, ledger) = (&tenant.name, &tenant.time_zone, &tenant.ledger);
         let (Some(job), Some(day)) = (self.job(dataset), Window::day(zone, dt)) else {
@@ -203,7 +203,7 @@ impl Run {
         if windows.is_empty() || (is_under_way && !is_called_complete) {
             return Ok(());
         }
-        let reasons = status::reasons_now(ledger, name, zone, &job, dt).await?;
+        let reasons = status::reasons_now(ledger, name, zone, &job, dt, tenant.clock.now()).await?;
         // What is still exported is published at its end, unless its parent fails meanwhile.
         let is_of_parent = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
         if is_under_way && !(is_called_complete && reasons.iter().any(is_of_parent)) {

@@ -90,6 +90,7 @@ impl Run {
         if must_recheck {
             self.recheck_children().await?;
         }
+        self.batch_events().await?;
         (self.look_again, self.refill) = (true, true);
         Ok(())
     }
@@ -149,6 +150,7 @@ impl Run {
         let known = ledger.windows(name, job.dataset, None).await?;
         let due = due::due(job, &schedule_of(job)?, now, state, &known);
         self.insert(job, &due).await?;
+        self.close_days_of_events(job).await?;
         for lost in due.new.iter().filter(|new| new.state == WindowState::Lost) {
             self.lose(job.dataset, &lost.window);
         }

@@ -200,7 +200,7 @@ impl TenantRecords<'_> {
         let mut days = Vec::new();
         for (dt, windows) in by_day {
             let partition = partitions.get(&dt).copied();
-            let day = self.record(job, dt, &windows, partition).await?;
+            let day = self.record(job, dt, &windows, partition, now).await?;
             let (outcome, why) = outcome(job, &day);
             let due_at = windows.iter().map(|window| window.due_at).max();
             let expected_at = expected_at(job, &record.schedule, due_at.unwrap_or(now));
@@ -224,6 +224,7 @@ impl TenantRecords<'_> {
         dt: Date,
         windows: &'d [ExpectedWindow],
         partition: Option<&'d PartitionRow>,
+        now: Timestamp,
     ) -> Result<DayRecord<'d>> {
         let mut day = DayRecord {
             windows,
@@ -238,7 +239,8 @@ impl TenantRecords<'_> {
                 day.tasks
                     .extend(ledger.tasks_of(self.tenant, job.dataset, window).await?);
             }
-            day.against = against(self.ledger, self.tenant, self.zone, job, dt).await?;
+            let (ledger, tenant, zone) = (self.ledger, self.tenant, self.zone);
+            day.against = against(ledger, tenant, zone, job, dt, now).await?;
             // Windows that no run has looked at yet cover their hours too, once one does.
             let asked_for = windows.iter().filter(|window| !window.state.is_left_out());
             let covered = asked_for.map(|window| window.window);

@@ -223,7 +223,7 @@ impl Forecaster<'_> {
     ) -> JobForecast<'j> {
         let known = &record.windows;
         let (windows, left_over, notes) = match self.range {
-            Some((from, to)) if job.dataset.is_snapshot() => {
+            Some((from, to)) if !job.dataset.has_history() => {
                 let range = Window::days(&job.time_zone, from, to);
                 let notes = range.map(ForecastNote::NoHistory).into_iter().collect();
                 (Vec::new(), 0, notes)
@@ -412,7 +412,7 @@ fn notes_of_backfill(dataset: Dataset, backfill: &Backfill) -> Vec<ForecastNote>
     let lost = lost.and_then(|(first, last)| Window::new(first.start(), last.end()));
     let horizon = match dataset.definition().extent {
         Extent::Windows { horizon, .. } => horizon.unwrap_or_default(),
-        Extent::Snapshot => Duration::ZERO,
+        Extent::Snapshot | Extent::Received => Duration::ZERO,
     };
     let days = horizon.as_secs() / 86_400;
     let beyond = lost.map(|lost| ForecastNote::BeyondHorizon(lost, days));

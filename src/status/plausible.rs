@@ -6,13 +6,15 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::datasets::{Dataset, Plausibility};
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
-use crate::plan::partition::{DayFacts, parent_partial, reasons, windows_asked_for};
+use crate::plan::due::due_at;
+use crate::plan::partition::{DayFacts, not_over, parent_partial, reasons, windows_asked_for};
 use crate::plan::plausible;
 use crate::record::Reason;
 use crate::window::Window;
@@ -36,8 +38,8 @@ pub async fn implausible(
     }
 }
 
-/// What speaks against the day `dt` of the job's dataset elsewhere: counts, and the day of its
-/// parent.
+/// What speaks against the day `dt` of the job's dataset elsewhere at `now`: counts, the day of its
+/// parent, and events that may still come.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -47,6 +49,7 @@ pub async fn against(
     zone: &TimeZone,
     job: &JobSpec,
     dt: Date,
+    now: Timestamp,
 ) -> Result<Vec<Reason>> {
     let counts = implausible(ledger, tenant, zone, job, dt).await?;
     let parent = match job.dataset.parent() {
@@ -56,10 +59,12 @@ pub async fn against(
         }
         None => None,
     };
-    Ok(counts.into_iter().chain(parent).collect())
+    let day = Window::day(zone, dt);
+    let events = day.and_then(|day| not_over(job.dataset, due_at(job, &day), now));
+    Ok(counts.into_iter().chain(parent).chain(events).collect())
 }
 
-/// What keeps a day that is in the lake from being complete, as far as the ledger says now.
+/// What keeps a day that is in the lake from being complete at `now`, as far as the ledger says.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -69,6 +74,7 @@ pub async fn reasons_now(
     zone: &TimeZone,
     job: &JobSpec,
     dt: Date,
+    now: Timestamp,
 ) -> Result<Vec<Reason>> {
     let windows = match Window::day(zone, dt) {
         Some(day) => ledger.windows(tenant, job.dataset, Some(day)).await?,
@@ -79,7 +85,7 @@ pub async fn reasons_now(
     for row in &windows {
         tasks.extend(ledger.tasks_of(tenant, job.dataset, row.window).await?);
     }
-    let against = against(ledger, tenant, zone, job, dt).await?;
+    let against = against(ledger, tenant, zone, job, dt, now).await?;
     Ok(reasons(&DayFacts {
         dt,
         time_zone: zone,

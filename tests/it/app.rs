@@ -129,6 +129,15 @@ impl Setup {
         self
     }
 
+    /// The section of the tenant's inlet, if there is a job of events.
+    fn inlet(&self) -> String {
+        let is_received = |dataset: &Dataset| dataset.is_received();
+        match self.datasets.iter().any(is_received) {
+            true => format!("[tenants.{TENANT}.events]\ninlet = \"long_connection\"\n"),
+            false => String::new(),
+        }
+    }
+
     pub(crate) fn start(self) -> TestApp {
         TestApp::start(self)
     }
@@ -216,9 +225,10 @@ impl TestApp {
         );
         let _ = write!(
             config,
-            "app_secret = \"{SECRET}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n\
+            "app_secret = \"{SECRET}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n{}\
              [limits]\nexports_per_minute = 10000\nrooms_per_minute = 10000\nreports_per_minute = 10000\n\
-             [serve]\nlisten = \"127.0.0.1:0\"\n"
+             [serve]\nlisten = \"127.0.0.1:0\"\n",
+            setup.inlet()
         );
         self.write("meetlake.toml", &config);
         if !self.path(KEY_FILE).exists() {
@@ -226,9 +236,9 @@ impl TestApp {
         }
         for dataset in &setup.datasets {
             let extra = setup.jobs.get(dataset).map_or("", String::as_str);
-            let days = match dataset.is_snapshot() {
-                true => String::new(),
-                false => format!(
+            let days = match dataset.has_history() {
+                false => String::new(),
+                true => format!(
                     "settle_delay = \"1m\"\nlookback = \"0d\"\nstart = {}\n",
                     self.first_day()
                 ),

@@ -35,7 +35,7 @@ impl OldLake {
         let this = Self { folder };
         this.configure("lake", "meetlake.db");
         for dataset in Dataset::ALL {
-            let days = match dataset.is_snapshot() {
+            let days = match !dataset.has_history() {
                 true => "",
                 false => "settle_delay = \"1h\"\nlookback = \"0d\"\nstart = 2026-10-17\n",
             };

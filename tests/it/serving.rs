@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::app::{Setup, TestApp, signal, wait};
 
-struct Serving<'a> {
+pub(crate) struct Serving<'a> {
     app: &'a TestApp,
-    child: Child,
+    pub(crate) child: Child,
     base: String,
 }
 
@@ -22,7 +22,7 @@ impl Drop for Serving<'_> {
 }
 
 impl<'a> Serving<'a> {
-    fn start(app: &'a TestApp) -> Self {
+    pub(crate) fn start(app: &'a TestApp) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
@@ -36,7 +36,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Status and body, if it answers.
-    fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let url = format!("{}{path}", self.base);
         self.app.block_on(async {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -45,19 +45,20 @@ impl<'a> Serving<'a> {
         })
     }
 
-    fn until(&self, holds: impl Fn() -> bool, what: &str) {
+    pub(crate) fn until(&self, holds: impl Fn() -> bool, what: &str) {
         let began = Instant::now();
         while !holds() {
             assert!(
-                // A tenant's work begins again half a minute after it ended.
-                began.elapsed() < Duration::from_secs(90),
-                "not within 90 s: {what}"
+                // A tenant's work begins again half a minute after it ended, and a dataset's events are published once a minute.
+                began.elapsed() < Duration::from_secs(180),
+                "not within 180 s: {what}; its log: {}",
+                std::fs::read_to_string(self.app.path("child.log")).unwrap_or_default()
             );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn rows(&self, dataset: Dataset) -> u64 {
+    pub(crate) fn rows(&self, dataset: Dataset) -> u64 {
         let (_, body) = self.get("/status.json").expect("it answers");
         let status: Value = serde_json::from_str(&body).expect("JSON");
         let datasets = status["datasets"].as_array().expect("datasets");

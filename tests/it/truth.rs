@@ -99,7 +99,8 @@ impl<'a> Truth<'a> {
                 .collect(),
             Dataset::ResourceReservationList => self.reservations(),
             Dataset::DailyReport => self.daily_reports(),
-            Dataset::TopUser => Vec::new(),
+            // What is sent is compared with what came in `events`.
+            Dataset::TopUser | Dataset::MeetingEvent | Dataset::RoomEvent => Vec::new(),
             Dataset::Room => self.rooms(),
             Dataset::RoomLevel => self.room_levels(),
             Dataset::Meeting => self.meetings().map(|m| self.meeting_by_id(m)).collect(),
@@ -585,7 +586,9 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "meeting_duration_s",
             "participant_count",
         ],
-        Dataset::TopUser => &["dt", "order_by", "rank"],
+        Dataset::TopUser | Dataset::MeetingEvent | Dataset::RoomEvent => {
+            &["dt", "order_by", "rank"]
+        }
         Dataset::Room => &[
             "dt",
             "snapshot_date",

@@ -198,6 +198,8 @@ impl Endpoint {
 pub(crate) enum Route {
     /// An endpoint of the API, with the id in its path if it has one.
     Api(Endpoint, String),
+    /// `POST /callback/ws/endpoint`: where the long connection is.
+    Discovery,
     /// `GET /_simulator/report`.
     Report,
     /// `GET /_simulator/company`.
@@ -215,6 +217,7 @@ impl Route {
     pub(crate) fn of(method: &Method, path: &str) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);
         let (allowed, route) = match path {
+            crate::link::DISCOVERY => (Method::POST, Self::Discovery),
             "/_simulator/report" => (Method::GET, Self::Report),
             "/_simulator/company" => (Method::GET, Self::Company),
             "/_simulator/faults" => (Method::PUT, Self::Faults),

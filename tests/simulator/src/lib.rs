@@ -21,6 +21,7 @@
 //! - [`Options`] and [`Knobs`] are what can be chosen; [`SimClock`] is simulated time
 //! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports`, `rooms`, `alerts` or [`meetings`]
 //! - `exports` → `tables` → `workbook` makes the files
+//! - `events` are what the company gives cause for, and `link` is the long connection that brings them
 //! - [`Report`] is what was received
 
 #![cfg_attr(
@@ -58,6 +59,12 @@ pub use faults::{Fault, FaultError, FaultKind, Frequency};
 
 mod auth;
 mod limits;
+
+mod events;
+pub use events::SentEvent;
+
+mod link;
+pub use link::{LinkFaults, LinkReport, TICKET};
 
 mod exports;
 mod tables;

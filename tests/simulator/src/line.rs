@@ -65,7 +65,9 @@ pub(crate) async fn serve(
         };
         let service = TowerToHyperService::new(router(cutter.clone()));
         let io = TokioIo::new(CuttableStream { stream, cutter });
-        let connection = server.serve_connection(io, service).into_owned();
+        let connection = server
+            .serve_connection_with_upgrades(io, service)
+            .into_owned();
         // A connection that ends with an error was cut, here or by the client.
         tokio::spawn(graceful.watch(connection));
     }

@@ -31,6 +31,8 @@ pub struct Options {
     pub write_app_id: String,
     /// Its secret. Default: `simulator-write-secret`.
     pub write_app_secret: String,
+    /// Its Verification Token, which every event carries. Default: `simulator-verification-token`.
+    pub verification_token: String,
     /// The refresh token that is valid from the start, for a week. Default: `ur-simulator-refresh`.
     pub refresh_token: String,
     /// The authorization code that can be used once within five minutes of the clock's start. Default: `simulator-code`.
@@ -63,6 +65,7 @@ impl Options {
             app_secret: "simulator-secret".to_owned(),
             write_app_id: "cli_a000000000000002".to_owned(),
             write_app_secret: "simulator-write-secret".to_owned(),
+            verification_token: "simulator-verification-token".to_owned(),
             refresh_token: "ur-simulator-refresh".to_owned(),
             authorization_code: "simulator-code".to_owned(),
             knobs: Knobs::default(),

@@ -13,9 +13,10 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -27,10 +28,12 @@ use crate::Options;
 use crate::auth::Tokens;
 use crate::company::{Company, FIRST_ROOMS, MOST_MEETINGS_PER_DAY};
 use crate::endpoint::{Endpoint, Route};
+use crate::events::{self, Sender, SentEvent};
 use crate::exports::{Exports, Mishap};
 use crate::faults::{Fault, FaultKind, Faults};
 use crate::limits::Limits;
 use crate::line::{self, Cutter};
+use crate::link::{self, Hub, LinkFaults, LinkReport};
 use crate::params::Params;
 use crate::random::Draw;
 use crate::report::{Report, Tally};
@@ -67,6 +70,7 @@ struct App {
     room_order: RoomOrder,
     tally: Tally,
     draw: Draw,
+    hub: Arc<Hub>,
 }
 
 impl Server {
@@ -119,6 +123,10 @@ impl Server {
             room_order: RoomOrder::default(),
             tally: Tally::default(),
             draw: Draw::new(options.seed).label("server"),
+            hub: Arc::new(Hub::new(
+                options.clock.clone(),
+                Draw::new(options.seed).label("link"),
+            )),
             options,
         });
         let (shutdown, stopped) = oneshot::channel::<()>();
@@ -184,6 +192,29 @@ impl Server {
         self.app.faults.set(faults);
     }
 
+    /// Sends the events of the meetings that begin in `[start, end)` to whoever has a long connection, now or later, and gives them back.
+    pub fn send_events(&self, start: Timestamp, end: Timestamp) -> Vec<SentEvent> {
+        let events = self.app.events_of(start, end);
+        self.app.hub.send(&events);
+        events
+    }
+
+    /// Sends any events.
+    pub fn send(&self, events: &[SentEvent]) {
+        self.app.hub.send(events);
+    }
+
+    /// Replaces what goes wrong on the long connection.
+    pub fn set_link_faults(&self, faults: LinkFaults) {
+        self.app.hub.set_faults(faults);
+    }
+
+    /// What became of the events.
+    #[must_use]
+    pub fn link_report(&self) -> LinkReport {
+        self.app.hub.report()
+    }
+
     /// Stops accepting, lets the answers under way end for at most two seconds, and closes.
     pub async fn stop(self) {
         // The receiver is gone only when serving has ended already.
@@ -210,6 +241,9 @@ async fn answer(
     State((app, cutter)): State<(Arc<App>, Cutter)>,
     request: Request,
 ) -> Response<Body> {
+    if request.uri().path() == link::SOCKET {
+        return app.hub.connect(request);
+    }
     let (parts, body) = request.into_parts();
     let log_id = app.log_id(&parts);
     let body = match to_bytes(body, LARGEST_BODY_BYTES).await {
@@ -243,6 +277,13 @@ async fn answer(
                 body: &body,
             };
             app.answer(call, &cutter, &log_id).await
+        }
+        Route::Discovery => {
+            let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+            let answer = app
+                .hub
+                .discover(&body, host.unwrap_or_default(), &app.options);
+            Reply::json(StatusCode::OK, 0, &answer)
         }
         Route::Report => Reply::json(StatusCode::OK, 0, &app.report()),
         Route::Company => Reply::json(StatusCode::OK, 0, &app.summary()),
@@ -518,6 +559,15 @@ impl App {
             }
             Err(error) => refused(error.to_string()),
         }
+    }
+
+    fn events_of(&self, start: Timestamp, end: Timestamp) -> Vec<SentEvent> {
+        let sender = Sender {
+            app_id: &self.options.app_id,
+            verification_token: &self.options.verification_token,
+            draw: self.draw.label("events"),
+        };
+        events::of_days(&self.company, sender, start, end)
     }
 
     fn report(&self) -> Report {

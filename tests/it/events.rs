@@ -1,0 +1,322 @@
+//! Events: what Feishu sends over the long connection is on disk before it is acknowledged, and in the lake minutes later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use meetlake::testing::dataset::Dataset;
+use meetlake_simulator::{LinkFaults, SentEvent, TICKET};
+use serde_json::Value;
+
+use crate::app::{SECRET, Setup, TestApp, signal, wait};
+use crate::lake::{self, Row};
+use crate::serving::Serving;
+
+const EVENTS: [Dataset; 2] = [Dataset::MeetingEvent, Dataset::RoomEvent];
+
+fn setup() -> Setup {
+    Setup::real().only(&EVENTS)
+}
+
+/// Sends the events of all days of the company.
+fn send_all(app: &TestApp) -> Vec<SentEvent> {
+    let company = app.server().company();
+    let start = company.start_of_day(app.first_day());
+    let end = company.start_of_day(app.end_day());
+    app.server().send_events(start, end)
+}
+
+fn ids(events: &[SentEvent]) -> BTreeSet<String> {
+    events.iter().map(|event| event.id.clone()).collect()
+}
+
+/// All rows of events in the lake by id. Each id has one row.
+fn rows_by_id(app: &TestApp) -> BTreeMap<String, Row> {
+    let mut found = BTreeMap::new();
+    for dataset in EVENTS {
+        for row in lake::rows(&app.lake(), dataset) {
+            let id = row["event_id"].as_str().expect("an id").to_owned();
+            assert!(
+                found.insert(id.clone(), row).is_none(),
+                "{id} is there twice"
+            );
+        }
+    }
+    found
+}
+
+fn acknowledged(app: &TestApp) -> BTreeSet<String> {
+    app.server().link_report().acknowledged
+}
+
+/// Lets the tenant's work end: what was acknowledged is in the lake after one more run.
+fn stop(mut serving: Serving<'_>) {
+    signal(&serving.child, "TERM");
+    let (code, _) = wait(&mut serving.child, Duration::from_secs(25));
+    assert_eq!(code, Some(0));
+}
+
+/// What was acknowledged and is not in the lake.
+fn lost(app: &TestApp) -> Vec<String> {
+    let rows = rows_by_id(app);
+    let is_lost = |id: &String| !rows.contains_key(id);
+    acknowledged(app).into_iter().filter(is_lost).collect()
+}
+
+/// Everything that was acknowledged is in the lake as it was sent, and nothing else.
+fn assert_all_there(app: &TestApp, sent: &[SentEvent]) {
+    assert_eq!(lost(app), [""; 0], "acknowledged and not in the lake");
+    let rows = rows_by_id(app);
+    let found: BTreeSet<String> = rows.keys().cloned().collect();
+    let invented: Vec<&String> = found.iter().filter(|id| !ids(sent).contains(*id)).collect();
+    assert!(invented.is_empty(), "never sent: {invented:?}");
+    for event in sent.iter().filter(|event| found.contains(&event.id)) {
+        let (row, body) = (&rows[&event.id], body_of(event));
+        assert_eq!(row["event_type"], event.event_type);
+        let payload: Value =
+            serde_json::from_str(row["payload"].as_str().expect("text")).expect("JSON");
+        assert_eq!(payload, body["event"], "{}", event.id);
+        assert_eq!(row["event_time"], event.at.as_second());
+        let meeting = &body["event"]["meeting"];
+        if meeting.is_object() {
+            assert_eq!(row["meeting_id"], meeting["id"]);
+            assert_eq!(row["host_union_id"], meeting["host_user"]["id"]["union_id"]);
+        }
+        assert!(!row["received_time"].is_null());
+    }
+}
+
+fn body_of(event: &SentEvent) -> Value {
+    serde_json::from_str(&event.body).expect("JSON")
+}
+
+#[test]
+fn events_of_a_day_are_acknowledged_and_in_the_lake_and_no_secret_is() {
+    let app = setup().start();
+    let serving = Serving::start(&app);
+    let sent = send_all(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    let of_type = |dataset: Dataset| {
+        let is_room = |event: &&SentEvent| event.event_type.starts_with("vc.room");
+        let rooms = sent.iter().filter(is_room).count();
+        match dataset {
+            Dataset::RoomEvent => rooms,
+            _ => sent.len() - rooms,
+        }
+    };
+    for dataset in EVENTS {
+        let expected = of_type(dataset) as u64;
+        serving.until(|| serving.rows(dataset) == expected, "all are in the lake");
+    }
+    stop(serving);
+    assert_all_there(&app, &sent);
+    // Both days are over for longer than Feishu sends anything again. A meeting may have ended on the day after.
+    let status = app.status();
+    for partition in status["partitions"].as_array().expect("partitions") {
+        let is_over = partition["dt"].as_str() < Some(app.end_day().to_string().as_str());
+        let state = if is_over { "complete" } else { "partial" };
+        assert_eq!(partition["state"], state, "{partition}");
+    }
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+    for canary in [
+        app.setup.options.verification_token.as_str(),
+        TICKET,
+        SECRET,
+    ] {
+        for file in lake::below(&app.path("")) {
+            let is_ours = !file.ends_with("meetlake.toml");
+            let bytes = std::fs::read(&file).expect("a file");
+            let has_it = bytes
+                .windows(canary.len())
+                .any(|part| part == canary.as_bytes());
+            assert!(!(is_ours && has_it), "{canary} in {}", file.display());
+        }
+    }
+    // A lost ledger is made again from the lake, with every batch.
+    let before = app.content_hashes();
+    std::fs::remove_file(app.path("meetlake.db")).expect("lost");
+    let rebuilt = app.meetlake(&["ledger", "rebuild"]);
+    assert_eq!(rebuilt.code, 0, "{rebuilt:?}");
+    assert_eq!(app.content_hashes(), before);
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_eq!(app.content_hashes(), before);
+    // The same events once more, which the new ledger does not know: still one row an event.
+    let serving = Serving::start(&app);
+    app.server().send(&sent[..3]);
+    let count = |app: &TestApp| -> u64 { app.server().link_report().sent.values().sum() };
+    serving.until(
+        || count(&app) == sent.len() as u64 + 3,
+        "they are sent again",
+    );
+    std::thread::sleep(Duration::from_secs(12));
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+    assert_eq!(app.content_hashes(), before);
+}
+
+#[test]
+fn a_backfill_of_events_is_refused_with_the_reason() {
+    let app = setup().start();
+    let output = app.meetlake(&[
+        "backfill",
+        "--dataset",
+        "meeting_event",
+        "--from",
+        "2026-11-01",
+        "--to",
+        "2026-11-02",
+    ]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("nothing replays"), "{output:?}");
+}
+
+#[test]
+fn every_fault_of_the_connection_at_once_loses_and_doubles_nothing() {
+    let app = setup().start();
+    let serving = Serving::start(&app);
+    // Before the first answer of discovery, a failed try waits for two minutes.
+    serving.until(|| app.server().link_report().open == 1, "it is connected");
+    app.server().set_link_faults(LinkFaults {
+        discovery: Some((1, 1)),
+        handshake: Some((514, None, 1)),
+        duplicates: 0.3,
+        reorder: true,
+        parts: 8,
+        closes_after: Some(7),
+        lost_answers: 0.3,
+        ping_interval: Some(2),
+        garbage: true,
+        ..LinkFaults::default()
+    });
+    let sent = send_all(&app);
+    // Feishu gives up after five deliveries. What it delivered is there all the same.
+    serving.until(|| app.server().link_report().waiting == 0, "all were sent");
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+    let report = app.server().link_report();
+    assert!(
+        report.connections > 2 && report.sent.values().any(|times| *times > 1),
+        "{report:?}"
+    );
+    assert!(
+        report.acknowledged.len() * 10 >= sent.len() * 9,
+        "{report:?}"
+    );
+    assert_eq!(report.refused, 0, "{report:?}");
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+}
+
+#[test]
+fn a_half_open_connection_is_noticed_and_left() {
+    let app = setup().start();
+    let serving = Serving::start(&app);
+    app.server().set_link_faults(LinkFaults {
+        ping_interval: Some(2),
+        half_open: 1,
+        ..LinkFaults::default()
+    });
+    let report = || app.server().link_report();
+    serving.until(|| report().pings > 0, "it has heard of the interval");
+    let sent = send_all(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    assert!(report().connections == 2, "{:?}", report());
+    let log = std::fs::read_to_string(app.path("child.log")).expect("a log");
+    assert!(log.contains("not even an answer to a ping"), "{log}");
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_kill() {
+    let app = setup().start();
+    app.server().set_link_faults(LinkFaults {
+        parts: 4,
+        duplicates: 0.2,
+        ..LinkFaults::default()
+    });
+    let mut sent = Vec::new();
+    for round in 0..6_u64 {
+        let mut serving = Serving::start(&app);
+        // Each time the same events once more, so that some are in the lake, some in the ledger, and some on their way.
+        sent = send_all(&app);
+        std::thread::sleep(Duration::from_millis(40 + round * 45));
+        serving.child.kill().expect("it lives");
+        serving.child.wait().expect("it ended");
+        assert!(round % 2 == 0 || app.meetlake(&["run"]).code == 0);
+    }
+    let serving = Serving::start(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    serving.until(
+        || app.server().link_report().waiting == 0,
+        "nothing is left",
+    );
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+}
+
+/// Serves with failpoints until the process has ended by itself.
+#[cfg(feature = "failpoints")]
+fn serve_until_struck(app: &mut TestApp, failpoints: &str) {
+    app.setup.environment = Some(("FAILPOINTS", failpoints.to_owned()));
+    let mut serving = Serving::start(app);
+    let (code, _) = wait(&mut serving.child, Duration::from_secs(60));
+    assert_ne!(code, Some(0), "{failpoints}");
+    drop(serving);
+    app.setup.environment = None;
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_process_that_dies_at_any_step_of_an_event_loses_and_doubles_none() {
+    let mut app = setup().start();
+    let sent = send_all(&app);
+    for failpoint in ["w15-event-received", "w15-event-kept"] {
+        serve_until_struck(&mut app, &format!("{failpoint}=4*off->return"));
+    }
+    let serving = Serving::start(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    stop(serving);
+    // Each step from the ledger to the lake, one run after the other over what is left.
+    for failpoint in [
+        "w15-batch-planned",
+        "w06-original-kept",
+        "w08-rows-kept",
+        "w08-rows-recorded",
+        "w08-pack-put",
+        "w08-intent-recorded",
+        "w09-object-put",
+        "w10-manifest-put",
+        "w11-partition-recorded",
+        "w11-tasks-recorded",
+    ] {
+        app.setup.environment = Some(("FAILPOINTS", format!("{failpoint}=return")));
+        let output = app.meetlake(&["run"]);
+        assert_ne!(output.code, 0, "{failpoint}: {output:?}");
+        app.setup.environment = None;
+    }
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+    assert_eq!(rows_by_id(&app).len(), sent.len());
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn an_event_that_is_acknowledged_and_not_kept_is_noticed() {
+    let mut app = setup().start();
+    app.setup.environment = Some((
+        "FAILPOINTS",
+        "planted-event-dropped=3*off->1*return".to_owned(),
+    ));
+    let serving = Serving::start(&app);
+    let sent = send_all(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_eq!(lost(&app).len(), 1);
+}
