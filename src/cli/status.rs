@@ -10,7 +10,7 @@ use super::{Common, identify, open};
 use crate::config::Config;
 use crate::exit::Code;
 use crate::ledger::{Attention, PartitionStatus, RunRecord};
-use crate::record::{Coverage, PartitionRow, Phase, WindowRow};
+use crate::record::{Coverage, EventTypeRecord, PartitionRow, Phase, WindowRow};
 use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
 use crate::status::text::{CauseList, bytes, left_out, number, outcomes, span, table};
 
@@ -72,6 +72,7 @@ fn show(config: &Config, overview: &Overview) {
         let of_tenant = |of: &&DatasetOverview| of.tenant == *tenant;
         let datasets: Vec<_> = overview.datasets.iter().filter(of_tenant).collect();
         show_tenant(tenant, &datasets, &overview.lake);
+        show_events(tenant, &overview.event_types);
     }
     show_late(config, &overview.lake);
     let is_late = overview.lake.late_days().next().is_some();
@@ -118,6 +119,32 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
     }
     for line in bounds {
         println!("{line}\n");
+    }
+}
+
+/// When events of each type came. A type that was subscribed to and is not here never came.
+fn show_events(tenant: &str, event_types: &[EventTypeRecord]) {
+    let of_tenant = event_types.iter().filter(|of| of.tenant == tenant);
+    let rows: Vec<Vec<String>> = of_tenant
+        .map(|of| {
+            vec![
+                of.event_type.clone(),
+                of.last_received_at.strftime("%F %H:%M:%S UTC").to_string(),
+                number(of.kept),
+                number(of.repeated),
+                number(of.left_out),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let header = [
+            "events of type",
+            "last received",
+            "kept",
+            "came again",
+            "left out",
+        ];
+        println!("{}\n", table(&header, rows));
     }
 }
 
@@ -206,6 +233,7 @@ fn as_json(overview: &Overview) -> Value {
         "datasets": overview.datasets.iter().map(dataset).collect::<Vec<_>>(),
         "partitions": overview.partitions.iter().map(partition).collect::<Vec<_>>(),
         "attention": overview.attention.iter().map(attention).collect::<Vec<_>>(),
+        "events": overview.event_types.iter().map(event_type).collect::<Vec<_>>(),
         "runs": overview.runs.iter().map(run_record).collect::<Vec<_>>(),
     })
 }
@@ -246,6 +274,14 @@ fn attention(task: &Attention) -> Value {
         "window_start": task.window_start, "phase": task.phase.as_str(),
         "attempts": task.attempts, "kind": task.failure.cause.as_str(),
         "error": task.failure.message,
+    })
+}
+
+fn event_type(of: &EventTypeRecord) -> Value {
+    json!({
+        "tenant": of.tenant, "event_type": of.event_type, "kept": of.kept,
+        "repeated": of.repeated, "left_out": of.left_out,
+        "last_received_at": of.last_received_at, "last_event_at": of.last_event_at,
     })
 }
 

@@ -8,7 +8,7 @@ use super::{DayStatus, all_days};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
-use crate::record::{PartitionRow, Phase, WindowRow};
+use crate::record::{EventTypeRecord, PartitionRow, Phase, WindowRow};
 
 /// Most tasks that need attention that are listed.
 const ATTENTION: u32 = 1_000;
@@ -75,6 +75,8 @@ pub struct Overview {
     pub partitions: Vec<PartitionRow>,
     /// The first thousand tasks that somebody should look at, of the newest windows.
     pub attention: Vec<Attention>,
+    /// What is known of each type of events, by tenant.
+    pub event_types: Vec<EventTypeRecord>,
     /// The last twenty runs, the newest first.
     pub runs: Vec<RunRecord>,
 }
@@ -90,8 +92,9 @@ impl Overview {
         jobs: &[JobSpec],
         now: Timestamp,
     ) -> Result<Self> {
-        let mut datasets = Vec::new();
+        let (mut datasets, mut event_types) = (Vec::new(), Vec::new());
         for (tenant, _) in tenants {
+            event_types.extend(ledger.event_types(tenant).await?);
             for dataset in Dataset::ALL {
                 datasets.push(DatasetOverview {
                     tenant: (*tenant).to_owned(),
@@ -106,6 +109,7 @@ impl Overview {
             datasets,
             partitions: ledger.partitions(None).await?,
             attention: ledger.attention(ATTENTION).await?,
+            event_types,
             runs: ledger.runs(RUNS).await?,
         })
     }
