@@ -29,6 +29,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
+pub use events::InletConfig;
 pub use problem::{Position, Problem, Problems};
 pub use tenant::{TenantConfig, WriteApp};
 pub use text::show_duration;
@@ -1142,6 +1143,82 @@ app_secret_file = "nowhere"
         let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.lake.url.scheme(), "file");
         assert!(config.lake.url.path().ends_with("/lake/"));
+    }
+
+    #[test]
+    fn jobs_of_events_are_on_where_events_come_in() {
+        let events = ("events", "dataset = 'meeting_event'\ncron = '0 9 * * *'\n");
+        let load = |inlet: &str, jobs: &[(&str, &str)]| {
+            let files = Files::new(&format!("{TENANT}[tenants.acme.events]\n{inlet}"), jobs);
+            files.load().map_err(|problems| problems.to_string())
+        };
+        let without = Files::new(TENANT, &[MEETINGS, events])
+            .load()
+            .expect("valid");
+        assert_eq!(
+            (without.jobs.len(), without.jobs_off.as_slice()),
+            (1, &["events".to_owned()][..])
+        );
+        let with = load("inlet = 'long_connection'", &[MEETINGS, events]).expect("valid");
+        assert_eq!((with.jobs.len(), with.jobs_off.len()), (2, 0));
+        assert_eq!(with.jobs[0].settle_delay, Duration::from_secs(8 * 3600));
+        let hook =
+            "inlet = 'webhook'\nlisten = '0.0.0.0:8643'\nverification_token = '${SET_TOKEN}'\n";
+        let unsigned = load(hook, &[events]).expect("valid");
+        assert_eq!(unsigned.warnings.len(), 1, "{:?}", unsigned.warnings);
+        let signed =
+            load(&format!("{hook}encrypt_key = '${{SET_KEY}}'"), &[events]).expect("valid");
+        assert_eq!(signed.warnings.len(), 0, "{:?}", signed.warnings);
+        assert!(!format!("{signed:?}").contains(CANARY));
+        for (inlet, jobs, expected) in [
+            (
+                "",
+                &[events][..],
+                "`inlet` is missing in [tenants.acme.events]",
+            ),
+            (
+                "inlet = 'post'",
+                &[events][..],
+                "is not one of long_connection, webhook",
+            ),
+            (
+                "inlet = 'long_connection'",
+                &[MEETINGS][..],
+                "and no job takes them",
+            ),
+            (
+                "inlet = 'long_connection'\nlisten = '127.0.0.1:1'",
+                &[events][..],
+                "is of the webhook",
+            ),
+            (
+                "inlet = 'webhook'\nverification_token = '${SET_TOKEN}'",
+                &[events][..],
+                "`listen` is missing",
+            ),
+            (
+                "inlet = 'webhook'\nlisten = '127.0.0.1:1'",
+                &[events][..],
+                "`verification_token` or `verification_token_file` is missing",
+            ),
+            (
+                "inlet = 'webhook'\nlisten = '127.0.0.1:1'\nverification_token = 'canary-51c2d7'",
+                &[events][..],
+                "write verification_token = \"${NAME}\"",
+            ),
+            (
+                "inlet = 'long_connection'",
+                &[(
+                    "events",
+                    "dataset = 'meeting_event'\ncron = '0 9 * * *'\nlookback = '3d'\n",
+                )][..],
+                "`lookback` has no meaning for meeting_event",
+            ),
+        ] {
+            let problems = load(inlet, jobs).expect_err(expected);
+            assert!(problems.contains(expected), "{inlet}: {problems}");
+            assert!(!problems.contains(CANARY), "{problems}");
+        }
     }
 
     #[test]

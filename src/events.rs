@@ -268,6 +268,11 @@ pub enum EventKind {
     },
     /// Events come in.
     InletConnected,
+    /// Events come in by calls.
+    WebhookListens {
+        /// Where.
+        address: String,
+    },
     /// No events come in for now.
     InletDisconnected {
         /// Why.
@@ -338,6 +343,7 @@ impl EventKind {
             | Self::Stopping
             | Self::HangUpIgnored
             | Self::InletConnected
+            | Self::WebhookListens { .. }
             | Self::PartitionPublished { .. } => Level::Info,
             Self::FiringSkipped { .. }
             | Self::WindowLost
@@ -471,6 +477,9 @@ impl Event {
                 again_in_s,
             } => format!("{problem}; the work begins again in {again_in_s} s"),
             EventKind::InletConnected => "events come in over the long connection".to_owned(),
+            EventKind::WebhookListens { address } => {
+                format!("events come in by calls of {address}")
+            }
             EventKind::InletDisconnected {
                 problem,
                 again_in_s,

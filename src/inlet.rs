@@ -2,8 +2,8 @@
 //! happens before that.
 //!
 //! ```text
-//! long connection ─► header, secrets blanked ─► ledger ─► acknowledged
-//!                                                  └────► `run` cuts batches, which are tasks
+//! long connection ─┬─► header, secrets blanked ─► ledger ─► acknowledged
+//! webhook, verified ┘                                └────► `run` cuts batches, which are tasks
 //! ```
 //! Only the process that owns the ledger receives. Feishu gives each event to one connection of an
 //! app, whichever: a second program with the same app would get a share of them.
@@ -11,11 +11,16 @@
 //! What is acknowledged is either on disk or counted by name. An event that cannot be read, or that
 //! no job takes, is acknowledged too: refused, the same bytes would only come four times more.
 
+mod verification;
+mod webhook;
+
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::long_connection::LinkNews;
@@ -24,6 +29,8 @@ use crate::events::{EventKind, Subject};
 use crate::ledger::{self, Keeping};
 use crate::pipeline::Tenant;
 use crate::record::ReceivedEvent;
+
+pub use verification::WebhookSecrets;
 
 /// Wait before a connection is tried again that Feishu refused for good. Whoever mends the cause in
 /// Feishu's console should not have to start the server too.
@@ -37,58 +44,66 @@ pub struct Inlet {
     datasets: Vec<Dataset>,
     /// How often something was left out, by what it was.
     left_out: Mutex<BTreeMap<String, u64>>,
-    /// Cancelled when the ledger is not ours any more.
-    lost: CancellationToken,
+    /// Cancelled when somebody asks to stop, or when the ledger is not ours any more.
+    ends: CancellationToken,
+    /// Whether it is the latter.
+    is_lost: AtomicBool,
 }
 
 impl Inlet {
-    /// An inlet for events that are rows of `datasets`.
+    /// An inlet for events that are rows of `datasets`, until `stop`.
     #[must_use]
-    pub fn new(tenant: Arc<Tenant>, datasets: Vec<Dataset>) -> Self {
+    pub fn new(tenant: Arc<Tenant>, datasets: Vec<Dataset>, stop: &CancellationToken) -> Self {
         Self {
             tenant,
             datasets,
             left_out: Mutex::default(),
-            lost: CancellationToken::new(),
+            ends: stop.child_token(),
+            is_lost: AtomicBool::new(false),
         }
     }
 
-    /// Receives over the long connection until somebody asks to stop.
+    /// Receives over the long connection.
     ///
     /// # Errors
     /// If no connection can be set up on this machine, or if another process has taken over the
     /// ledger.
-    pub async fn receive(&self, stop: &CancellationToken) -> Result<()> {
-        let events = &self.tenant.events;
+    pub async fn receive(&self) -> Result<()> {
         let connection = self.tenant.fetcher.client.long_connection();
         let connection = connection.with_context(|| format!("tenant {}", self.tenant.name))?;
-        let ends = CancellationToken::new();
-        let watch = async {
+        let (keep, tell) = (|body| self.take(body), |news| self.tell(news));
+        while let Some(end) = connection.receive(keep, tell, &self.ends).await {
+            let told = EventKind::InletStopped {
+                problem: end.to_string(),
+                again_in_s: AGAIN.as_secs(),
+            };
+            self.tenant.events.emit(Subject::default(), told);
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.lost.cancelled() => {}
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.ends.cancelled() => break,
             }
-            ends.cancel();
-        };
-        let receive = async {
-            let keep = |body| self.take(body);
-            while let Some(end) = connection
-                .receive(keep, |news| self.tell(news), &ends)
-                .await
-            {
-                let told = EventKind::InletStopped {
-                    problem: end.to_string(),
-                    again_in_s: AGAIN.as_secs(),
-                };
-                events.emit(Subject::default(), told);
-                tokio::select! {
-                    () = tokio::time::sleep(AGAIN) => {}
-                    () = ends.cancelled() => return,
-                }
-            }
-        };
-        let ((), ()) = tokio::join!(watch, receive);
-        match self.lost.is_cancelled() {
+        }
+        self.check_owner().await
+    }
+
+    /// Answers calls of the webhook.
+    ///
+    /// # Errors
+    /// If the listener fails, or if another process has taken over the ledger.
+    pub async fn answer_calls(self, listener: TcpListener, secrets: WebhookSecrets) -> Result<()> {
+        let inlet = Arc::new(self);
+        let tenant = &inlet.tenant;
+        let address = listener.local_addr()?.to_string();
+        let told = EventKind::WebhookListens { address };
+        tenant.events.emit(Subject::default(), told);
+        let served = webhook::serve(Arc::clone(&inlet), listener, secrets).await;
+        served.with_context(|| format!("the webhook of tenant {} failed", tenant.name))?;
+        inlet.check_owner().await
+    }
+
+    /// The error of whoever was ended because the ledger is another process's.
+    async fn check_owner(&self) -> Result<()> {
+        match self.is_lost.load(Ordering::Relaxed) {
             true => Ok(self.tenant.ledger.check_owner().await?),
             false => Ok(()),
         }
@@ -100,7 +115,8 @@ impl Inlet {
             Ok(()) => true,
             Err(error) => {
                 if matches!(error, ledger::Error::Fenced { .. }) {
-                    self.lost.cancel();
+                    self.is_lost.store(true, Ordering::Relaxed);
+                    self.ends.cancel();
                 }
                 let problem = error.to_string();
                 let told = EventKind::EventNotKept { problem };

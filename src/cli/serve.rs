@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::App;
 use super::{Common, StopSignals, describe};
+use crate::config::InletConfig;
 use crate::datasets::Dataset;
 use crate::events::{EventKind, Events, Subject};
 use crate::exit::Code;
 use crate::failpoint;
-use crate::inlet::Inlet;
+use crate::inlet::{Inlet, WebhookSecrets};
 use crate::pipeline::{LakeTakenOver, Tenant, with_disk};
 use crate::run;
 use crate::scheduler::Heartbeat;
@@ -61,6 +62,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))?;
+    let inlets = inlets(&app).await?;
     let hang_ups = tokio::spawn(ignore_hang_ups(hang_ups, app.events.clone()));
     let address = listener.local_addr()?.to_string();
     app.events
@@ -90,12 +92,15 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         let stop = stop.clone();
         runs.spawn(async move { serve_tenant(&app, tenant, stop, ticks).await });
     }
-    for tenant in &app.tenants {
-        if app.config.tenants[&tenant.name].events.is_some() {
-            let inlet = Inlet::new(Arc::clone(tenant), event_datasets(&app, &tenant.name));
-            let stop = stop.clone();
-            runs.spawn(async move { inlet.receive(&stop).await });
-        }
+    for (tenant, webhook) in inlets {
+        let datasets = event_datasets(&app, &tenant.name);
+        let inlet = Inlet::new(tenant, datasets, &stop);
+        runs.spawn(async move {
+            match webhook {
+                None => inlet.receive().await,
+                Some((listener, secrets)) => inlet.answer_calls(listener, secrets).await,
+            }
+        });
     }
     let mut outcome = tokio::select! {
         () = signals.next() => Ok(()),
@@ -130,6 +135,27 @@ async fn ignore_hang_ups(mut hang_ups: Signal, events: Events) {
         events.emit(Subject::default(), EventKind::HangUpIgnored);
     }
 }
+
+/// Each tenant with an inlet, and where its webhook listens if it has one.
+async fn inlets(app: &App) -> Result<Vec<TenantInlet>> {
+    let mut inlets = Vec::new();
+    for tenant in &app.tenants {
+        let webhook = match &app.config.tenants[&tenant.name].events {
+            None => continue,
+            Some(InletConfig::LongConnection) => None,
+            Some(InletConfig::Webhook { listen, secrets }) => {
+                let listener = TcpListener::bind(listen).await;
+                let listener = listener.with_context(|| format!("could not listen on {listen}"))?;
+                Some((listener, secrets.clone()))
+            }
+        };
+        inlets.push((Arc::clone(tenant), webhook));
+    }
+    Ok(inlets)
+}
+
+/// A tenant, and its webhook if that is how its events come in.
+type TenantInlet = (Arc<Tenant>, Option<(TcpListener, WebhookSecrets)>);
 
 /// The datasets of events that a tenant has jobs for.
 fn event_datasets(app: &App, tenant: &str) -> Vec<Dataset> {

@@ -87,7 +87,8 @@ pub(super) fn read(
     }
     let host = section.required("host", |field| field.parse(host));
     let app_id = section.required("app_id", Field::text);
-    let app_secret = app_secret(&section, folder);
+    let places = SecretPlaces::of(&section, folder);
+    let app_secret = secret(&section, APP_SECRET, places);
     let refresh_token_file = section.optional("refresh_token_file", |field| {
         field.parse(|path| text::path(path).map(|path| folder.join(path)))
     });
@@ -97,7 +98,7 @@ pub(super) fn read(
     let write_app = write_app(section.section("write_app"), app_id.as_deref(), folder);
     let time_zone = time_zone(&section);
     let unit = section.optional("unit", |field| field.integer(0..=3));
-    let events = events::read(section.section("events"));
+    let events = events::read(section.section("events"), places);
     section.finish();
     let tenant = || {
         Some(TenantConfig {
@@ -123,7 +124,7 @@ fn write_app(section: Section<'_>, reading: Option<&str>, folder: &Path) -> Opti
         return None;
     }
     let app_id = section.required("app_id", Field::text);
-    let app_secret = app_secret(&section, folder);
+    let app_secret = secret(&section, APP_SECRET, SecretPlaces::of(&section, folder));
     if app_id.is_some() && app_id.as_deref() == reading {
         section.problem("app_id", "is the app that reads; let another one write");
     }
@@ -173,36 +174,87 @@ fn time_zone(section: &Section<'_>) -> Option<TimeZone> {
     })
 }
 
-fn app_secret(section: &Section<'_>, folder: &Path) -> Option<SecretString> {
-    let allows_inline = section.optional("allow_inline_secret", Field::boolean) == Some(true);
-    let inline = section.optional("app_secret", |field| inline_secret(field, allows_inline));
-    let from_file = section.optional("app_secret_file", |field| {
+/// A secret that stands in the environment or in a file: the keys of the two.
+#[derive(Clone, Copy)]
+pub(super) struct SecretKeys {
+    pub(super) inline: &'static str,
+    pub(super) file: &'static str,
+}
+
+const APP_SECRET: SecretKeys = SecretKeys {
+    inline: "app_secret",
+    file: "app_secret_file",
+};
+
+/// Where secrets of a tenant may stand.
+#[derive(Clone, Copy)]
+pub(super) struct SecretPlaces<'a> {
+    /// The folder of the configuration, to which files are relative.
+    pub(super) folder: &'a Path,
+    /// Whether the configuration itself is one.
+    pub(super) allows_inline: bool,
+}
+
+impl<'a> SecretPlaces<'a> {
+    /// As the section of an app has it.
+    fn of(section: &Section<'_>, folder: &'a Path) -> Self {
+        let allows_inline = section.optional("allow_inline_secret", Field::boolean);
+        Self {
+            folder,
+            allows_inline: allows_inline == Some(true),
+        }
+    }
+}
+
+/// Reads a secret that has to be there.
+pub(super) fn secret(
+    section: &Section<'_>,
+    keys: SecretKeys,
+    places: SecretPlaces<'_>,
+) -> Option<SecretString> {
+    if !section.has(keys.inline) && !section.has(keys.file) {
+        section.missing(&format!("{}` or `{}", keys.inline, keys.file));
+    }
+    optional_secret(section, keys, places)
+}
+
+/// Reads a secret that may be there.
+pub(super) fn optional_secret(
+    section: &Section<'_>,
+    keys: SecretKeys,
+    places: SecretPlaces<'_>,
+) -> Option<SecretString> {
+    let allows_inline = places.allows_inline;
+    let inline = section.optional(keys.inline, |field| {
+        inline_secret(field, keys, allows_inline)
+    });
+    let from_file = section.optional(keys.file, |field| {
         field.parse(|path| {
-            let path = folder.join(path);
+            let path = places.folder.join(path);
             let secret = read_secret(&path)?;
-            warn_of_mode(section, "app_secret_file", &path);
+            warn_of_mode(section, keys.file, &path);
             Ok(secret)
         })
     });
-    match (section.has("app_secret"), section.has("app_secret_file")) {
-        (true, true) => section.problem(
-            "app_secret_file",
-            "`app_secret` and `app_secret_file` are both there; keep one",
-        ),
-        (false, false) => section.missing("app_secret` or `app_secret_file"),
-        _ => {}
+    if section.has(keys.inline) && section.has(keys.file) {
+        let SecretKeys { inline, file } = keys;
+        let message = format!("`{inline}` and `{file}` are both there; keep one");
+        section.problem(file, message);
     }
     inline.or(from_file)
 }
 
-fn inline_secret(field: &Field<'_>, is_allowed: bool) -> Result<SecretString, String> {
+fn inline_secret(
+    field: &Field<'_>,
+    keys: SecretKeys,
+    is_allowed: bool,
+) -> Result<SecretString, String> {
     if !is_allowed && !field.raw()?.contains("${") {
-        return Err(
-            "stands in the file itself; write app_secret = \"${NAME}\" and set that \
-                    variable, or use app_secret_file; for a simulator, allow_inline_secret = true \
-                    permits it"
-                .to_owned(),
-        );
+        let SecretKeys { inline, file } = keys;
+        return Err(format!(
+            "stands in the file itself; write {inline} = \"${{NAME}}\" and set that variable, or \
+             use {file}; for a simulator, allow_inline_secret = true permits it"
+        ));
     }
     field.text().map(SecretString::from)
 }

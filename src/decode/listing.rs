@@ -344,4 +344,70 @@ mod tests {
         }
         assert!(read(Dataset::Room, b"no zip").is_err());
     }
+
+    const EVENT: &str = r#"{"schema":"2.0","header":{"event_id":"e1","event_type":"vc.room_level.deleted_v1","create_time":"1608725989000","new":1},"event":{"room_level_id":"omb_1","delete_child":true,"unknown":{"a":1}}}"#;
+
+    fn batch(bodies: &[&str], received: &str) -> Vec<u8> {
+        let mut writer = PagesWriter::new(Cursor::new(Vec::new()));
+        for body in bodies.iter().chain([&received]) {
+            writer.add(body.as_bytes()).expect("memory takes it");
+        }
+        writer.finish().expect("memory takes it").into_inner()
+    }
+
+    #[test]
+    fn an_event_is_a_row_of_its_header_its_columns_and_its_payload() {
+        let received = r#"{"received_at":["2020-12-23T12:19:50.5Z"]}"#;
+        let table = read(Dataset::RoomEvent, &batch(&[EVENT], received)).expect("a batch");
+        let header: Vec<(&str, bool)> = table
+            .header
+            .iter()
+            .map(|(name, is_known)| (name.as_str(), *is_known))
+            .collect();
+        assert_eq!(
+            header,
+            [
+                ("(derived) event_time", true),
+                ("(derived) payload", true),
+                ("(derived) room_level_id", true),
+                ("(received) at", true),
+                ("event.delete_child", true),
+                ("header.event_id", true),
+                ("header.event_type", true),
+                ("header.new", false),
+                ("schema", false),
+            ]
+        );
+        assert!(
+            table.rows[0].1.contains(r#"Text("2020-12-23T12:19:49Z")"#),
+            "{:?}",
+            table.rows
+        );
+    }
+
+    #[test]
+    fn a_batch_that_lacks_something_is_refused() {
+        let received = r#"{"received_at":["2020-12-23T12:19:50Z"]}"#;
+        for (bodies, last, reason) in [
+            (
+                &[][..],
+                "{}",
+                "its last page does not say when it was received",
+            ),
+            (
+                &[EVENT][..],
+                EVENT,
+                "its last page does not say when it was received",
+            ),
+            (&[EVENT, EVENT][..], received, "it has 2 events, and says 1"),
+            (&[][..], received, "it has 0 events, and says 1"),
+            (&["[]"][..], received, "page 1: it is no JSON object"),
+            (&["{}"][..], received, "page 1: it has no id or no type"),
+        ] {
+            let error = read(Dataset::RoomEvent, &batch(bodies, last)).err();
+            assert_eq!(error, Some(Error::Listing(reason.to_owned())), "{last}");
+        }
+        let error = read(Dataset::RoomEvent, &zip(&[])).err();
+        assert_eq!(error, Some(Error::Listing("it has no page".to_owned())));
+    }
 }

@@ -1,5 +1,6 @@
 //! Who may write, what planning does to tasks, and what is there after reopening.
 
+mod received;
 mod values;
 
 use std::collections::{BTreeSet, HashSet};

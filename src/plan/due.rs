@@ -592,6 +592,36 @@ mod tests {
     }
 
     #[test]
+    fn a_day_of_events_is_asked_for_by_nobody_and_over_when_nothing_comes_again() {
+        let mut job = job(Dataset::MeetingEvent);
+        job.settle_delay = Duration::from_secs(8 * 3600);
+        let day = Window::day(&job.time_zone, date(2026, 11, 10)).expect("a day");
+        assert_eq!(due_at(&job, &day), at("2026-11-11T00:00:00Z"));
+        let now = at("2026-11-20T10:00:00Z");
+        assert!(!is_lost(job.dataset, &day, now) && !is_nearly_lost(job.dataset, &day, now));
+        let row = crate::plan::tests::window_row(job.dataset, day, WindowState::Settled);
+        for state in [
+            None,
+            Some(ScheduleState {
+                watermark: day.end(),
+                last_firing: day.end(),
+            }),
+        ] {
+            let due = due_now(&job, now, state, std::slice::from_ref(&row));
+            assert_eq!((due.new.len(), due.again.len()), (0, 0));
+            assert_eq!(
+                due.schedule.map(|state| state.last_firing),
+                Some(due.firing)
+            );
+        }
+        let reason = |now| crate::plan::partition::not_over(job.dataset, due_at(&job, &day), now);
+        assert!(reason(at("2026-11-10T23:59:59Z")).is_some());
+        assert_eq!(reason(at("2026-11-11T00:00:00Z")), None);
+        let of_meetings = crate::plan::partition::not_over(Dataset::MeetingList, now, day.start());
+        assert_eq!(of_meetings, None);
+    }
+
+    #[test]
     fn a_day_that_is_not_over_is_not_exported_again() {
         use crate::plan::tests::window_row;
         let mut job = job(Dataset::TopUser);

@@ -66,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) host: Option<String>,
     /// A variable that the configuration reads.
     pub(crate) environment: Option<(&'static str, String)>,
+    /// How events come in, where there is a job of them.
+    pub(crate) inlet: String,
     is_fast: bool,
 }
 
@@ -102,6 +104,7 @@ impl Setup {
             datasets: SHEETS_AND_REPORTS.to_vec(),
             host: None,
             environment: None,
+            inlet: "inlet = \"long_connection\"\n".to_owned(),
             is_fast,
         }
     }
@@ -133,7 +136,7 @@ impl Setup {
     fn inlet(&self) -> String {
         let is_received = |dataset: &Dataset| dataset.is_received();
         match self.datasets.iter().any(is_received) {
-            true => format!("[tenants.{TENANT}.events]\ninlet = \"long_connection\"\n"),
+            true => format!("[tenants.{TENANT}.events]\n{}", self.inlet),
             false => String::new(),
         }
     }

@@ -394,3 +394,59 @@ fn serve_lives_on_when_the_disk_of_its_lake_is_full_and_goes_on_when_space_retur
     let app = Setup::fast().only(&[Dataset::DailyReport]).start();
     serve_lives_on(&app, what, "could not publish");
 }
+
+/// An event that is not on disk is not acknowledged: it comes again, and is kept once there is room.
+#[test]
+fn an_event_that_the_disk_does_not_take_is_refused_and_comes_again() {
+    let app = Setup::real().only(&[Dataset::MeetingEvent]).start();
+    let shim = Shim::build();
+    let address = format!("127.0.0.1:{}", free_port());
+    let full = app.path("full");
+    let mut command = app.command(&["serve", "--listen", &address]);
+    let what = Break {
+        path: "meetlake.db",
+        call: "write",
+        errno: ENOSPC,
+        count: FOR_GOOD,
+    };
+    shim.plant(&mut command, what, 1, &app.path("struck"));
+    command.env("SHIM_WHILE", &full);
+    let mut child = app.spawn_command(&mut command);
+    let report = || app.server().link_report();
+    let until = |holds: &dyn Fn() -> bool, what: &str| {
+        let began = Instant::now();
+        while !holds() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "not within a minute: {what}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&|| report().open == 1, "it is connected");
+    fs::write(&full, "").expect("a file");
+    let company = app.server().company();
+    let (start, end) = (app.first_day(), app.end_day());
+    let (start, end) = (company.start_of_day(start), company.start_of_day(end));
+    let mut sent = app.server().events_in(start, end);
+    sent.retain(|event| event.event_type.starts_with("vc.meeting"));
+    app.server().send(&sent);
+    until(&|| report().refused >= sent.len() as u64, "all are refused");
+    assert_eq!(report().acknowledged.len(), 0);
+    fs::remove_file(&full).expect("removed");
+    until(
+        &|| report().acknowledged.len() == sent.len(),
+        "all are acknowledged",
+    );
+    signal(&child, "TERM");
+    let (code, _) = wait(&mut child, Duration::from_secs(25));
+    let log = fs::read_to_string(app.path("child.log")).expect("a log");
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        log.contains("an event was not kept, and Feishu sends it again"),
+        "{log}"
+    );
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    let rows = lake::rows(&app.lake(), Dataset::MeetingEvent);
+    assert_eq!(rows.len(), sent.len());
+}

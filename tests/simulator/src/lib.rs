@@ -66,6 +66,9 @@ pub use events::SentEvent;
 mod link;
 pub use link::{LinkFaults, LinkReport, TICKET};
 
+mod webhook;
+pub use webhook::{WebhookCall, WebhookSender};
+
 mod exports;
 mod tables;
 mod workbook;

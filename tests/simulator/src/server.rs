@@ -199,6 +199,12 @@ impl Server {
         events
     }
 
+    /// The same events, which nobody is sent.
+    #[must_use]
+    pub fn events_in(&self, start: Timestamp, end: Timestamp) -> Vec<SentEvent> {
+        self.app.events_of(start, end)
+    }
+
     /// Sends any events.
     pub fn send(&self, events: &[SentEvent]) {
         self.app.hub.send(events);
