@@ -52,8 +52,8 @@ use crate::cause::Failure;
 use crate::events::EventKind;
 use crate::fetch;
 use crate::job::JobSpec;
-use crate::plan;
 use crate::record::{SpooledResult, TaskRow, keys_of};
+use crate::task::Urgency;
 use crate::window::Window;
 
 /// How one attempt at a task ended.
@@ -113,10 +113,15 @@ pub struct PublishedDay {
 /// # Errors
 /// When this machine is at fault. What Feishu or the data did wrong is recorded and returned as a
 /// [`TaskEnd`].
-pub async fn run_task(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<TaskEnd> {
+pub async fn run_task(
+    tenant: &Tenant,
+    job: &JobSpec,
+    task: &TaskRow,
+    urgency: Urgency,
+) -> Result<TaskEnd> {
     // What the attempt had in memory is dropped; what it recorded is read again.
     let attempt = async {
-        match attempt(tenant, job, task).await? {
+        match attempt(tenant, job, task, urgency).await? {
             Attempt::Spooled(end) => Ok(end),
             Attempt::Stopped => Ok(ending::stopped(tenant, task)),
             Attempt::Failed(failed) => ending::act(tenant, task, *failed).await,
@@ -136,8 +141,12 @@ enum Attempt {
 }
 
 /// fetch ─► decode ─► normalize ─► policy ─► spool ─► ledger
-async fn attempt(tenant: &Tenant, job: &JobSpec, task: &TaskRow) -> Result<Attempt> {
-    let urgency = plan::urgency(job, &task.job_window, tenant.clock.now());
+async fn attempt(
+    tenant: &Tenant,
+    job: &JobSpec,
+    task: &TaskRow,
+    urgency: Urgency,
+) -> Result<Attempt> {
     let fetched = match tenant
         .fetcher
         .urgent(urgency)

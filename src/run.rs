@@ -42,7 +42,6 @@ use crate::datasets::Dataset;
 use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
 use crate::pipeline::{self, PublishedDay, TaskEnd, Tenant};
-use crate::plan;
 use crate::plan::children::Budget;
 use crate::record::TaskRow;
 use crate::task::{TaskKey, Urgency};
@@ -124,6 +123,7 @@ pub async fn reconcile(
     stop: CancellationToken,
 ) -> Result<Summary> {
     let mut run = Run::new(tenant, jobs, limits, stop);
+    run.puts_off = matches!(scope, Scope::Due);
     run.insert_windows(scope).await?;
     run.batch_events().await?;
     run.recheck_children().await?;
@@ -165,6 +165,9 @@ struct Run {
     tenant: Arc<Tenant>,
     jobs: Vec<Arc<JobSpec>>,
     tasks_in_flight: usize,
+    /// Whether days of long ago are put off for those of last night. Where a person asks for days,
+    /// there are no others.
+    puts_off: bool,
     stopping: Stopping,
     summary: Summary,
     /// When something refused to work; a server tries it again after a while.
@@ -213,6 +216,7 @@ impl Run {
             tenant,
             jobs,
             tasks_in_flight: limits.tasks_in_flight,
+            puts_off: true,
             budgets: HashMap::new(),
             rooms: None,
             queue: TaskQueue::default(),
@@ -293,8 +297,9 @@ impl Run {
             self.in_flight.insert(task.spec.key.clone());
             *self.running.entry(job.dataset).or_insert(0) += 1;
             let tenant = Arc::clone(&self.tenant);
+            let urgency = self.urgency(&job, &task.job_window);
             self.tasks.spawn(async move {
-                let ended = pipeline::run_task(&tenant, &job, &task).await;
+                let ended = pipeline::run_task(&tenant, &job, &task, urgency).await;
                 (job, task, ended)
             });
         }
@@ -326,29 +331,6 @@ impl Run {
                 return Ok(None);
             }
         }
-    }
-
-    /// Reads runnable tasks from the ledger that are of this urgency or less urgent, and says
-    /// whether there may be more.
-    async fn read_tasks(&mut self, urgency: Urgency, most: u32) -> Result<bool> {
-        let limit = most + u32::try_from(self.in_flight.len()).unwrap_or(most);
-        let (name, now) = (&self.tenant.name, self.tenant.clock.now());
-        let from = plan::first_priority(urgency);
-        let ledger = &self.tenant.ledger;
-        let mut runnable = ledger.runnable(name, now, from, limit).await?;
-        let is_full = runnable.len() >= limit as usize;
-        runnable.retain(|task| !self.in_flight.contains(&task.spec.key));
-        let goes_on = is_full && !runnable.is_empty();
-        let placed: Vec<_> = runnable
-            .into_iter()
-            .map(|task| {
-                let job = self.job(task.spec.dataset());
-                let urgency = job.map(|job| plan::urgency(&job, &task.job_window, now));
-                (urgency.unwrap_or_default(), task)
-            })
-            .collect();
-        self.queue.extend(placed);
-        Ok(goes_on)
     }
 
     /// When nothing is under way: waits for the next deferred task, if there is one worth waiting

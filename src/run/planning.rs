@@ -55,7 +55,7 @@ impl Run {
         let Some(tasks) = planned else { return Ok(()) };
         self.refill = true;
         // What was read before is less urgent, and would go first otherwise.
-        let urgency = plan::urgency(job, &row.window, self.tenant.clock.now());
+        let urgency = self.urgency(job, &row.window);
         if self.queue.least_urgent() > Some(urgency) {
             self.queue.clear();
         }
@@ -98,7 +98,7 @@ impl Run {
         let live = (!job.dataset.is_received())
             .then(|| tasks.iter().map(|task| task.spec.key.clone()).collect());
         let now = self.tenant.clock.now();
-        let tasks = placed(tasks, plan::urgency(job, &row.window, now));
+        let tasks = placed(tasks, self.urgency(job, &row.window));
         self.tenant
             .ledger
             .plan_tasks(row, &tasks, live.as_ref(), None, None, now)
@@ -136,7 +136,7 @@ impl Run {
         let planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
         self.summary.cover(job.dataset, &planned.coverage);
         let now = tenant.clock.now();
-        let tasks = placed(planned.tasks, plan::urgency(job, &row.window, now));
+        let tasks = placed(planned.tasks, self.urgency(job, &row.window));
         ledger
             .plan_tasks(
                 row,

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::SignedDuration;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 
 use super::{EndedPublish, Run};
 use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::pipeline;
-use crate::plan;
 use crate::plan::children::{digest, must_be_planned_again};
 use crate::plan::partition::windows_asked_for;
 use crate::plan::settle::window_state;
@@ -46,7 +45,7 @@ impl Run {
                 .map(|task| (task.spec.dataset(), task.job_window));
             self.to_publish.extend(windows);
         }
-        let Some((dataset, windows)) = self.next_round(now) else {
+        let Some((dataset, windows)) = self.next_round() else {
             return Ok(());
         };
         self.to_publish
@@ -64,10 +63,10 @@ impl Run {
 
     /// The windows of the next round: those of one dataset that are the most urgent. Of long ago it
     /// takes a month's at a time, so that last night's do not wait long for the round to end.
-    fn next_round(&self, now: Timestamp) -> Option<(Dataset, Vec<Window>)> {
+    fn next_round(&self) -> Option<(Dataset, Vec<Window>)> {
         let urgency_of = |dataset: Dataset, window: &Window| {
             let job = self.job(dataset);
-            job.map_or(Urgency::Nightly, |job| plan::urgency(&job, window, now))
+            job.map_or(Urgency::Nightly, |job| self.urgency(&job, window))
         };
         let first = self.to_publish.iter();
         let first = first.min_by_key(|(dataset, window)| (urgency_of(*dataset, window), *dataset));

@@ -3,9 +3,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use anyhow::Result;
+
+use super::Run;
 use crate::datasets::Dataset;
+use crate::job::JobSpec;
+use crate::plan;
 use crate::record::TaskRow;
 use crate::task::Urgency;
+use crate::window::Window;
 
 /// Of so many tasks, one is of another class than the most urgent.
 const TURNS: u64 = 10;
@@ -71,6 +77,39 @@ impl TaskQueue {
     }
 }
 
+impl Run {
+    /// Reads runnable tasks from the ledger that are of this urgency or less urgent, and says
+    /// whether there may be more.
+    pub(super) async fn read_tasks(&mut self, urgency: Urgency, most: u32) -> Result<bool> {
+        let limit = most + u32::try_from(self.in_flight.len()).unwrap_or(most);
+        let (name, now) = (&self.tenant.name, self.tenant.clock.now());
+        let from = plan::first_priority(urgency);
+        let ledger = &self.tenant.ledger;
+        let mut runnable = ledger.runnable(name, now, from, limit).await?;
+        let is_full = runnable.len() >= limit as usize;
+        runnable.retain(|task| !self.in_flight.contains(&task.spec.key));
+        let goes_on = is_full && !runnable.is_empty();
+        let placed: Vec<_> = runnable
+            .into_iter()
+            .map(|task| {
+                let job = self.job(task.spec.dataset());
+                let urgency = job.map(|job| self.urgency(&job, &task.job_window));
+                (urgency.unwrap_or_default(), task)
+            })
+            .collect();
+        self.queue.extend(placed);
+        Ok(goes_on)
+    }
+
+    /// How urgent the tasks of a window are now.
+    pub(super) fn urgency(&self, job: &JobSpec, window: &Window) -> Urgency {
+        match self.puts_off {
+            true => plan::urgency(job, window, self.tenant.clock.now()),
+            false => Urgency::default(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
@@ -78,7 +117,6 @@ mod tests {
     use super::*;
     use crate::plan::tests::task_row;
     use crate::record::Phase;
-    use crate::window::Window;
 
     fn queue(counts: [(Urgency, usize); 3]) -> TaskQueue {
         let day = Window::day(&TimeZone::UTC, jiff::civil::date(2026, 11, 19)).expect("a day");
