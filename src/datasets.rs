@@ -184,10 +184,28 @@ pub enum Fetch {
 pub struct Called {
     /// Its rows.
     pub rows: CalledRows,
-    /// Codes other than 0 with which the body is an answer all the same.
+    /// Codes other than 0 with which the body is an answer all the same, without rows in a list.
     pub answers: &'static [i64],
+    /// Where the body says of which meeting it is, if it does.
+    pub meeting_id: Option<&'static [&'static str]>,
     /// Paths of secret values in the body; see [`without_secrets`].
     pub secrets: &'static [&'static str],
+}
+
+impl Called {
+    /// Whether a body is the answer for another meeting than the one that was asked for.
+    #[must_use]
+    pub fn is_of_another(&self, request: &Request, body: &[u8]) -> bool {
+        let (Some(path), Some(asked)) = (self.meeting_id, &request.meeting_id) else {
+            return false;
+        };
+        let body: Option<Value> = serde_json::from_slice(body).ok();
+        let told = body.and_then(|body| {
+            let told = path.iter().try_fold(&body, |inner, step| inner.get(step))?;
+            listing::text(Some(told))
+        });
+        told.is_some_and(|told| told != *asked)
+    }
 }
 
 /// Where the rows of one body are.

@@ -27,7 +27,7 @@ use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
 use crate::datasets::listing::{self as pages, Listed};
-use crate::datasets::{Called, Fetch, without_secrets};
+use crate::datasets::{Called, Fetch, without_named_secrets, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
 use crate::pages::received_page;
@@ -181,6 +181,11 @@ impl Fetcher {
     async fn call(&self, task: &TaskRow, called: Called) -> Result<(String, u64), Error> {
         let body = self.client.answer(&task.spec.request).await;
         let body = body.map_err(|error| call_failed(&error))?;
+        if called.is_of_another(&task.spec.request, &body) {
+            let another = pages::Error::Garbled("it is of another meeting".to_owned());
+            let dataset = task.spec.dataset();
+            return Err(call_failed(&client::Error::unlisted(dataset, &another)));
+        }
         let kept = self.blanked(task, &body, called.secrets)?;
         let sha256 = self.spool.put_original(&kept)?;
         Ok((sha256, kept.len() as u64))
@@ -193,10 +198,17 @@ impl Fetcher {
         body: &'b [u8],
         secrets: &[&str],
     ) -> Result<Cow<'b, [u8]>, Error> {
-        without_secrets(body, secrets).map_err(|error| {
+        let not_found = |error: &dyn std::fmt::Display| {
             let garbled = pages::Error::Garbled(format!("its secrets are not found: {error}"));
             call_failed(&client::Error::unlisted(task.spec.dataset(), &garbled))
-        })
+        };
+        if secrets.is_empty() {
+            return Ok(Cow::Borrowed(body));
+        }
+        let kept = without_secrets(body, secrets).map_err(|error| not_found(&error))?;
+        // Where it is not documented to be, too.
+        let kept = without_named_secrets(&kept).map_err(|error| not_found(&error))?;
+        Ok(Cow::Owned(kept.into_owned()))
     }
 
     /// The events of a batch, as they were kept in the ledger, and when each was received; gives the

@@ -22,6 +22,7 @@ pub(super) const DEFINITION: Definition = Definition {
     fetch: Fetch::Call(Called {
         rows: CalledRows::List(&["data", "meeting_report", "daily_report"]),
         answers: &[],
+        meeting_id: None,
         secrets: &[],
     }),
     extent: Extent::Windows {

@@ -204,7 +204,7 @@ impl Listing {
         let own = |parameters| PageCall {
             endpoint: self.endpoint,
             parameters,
-            answers: &[],
+            answers: self.gone(),
         };
         Some(match (self.next.front()?, self.beyond) {
             (Wanted::Item(id), Beyond::Details(details)) => PageCall {
@@ -274,6 +274,19 @@ impl Listing {
         Ok(items)
     }
 
+    /// Codes that say that there is nothing of what was asked for.
+    const fn gone(&self) -> &'static [i64] {
+        match self.beyond {
+            Beyond::Details(details) => details.gone,
+            Beyond::Nothing | Beyond::Tree(_) => &[],
+        }
+    }
+
+    fn is_gone(&self, body: &[u8]) -> Result<bool, Error> {
+        let code = code_of(&json_of(body)?);
+        Ok(code.is_some_and(|code| self.gone().contains(&code)))
+    }
+
     fn take_root(&mut self, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
         let Beyond::Tree(tree) = self.beyond else {
             return Err(Error::TooManyPages);
@@ -288,6 +301,9 @@ impl Listing {
     }
 
     fn take_page(&mut self, place: &Wanted, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
+        if self.is_gone(body)? {
+            return Ok(Vec::new());
+        }
         let data = data_of(body)?;
         self.plan_next_page(place, &data)?;
         let items = list_of(&data, self.listed.list)?;
@@ -320,7 +336,7 @@ impl Listing {
         let Beyond::Details(details) = self.beyond else {
             return Err(Error::TooManyPages);
         };
-        if code_of(&json_of(body)?).is_some_and(|code| details.gone.contains(&code)) {
+        if self.is_gone(body)? {
             return Ok(Vec::new());
         }
         let item = item_of(&data_of(body)?, details.item)?;

@@ -18,7 +18,7 @@ use crate::column::{Column, ColumnKind, EnumValue};
 pub(super) const DEFINITION: Definition = Definition {
     name: "meeting",
     endpoint: Endpoint {
-        name: "meeting_list_by_no",
+        name: "meetings_by_no",
         method: Method::Get,
         path: "meetings/list_by_no",
         tier: Tier::Three,
@@ -42,7 +42,7 @@ pub(super) const DEFINITION: Definition = Definition {
             ],
             item: "meeting",
             // The list has an id of which the detail knows nothing (any more).
-            gone: &[121004],
+            gone: &[NO_MEETING],
         },
     ),
     extent: Extent::Windows {
@@ -98,6 +98,9 @@ pub(super) const HORIZON: std::time::Duration = std::time::Duration::from_secs(9
 /// How much further than its meetings a number is asked for, seconds: a sheet and a meeting may
 /// differ a little.
 const SLACK_S: i64 = 3_600;
+
+/// Feishu knows no such meeting (any more).
+pub(super) const NO_MEETING: i64 = 121004;
 
 /// Where the detail of a meeting has its password.
 pub(super) const PASSWORD: &str = "data.meeting.password";

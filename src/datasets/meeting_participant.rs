@@ -4,7 +4,7 @@
 //! meeting. So it costs one call a meeting where the export takes three, and knows neither devices
 //! nor names.
 
-use super::meeting::{DETAIL_SCOPES, HORIZON, MEETING, PASSWORD};
+use super::meeting::{DETAIL_SCOPES, HORIZON, MEETING, NO_MEETING, PASSWORD};
 use super::request::{USER_ID_TYPES, USER_TYPES};
 use super::{
     Ask, Called, CalledRows, Dataset, Definition, Extent, Fetch, Lineage, Parameters, Parent,
@@ -18,7 +18,9 @@ pub(super) const DEFINITION: Definition = Definition {
     scopes: DETAIL_SCOPES,
     fetch: Fetch::Call(Called {
         rows: CalledRows::List(&["data", "meeting", "participants"]),
-        answers: &[],
+        // Its meeting was there a moment ago, and is not any more.
+        answers: &[NO_MEETING],
+        meeting_id: Some(&["data", "meeting", "id"]),
         secrets: &[PASSWORD],
     }),
     extent: Extent::Windows {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::listing::text;
-use super::meeting::HORIZON;
+use super::meeting::{HORIZON, NO_MEETING};
 use super::meeting_participant::{meeting_columns, of_meeting};
 use super::{
     Ask, Called, CalledRows, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method,
@@ -27,6 +27,7 @@ pub(super) const DEFINITION: Definition = Definition {
     fetch: Fetch::Call(Called {
         rows: CalledRows::One(recording_of),
         answers: &[STILL_PROCESSING, STILL_RUNNING, NO_RECORDING, NO_MEETING],
+        meeting_id: Some(&["data", "recording", "meeting_id"]),
         secrets: &[],
     }),
     // How far back recordings are answered is not stated; their meetings have this horizon.
@@ -60,7 +61,6 @@ pub(super) const DEFINITION: Definition = Definition {
 const STILL_RUNNING: i64 = 122001;
 const NO_RECORDING: i64 = 122002;
 const STILL_PROCESSING: i64 = 124002;
-const NO_MEETING: i64 = 121004;
 
 fn request(meetings: &Siblings<'_>, _: &RequestOptions) -> Option<(Request, Lineage)> {
     let meeting = meetings.first;

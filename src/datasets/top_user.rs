@@ -20,6 +20,7 @@ pub(super) const DEFINITION: Definition = Definition {
     fetch: Fetch::Call(Called {
         rows: CalledRows::List(&["data", "top_user_report"]),
         answers: &[],
+        meeting_id: None,
         secrets: &[],
     }),
     extent: Extent::Windows {

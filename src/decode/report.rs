@@ -35,10 +35,11 @@ pub fn report(
             error.column()
         ))
     })?;
-    check_code(&body, called.answers)?;
+    let code = code_of(&body, called.answers)?;
     let one;
     let (rows, sheet) = match called.rows {
-        CalledRows::List(path) => (list(&body, path)?, path.join(".")),
+        CalledRows::List(path) if code == 0 => (list(&body, path)?, path.join(".")),
+        CalledRows::List(path) => (Vec::new(), path.join(".")),
         CalledRows::One(row_of) => {
             let body = body.as_object();
             one = row_of(body.ok_or_else(|| refuse("it is no object"))?);
@@ -72,10 +73,10 @@ pub(super) fn refuse(reason: impl Into<String>) -> Error {
     Error::Report(reason.into())
 }
 
-/// Whether the body is an answer: its code is 0 or one of `answers`.
-fn check_code(body: &Value, answers: &[i64]) -> Result<(), Error> {
+/// The code of a body that is an answer: 0 or one of `answers`.
+fn code_of(body: &Value, answers: &[i64]) -> Result<i64, Error> {
     match body.get("code").and_then(Value::as_i64) {
-        Some(code) if code == 0 || answers.contains(&code) => Ok(()),
+        Some(code) if code == 0 || answers.contains(&code) => Ok(code),
         Some(code) => Err(refuse(format!("its code is {code}"))),
         None => Err(refuse("it has no code")),
     }

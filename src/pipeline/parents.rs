@@ -43,6 +43,14 @@ pub(super) fn of_batch(
     })
 }
 
+/// When the meetings of a batch begin, Unix seconds.
+pub(super) fn starts(dataset: Dataset, batch: &RecordBatch) -> Vec<i64> {
+    let names = dataset.definition().parent_columns.as_ref();
+    let starts = names.and_then(|names| times(batch, names.start));
+    let starts = starts.iter().flatten().flatten();
+    starts.map(|micros| micros.div_euclid(1_000_000)).collect()
+}
+
 /// The meetings that a daily report counted, by day; empty for any other dataset. `zone` is the
 /// tenant's.
 #[must_use]

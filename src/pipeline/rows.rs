@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{AsArray as _, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
-use jiff::SignedDuration;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::parents;
 use super::reading::{ReadFailure, Reading, Unread};
@@ -15,6 +15,7 @@ use super::stranger::Strangers;
 use crate::contract::Contract;
 use crate::findings::Findings;
 use crate::normalize::{self, ConstantColumns, NormalizerOutput};
+use crate::plan::resolve::NEARBY_S;
 use crate::publish;
 use crate::record::{ParentRows, ReportedDay};
 use crate::spool::SpoolingRows;
@@ -58,6 +59,8 @@ struct RowFacts {
     reported: Vec<ReportedDay>,
     strangers: Strangers,
     provisional: u64,
+    /// When meetings begin that were looked for, Unix seconds.
+    starts: Vec<i64>,
 }
 
 impl<'r> RowKeeper<'r> {
@@ -98,6 +101,9 @@ impl<'r> RowKeeper<'r> {
         let reported = parents::reported_days(zone, &batch);
         self.facts.reported.extend(reported);
         self.facts.strangers.count(spec, &batch);
+        if !spec.request.meetings.is_empty() {
+            self.facts.starts.extend(parents::starts(dataset, &batch));
+        }
         self.facts.provisional += provisional_rows(&self.reading.context, spec, &batch);
         self.facts.rows += batch.num_rows();
         let passed = self.reading.policy.apply(batch);
@@ -152,7 +158,8 @@ impl<'r> RowKeeper<'r> {
                 blame: Blame::Bytes,
             })));
         }
-        findings.rows_provisional = self.facts.provisional;
+        let not_found = self.reading.not_found(&self.facts.starts);
+        findings.rows_provisional = self.facts.provisional + not_found;
         if let Some(rows) = self.rows {
             rows.keep().map_err(ReadFailure::NotKept)?;
         }
@@ -162,6 +169,23 @@ impl<'r> RowKeeper<'r> {
             parents: self.facts.parents,
             reported: self.facts.reported,
         })
+    }
+}
+
+impl Reading {
+    /// How many of the meetings that were looked for are not among those that begin then, and may
+    /// still be found later.
+    fn not_found(&self, starts: &[i64]) -> u64 {
+        let asked_at = self.context.stamp.extracted_at;
+        let is_late = |end: i64| {
+            let end = Timestamp::from_second(end).ok();
+            let since = asked_at.zip(end);
+            since.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= A_DAY)
+        };
+        let is_found = |start: i64| starts.iter().any(|found| found.abs_diff(start) <= NEARBY_S);
+        let missing = self.spec.request.meetings.iter();
+        let missing = missing.filter(|(start, end)| !is_found(*start) && !is_late(*end));
+        missing.count() as u64
     }
 }
 

@@ -92,17 +92,24 @@ pub fn known_children(tasks: &[TaskRow]) -> KnownChildren {
     let known = |task: &TaskRow| KnownChild {
         generation: task.generation,
         rows: task.rows.filter(|_| task.phase == Phase::Published),
-        is_provisional: task.phase == Phase::Published
-            && task
-                .findings
-                .as_ref()
-                .is_some_and(|findings| findings.rows_provisional > 0),
+        is_provisional: is_provisional(task),
     };
     tasks
         .iter()
         .filter(|task| task.phase != Phase::Withdrawn)
         .map(|task| (task.spec.key.clone(), known(task)))
         .collect()
+}
+
+/// Whether another answer may say something else: rows of it were provisional, or it could not be
+/// taken and costs no export to ask for again.
+fn is_provisional(task: &TaskRow) -> bool {
+    let findings = task.findings.as_ref();
+    match task.phase {
+        Phase::Published => findings.is_some_and(|findings| findings.rows_provisional > 0),
+        Phase::Quarantined => !task.spec.dataset().is_export(),
+        _ => false,
+    }
 }
 
 /// The children of a window.
@@ -184,9 +191,10 @@ pub fn children(
             children.coverage.parents -= 1;
             continue;
         }
-        let size = parent
-            .participant_count
-            .unwrap_or_else(|| sizes.get(&meeting(parent)).copied().unwrap_or(0));
+        // Of several meetings the largest: what is left out for it, all of them are.
+        let counted = all.iter().filter_map(|parent| parent.participant_count);
+        let size = counted.max();
+        let size = size.unwrap_or_else(|| sizes.get(&meeting(parent)).copied().unwrap_or(0));
         if job
             .fan_out
             .min_participants

@@ -12,7 +12,7 @@ use crate::datasets::Parent;
 use crate::record::Resolution;
 
 /// How far the starts of one meeting may lie apart, seconds.
-const NEARBY_S: i64 = 60;
+pub const NEARBY_S: u64 = 60;
 
 /// Counts what became of the rows of a list: of each different number and start, whether one of the
 /// meetings that were found is it.
@@ -42,7 +42,8 @@ pub fn resolve(listed: &[Parent], found: &[Parent]) -> Resolution {
             Timestamp::from_second(second).is_ok_and(|start| rows.contains(&(*number, start)))
         };
         let nearby = || {
-            let around = start - NEARBY_S..=start + NEARBY_S;
+            let around =
+                start.saturating_sub_unsigned(NEARBY_S)..=start.saturating_add_unsigned(NEARBY_S);
             let starts = of_number
                 .into_iter()
                 .flat_map(|starts| starts.range(around.clone()));

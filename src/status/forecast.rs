@@ -380,7 +380,8 @@ impl Forecaster<'_> {
         let counts = ledger
             .dataset_status(self.owner.tenant, job.dataset)
             .await?;
-        Ok(Some(counts.tasks.total() / settled))
+        // Rounded up: a day in three is not none.
+        Ok(Some(counts.tasks.total().div_ceil(settled)))
     }
 }
 

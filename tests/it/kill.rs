@@ -22,6 +22,9 @@ use crate::crash::{backfill, company, log};
 
 /// Deaths of one lake before it is left to finish.
 const DEATHS_A_LAKE: u64 = 10;
+/// After a kill nobody knows what the last minute's calls were, so a start makes none for as long:
+/// 150 ms at this speed. Before that, it takes its time to begin.
+const UNTIL_FIRST_CALL: Duration = Duration::from_millis(250);
 /// Lakes that are worked on side by side; they mostly wait.
 const SIDE_BY_SIDE: u64 = 2;
 /// Everything that costs a retry, and nothing that is refused for good.
@@ -182,7 +185,8 @@ fn one_lake(death: Death, course: Course, lake: u64, toll: &Toll) {
             spawn(&app)
         };
         // So that ten deaths are spread over one whole run.
-        let first_call = live(&app, &mut child, draws.up_to(course.whole.mul_f64(0.3)));
+        let longest = UNTIL_FIRST_CALL + course.whole.mul_f64(0.3);
+        let first_call = live(&app, &mut child, draws.up_to(longest));
         toll.first_calls
             .lock()
             .expect("not poisoned")

@@ -205,6 +205,58 @@ fn states(app: &TestApp) -> BTreeSet<String> {
     states.map(str::to_owned).collect()
 }
 
+/// Jobs that look at the last days again at each firing.
+fn looks_again(app: &TestApp) {
+    for dataset in CHAIN {
+        let days = format!(
+            "settle_delay = \"1m\"\nlookback = \"4d\"\nstart = {}\n",
+            app.first_day()
+        );
+        let job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"*/5 * * * *\"\n{days}");
+        app.write(&format!("jobs/{dataset}.toml"), &job);
+    }
+}
+
+/// A list that lacked a meeting is asked for again; one that has all of them is not.
+#[test]
+fn a_number_of_which_a_meeting_was_not_found_is_asked_for_again() {
+    let app = Setup::fast()
+        .only(&CHAIN)
+        .faults(&["short@meeting_list_by_no:x4"])
+        .start();
+    looks_again(&app);
+    let unresolved = || {
+        let status = app.status();
+        let datasets = status["datasets"].as_array().expect("datasets").clone();
+        let windows = datasets
+            .iter()
+            .flat_map(|of| of["windows"].as_array().expect("windows").clone());
+        let counts = windows.filter_map(|window| window["coverage"]["unresolved"].as_u64());
+        counts.sum::<u64>()
+    };
+    let first = app.meetlake(&["run"]);
+    assert!(
+        first.text().contains("have no unique id"),
+        "{}",
+        first.text()
+    );
+    let missing = unresolved();
+    assert!(missing > 0);
+    app.set_faults(&[]);
+    app.server()
+        .options()
+        .clock
+        .clone()
+        .advance(Duration::from_secs(600));
+    let before = calls(&app, "meeting_list_by_no");
+    let again = app.meetlake(&["run"]);
+    assert_eq!(again.code, 0, "{}", again.text());
+    // Those whose meetings ended more than a day ago have their last answer.
+    let asked = calls(&app, "meeting_list_by_no") - before;
+    assert!((1..=4).contains(&asked), "{asked} asked");
+    assert!(unresolved() < missing, "{} of {missing}", unresolved());
+}
+
 /// What is not ready is asked for again at each look, until the answer is a day younger than the
 /// meeting's end. Then it stays as it was, and nobody asks any more.
 #[test]
@@ -215,14 +267,7 @@ fn a_recording_that_is_not_ready_is_asked_for_again_for_a_day() {
         options.knobs.recording_after = after;
     });
     let app = setup.start();
-    for dataset in CHAIN {
-        let days = format!(
-            "settle_delay = \"1m\"\nlookback = \"4d\"\nstart = {}\n",
-            app.first_day()
-        );
-        let job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"*/5 * * * *\"\n{days}");
-        app.write(&format!("jobs/{dataset}.toml"), &job);
-    }
+    looks_again(&app);
     let clock = app.server().options().clock.clone();
     let run = || {
         let run = app.meetlake(&["run"]);

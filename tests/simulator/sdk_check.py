@@ -95,7 +95,7 @@ def check_meetings(client, listed, start, end):
     expect(recorded > 0, f"meetings: 50 with participants, {recorded} with a recording")
     gone = client.vc.v1.meeting.get(GetMeetingRequest.builder().meeting_id("7000000000000000000").build())
     expect(gone.code == 121004, "an unknown meeting is refused with 121004")
-    alerts = answered(client.vc.v1.alert.list(ListAlertRequest.builder().start_time(start).end_time(end).page_size(100).build()), "alerts")
+    alerts = answered(client.vc.v1.alert.list(ListAlertRequest.builder().start_time(end - 86_400).end_time(end).page_size(100).build()), "alerts")
     expect(alerts.data.items and alerts.data.items[0].alert_id, f"alerts: {len(alerts.data.items)} on a page")
     scopes = answered(client.application.v6.scope.list(ListScopeRequest.builder().build()), "scopes")
     expect(any(scope.scope_name == "vc:export" and scope.grant_status == 1 for scope in scopes.data.scopes), "scopes: vc:export is granted")

@@ -39,7 +39,7 @@ pub enum FaultKind {
     PermissionDenied,
     /// `empty`: the export's file has only its header although there is data.
     Empty,
-    /// `short`: the export's file lacks every other row.
+    /// `short`: the export's file lacks every other row, the list of a number its last meeting.
     Short,
     /// `html-200`: status 200 with a page instead of the answer.
     Html200,
@@ -89,6 +89,7 @@ impl FaultKind {
             Self::ServerError | Self::Slow | Self::Drop | Self::Html200 => true,
             Self::RateLimit | Self::ExpiredToken => !endpoint.is_token(),
             Self::PermissionDenied => endpoint.is_export(),
+            Self::Short if matches!(endpoint, Endpoint::MeetingListByNo) => true,
             Self::Failed | Self::Stuck | Self::Empty | Self::Short => endpoint.is_submit(),
             Self::Truncated | Self::GoneFile => matches!(endpoint, Endpoint::Download),
         }

@@ -424,7 +424,12 @@ impl App {
             Endpoint::RoomLevel => Reply::data(rooms::level(&call.id, company)?),
             Endpoint::Alerts => Reply::data(alerts::list(&mut params, company, options)?),
             Endpoint::MeetingListByNo => {
-                Reply::data(meetings::list_by_no(&mut params, company, options)?)
+                let mut list = meetings::list_by_no(&mut params, company, options)?;
+                if strikes(FaultKind::Short) {
+                    let briefs = list["meeting_briefs"].as_array_mut();
+                    briefs.and_then(Vec::pop);
+                }
+                Reply::data(list)
             }
             Endpoint::Meeting => {
                 Reply::data(meetings::detail(&call.id, &mut params, company, options)?)
