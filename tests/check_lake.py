@@ -56,7 +56,8 @@ def check_joins(connection, lake):
         ("meeting_participant", "room", "r.room_id = l.participant_id", "l.participant_type = 'room'"),
         ("room", "room_level", "r.room_level_id = l.room_level_id AND r.dt = l.dt", "true"),
         ("alert", "room", "r.room_id = l.room_id", "l.room_id IS NOT NULL"),
-        ("top_user", "meeting_participant", "r.participant_id = l.user_id AND r.participant_id_type = l.user_id_type", "true"),
+        ("top_user", "meeting_participant", "r.participant_id = l.user_id AND r.participant_id_type = l.user_id_type",
+         "l.user_type = 'user'"),
         ("meeting", "meeting_participant", "r.participant_id = l.host_id AND r.meeting_id = l.meeting_id AND r.is_host",
          "l.host_id IN (SELECT participant_id FROM p)"),
     ]:
