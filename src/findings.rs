@@ -126,11 +126,12 @@ pub struct Findings {
     pub left_to_calamine: Option<String>,
 }
 
+/// Whether a count is left out of JSON, so that records from before it was counted stay the same.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde hands over a reference"
 )]
-const fn is_zero(number: &u64) -> bool {
+pub(crate) const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

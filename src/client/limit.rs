@@ -400,8 +400,8 @@ impl RateLimiter {
         }
     }
 
-    /// Assumes that the whole limit of every endpoint of a dataset was spent at `at`; for a start after a stop
-    /// that left no snapshot.
+    /// Assumes that the whole limit of every endpoint of a dataset was spent at `at`; for a start
+    /// after a stop that left no snapshot.
     pub fn assume_full(&self, at: Timestamp) {
         for endpoint in Dataset::all_endpoints() {
             let mut window = self.queue(endpoint).window();

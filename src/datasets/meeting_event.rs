@@ -3,8 +3,8 @@
 //! For an ordinary company only `all_meeting_started` and `all_meeting_ended` come: the other types
 //! are sent for meetings that were reserved through the API.
 
-use super::Definition;
-use super::event;
+use super::request::EVENT_USER_TYPES;
+use super::{Definition, event};
 use crate::column::{Column, ColumnKind, EnumValue};
 
 pub(super) const DEFINITION: Definition = event::definition(
@@ -85,45 +85,6 @@ const ROLES: &[EnumValue] = &[
     EnumValue {
         value: "cohost",
         texts: &["3"],
-    },
-];
-
-const USER_TYPES: &[EnumValue] = &[
-    EnumValue {
-        value: "user",
-        texts: &["1"],
-    },
-    EnumValue {
-        value: "room",
-        texts: &["2"],
-    },
-    EnumValue {
-        value: "doc_user",
-        texts: &["3"],
-    },
-    EnumValue {
-        value: "neo_user",
-        texts: &["4"],
-    },
-    EnumValue {
-        value: "neo_guest",
-        texts: &["5"],
-    },
-    EnumValue {
-        value: "pstn",
-        texts: &["6"],
-    },
-    EnumValue {
-        value: "sip",
-        texts: &["7"],
-    },
-    EnumValue {
-        value: "share_box",
-        texts: &["8"],
-    },
-    EnumValue {
-        value: "app",
-        texts: &["9"],
     },
 ];
 
@@ -228,7 +189,7 @@ fn columns() -> Vec<Column> {
         .sparse(),
         Column::new(
             "operator_type",
-            Enum(USER_TYPES),
+            Enum(EVENT_USER_TYPES),
             &["event.operator.user_type"],
             "kind of who did it",
         )

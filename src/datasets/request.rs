@@ -51,7 +51,10 @@ pub(super) const USER_ID_TYPES: &[EnumValue] = &[
 ];
 
 /// The kinds of participants as values of a column (API reference, 2.2).
-pub(super) const USER_TYPES: &[EnumValue] = &[
+pub(super) const USER_TYPES: &[EnumValue] = EVENT_USER_TYPES.split_at(7).0;
+
+/// The same and the two that only events know (API reference, 7.2).
+pub(super) const EVENT_USER_TYPES: &[EnumValue] = &[
     EnumValue {
         value: "user",
         texts: &["1"],
@@ -79,6 +82,14 @@ pub(super) const USER_TYPES: &[EnumValue] = &[
     EnumValue {
         value: "sip",
         texts: &["7"],
+    },
+    EnumValue {
+        value: "share_box",
+        texts: &["8"],
+    },
+    EnumValue {
+        value: "app",
+        texts: &["9"],
     },
 ];
 

@@ -494,8 +494,9 @@ fn first_day(job: &JobSpec, now: Timestamp) -> Date {
 }
 
 /// When a window may be exported: after its end and the settle delay; a snapshot from the day's
-/// beginning on. A day of events is over then: Feishu sends nothing of it again. Where a bucket may be the UTC day of the same date, that day must be over too. It
-/// ends later than the local day in zones east of Greenwich.
+/// beginning on. A day of events is over then: Feishu sends nothing of it again. Where a bucket may
+/// be the UTC day of the same date, that day must be over too. It ends later than the local day in
+/// zones east of Greenwich.
 #[must_use]
 pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
     let utc_buckets = match job.dataset.definition().extent {

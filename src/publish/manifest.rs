@@ -21,6 +21,7 @@ use super::Error;
 use super::location::{self, Place};
 use crate::contract;
 use crate::datasets::Dataset;
+use crate::findings::is_zero;
 use crate::job::{FanOut, FanOutOrder};
 use crate::record::{Coverage, Input, InputOutcome, PackId, PartitionId, ReadingSettings, Reason};
 use crate::store::{Lake, Version};
@@ -218,14 +219,6 @@ pub struct LeftOut {
     /// Rows whose unique meeting was not found.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u64,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
-)]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// Bounds of a fan-out, as the job file has them.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Phase, PhaseCounts};
 use crate::datasets::Dataset;
+use crate::findings::is_zero;
 use crate::window::Window;
 
 /// How far a job's schedule has been looked at for one tenant.
@@ -192,14 +193,6 @@ pub struct Coverage {
     /// Rows of the meeting list whose unique id is not known: no meeting could be it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u64,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
-)]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// How many rows of a meeting list are which unique meeting.
