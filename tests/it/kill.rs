@@ -22,9 +22,11 @@ use crate::crash::{backfill, company, log};
 
 /// Deaths of one lake before it is left to finish.
 const DEATHS_A_LAKE: u64 = 10;
-/// After a kill nobody knows what the last minute's calls were, so a start makes none for as long:
-/// 150 ms at this speed. Before that, it takes its time to begin.
-const UNTIL_FIRST_CALL: Duration = Duration::from_millis(250);
+/// One death in so many comes at any instant of the start, however long that takes on this machine; the others come after the first call, when
+/// there is something to lose.
+const DEATHS_AT_A_START: u64 = 4;
+/// The longest wait for a first call: there is none if everything is done.
+const LONGEST_START: Duration = Duration::from_secs(20);
 /// Lakes that are worked on side by side; they mostly wait.
 const SIDE_BY_SIDE: u64 = 2;
 /// Everything that costs a retry, and nothing that is refused for good.
@@ -184,9 +186,14 @@ fn one_lake(death: Death, course: Course, lake: u64, toll: &Toll) {
         } else {
             spawn(&app)
         };
+        let since = if draws.next().is_multiple_of(DEATHS_AT_A_START) {
+            Since::Start
+        } else {
+            Since::FirstCall
+        };
         // So that ten deaths are spread over one whole run.
-        let longest = UNTIL_FIRST_CALL + course.whole.mul_f64(0.3);
-        let first_call = live(&app, &mut child, draws.up_to(longest));
+        let long = draws.up_to(course.whole.mul_f64(0.15));
+        let first_call = live(&app, &mut child, since, long);
         toll.first_calls
             .lock()
             .expect("not poisoned")
@@ -259,8 +266,17 @@ fn one_lake(death: Death, course: Course, lake: u64, toll: &Toll) {
     }
 }
 
+/// From when on a process lives for a while.
+#[derive(Clone, Copy, PartialEq)]
+enum Since {
+    Start,
+    /// Its first call that is not for a token. How long that takes depends on the machine, so an instant that is counted from the start would come
+    /// before it on a slow one.
+    FirstCall,
+}
+
 /// Lets a process live for a while; how long it took until it asked the service for something other than a token, if it did.
-fn live(app: &TestApp, child: &mut Child, long: Duration) -> Option<Duration> {
+fn live(app: &TestApp, child: &mut Child, since: Since, long: Duration) -> Option<Duration> {
     let useful = || {
         let calls = app.report().endpoints;
         let calls = calls.iter().filter(|(name, _)| !name.ends_with("token"));
@@ -268,13 +284,20 @@ fn live(app: &TestApp, child: &mut Child, long: Duration) -> Option<Duration> {
     };
     let (began, before) = (Instant::now(), useful());
     let mut first_call = None;
-    while began.elapsed() < long && child.try_wait().expect("a child of ours").is_none() {
+    loop {
         if first_call.is_none() && useful() > before {
             first_call = Some(began.elapsed());
         }
-        std::thread::sleep(Duration::from_millis(5).min(long.saturating_sub(began.elapsed())));
+        let end = match since {
+            Since::Start => long,
+            Since::FirstCall => first_call.map_or(LONGEST_START, |first_call| first_call + long),
+        };
+        let left = end.saturating_sub(began.elapsed());
+        if left.is_zero() || child.try_wait().expect("a child of ours").is_some() {
+            return first_call;
+        }
+        std::thread::sleep(Duration::from_millis(2).min(left));
     }
-    first_call
 }
 
 fn changed_by_another_run(app: &TestApp) -> Vec<String> {
