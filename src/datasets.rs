@@ -151,8 +151,23 @@ pub struct Definition {
     /// are asked for again at each look, as long as their meeting ended less than a day before the
     /// last answer.
     pub provisional: Option<(&'static str, &'static [&'static str])>,
+    /// How rows are asked for before the day of their parents is published; `None` if they never
+    /// are.
+    pub early: Option<Early>,
     /// The job file that `init` writes.
     pub job_file: &'static str,
+}
+
+/// How a meeting is asked for minutes after its end, when an event told of it. The parents' own day
+/// is the truth: once it is published, everything is planned from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Early {
+    /// The dataset whose rows tell of parents before the parents' own day does.
+    pub by: Dataset,
+    /// How long after that they are asked for.
+    pub after: Duration,
+    /// Whether a job asks early unless it says otherwise.
+    pub by_default: bool,
 }
 
 /// How the answer to a request is got.

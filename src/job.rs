@@ -101,6 +101,9 @@ pub struct FanOut {
     pub max_tasks_per_run: Option<u32>,
     /// Which parents come first when there are too many.
     pub order: FanOutOrder,
+    /// Whether a meeting is asked for once an event says that it ended; `None` if the job does not
+    /// say.
+    pub early: Option<bool>,
 }
 
 /// Which parents come first when not all fit.

@@ -19,6 +19,7 @@
 
 pub mod children;
 pub mod due;
+pub mod early;
 pub mod estimate;
 pub mod partition;
 pub mod plausible;
@@ -98,6 +99,8 @@ pub fn urgency(job: &JobSpec, window: &Window, now: Timestamp) -> Urgency {
     let definition = job.dataset.definition();
     match () {
         () if settled_for > nights => Urgency::Backfill,
+        // A snapshot is of the day that it is taken on.
+        () if settled_for < SignedDuration::ZERO && !job.dataset.is_snapshot() => Urgency::Early,
         () if matches!(definition.ask, Ask::Parents { .. }) && !job.dataset.is_export() => {
             Urgency::Detail
         }
@@ -129,6 +132,8 @@ pub const fn first_priority(urgency: Urgency) -> i64 {
     match urgency {
         // Ledgers of earlier versions have these only.
         Urgency::Nightly => -STEP,
+        // Between those of earlier ledgers and what these have of the next class.
+        Urgency::Early => CLASS / 2 - STEP,
         Urgency::Detail => CLASS - STEP,
         Urgency::Backfill => 2 * CLASS - STEP,
     }
@@ -252,6 +257,8 @@ pub(crate) mod tests {
             (Dataset::ParticipantQualityList, 4, Urgency::Nightly),
             (Dataset::MeetingParticipant, 4, Urgency::Detail),
             (Dataset::Recording, 4, Urgency::Detail),
+            (Dataset::Recording, -2, Urgency::Early),
+            (Dataset::ParticipantList, 0, Urgency::Early),
             // A lookback of three days and an hour of delay.
             (Dataset::MeetingList, 97, Urgency::Nightly),
             (Dataset::MeetingList, 98, Urgency::Backfill),
@@ -268,7 +275,7 @@ pub(crate) mod tests {
         let earliest = priority(Dataset::ALL[0], i64::MAX);
         let latest = Dataset::ALL.map(|dataset| priority(dataset, 0));
         let latest = latest.into_iter().max().expect("some");
-        let classes = [Urgency::Nightly, Urgency::Detail, Urgency::Backfill];
+        let classes = Urgency::ALL;
         for (more, less) in classes.into_iter().zip(&classes[1..]) {
             assert!(placed(more, latest) < first_priority(*less));
             assert!(first_priority(*less) <= placed(*less, earliest));

@@ -13,12 +13,14 @@
 //!
 //! - [`windows`]: which windows are inserted, and which are opened again
 //! - [`planning`]: from windows to tasks
+//! - [`early`]: meetings that an event told of, before their night
 //! - [`queue`]: which task is begun next
 //! - [`receiving`]: events that were received, into batches
 //! - [`publishing`]: windows whose tasks ended, into the lake
 //! - [`stopping`]: a stop, a deadline, and the time that is left after them
 //! - [`summary`]: what came of it
 
+mod early;
 mod planning;
 mod publishing;
 mod queue;
@@ -189,6 +191,8 @@ struct Run {
     last_publish: Timestamp,
     /// When the next batch of a dataset's events may be cut.
     next_batch: HashMap<Dataset, Timestamp>,
+    /// When more of a window may be asked for before its night.
+    next_early: HashMap<(Dataset, Window), Timestamp>,
     /// Whether a window may have become plannable.
     look_again: bool,
     /// Whether the ledger may hold runnable tasks that are not in the queue.
@@ -227,6 +231,7 @@ impl Run {
             rechecked: HashSet::new(),
             to_publish: BTreeSet::new(),
             next_batch: HashMap::new(),
+            next_early: HashMap::new(),
             look_again: true,
             refill: true,
         }
@@ -321,7 +326,7 @@ impl Run {
             if self.refill {
                 // What is less urgent than all of these has its turn too.
                 let read = self.queue.least_urgent();
-                for urgency in [Urgency::Detail, Urgency::Backfill] {
+                for urgency in Urgency::ALL {
                     if read < Some(urgency) {
                         self.read_tasks(urgency, QUEUE / 10).await?;
                     }

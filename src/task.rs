@@ -94,10 +94,17 @@ pub enum Urgency {
     /// Days that the schedule asks for night by night: somebody waits for them in the morning.
     #[default]
     Nightly,
+    /// Meetings that ended minutes ago, asked for before their night because an event told of them.
+    Early,
     /// What those days say further of single meetings: ids, participants by id, recordings.
     Detail,
     /// Days of long ago, which a backfill or a late start asks for.
     Backfill,
+}
+
+impl Urgency {
+    /// All classes, the most urgent first.
+    pub const ALL: [Self; 4] = [Self::Nightly, Self::Early, Self::Detail, Self::Backfill];
 }
 
 /// Feishu's id of an export task (`task_id` on the wire): 19 decimal digits, kept as text.

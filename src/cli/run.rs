@@ -470,7 +470,7 @@ fn lines_of(summary: &Summary) -> Vec<String> {
         if let Some(coverage) = counts
             .coverage
             .as_ref()
-            .filter(|coverage| coverage.lacks_some())
+            .filter(|coverage| coverage.is_worth_telling())
         {
             lines.push(format!("{dataset}: {}", left_out(coverage)));
         }

@@ -92,7 +92,7 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
             continue;
         }
         let coverage = Coverage::sum(&of.windows).unwrap_or_default();
-        if coverage.lacks_some() {
+        if coverage.is_worth_telling() {
             bounds.push(format!("{}: {}", of.dataset, left_out(&coverage)));
         }
         rows.push(vec![

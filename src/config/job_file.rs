@@ -333,9 +333,22 @@ fn fan_out(section: Section<'_>, dataset: Option<Dataset>) -> FanOut {
         order: section
             .optional("order", |field| field.parse(|t| text::word(t, &order)))
             .unwrap_or_default(),
+        early: early(&section, dataset),
     };
     section.finish();
     fan_out
+}
+
+/// Whether meetings are asked for before their night.
+fn early(section: &Section<'_>, dataset: Option<Dataset>) -> Option<bool> {
+    let never = dataset.filter(|dataset| dataset.definition().early.is_none());
+    if let Some(dataset) = never.filter(|_| section.has("early")) {
+        let told =
+            format!("`early` has no meaning for {dataset}, of which no event tells; remove it");
+        section.problem("early", told);
+        return None;
+    }
+    section.optional("early", Field::boolean)
 }
 
 /// How many rows may be missing, compared with a count from elsewhere. What a key counts may be

@@ -177,6 +177,7 @@ pub(super) const fn definition(
         fetch: Fetch::Received { takes, derive },
         extent: Extent::Received,
         provisional: None,
+        early: None,
         ask: Ask::Nobody,
         parameters: |_| Parameters::default(),
         options: &[],

@@ -4,12 +4,14 @@
 //! asked for its ids, once for all of its meetings, and each id for its meeting. The row is joined
 //! to its row of the list by `meeting_key`, because both tell number and start to the second.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::listing::{Details, Listed, text};
 use super::request::{USER_ID_TYPES, USER_TYPES};
 use super::{
-    Ask, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, MeetingColumns, Method, Parameters,
+    Ask, Dataset, Definition, Early, Endpoint, Extent, Fetch, Lineage, MeetingColumns, Method, Parameters,
     Parent, ParentColumns, Pieces, Plausibility, Request, RequestOptions, Siblings, Tier,
     UserIdType,
 };
@@ -65,6 +67,7 @@ pub(super) const DEFINITION: Definition = Definition {
     sort_first: &[],
     time_columns: Some(("start_time", "end_time")),
     parent_columns: Some(ParentColumns {
+        only: None,
         meeting_no: "meeting_no",
         start: "start_time",
         end: "end_time",
@@ -76,7 +79,12 @@ pub(super) const DEFINITION: Definition = Definition {
         participant: None,
     }),
     plausibility: Plausibility::None,
-    provisional: None,
+    provisional: Some(("status", &["calling", "ongoing"])),
+    early: Some(Early {
+        by: Dataset::MeetingEvent,
+        after: Duration::ZERO,
+        by_default: true,
+    }),
     job_file: include_str!("../../jobs/meeting.toml"),
 };
 

@@ -4,10 +4,21 @@
 //! are sent for meetings that were reserved through the API.
 
 use super::request::EVENT_USER_TYPES;
-use super::{Definition, event};
+use super::{Definition, ParentColumns, event};
 use crate::column::{Column, ColumnKind, EnumValue};
 
-pub(super) const DEFINITION: Definition = event::definition(
+pub(super) const DEFINITION: Definition = Definition {
+    // What ends is asked for at once, and not the next morning.
+    parent_columns: Some(ParentColumns {
+        only: Some(("event_type", ENDED)),
+        meeting_no: "meeting_no",
+        start: "start_time",
+        end: "end_time",
+        participant_count: None,
+        meeting: None,
+        participant: None,
+    }),
+    ..event::definition(
     "meeting_event",
     "meeting_events",
     &["vc:meeting.all_meeting:readonly", "vc:meeting.meetingevent:read"],
@@ -15,7 +26,12 @@ pub(super) const DEFINITION: Definition = event::definition(
     |_| {},
     columns,
     include_str!("../../jobs/meeting_event.toml"),
-);
+)
+};
+
+/// Events of meetings that ended: every one of the company, or one that was reserved through the
+/// API.
+const ENDED: &[&str] = &["vc.meeting.all_meeting_ended_v1", "vc.meeting.meeting_ended_v1"];
 
 /// Whatever the video-meeting API sends that is not about rooms, types that nobody knows yet among
 /// it.

@@ -30,6 +30,7 @@ pub(super) const DEFINITION: Definition = Definition {
     sort_first: &["start_time"],
     time_columns: Some(("start_time", "end_time")),
     parent_columns: Some(ParentColumns {
+        only: None,
         meeting_no: "meeting_no",
         start: "start_time",
         end: "end_time",
@@ -44,6 +45,7 @@ pub(super) const DEFINITION: Definition = Definition {
         may_miss: 0.0,
     },
     provisional: None,
+    early: None,
     job_file: include_str!("../../jobs/meeting_list.toml"),
 };
 

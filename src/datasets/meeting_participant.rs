@@ -4,10 +4,12 @@
 //! meeting. So it costs one call a meeting where the export takes three, and knows neither devices
 //! nor names.
 
+use std::time::Duration;
+
 use super::meeting::{DETAIL_SCOPES, HORIZON, MEETING, NO_MEETING, PASSWORD};
 use super::request::{USER_ID_TYPES, USER_TYPES};
 use super::{
-    Ask, Called, CalledRows, Dataset, Definition, Extent, Fetch, Lineage, Parameters, Parent,
+    Ask, Called, CalledRows, Dataset, Definition, Early, Extent, Fetch, Lineage, Parameters, Parent,
     Pieces, Plausibility, Request, RequestOptions, Siblings, UserIdType,
 };
 use crate::column::{Column, ColumnKind, Derivation, EnumValue};
@@ -49,6 +51,11 @@ pub(super) const DEFINITION: Definition = Definition {
         may_miss: 0.5,
     },
     provisional: None,
+    early: Some(Early {
+        by: Dataset::Meeting,
+        after: Duration::ZERO,
+        by_default: true,
+    }),
     job_file: include_str!("../../jobs/meeting_participant.toml"),
 };
 

@@ -111,6 +111,8 @@ impl<'w> Who<'w> {
 /// Columns of the parent from which a [`Parent`] is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ParentColumns {
+    /// A column and its values: only rows that have one of them are parents. `None` if all are.
+    pub only: Option<(&'static str, &'static [&'static str])>,
     /// The meeting's number.
     pub meeting_no: &'static str,
     /// The meeting's start.

@@ -1,11 +1,13 @@
 //! `participant_list`: one row a participant of one meeting (API reference, 3.2 and 4.3). The sheet
 //! has no column for the meeting, which comes from the task.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::{
-    Ask, DAY, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
+    Ask, DAY, Dataset, Definition, Early, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
     ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Siblings,
     Tier, UserIdType,
 };
@@ -36,6 +38,7 @@ pub(super) const DEFINITION: Definition = Definition {
     sort_first: &["meeting_start_time", "meeting_no", "join_time"],
     time_columns: Some(("join_time", "leave_time")),
     parent_columns: Some(ParentColumns {
+        only: None,
         meeting_no: "meeting_no",
         start: "meeting_start_time",
         end: "meeting_end_time",
@@ -59,6 +62,12 @@ pub(super) const DEFINITION: Definition = Definition {
         may_miss: 0.5,
     },
     provisional: None,
+    // Each meeting is exported once more at night, so this costs as many exports again.
+    early: Some(Early {
+        by: Dataset::MeetingEvent,
+        after: Duration::ZERO,
+        by_default: false,
+    }),
     job_file: include_str!("../../jobs/participant_list.toml"),
 };
 

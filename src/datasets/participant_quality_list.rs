@@ -38,6 +38,7 @@ pub(super) const DEFINITION: Definition = Definition {
     parent_columns: None,
     plausibility: Plausibility::None,
     provisional: None,
+    early: None,
     job_file: include_str!("../../jobs/participant_quality_list.toml"),
 };
 

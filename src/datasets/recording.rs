@@ -3,6 +3,8 @@
 //! A recording is linked to its meeting minutes after the meeting ended, and sometimes hours. So a
 //! row says how far it was when it was asked for, and what was not ready is asked for again.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -10,7 +12,7 @@ use super::listing::text;
 use super::meeting::{HORIZON, NO_MEETING};
 use super::meeting_participant::{meeting_columns, of_meeting};
 use super::{
-    Ask, Called, CalledRows, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method,
+    Ask, Called, CalledRows, Dataset, Definition, Early, Endpoint, Extent, Fetch, Lineage, Method,
     Parameters, Parent, Pieces, Plausibility, Request, RequestOptions, Siblings, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind, EnumValue};
@@ -55,6 +57,12 @@ pub(super) const DEFINITION: Definition = Definition {
     parent_columns: None,
     plausibility: Plausibility::None,
     provisional: Some(("state", &["processing", "none"])),
+    // A recording is linked minutes after the meeting's end, at the earliest (resources, 3).
+    early: Some(Early {
+        by: Dataset::Meeting,
+        after: Duration::from_secs(15 * 60),
+        by_default: true,
+    }),
     job_file: include_str!("../../jobs/recording.toml"),
 };
 

@@ -45,6 +45,7 @@ pub(super) const DEFINITION: Definition = Definition {
     parent_columns: None,
     plausibility: Plausibility::None,
     provisional: None,
+    early: None,
     job_file: include_str!("../../jobs/room_level.toml"),
 };
 

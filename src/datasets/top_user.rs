@@ -44,6 +44,7 @@ pub(super) const DEFINITION: Definition = Definition {
     parent_columns: None,
     plausibility: Plausibility::None,
     provisional: None,
+    early: None,
     job_file: include_str!("../../jobs/top_user.toml"),
 };
 

@@ -37,7 +37,7 @@ impl Ledger {
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         for some in tasks.chunks(TASKS_IN_ONE) {
-            insert_tasks(&mut transaction, window, some, now).await?;
+            insert_tasks(&mut transaction, window, some, now, now).await?;
         }
         if let Some(live) = live {
             withdraw_missing(&mut transaction, window, live, now).await?;
@@ -52,6 +52,37 @@ impl Ledger {
             .execute(&mut *transaction)
             .await
             .map_err(sql("mark a window as planned"))?;
+        commit(transaction).await
+    }
+
+    /// Records tasks of a window that is not planned yet, in one transaction: it stays due, and its
+    /// own plan comes later. They run at `run_at`. `parents_digest` says which rows told of them;
+    /// tasks that are not in `live` are withdrawn.
+    ///
+    /// # Errors
+    /// When the database refuses, a stored value cannot be read, or another process has taken over.
+    pub async fn plan_early(
+        &self,
+        window: &WindowRow,
+        tasks: &[OpenTask],
+        live: &HashSet<TaskKey>,
+        parents_digest: &str,
+        (now, run_at): (Timestamp, Timestamp),
+    ) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        for some in tasks.chunks(TASKS_IN_ONE) {
+            insert_tasks(&mut transaction, window, some, now, run_at).await?;
+        }
+        withdraw_missing(&mut transaction, window, live, now).await?;
+        let query = sqlx::query(
+            "UPDATE job_window SET parents = $5 \
+             WHERE tenant = $1 AND dataset = $2 AND start_at = $3 AND end_at = $4",
+        );
+        bind_window(query, &window.tenant, window.dataset, window.window)
+            .bind(parents_digest)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("record who told of a window's tasks"))?;
         commit(transaction).await
     }
 
@@ -158,15 +189,16 @@ pub(super) async fn insert_tasks(
     window: &WindowRow,
     tasks: &[OpenTask],
     now: Timestamp,
+    run_at: Timestamp,
 ) -> Result<(), Error> {
-    // $1 to $6 are the same for all tasks, and each has 7 of its own.
+    // $1 to $7 are the same for all tasks, and each has 7 of its own.
     let values: Vec<String> = (0..tasks.len())
         .map(|index| {
-            let own: Vec<String> = (7 + index * 7..14 + index * 7)
+            let own: Vec<String> = (8 + index * 7..15 + index * 7)
                 .map(|number| format!("${number}"))
                 .collect();
             format!(
-                "($1, $2, $3, $4, $5, $5, $6, 'open', 0, 0, 0, {})",
+                "($1, $2, $3, $4, $5, $6, $7, 'open', 0, 0, 0, {})",
                 own.join(", ")
             )
         })
@@ -186,6 +218,7 @@ pub(super) async fn insert_tasks(
     );
     let query = sqlx::query(AssertSqlSafe(statement));
     let mut query = bind_window(query, &window.tenant, window.dataset, window.window)
+        .bind(micros(run_at))
         .bind(micros(now))
         .bind(to_json(&State::Planned));
     for task in tasks {

@@ -145,7 +145,8 @@ impl Ledger {
             .execute(&mut *transaction)
             .await
             .map_err(sql("open the day of an event"))?;
-        insert_tasks(&mut transaction, window, std::slice::from_ref(task), now).await?;
+        let tasks = std::slice::from_ref(task);
+        insert_tasks(&mut transaction, window, tasks, now, now).await?;
         for id in ids {
             sqlx::query(
                 "UPDATE event SET task_key = $1 \

@@ -42,8 +42,10 @@ impl Ledger {
     /// Inserts the windows that are not there yet, starts another generation of those that are
     /// asked for again, and moves the schedule, in one transaction.
     ///
-    /// Inserting a window twice changes nothing, with one exception: one that was skipped, or was
-    /// called lost by a clock that was wrong, becomes due when it is asked for as due.
+    /// Inserting a window twice changes nothing, with two exceptions. One that was skipped, or was
+    /// called lost by a clock that was wrong, becomes due when it is asked for as due. And one that
+    /// is due later than it is asked for, because an event told of it or the job has changed since,
+    /// is due when it is asked for.
     ///
     /// # Errors
     /// When the database refuses, or another process has taken over.
@@ -253,8 +255,9 @@ async fn insert_window(
         "INSERT INTO job_window (tenant, dataset, start_at, end_at, job, due_at, state, \
          generation, covered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8) \
          ON CONFLICT (tenant, dataset, start_at, end_at) \
-         DO UPDATE SET state = excluded.state, job = excluded.job \
-         WHERE job_window.state IN ('skipped', 'lost') AND excluded.state = 'due'",
+         DO UPDATE SET state = excluded.state, job = excluded.job, due_at = excluded.due_at \
+         WHERE excluded.state = 'due' AND (job_window.state IN ('skipped', 'lost') \
+         OR job_window.state = 'due' AND job_window.due_at > excluded.due_at)",
     );
     bind_window(query, batch.tenant, batch.dataset, new.window)
         .bind(batch.job)

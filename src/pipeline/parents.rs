@@ -25,9 +25,22 @@ pub(super) fn of_batch(
     let names = dataset.definition().parent_columns.as_ref()?;
     let participant = names.participant.as_ref();
     let meeting = names.meeting.as_ref();
+    let numbers = texts(batch, names.meeting_no)?;
     Some(ParentArrays {
         first_row,
-        meeting_no: texts(batch, names.meeting_no)?,
+        meeting_no: match names.only {
+            Some((column, values)) => {
+                let kinds = texts(batch, column)?;
+                let is_parent =
+                    |kind: Option<&str>| kind.is_some_and(|kind| values.contains(&kind));
+                // A row without a number is no parent.
+                let numbers = numbers.iter().zip(&kinds);
+                numbers
+                    .map(|(number, kind)| number.filter(|_| is_parent(kind)))
+                    .collect()
+            }
+            None => numbers,
+        },
         start: times(batch, names.start)?,
         end: times(batch, names.end),
         participant_count: names

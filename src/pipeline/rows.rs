@@ -195,7 +195,9 @@ fn provisional_rows(context: &normalize::Context, spec: &TaskSpec, batch: &Recor
         return 0;
     };
     let asked_at = context.stamp.extracted_at;
-    let is_final = asked_at.zip(spec.lineage.meeting_end_time);
+    let end = spec.lineage.meeting_end_time;
+    let end = end.or_else(|| Timestamp::from_second(spec.request.end?).ok());
+    let is_final = asked_at.zip(end);
     if is_final.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= A_DAY) {
         return 0;
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::priority;
-use crate::datasets::{Ask, Parent, ParentIdentity, Siblings};
+use crate::datasets::{Ask, Dataset, Parent, ParentIdentity, Siblings};
 use crate::job::{FanOutOrder, JobSpec};
 use crate::record::{Coverage, OpenTask, Phase, PhaseCounts, TaskRow, WindowRow, WindowState};
 use crate::task::{TaskKey, TaskOwner, TaskSpec};
@@ -99,6 +99,27 @@ pub fn known_children(tasks: &[TaskRow]) -> KnownChildren {
         .filter(|task| task.phase != Phase::Withdrawn)
         .map(|task| (task.spec.key.clone(), known(task)))
         .collect()
+}
+
+/// The known children, to be left as they are: what was told of them once more is no reason to ask
+/// again.
+#[must_use]
+pub fn left_alone(mut known: KnownChildren) -> KnownChildren {
+    for child in known.values_mut() {
+        (child.rows, child.is_provisional) = (None, false);
+    }
+    known
+}
+
+/// The known children of a window that is planned for the first time, which were asked for early.
+/// An export right after a meeting may lack some of it, so all of them are asked for again. What
+/// one call said of a meeting that had ended stays.
+#[must_use]
+pub fn asked_early(of: Dataset, mut known: KnownChildren) -> KnownChildren {
+    for child in known.values_mut() {
+        child.is_provisional |= of.is_export();
+    }
+    known
 }
 
 /// Whether another answer may say something else: rows of it were provisional, or it could not be

@@ -128,6 +128,11 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
 #[must_use]
 pub fn reasons(facts: &DayFacts<'_>) -> Vec<Reason> {
     let mut reasons = missing_answers(facts);
+    // Until the day is over, that is why there is no plan of it.
+    let is_not_over = |reason: &Reason| reason.kind == ReasonKind::NotOver;
+    if facts.against.iter().any(is_not_over) {
+        reasons.retain(|reason| reason.kind != ReasonKind::NotPlanned);
+    }
     let covered = facts.windows.iter().map(|row| row.window);
     reasons.extend(not_covered(facts.time_zone, facts.dt, covered));
     reasons.extend_from_slice(facts.against);
@@ -171,13 +176,18 @@ pub fn parent_partial(parent: Dataset, parent_day: Option<&PartitionRow>) -> Opt
     Some(Reason::with_detail(ReasonKind::ParentPartial, 1, detail))
 }
 
-/// Why a day of events is not complete at `now`: Feishu may send more of it until `due_at`.
+/// Why a day of which events told is not complete at `now`: until `due_at` Feishu may send more
+/// events of it, and its meetings are those of which events came.
 #[must_use]
 pub fn not_over(dataset: Dataset, due_at: Timestamp, now: Timestamp) -> Option<Reason> {
-    if !dataset.is_received() || now >= due_at {
+    let is_early = dataset.definition().early.is_some();
+    if now >= due_at || !(is_early || dataset.is_received()) {
         return None;
     }
-    let detail = format!("events of the day may come until {due_at}");
+    let detail = match is_early {
+        true => format!("what events told of so far; the whole day is asked for after {due_at}"),
+        false => format!("events of the day may come until {due_at}"),
+    };
     Some(Reason::with_detail(ReasonKind::NotOver, 1, detail))
 }
 

@@ -169,6 +169,12 @@ pub struct CoverageRecord {
     pub planned: u64,
     /// Parents without one, by reason.
     pub left_out: LeftOut,
+    /// Parents of whose end no event told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_event: u64,
+    /// Meetings of whose end an event told, and which are no parents.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_listed: u64,
     /// The bounds in force.
     pub bounds: Bounds,
 }
@@ -189,6 +195,8 @@ impl CoverageRecord {
                 ambiguous: counts.ambiguous,
                 unresolved: counts.unresolved,
             },
+            without_event: counts.without_event,
+            not_listed: counts.not_listed,
             bounds: fan_out.into(),
         }
     }

@@ -167,6 +167,13 @@ impl WindowRow {
         );
         self.due_at <= now && is_open
     }
+
+    /// Whether its tasks are those of which events told, and none that its parents' own day gave
+    /// rise to.
+    #[must_use]
+    pub const fn was_planned_early(&self) -> bool {
+        matches!(self.state, WindowState::Due) && self.parents.is_some() && self.coverage.is_none()
+    }
 }
 
 /// How many parents a fan-out met, and what became of each.
@@ -193,6 +200,12 @@ pub struct Coverage {
     /// Rows of the meeting list whose unique id is not known: no meeting could be it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u64,
+    /// Rows of the meeting list of whose end no event told, on a day of which events came.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_event: u64,
+    /// Meetings of whose end an event told, and which the list does not have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_listed: u64,
 }
 
 /// How many rows of a meeting list are which unique meeting.
@@ -224,12 +237,17 @@ impl Coverage {
         self.over_max_tasks += other.over_max_tasks;
         self.ambiguous += other.ambiguous;
         self.unresolved += other.unresolved;
+        self.without_event += other.without_event;
+        self.not_listed += other.not_listed;
     }
 
-    /// Whether a parent has no task, or none that brought what was looked for.
+    /// Whether a parent has no task, or none that brought what was looked for, or whether events
+    /// tell of other meetings than the list.
     #[must_use]
-    pub const fn lacks_some(&self) -> bool {
-        self.planned < self.parents || self.ambiguous + self.unresolved > 0
+    pub const fn is_worth_telling(&self) -> bool {
+        self.planned < self.parents
+            || self.ambiguous + self.unresolved > 0
+            || self.without_event + self.not_listed > 0
     }
 
     /// The same with what became of the rows that were looked for.

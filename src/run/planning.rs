@@ -11,8 +11,9 @@ use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::pipeline;
 use crate::plan;
-use crate::plan::children::{Budget, ParentWindow, children, known_children};
+use crate::plan::children::{Budget, ParentWindow, asked_early, children, known_children};
 use crate::plan::due::is_lost;
+use crate::plan::early::disagreement;
 use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
 use crate::task::Urgency;
 
@@ -33,7 +34,12 @@ impl Run {
             for row in ledger.windows(name, job.dataset, None).await? {
                 match row.state {
                     WindowState::Due if is_lost(job.dataset, &row.window, now) => {}
-                    WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
+                    WindowState::Due => {
+                        let is_due = row.due_at <= now;
+                        if !(is_due && self.plan_window(&job, &row).await?) {
+                            self.plan_early(&job, &row).await?;
+                        }
+                    }
                     WindowState::Planned if planted!("planted-reconcile-skipped") => {}
                     WindowState::Planned
                         if !ledger.has_open(name, row.dataset, row.window).await? =>
@@ -47,18 +53,16 @@ impl Run {
         Ok(())
     }
 
-    async fn plan_window(&mut self, job: &JobSpec, row: &WindowRow) -> Result<()> {
+    /// Plans a window, and says whether what it is made of was known.
+    async fn plan_window(&mut self, job: &JobSpec, row: &WindowRow) -> Result<bool> {
         let planned = match job.dataset.parent() {
             None => self.plan_roots(job, row).await?,
             Some(parent) => self.plan_children(job, row, parent).await?,
         };
-        let Some(tasks) = planned else { return Ok(()) };
-        self.refill = true;
-        // What was read before is less urgent, and would go first otherwise.
-        let urgency = self.urgency(job, &row.window);
-        if self.queue.least_urgent() > Some(urgency) {
-            self.queue.clear();
-        }
+        let Some(tasks) = planned else {
+            return Ok(false);
+        };
+        self.read_more_urgent(job, row);
         // Its tasks may be those of another window, where days were cut anew, and done by now.
         let tenant = &self.tenant;
         let has_open = tenant
@@ -69,7 +73,17 @@ impl Run {
         }
         let planned = EventKind::TasksPlanned { tasks };
         self.tenant.events.emit(row, planned);
-        Ok(())
+        Ok(true)
+    }
+
+    /// New tasks of a window are in the ledger. What was read of it before may be less urgent, and
+    /// would go first otherwise.
+    pub(super) fn read_more_urgent(&mut self, job: &JobSpec, row: &WindowRow) {
+        self.refill = true;
+        let urgency = self.urgency(job, &row.window);
+        if self.queue.least_urgent() > Some(urgency) {
+            self.queue.clear();
+        }
     }
 
     /// Plans the tasks of a window without a parent, and says how many; `None` if they are not
@@ -130,10 +144,20 @@ impl Run {
             }
         }
         let parents = ledger.parents(name, parent, row.window).await?;
-        let known = known_children(&ledger.tasks_of(name, job.dataset, row.window).await?);
+        let mut known = known_children(&ledger.tasks_of(name, job.dataset, row.window).await?);
+        if row.was_planned_early() {
+            known = asked_early(job.dataset, known);
+        }
         let budget = self.budgets.entry(job.name.clone());
         let budget = budget.or_insert_with(|| Budget::of(job));
-        let planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
+        let mut planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
+        // Once, at the dataset that finds the meetings' ids.
+        let told_by = job.dataset.definition().early.map(|early| early.by);
+        if let Some(told_by) = told_by.filter(|_| job.dataset.resolves().is_some()) {
+            let told = ledger.parents(name, told_by, row.window).await?;
+            let coverage = &mut planned.coverage;
+            (coverage.without_event, coverage.not_listed) = disagreement(&told, &parents);
+        }
         self.summary.cover(job.dataset, &planned.coverage);
         let now = tenant.clock.now();
         let tasks = placed(planned.tasks, self.urgency(job, &row.window));
@@ -186,7 +210,7 @@ impl Run {
 }
 
 /// The tasks of a window, with their priorities among all others.
-fn placed(mut tasks: Vec<OpenTask>, urgency: Urgency) -> Vec<OpenTask> {
+pub(super) fn placed(mut tasks: Vec<OpenTask>, urgency: Urgency) -> Vec<OpenTask> {
     for task in &mut tasks {
         task.priority = plan::placed(urgency, task.priority);
     }

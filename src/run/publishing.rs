@@ -124,6 +124,7 @@ impl Run {
             }
         }
         self.open_children(dataset, window).await?;
+        self.insert_early(dataset, window).await?;
         for other in Dataset::ALL {
             let by = other.counted_by();
             let is_counted = by.is_some() && (by == Some(dataset) || other == dataset);

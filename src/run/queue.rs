@@ -67,9 +67,8 @@ impl TaskQueue {
             return 0;
         }
         // Of the other classes, the one whose turn is the longest ago.
-        let others = [Urgency::Nightly, Urgency::Detail, Urgency::Backfill]
-            .into_iter()
-            .filter(|urgency| Some(*urgency) != first);
+        let others = Urgency::ALL.into_iter();
+        let others = others.filter(|urgency| Some(*urgency) != first);
         let place_of = |of: Urgency| self.tasks.iter().position(|(urgency, _)| *urgency == of);
         let turn_of = |urgency: Urgency| self.turns.get(&urgency).copied().unwrap_or(0);
         let others = others.filter_map(|urgency| Some((turn_of(urgency), place_of(urgency)?)));
@@ -125,7 +124,7 @@ mod tests {
             // The dataset tells the test which class it is.
             let dataset = match urgency {
                 Urgency::Nightly => Dataset::MeetingList,
-                Urgency::Detail => Dataset::Meeting,
+                Urgency::Early | Urgency::Detail => Dataset::Meeting,
                 Urgency::Backfill => Dataset::TopUser,
             };
             let task = task_row(dataset, day, Phase::Open);

@@ -51,6 +51,11 @@ pub async fn against(
     dt: Date,
     now: Timestamp,
 ) -> Result<Vec<Reason>> {
+    let day = Window::day(zone, dt);
+    if let Some(not_over) = day.and_then(|day| not_over(job.dataset, due_at(job, &day), now)) {
+        // What else there is to say is said when it is.
+        return Ok(vec![not_over]);
+    }
     let counts = implausible(ledger, tenant, zone, job, dt).await?;
     let parent = match job.dataset.parent() {
         Some(parent) => {
@@ -59,9 +64,7 @@ pub async fn against(
         }
         None => None,
     };
-    let day = Window::day(zone, dt);
-    let events = day.and_then(|day| not_over(job.dataset, due_at(job, &day), now));
-    Ok(counts.into_iter().chain(parent).chain(events).collect())
+    Ok(counts.into_iter().chain(parent).collect())
 }
 
 /// What keeps a day that is in the lake from being complete at `now`, as far as the ledger says.

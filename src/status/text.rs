@@ -135,6 +135,19 @@ pub fn left_out(coverage: &Coverage) -> String {
             );
         }
     }
+    let disagree = [
+        (
+            coverage.without_event,
+            "meetings of the list ended without an event",
+        ),
+        (
+            coverage.not_listed,
+            "meetings with an event are not in the list",
+        ),
+    ];
+    for (meetings, what) in disagree.iter().filter(|(meetings, _)| *meetings > 0) {
+        let _ = write!(text, "; {} {what}", number(*meetings));
+    }
     text
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) lake_options: String,
     /// Further lines of a dataset's job file.
     pub(crate) jobs: BTreeMap<Dataset, String>,
+    /// How long after its end a day is asked for.
+    pub(crate) settle_delay: &'static str,
     /// Datasets that have a job.
     pub(crate) datasets: Vec<Dataset>,
     /// Where the API is, if not at the simulator.
@@ -100,6 +102,7 @@ impl Setup {
             lake: None,
             lake_options: String::new(),
             jobs: BTreeMap::new(),
+            settle_delay: "1m",
             // Each other kind has stories of its own.
             datasets: SHEETS_AND_REPORTS.to_vec(),
             host: None,
@@ -242,7 +245,8 @@ impl TestApp {
             let days = match dataset.has_history() {
                 false => String::new(),
                 true => format!(
-                    "settle_delay = \"1m\"\nlookback = \"0d\"\nstart = {}\n",
+                    "settle_delay = \"{}\"\nlookback = \"0d\"\nstart = {}\n",
+                    setup.settle_delay,
                     self.first_day()
                 ),
             };

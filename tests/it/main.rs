@@ -37,6 +37,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod documents;
+mod early;
 mod events;
 mod fairness;
 mod faults;

@@ -70,7 +70,7 @@ mod tests {
             turns.take(&ticket);
             given.push(match ticket.0 {
                 Urgency::Nightly => 'n',
-                Urgency::Detail => 'd',
+                Urgency::Early | Urgency::Detail => 'd',
                 Urgency::Backfill => 'b',
             });
         }

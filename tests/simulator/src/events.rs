@@ -41,7 +41,7 @@ pub(crate) fn of_days(
 ) -> Vec<SentEvent> {
     let mut events = Vec::new();
     for (number, meeting) in (0_u64..).zip(company.meetings_in(start, end)) {
-        let meeting_id = meeting_id(sender.draw, meeting);
+        let meeting_id = meeting.id();
         for (event_type, at) in [
             ("vc.meeting.all_meeting_started_v1", meeting.start),
             ("vc.meeting.all_meeting_ended_v1", meeting.end),
@@ -73,13 +73,6 @@ pub(crate) fn of_days(
     }
     events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     events
-}
-
-/// The 19 digits of one meeting; other than its number they never come again.
-pub(crate) fn meeting_id(draw: Draw, meeting: &Meeting) -> String {
-    let start = meeting.start.as_second().unsigned_abs();
-    let draw = draw.label(&meeting.meeting_no).at(start);
-    format!("7{:018}", draw.below(1_000_000_000_000_000_000))
 }
 
 fn sent(

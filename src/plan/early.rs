@@ -1,0 +1,184 @@
+//! Meetings that ended minutes ago, of which events tell before the night's list does.
+//!
+//! Their tasks are those that the list gives rise to, with the same keys where list and event agree
+//! to the second. So the night asks only for what is new or different; exports once more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::due::due_at;
+use crate::datasets::{Early, Parent};
+use crate::job::JobSpec;
+use crate::plan::resolve::NEARBY_S;
+use crate::record::{NewWindow, WindowRow, WindowState};
+use crate::window::{Window, date_of};
+
+/// How a job asks early; `None` if it does not.
+#[must_use]
+pub fn early(job: &JobSpec) -> Option<Early> {
+    let early = job.dataset.definition().early?;
+    job.fan_out
+        .early
+        .unwrap_or(early.by_default)
+        .then_some(early)
+}
+
+/// The windows of meetings that began at `starts` which nobody asks for yet. Their own time comes
+/// once the meetings' list is due.
+///
+/// Only windows of single days: longer ones are cut by the schedule, from where it began.
+#[must_use]
+pub fn new_windows(
+    job: &JobSpec,
+    starts: impl IntoIterator<Item = Timestamp>,
+    known: &[WindowRow],
+) -> Vec<NewWindow> {
+    if job.window_days != 1 {
+        return Vec::new();
+    }
+    let dates = starts
+        .into_iter()
+        .map(|start| date_of(&job.time_zone, start));
+    let dates: BTreeSet<_> = dates.collect();
+    let windows = dates
+        .into_iter()
+        .filter_map(|date| Window::day(&job.time_zone, date));
+    let is_new = |window: &Window| known.iter().all(|row| row.window != *window);
+    let new = |window: Window| NewWindow {
+        window,
+        due_at: due_at(job, &window),
+        state: WindowState::Due,
+    };
+    windows.filter(is_new).map(new).collect()
+}
+
+/// What events and list disagree on: meetings of the list of whose end no event told, and meetings
+/// of whose end one told that the list does not have. Nothing, where no event came at all: nobody
+/// had subscribed to any.
+#[must_use]
+pub fn disagreement(told: &[Parent], listed: &[Parent]) -> (u64, u64) {
+    if told.is_empty() {
+        return (0, 0);
+    }
+    let without = |some: &[Parent], others: &[Parent]| {
+        let mut others: Vec<(&str, i64)> = others.iter().map(number_and_start).collect();
+        others.sort_unstable();
+        let is_there = |(number, start): (&str, i64)| {
+            let earliest = (number, start.saturating_sub_unsigned(NEARBY_S));
+            let next = others.get(others.partition_point(|other| *other < earliest));
+            next.is_some_and(|(other, at)| *other == number && at.abs_diff(start) <= NEARBY_S)
+        };
+        let mut missing: Vec<(&str, i64)> = some.iter().map(number_and_start).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing.retain(|meeting| !is_there(*meeting));
+        missing.len() as u64
+    };
+    (without(listed, told), without(told, listed))
+}
+
+fn number_and_start(meeting: &Parent) -> (&str, i64) {
+    (&meeting.meeting_no, meeting.start.as_second())
+}
+
+/// How long after tasks of a window were planned early more are. Each time its day is published
+/// again, with a line for each task in the manifest. So the more tasks a day has, the longer is the
+/// wait: with 5,000 meetings a quarter of an hour at the end of the day.
+#[must_use]
+pub fn pause(tasks: u64) -> Duration {
+    Duration::from_secs(60 + tasks / 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::datasets::Dataset;
+    use crate::plan::tests::{job, window_row};
+
+    #[test]
+    fn details_are_asked_for_early_and_exports_where_the_job_says_so() {
+        for (dataset, said, asks) in [
+            (Dataset::Meeting, None, true),
+            (Dataset::Meeting, Some(false), false),
+            (Dataset::Recording, None, true),
+            (Dataset::ParticipantList, None, false),
+            (Dataset::ParticipantList, Some(true), true),
+            (Dataset::MeetingList, None, false),
+            (Dataset::ParticipantQualityList, None, false),
+        ] {
+            let mut job = job(dataset);
+            job.fan_out.early = said;
+            assert_eq!(early(&job).is_some(), asks, "{dataset} {said:?}");
+        }
+    }
+
+    #[test]
+    fn each_day_of_which_an_event_told_has_one_window() {
+        let job = job(Dataset::Meeting);
+        let day = |day| Window::day(&job.time_zone, date(2026, 11, day)).expect("a day");
+        let noon = |of| day(of).start() + SignedDuration::from_hours(12);
+        let known = [window_row(Dataset::Meeting, day(10), WindowState::Settled)];
+        let found = new_windows(&job, [noon(12), noon(10), noon(11), noon(12)], &known);
+        let windows: Vec<Window> = found.iter().map(|new| new.window).collect();
+        assert_eq!(windows, [day(11), day(12)]);
+        assert!(found.iter().all(|new| new.state == WindowState::Due));
+        assert_eq!(found[0].due_at, due_at(&job, &day(11)));
+        let mut long = job.clone();
+        long.window_days = 7;
+        assert_eq!(new_windows(&long, [noon(12)], &[]), []);
+    }
+
+    #[test]
+    fn events_and_list_are_compared_by_number_and_start() {
+        let meeting = |number: &str, second: i64| Parent {
+            meeting_no: number.to_owned(),
+            start: Timestamp::from_second(second).expect("an instant"),
+            source_row: 0,
+            end: None,
+            participant_count: None,
+            join_time: None,
+            stay_s: None,
+            user_id: None,
+            room_id: None,
+            device: None,
+            meeting_id: None,
+            was_recorded: None,
+        };
+        let (a, b) = (meeting("1", 1_000), meeting("2", 1_000));
+        let (late_a, later_a) = (meeting("1", 1_060), meeting("1", 1_061));
+        for (told, listed, expected) in [
+            (vec![], vec![a.clone()], (0, 0)),
+            (vec![a.clone()], vec![a.clone()], (0, 0)),
+            (vec![a.clone()], vec![late_a, a.clone()], (0, 0)),
+            (vec![a.clone()], vec![later_a], (1, 1)),
+            (vec![a.clone(), a.clone()], vec![b.clone()], (1, 1)),
+            (vec![a.clone()], vec![], (0, 1)),
+            (vec![a.clone()], vec![b.clone(), b, a], (1, 0)),
+        ] {
+            assert_eq!(
+                disagreement(&told, &listed),
+                expected,
+                "{told:?} {listed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_manifests_of_a_day_stay_small_in_number() {
+        // Meetings that end one after the other in ten hours.
+        let (seconds, meetings) = (36_000, 5_000);
+        let (mut second, mut revisions, mut lines) = (0, 0, 0);
+        while second < seconds {
+            let tasks = meetings * second / seconds;
+            (revisions, lines) = (revisions + 1, lines + tasks);
+            second += pause(tasks).as_secs();
+        }
+        assert!(revisions < 120, "{revisions}");
+        assert!(lines < 50 * meetings, "{lines}");
+    }
+}
