@@ -446,7 +446,27 @@ impl RefusedAnswer<'_> {
             (Some(Value::String(word)), "") => word.as_str(),
             (_, msg) => msg,
         };
-        clean(text, self.secrets)
+        let fields = self.wrong_fields();
+        match fields.is_empty() {
+            true => clean(text, self.secrets),
+            false => clean(&format!("{text}: {}", fields.join(", ")), self.secrets),
+        }
+    }
+
+    /// The parameters that Feishu refuses, and why; never what they were, which may be anybody's
+    /// id.
+    fn wrong_fields(&self) -> Vec<String> {
+        let violations = self.error.as_ref().and_then(|e| e.get("field_violations"));
+        let violations = violations.and_then(Value::as_array).into_iter().flatten();
+        let field = |violation: &Value| {
+            let name = violation.get("field")?.as_str()?;
+            let why = violation.get("description").and_then(Value::as_str);
+            Some(match why.filter(|why| !why.is_empty()) {
+                Some(why) => format!("{name} ({why})"),
+                None => name.to_owned(),
+            })
+        };
+        violations.filter_map(field).collect()
     }
 
     /// Feishu documents `logid` and sends `log_id` (API reference, 5.1).
@@ -647,6 +667,31 @@ mod tests {
         assert_eq!(scopes("", documented), ["vc:export"]);
         let text = "One of the following scopes is required: [vc:room, vc:room:readonly]. More";
         assert_eq!(scopes(text, json!(7)), ["vc:room", "vc:room:readonly"]);
+    }
+
+    #[test]
+    fn parameters_that_are_refused_are_named_and_their_values_are_not() {
+        let violations = json!([
+            {"field": "unit", "value": "canary", "description": "is not a parameter"},
+            {"field": "limit", "value": "canary"},
+            {"value": "canary"}, 7,
+        ]);
+        for (error, expected) in [
+            (
+                json!({"field_violations": violations}),
+                "wrong: unit (is not a parameter), limit",
+            ),
+            (json!({"field_violations": 7}), "wrong"),
+        ] {
+            let answer = RefusedAnswer {
+                status: 400,
+                code: Some(99992402),
+                msg: "wrong".into(),
+                error: Some(error),
+                ..RefusedAnswer::default()
+            };
+            assert_eq!(answer.text(), expected);
+        }
     }
 
     #[test]
