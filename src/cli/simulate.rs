@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use meetlake_simulator::{Fault, Options, Server, SimClock};
+use meetlake_simulator::{Face, Fault, Options, Server, SimClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -15,6 +15,9 @@ use crate::exit::Code;
 /// Arguments of `meetlake simulate`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
+    /// The site to be: Feishu, or Lark with English files, an older API and a company in New York.
+    #[arg(long, value_name = "SITE", default_value = "feishu", value_parser = face)]
+    pub face: Face,
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9300")]
     pub listen: std::net::SocketAddr,
@@ -51,6 +54,10 @@ pub(super) fn fault(text: &str) -> Result<Fault, String> {
     Fault::parse(text).map_err(|error| error.to_string())
 }
 
+fn face(text: &str) -> Result<Face, String> {
+    Face::parse(text).ok_or_else(|| "a site is feishu or lark".to_owned())
+}
+
 /// Runs the simulator until it is told to stop.
 ///
 /// # Errors
@@ -59,7 +66,8 @@ pub async fn run(args: Args) -> Result<Code> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("could not listen on {}", args.listen))?;
-    let zone = TimeZone::get("Asia/Shanghai").context("the bundled zones hold Asia/Shanghai")?;
+    let zone = args.face.time_zone();
+    let zone = TimeZone::get(zone).with_context(|| format!("the bundled zones hold {zone}"))?;
     let now = Timestamp::now();
     let last_day = crate::window::date_of(&zone, now)
         .yesterday()
@@ -71,7 +79,7 @@ pub async fn run(args: Args) -> Result<Code> {
         clock: SimClock::new(now, args.speed),
         faults: args.faults.clone(),
         real_time_headers: true,
-        ..Options::ending(last_day, args.speed)
+        ..Options::of(args.face, last_day, args.speed)
     };
     let server = Server::start(listener, options)?;
     let mut stop = super::StopSignals::listen()?;

@@ -241,9 +241,24 @@ fn a_workbook_downloaded_by_hand_becomes_parquet() {
 
 #[test]
 fn simulate_says_where_it_listens_and_what_to_write() {
+    for (face, zone) in [("feishu", "Asia/Shanghai"), ("lark", "America/New_York")] {
+        let said = simulated(face);
+        assert_eq!(said["time_zone"], zone, "{said}");
+    }
+    let wrong = finish(binary().args(["simulate", "--face", "other"]));
+    assert!(
+        wrong.code == 2 && wrong.stderr.contains("a site is feishu or lark"),
+        "{wrong:?}"
+    );
+}
+
+/// What `simulate` says of itself, before it is stopped.
+fn simulated(face: &str) -> Value {
     let mut child = binary()
         .args([
             "simulate",
+            "--face",
+            face,
             "--listen",
             "127.0.0.1:0",
             "--days",
@@ -268,6 +283,7 @@ fn simulate_says_where_it_listens_and_what_to_write() {
     for key in ["base_url", "first_day", "last_day", "time_zone"] {
         assert!(line[key].is_string(), "{key}: {line}");
     }
+    line
 }
 
 #[test]

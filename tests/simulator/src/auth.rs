@@ -365,17 +365,15 @@ impl Tokens {
                     App::Writing => knobs.write_scopes.contains(scope),
                 }
         };
-        let scopes = endpoint.scopes();
+        let scopes = endpoint.scopes(knobs.face);
         if !scopes.is_empty() && !scopes.iter().any(is_granted) {
             return Err(match identity {
                 Identity::Tenant => {
-                    ApiError::missing_scope(99_991_672, "action_scope_required", endpoint.scopes())
+                    ApiError::missing_scope(99_991_672, "action_scope_required", &scopes)
                 }
-                Identity::User => ApiError::missing_scope(
-                    99_991_679,
-                    "action_privilege_required",
-                    endpoint.scopes(),
-                ),
+                Identity::User => {
+                    ApiError::missing_scope(99_991_679, "action_privilege_required", &scopes)
+                }
             });
         }
         if endpoint.is_export() && !options.knobs.admin_role {
@@ -396,11 +394,11 @@ impl Tokens {
                 let message = "app not installed";
                 return Err(ApiError::new(StatusCode::BAD_REQUEST, 212_100, message));
             }
-            ScopeList::Plain | ScopeList::Typed => {}
+            ScopeList::Plain | ScopeList::Typed | ScopeList::Renamed => {}
         }
-        let needed = Endpoint::ALL.into_iter().flat_map(Endpoint::scopes);
+        let needed = Endpoint::ALL.into_iter();
         let all = needed
-            .copied()
+            .flat_map(|endpoint| endpoint.scopes(knobs.face))
             .chain(OTHER_SCOPES)
             .chain([SCOPE_EMPLOYEE_ID]);
         let names: BTreeSet<String> = all
@@ -410,7 +408,10 @@ impl Tokens {
             .collect();
         let is_typed = knobs.scope_list == ScopeList::Typed;
         let item = |name: &String, kind, is_granted| ScopeItem {
-            scope_name: name.clone(),
+            scope_name: match knobs.scope_list {
+                ScopeList::Renamed => format!("other:{name}"),
+                _ => name.clone(),
+            },
             grant_status: if is_granted { 1 } else { 2 },
             scope_type: is_typed.then_some(kind),
         };

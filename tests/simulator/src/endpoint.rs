@@ -4,7 +4,7 @@
 
 use axum::http::Method;
 
-use crate::knobs::Knobs;
+use crate::knobs::{Face, Knobs};
 
 /// An endpoint as the service counts it: polling is one endpoint for all kinds of export, and so is downloading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +34,16 @@ pub(crate) enum Endpoint {
     WriteReserve,
     WriteRooms,
 }
+
+/// Scopes that only Feishu's console has.
+const FEISHU_SCOPES: [&str; 6] = [
+    crate::auth::SCOPE_MEETING_EXPORT,
+    crate::auth::SCOPE_DETAIL,
+    "vc:rooms.room.basicinfo:read",
+    "vc:rooms.roomlevel:read",
+    "vc:meeting.meetingid:read",
+    "vc:meeting.meetingevent:read",
+];
 
 /// How often an endpoint may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,8 +171,28 @@ impl Endpoint {
         }
     }
 
-    /// Scopes of which one is required.
-    pub(crate) const fn scopes(self) -> &'static [&'static str] {
+    /// Parameters that exist on Feishu only: Lark's pages, which are of 2023, lack them (API reference, 2.1 and 3.2). Refusing them is the
+    /// strict reading.
+    pub(crate) const fn unknown_parameters(self, face: Face) -> &'static [&'static str] {
+        match (face, self) {
+            (Face::Lark, Self::GetDaily | Self::GetTopUser) => &["unit"],
+            (Face::Lark, Self::MeetingList) => &["meeting_status", "meeting_type"],
+            _ => &[],
+        }
+    }
+
+    /// Scopes of which one is required, under the names that a site has. The strict reading of what is known of Lark (resources, 6.3): it has
+    /// the older, coarser names only.
+    pub(crate) fn scopes(self, face: Face) -> Vec<&'static str> {
+        let all = match (face, self) {
+            (Face::Lark, Self::QueryMeetings) => &[crate::auth::SCOPE_ROOM_READONLY],
+            _ => self.all_scopes(),
+        };
+        let is_known = |scope: &&str| face == Face::Feishu || !FEISHU_SCOPES.contains(scope);
+        all.iter().copied().filter(is_known).collect()
+    }
+
+    const fn all_scopes(self) -> &'static [&'static str] {
         use crate::auth::{
             SCOPE_ALERT, SCOPE_DETAIL, SCOPE_EXPORT, SCOPE_MEETING_EXPORT, SCOPE_MEETING_READONLY,
             SCOPE_RECORD, SCOPE_REPORT, SCOPE_RESERVE_READONLY, SCOPE_ROOM, SCOPE_ROOM_READONLY,
@@ -184,7 +214,7 @@ impl Endpoint {
             Self::MeetingListByNo => &["vc:meeting.meetingid:read", SCOPE_MEETING_READONLY],
             Self::Meeting => &["vc:meeting.meetingevent:read", SCOPE_MEETING_READONLY],
             Self::Recording => &[SCOPE_RECORD],
-            Self::MgetRooms => Self::Rooms.scopes(),
+            Self::MgetRooms => Self::Rooms.all_scopes(),
             Self::GetReserve => &[SCOPE_RESERVE_READONLY],
             Self::WriteReserve => &["vc:reserve"],
             Self::WriteRooms => &[SCOPE_ROOM],

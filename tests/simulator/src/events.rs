@@ -28,6 +28,7 @@ pub struct SentEvent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sender<'a> {
     pub(crate) app_id: &'a str,
+    pub(crate) tenant_key: &'static str,
     pub(crate) verification_token: &'a str,
     pub(crate) draw: Draw,
 }
@@ -97,7 +98,7 @@ fn sent(
             "create_time": create_time.to_string(),
             "token": sender.verification_token,
             "app_id": sender.app_id,
-            "tenant_key": "2ca1d211f64f6438",
+            "tenant_key": sender.tenant_key,
         },
         "event": event,
     });

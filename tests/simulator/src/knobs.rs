@@ -9,6 +9,62 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+/// Which of the two sites the simulator is.
+///
+/// Lark's pages are older than Feishu's: they lack parameters, and the console has only the older, coarser names of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Face {
+    /// `open.feishu.cn`, for the mainland.
+    #[default]
+    Feishu,
+    /// `open.larksuite.com`, for everybody else.
+    Lark,
+}
+
+impl Face {
+    /// Reads what [`Face::name`] gives.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Feishu, Self::Lark]
+            .into_iter()
+            .find(|face| face.name() == name)
+    }
+
+    /// `feishu` or `lark`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Feishu => "feishu",
+            Self::Lark => "lark",
+        }
+    }
+
+    /// IANA name of a zone in which a company of this site may sit. New York's has another offset in winter.
+    #[must_use]
+    pub const fn time_zone(self) -> &'static str {
+        match self {
+            Self::Feishu => "Asia/Shanghai",
+            Self::Lark => "America/New_York",
+        }
+    }
+
+    /// Where advice on an error is.
+    pub(crate) const fn platform(self) -> &'static str {
+        match self {
+            Self::Feishu => "open.feishu.cn",
+            Self::Lark => "open.larksuite.com",
+        }
+    }
+
+    /// The company that events are of.
+    pub(crate) const fn tenant_key(self) -> &'static str {
+        match self {
+            Self::Feishu => "2ca1d211f64f6438",
+            Self::Lark => "7e05f1aa92c4b3d0",
+        }
+    }
+}
+
 /// Which rows a window selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
@@ -103,6 +159,8 @@ pub enum ScopeList {
     Plain,
     /// As seen: each scope twice, for the app and for users.
     Typed,
+    /// Under other names than those that are documented.
+    Renamed,
     /// The path does not exist, as on older sites.
     Absent,
     /// 212100: the app is not installed in the tenant.
@@ -137,6 +195,8 @@ impl Default for ExportTimes {
 /// All the switches. The defaults are what the reference documents, else the stricter reading.
 #[derive(Clone, Debug)]
 pub struct Knobs {
+    /// Which of the two sites it is. Default: Feishu.
+    pub face: Face,
     /// Which meetings and reservations a window selects. A participant list always takes every overlapping meeting of its number,
     /// because a window that begins after the meeting is known to work. Default: by start.
     pub selection: Selection,
@@ -173,7 +233,7 @@ pub struct Knobs {
     pub rate_limit_as_400: bool,
     /// Calls a minute to each of the two reports, whose "special" limit is not published. Default: 60.
     pub report_calls_per_minute: u32,
-    /// Scopes granted to the app (and by the user). Default: all that the simulated endpoints need.
+    /// Scopes granted to the app (and by the user). Default: all that the simulated endpoints need, under the names that both sites have.
     pub scopes: BTreeSet<String>,
     /// Scopes that are granted for use in the name of a user only. Default: none.
     pub user_scopes: BTreeSet<String>,
@@ -240,6 +300,22 @@ pub enum MeetingFilter {
     Overlap,
 }
 
+impl Knobs {
+    /// The defaults of a site: Lark's files are in English.
+    #[must_use]
+    pub fn of(face: Face) -> Self {
+        let language = match face {
+            Face::Feishu => Language::Zh,
+            Face::Lark => Language::En,
+        };
+        Self {
+            face,
+            language,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Knobs {
     fn default() -> Self {
         let scopes = [
@@ -253,6 +329,7 @@ impl Default for Knobs {
             crate::auth::SCOPE_EMPLOYEE_ID,
         ];
         Self {
+            face: Face::default(),
             selection: Selection::default(),
             end_inclusive: false,
             day_bucket: DayBucket::default(),

@@ -39,7 +39,7 @@ pub use company::Company;
 
 mod knobs;
 pub use knobs::{
-    AlertPages, DayBucket, ExportTimes, ExtraSheets, Knobs, Language, Layout, MeetingFilter,
+    AlertPages, DayBucket, ExportTimes, ExtraSheets, Face, Knobs, Language, Layout, MeetingFilter,
     ScopeList, Selection, TopUserUnit, UnknownTarget,
 };
 

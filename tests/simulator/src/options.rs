@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock::SimClock;
 use crate::faults::Fault;
-use crate::knobs::Knobs;
+use crate::knobs::{Face, Knobs};
 
 /// Everything that can be chosen when a simulator is started.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Options {
     /// The last civil day with data. Default: 2026-10-18.
     pub last_day: Date,
     /// IANA name of the zone that cuts the days and in which files are written; with another one choose the clock too
-    /// ([`SimClock::noon_after`]). Default: `Asia/Shanghai`.
+    /// ([`SimClock::noon_after`]). Default: that of the site, [`Face::time_zone`].
     pub time_zone: String,
     /// Simulated time. Default: real speed, from noon after `last_day`, when all meetings of the days have ended.
     pub clock: SimClock,
@@ -52,8 +52,14 @@ impl Options {
     /// The defaults with the days ending at `last_day` and the clock at noon after it, running at `speed`.
     #[must_use]
     pub fn ending(last_day: Date, speed: f64) -> Self {
-        let time_zone = "Asia/Shanghai";
-        let zone = TimeZone::get(time_zone).expect("the bundled zones hold Asia/Shanghai");
+        Self::of(Face::Feishu, last_day, speed)
+    }
+
+    /// The same for a site: its knobs, and a zone in which its companies may sit.
+    #[must_use]
+    pub fn of(face: Face, last_day: Date, speed: f64) -> Self {
+        let time_zone = face.time_zone();
+        let zone = TimeZone::get(time_zone).expect("the bundled zones hold those of the sites");
         Self {
             seed: 1,
             days: 7,
@@ -68,7 +74,7 @@ impl Options {
             verification_token: "simulator-verification-token".to_owned(),
             refresh_token: "ur-simulator-refresh".to_owned(),
             authorization_code: "simulator-code".to_owned(),
-            knobs: Knobs::default(),
+            knobs: Knobs::of(face),
             faults: Vec::new(),
             quota_scale: 1.0,
             real_time_headers: true,

@@ -168,6 +168,15 @@ impl Params {
         })
     }
 
+    /// Notes each of `names` that is there: no such parameter is documented.
+    pub(crate) fn refuse(&mut self, names: &[&'static str]) {
+        for name in names {
+            if let Some(value) = self.get(name).map(Value::to_string) {
+                self.violation(name, &value, "is not a parameter");
+            }
+        }
+    }
+
     /// Notes that something is wrong with `name`.
     pub(crate) fn violation(&mut self, name: &str, value: &str, description: &str) {
         let violation = FieldViolation {

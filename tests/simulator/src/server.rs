@@ -260,7 +260,9 @@ async fn answer(
                 9_499,
                 "Bad Request: body is too large or broken",
             );
-            return error.into_reply(&log_id).into_response(&log_id);
+            return error
+                .into_reply(app.options.knobs.face, &log_id)
+                .into_response(&log_id);
         }
     };
     let reply = match Route::of(&parts.method, parts.uri.path()) {
@@ -299,8 +301,8 @@ async fn answer(
             99_991_301,
             "method not allowed",
         )
-        .into_reply(&log_id),
-        Route::NotFound => ApiError::no_such_path().into_reply(&log_id),
+        .into_reply(app.options.knobs.face, &log_id),
+        Route::NotFound => ApiError::no_such_path().into_reply(app.options.knobs.face, &log_id),
     };
     reply.into_response(&log_id)
 }
@@ -321,7 +323,8 @@ impl App {
         } else {
             self.admit_and_serve(&call, cutter).await
         };
-        let reply = result.unwrap_or_else(|error| error.into_reply(log_id));
+        let reply =
+            result.unwrap_or_else(|error| error.into_reply(self.options.knobs.face, log_id));
         self.tally
             .answer(call.endpoint, reply.status.as_u16(), reply.code);
         reply
@@ -401,6 +404,7 @@ impl App {
 
         let (company, options) = (&self.company, &self.options);
         let mut params = self.params(call)?;
+        params.refuse(call.endpoint.unknown_parameters(options.knobs.face));
         let mut reply = match call.endpoint {
             Endpoint::Scopes => Reply::data(Tokens::scopes(options)?),
             Endpoint::QueryMeetings => {
@@ -575,6 +579,7 @@ impl App {
     fn events_of(&self, start: Timestamp, end: Timestamp) -> Vec<SentEvent> {
         let sender = Sender {
             app_id: &self.options.app_id,
+            tenant_key: self.options.knobs.face.tenant_key(),
             verification_token: &self.options.verification_token,
             draw: self.draw.label("events"),
         };

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::knobs::Face;
 use crate::limits::Refusal;
 
 /// The envelope of every answer but those for tokens.
@@ -344,13 +345,18 @@ impl ApiError {
         }
     }
 
-    /// The answer, with the error object that real bodies have.
-    pub(crate) fn into_reply(self, log_id: &str) -> Reply {
+    /// The answer, with the error object that real bodies have. Lark's speak English only.
+    pub(crate) fn into_reply(self, face: Face, log_id: &str) -> Reply {
+        let suggestions = match face {
+            Face::Feishu => "排查建议查看(Troubleshooting suggestions)",
+            Face::Lark => "Troubleshooting suggestions",
+        };
         let mut error = json!({
             "message": "Refer to the documentation to fix the error",
             "log_id": log_id,
             "troubleshooter": format!(
-                "排查建议查看(Troubleshooting suggestions): https://open.feishu.cn/search?from=openapi&log_id={log_id}&code={}",
+                "{suggestions}: https://{}/search?from=openapi&log_id={log_id}&code={}",
+                face.platform(),
                 self.code
             ),
         });

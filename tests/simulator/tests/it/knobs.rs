@@ -6,7 +6,7 @@ use calamine::Data;
 use jiff::SignedDuration;
 use meetlake_simulator::company::Meeting;
 use meetlake_simulator::{
-    DayBucket, ExportTimes, ExtraSheets, Language, Layout, Options, Selection, TopUserUnit,
+    DayBucket, ExportTimes, ExtraSheets, Face, Language, Layout, Options, Selection, TopUserUnit,
     UnknownTarget,
 };
 use serde_json::{Value, json};
@@ -184,6 +184,42 @@ async fn files_can_be_english() {
             .all(|text| text == "yes" || text == "no")
     );
     assert_eq!(list.texts("meeting id").len(), 84);
+}
+
+#[tokio::test]
+async fn lark_has_english_files_fewer_parameters_and_coarser_scopes() {
+    let options = Options::of(Face::Lark, Options::default().last_day, 100_000.0);
+    let app = App::start(options).await;
+    let (start, end) = app.window();
+    let mut body = json!({ "start_time": seconds(start), "end_time": seconds(end) });
+    let list = app.sheet("meeting_list", &body).await;
+    assert!(
+        list.texts("meeting start time")
+            .iter()
+            .all(|text| text.ends_with("(GMT-04:00)"))
+    );
+    body["meeting_status"] = json!(2);
+    let refused = app.submit("meeting_list", &body).await;
+    assert_eq!(refused.code(), 99_992_402);
+    assert!(
+        refused.body["error"]["troubleshooter"]
+            .as_str()
+            .is_some_and(
+                |text| text.starts_with("Troubleshooting suggestions: https://open.larksuite.com/")
+            )
+    );
+
+    let mut options = Options::of(Face::Lark, Options::default().last_day, 100_000.0);
+    options.knobs.scopes = ["vc:rooms.room.basicinfo:read".to_owned()].into();
+    let app = App::start(options).await;
+    let refused = app.get("/open-apis/vc/v1/rooms").await;
+    assert_eq!(refused.code(), 99_991_672);
+    assert_eq!(
+        refused.body["error"]["permission_violations"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
 }
 
 #[tokio::test]
