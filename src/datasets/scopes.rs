@@ -35,6 +35,8 @@ pub const EMPLOYEE_ID_SCOPE: &str = "contact:user.employee_id:readonly";
 /// The scopes that an app has, as Feishu lists them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantedScopes {
+    /// Every name of the list, granted or not.
+    listed: BTreeSet<String>,
     of_app: BTreeSet<String>,
     /// None if the list does not tell scopes of users from those of the app.
     of_users: Option<BTreeSet<String>>,
@@ -56,6 +58,7 @@ impl GrantedScopes {
     pub fn of<'s>(listed: impl IntoIterator<Item = (&'s str, Option<&'s str>, bool)>) -> Self {
         let mut scopes = Self::default();
         for (name, kind, is_granted) in listed {
+            scopes.listed.insert(name.to_owned());
             let of_kind = match kind {
                 Some("user") => scopes.of_users.get_or_insert_default(),
                 Some(_) => {
@@ -69,6 +72,22 @@ impl GrantedScopes {
             }
         }
         scopes
+    }
+
+    /// Whether the list has the name, granted or not. Feishu and Lark do not have the same ones.
+    #[must_use]
+    pub fn lists(&self, scope: &str) -> bool {
+        self.listed.contains(scope)
+    }
+
+    /// Whether the list tells anything of a dataset: it has a name of each scope that is needed.
+    #[must_use]
+    pub fn tells_of(&self, dataset: Dataset) -> bool {
+        let is_told = |reading: &[&'static str]| {
+            let accepted = accepted_scopes(reading);
+            accepted.iter().any(|scope| self.lists(scope))
+        };
+        dataset.scopes_needed().into_iter().all(is_told)
     }
 
     /// Whether a dataset can be read, in the name of a user or of the app.
@@ -191,6 +210,22 @@ mod tests {
         ] {
             let found = granted(scopes).grant(Dataset::Meeting, false);
             assert_eq!(found, expected, "{scopes:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_without_any_name_of_a_scope_tells_nothing_of_it() {
+        let (ids, both) = ("vc:meeting.meetingid:read", "vc:meeting:readonly");
+        for (listed, dataset, expected) in [
+            (&["vc:room"][..], Dataset::Room, true),
+            (&["vc:room:readonly:x"], Dataset::Room, false),
+            (&[], Dataset::Room, false),
+            // Two endpoints, and a scope of each.
+            (&[ids], Dataset::Meeting, false),
+            (&[both], Dataset::Meeting, true),
+        ] {
+            let scopes = GrantedScopes::of(listed.iter().map(|name| (*name, None, false)));
+            assert_eq!(scopes.tells_of(dataset), expected, "{listed:?}");
         }
     }
 

@@ -22,7 +22,7 @@ use meetlake::testing::decode::Fallback;
 use meetlake::testing::ledger::Ledger;
 use meetlake::testing::pipeline::Tenant;
 use meetlake::testing::run::{self, Scope, Summary};
-use meetlake_simulator::{Fault, Knobs, Options, Report, Server, SimClock};
+use meetlake_simulator::{Face, Fault, Knobs, Options, Report, Server, SimClock};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -76,7 +76,11 @@ pub(crate) struct Setup {
 impl Setup {
     /// A company in October 2026 for [`TestApp::reconcile`]: two days of five meetings.
     pub(crate) fn fast() -> Self {
-        let mut options = Options::default();
+        Self::fast_of(Options::default())
+    }
+
+    /// The same of any company.
+    pub(crate) fn fast_of(mut options: Options) -> Self {
         options.clock = SimClock::new(options.clock.start(), SPEED);
         options.real_time_headers = false;
         Self::of(options, true)
@@ -84,9 +88,15 @@ impl Setup {
 
     /// A company up to the day before yesterday for the real binary: two days of five meetings.
     pub(crate) fn real() -> Self {
+        Self::real_of(Face::Feishu)
+    }
+
+    /// The same on one of the two sites.
+    pub(crate) fn real_of(face: Face) -> Self {
         let now = Timestamp::now();
-        let today = now.to_zoned(zone()).date();
-        let mut options = Options::ending(today.saturating_sub(2.days()), SPEED);
+        let zone = TimeZone::get(face.time_zone()).expect("a bundled zone");
+        let today = now.to_zoned(zone).date();
+        let mut options = Options::of(face, today.saturating_sub(2.days()), SPEED);
         options.clock = SimClock::new(now, SPEED);
         Self::of(options, false)
     }
@@ -231,9 +241,10 @@ impl TestApp {
         );
         let _ = write!(
             config,
-            "app_secret = \"{SECRET}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n{}\
+            "app_secret = \"{SECRET}\"\nallow_inline_secret = true\ntime_zone = \"{}\"\n{}\
              [limits]\nexports_per_minute = 10000\nrooms_per_minute = 10000\nreports_per_minute = 10000\n\
              [serve]\nlisten = \"127.0.0.1:0\"\n",
+            setup.options.time_zone,
             setup.inlet()
         );
         self.write("meetlake.toml", &config);

@@ -100,7 +100,7 @@ impl<'a> Checker<'a> {
         wrong.extend(unsound(&self.app.lake()));
         let truth = Truth::of(self.app.server().company(), self.app.now());
         let datasets = self.app.setup.datasets.iter();
-        for dataset in datasets.filter(|dataset| **dataset != Dataset::TopUser) {
+        for dataset in datasets {
             wrong.extend(truth.differences_of(&self.app.lake(), *dataset));
         }
         let report = self.app.report();
@@ -512,7 +512,6 @@ impl Seen {
 fn surplus(truth: &Truth<'_>, lake: &Path) -> Vec<String> {
     let lines = Dataset::ALL
         .into_iter()
-        .filter(|dataset| *dataset != Dataset::TopUser)
         .flat_map(|dataset| truth.balance_of(lake, dataset));
     lines
         .filter(|line| line.contains("not in the truth"))

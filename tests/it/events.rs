@@ -11,21 +11,21 @@ use crate::app::{SECRET, Setup, TestApp, signal, wait};
 use crate::lake::{self, Row};
 use crate::serving::Serving;
 
-const EVENTS: [Dataset; 2] = [Dataset::MeetingEvent, Dataset::RoomEvent];
+pub(crate) const EVENTS: [Dataset; 2] = [Dataset::MeetingEvent, Dataset::RoomEvent];
 
 fn setup() -> Setup {
     Setup::real().only(&EVENTS)
 }
 
 /// Sends the events of all days of the company.
-fn send_all(app: &TestApp) -> Vec<SentEvent> {
+pub(crate) fn send_all(app: &TestApp) -> Vec<SentEvent> {
     let company = app.server().company();
     let start = company.start_of_day(app.first_day());
     let end = company.start_of_day(app.end_day());
     app.server().send_events(start, end)
 }
 
-fn ids(events: &[SentEvent]) -> BTreeSet<String> {
+pub(crate) fn ids(events: &[SentEvent]) -> BTreeSet<String> {
     events.iter().map(|event| event.id.clone()).collect()
 }
 
@@ -44,12 +44,12 @@ fn rows_by_id(app: &TestApp) -> BTreeMap<String, Row> {
     found
 }
 
-fn acknowledged(app: &TestApp) -> BTreeSet<String> {
+pub(crate) fn acknowledged(app: &TestApp) -> BTreeSet<String> {
     app.server().link_report().acknowledged
 }
 
 /// Lets the tenant's work end: what was acknowledged is in the lake after one more run.
-fn stop(mut serving: Serving<'_>) {
+pub(crate) fn stop(mut serving: Serving<'_>) {
     signal(&serving.child, "TERM");
     let (code, _) = wait(&mut serving.child, Duration::from_secs(25));
     assert_eq!(code, Some(0));
@@ -63,7 +63,7 @@ fn lost(app: &TestApp) -> Vec<String> {
 }
 
 /// Everything that was acknowledged is in the lake as it was sent, and nothing else.
-fn assert_all_there(app: &TestApp, sent: &[SentEvent]) {
+pub(crate) fn assert_all_there(app: &TestApp, sent: &[SentEvent]) {
     assert_eq!(lost(app), [""; 0], "acknowledged and not in the lake");
     let rows = rows_by_id(app);
     let found: BTreeSet<String> = rows.keys().cloned().collect();
@@ -341,7 +341,7 @@ fn an_event_that_is_acknowledged_and_not_kept_is_noticed() {
 
 const ENCRYPT_KEY: &str = "canary-encrypt-key";
 
-fn sender(app: &TestApp, encrypt_key: Option<&str>) -> WebhookSender {
+pub(crate) fn sender(app: &TestApp, encrypt_key: Option<&str>) -> WebhookSender {
     WebhookSender {
         verification_token: app.setup.options.verification_token.clone(),
         encrypt_key: encrypt_key.map(str::to_owned),
@@ -349,7 +349,7 @@ fn sender(app: &TestApp, encrypt_key: Option<&str>) -> WebhookSender {
 }
 
 /// Posts a call; gives status and body.
-fn post(app: &TestApp, address: &str, call: &WebhookCall) -> (u16, String) {
+pub(crate) fn post(app: &TestApp, address: &str, call: &WebhookCall) -> (u16, String) {
     app.block_on(async {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut request = reqwest::Client::new().post(format!("http://{address}/"));
@@ -366,7 +366,7 @@ fn post(app: &TestApp, address: &str, call: &WebhookCall) -> (u16, String) {
     })
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
 }
@@ -383,7 +383,7 @@ fn webhook_app(encrypt_key: Option<&str>) -> (TestApp, String) {
 }
 
 /// Events of the company that nobody sends over the long connection.
-fn events_of(app: &TestApp) -> Vec<SentEvent> {
+pub(crate) fn events_of(app: &TestApp) -> Vec<SentEvent> {
     let company = app.server().company();
     let start = company.start_of_day(app.first_day());
     app.server()

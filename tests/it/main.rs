@@ -48,6 +48,7 @@ mod identity;
 mod kill;
 mod knobs;
 mod lake_on_s3;
+mod lark;
 mod listings;
 mod losses;
 mod meetings;

@@ -2,7 +2,7 @@
 //!
 //! The expected values are worked out here from the company itself, never by the program's own parsers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ impl<'a> Truth<'a> {
             Dataset::ParticipantQualityList,
             Dataset::ResourceReservationList,
             Dataset::DailyReport,
+            Dataset::TopUser,
         ];
         let mut lines = Vec::new();
         for dataset in datasets {
@@ -100,7 +101,8 @@ impl<'a> Truth<'a> {
             Dataset::ResourceReservationList => self.reservations(),
             Dataset::DailyReport => self.daily_reports(),
             // What is sent is compared with what came in `events`.
-            Dataset::TopUser | Dataset::MeetingEvent | Dataset::RoomEvent => Vec::new(),
+            Dataset::MeetingEvent | Dataset::RoomEvent => Vec::new(),
+            Dataset::TopUser => self.top_users(),
             Dataset::Room => self.rooms(),
             Dataset::RoomLevel => self.room_levels(),
             Dataset::Meeting => self.meetings().map(|m| self.meeting_by_id(m)).collect(),
@@ -422,6 +424,55 @@ impl<'a> Truth<'a> {
         }
     }
 
+    /// Each day's hundred accounts with the most meetings, and those with the longest ones. Ties go by id.
+    fn top_users(&self) -> Vec<String> {
+        let days = self.company.first_day().series(1.day());
+        let days = days.take_while(|date| *date <= self.company.last_day());
+        days.flat_map(|date| {
+            let users = self.users_of(date);
+            let ranking = |order: &'static str, figure: fn(&(TopUser, i64)) -> i64| {
+                let mut ranked: Vec<&(TopUser, i64)> = users.iter().collect();
+                ranked.sort_by_key(|user| (-figure(user), user.0.0.clone()));
+                let rows = (1..=100).zip(ranked);
+                rows.map(move |(rank, ((id, name, kind, meetings, minutes), _))| {
+                    let row = json!([date, order, rank, id, name, kind, meetings, minutes]);
+                    row.to_string()
+                })
+                .collect::<Vec<_>>()
+            };
+            [
+                ranking("meeting_count", |user| user.0.3),
+                ranking("meeting_duration", |user| user.1),
+            ]
+            .concat()
+        })
+        .collect()
+    }
+
+    /// The accounts that were in meetings that began on a day, and how many seconds each.
+    fn users_of(&self, date: jiff::civil::Date) -> Vec<(TopUser, i64)> {
+        let mut users: BTreeMap<String, (TopUser, i64)> = BTreeMap::new();
+        let of_day = |meeting: &&Meeting| self.company.date_of(meeting.start) == date;
+        for meeting in self.meetings().filter(of_day) {
+            let mut there = BTreeSet::new();
+            for participant in &meeting.participants {
+                let (id, name, kind) = match &participant.who {
+                    Attendee::Employee(who) => (&who.open_id, &who.name, "user"),
+                    Attendee::Room(room) => (&room.account_open_id, &room.name, "room"),
+                    // They have no account.
+                    Attendee::Guest(_) | Attendee::Pstn(_) => continue,
+                };
+                let user = users
+                    .entry(id.clone())
+                    .or_insert_with(|| ((id.clone(), name.clone(), kind, 0, 0), 0));
+                user.0.3 += i64::from(there.insert(id));
+                user.1 += participant.time_in_meeting_s();
+                user.0.4 = user.1 / 60;
+            }
+        }
+        users.into_values().collect()
+    }
+
     /// One row a day of the company, whatever zone the day begins in.
     fn daily_reports(&self) -> Vec<String> {
         let zone = if self.utc_buckets {
@@ -451,6 +502,9 @@ impl<'a> Truth<'a> {
             .collect()
     }
 }
+
+/// An account, what it is called, what it is, its meetings, and the minutes it spent in them.
+type TopUser = (String, String, &'static str, i64, i64);
 
 /// Keys of rows that are missing, or that have no row to be joined with.
 fn keys_that_do_not_join(lake: &Path) -> Vec<String> {
@@ -586,9 +640,17 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "meeting_duration_s",
             "participant_count",
         ],
-        Dataset::TopUser | Dataset::MeetingEvent | Dataset::RoomEvent => {
-            &["dt", "order_by", "rank"]
-        }
+        Dataset::TopUser => &[
+            "dt",
+            "order_by",
+            "rank",
+            "user_id",
+            "user_name",
+            "user_type",
+            "meeting_count",
+            "meeting_duration_min",
+        ],
+        Dataset::MeetingEvent | Dataset::RoomEvent => &["dt", "event_id"],
         Dataset::Room => &[
             "dt",
             "snapshot_date",

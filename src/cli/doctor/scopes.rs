@@ -17,6 +17,25 @@ use crate::status::jobs_of;
 const CONSOLES: &str = "the developer console (open.feishu.cn/app, or open.larksuite.com/app for \
                         Lark; a name that one of the two does not list is another one there)";
 
+/// Names of scopes: those of this site's list, and the others. All of them where it lists none.
+fn by_site(granted: &GrantedScopes, names: &[&'static str]) -> (Vec<&'static str>, String) {
+    let is_here = |name: &&&'static str| granted.lists(name);
+    let here: Vec<&str> = names.iter().filter(is_here).copied().collect();
+    if here.is_empty() {
+        return (names.to_vec(), String::new());
+    }
+    let elsewhere: Vec<&str> = names
+        .iter()
+        .filter(|name| !is_here(name))
+        .copied()
+        .collect();
+    let elsewhere = match elsewhere.as_slice() {
+        [] => String::new(),
+        names => format!("; this site does not list {}", names.join(", ")),
+    };
+    (here, elsewhere)
+}
+
 /// Feishu's code for an app that the tenant does not have.
 const NOT_INSTALLED: Option<i64> = Some(212100);
 
@@ -76,6 +95,7 @@ pub(super) fn verdict(
         )),
         Grant::Missing(reading) => {
             let others = accepted_scopes(reading);
+            let (here, elsewhere) = by_site(granted, reading);
             let others = others.iter().filter(|scope| !reading.contains(scope));
             let others: Vec<String> = others
                 .map(|scope| format!(" ({scope} would do as well, and can change things)"))
@@ -86,8 +106,9 @@ pub(super) fn verdict(
                 ""
             };
             Err(format!(
-                "missing: {}{}; grant it{whom} in {CONSOLES} and publish a version of the app",
-                reading.join(" or "),
+                "missing: {}{}{elsewhere}; grant it{whom} in {CONSOLES} and publish a version of the \
+                 app",
+                here.join(" or "),
                 others.concat()
             ))
         }
