@@ -193,7 +193,7 @@ pub fn main() -> ExitCode {
     });
     // A decoder that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    exit.into()
+    output::ended(exit).into()
 }
 
 async fn dispatch(cli: Cli) -> Result<Code> {

@@ -1,12 +1,15 @@
 //! Standard output and standard error that cannot end a verb.
 //!
 //! The macros of the standard library panic when a disk is full or a log's reader is gone. What a
-//! verb did is done by then, and its exit code says so. Only a closed pipe on standard output ends
-//! the process: `head` has seen enough.
+//! verb did is done by then, so it goes on; but whoever reads its answer from a file has half of it,
+//! so a verb that would have ended well ends with the code of a disk. Only a closed pipe on standard
+//! output ends the process: `head` has seen enough.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::exit::Code;
 
 /// As a shell reports a program that a closed pipe ended.
 const PIPE_CLOSED: i32 = 141;
@@ -32,8 +35,20 @@ fn give_up(error: &io::Error) {
     }
     if !WAS_TOLD.swap(true, Ordering::Relaxed) {
         print_error(format_args!(
-            "warning: could not write to standard output: {error}\n"
+            "error: could not write to standard output: {error}\n"
         ));
+    }
+}
+
+/// The exit code of a verb that ended with `code`, once all that it printed is out.
+#[must_use]
+pub fn ended(code: Code) -> Code {
+    if let Err(error) = io::stdout().flush() {
+        give_up(&error);
+    }
+    match code {
+        Code::Done if WAS_TOLD.load(Ordering::Relaxed) => Code::Storage,
+        code => code,
     }
 }
 
