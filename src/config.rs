@@ -495,12 +495,14 @@ fn limits(section: Section<'_>) -> LimitsConfig {
 
 /// A share of the quota: a few percent at least, since nothing would be done with none.
 fn share(text: &str) -> Result<u32, String> {
-    let share = text::percent(text)?;
-    // It came from whole percent.
-    let percent = (share * 100.0).round() as u32;
+    // It comes from whole percent.
+    let percent = text::percent(text).map(|share| (share * 100.0).round() as u32);
     match percent {
-        0 => Err("must be 1% at least: with no share of the quota nothing is done".to_owned()),
-        percent => Ok(percent),
+        Ok(percent @ 1..) => Ok(percent),
+        _ => Err(
+            "must be whole percent, from 1% to 100%, such as 50%; with none, nothing is done"
+                .to_owned(),
+        ),
     }
 }
 
@@ -754,6 +756,17 @@ mod tests {
     );
 
     #[test]
+    fn a_share_is_whole_percent_and_some_of_the_quota() {
+        for (text, expected) in [("1%", Some(1)), ("50 %", Some(50)), ("100%", Some(100))] {
+            assert_eq!(share(text).ok(), expected, "{text}");
+        }
+        for text in ["0%", "101%", "300%", "-1%", "2.5%", "50", "%", ""] {
+            let why = share(text).expect_err(text);
+            assert!(why.contains("from 1% to 100%"), "{text}: {why}");
+        }
+    }
+
+    #[test]
     fn a_small_configuration_gets_every_default() {
         let files = Files::new(TENANT, &[MEETINGS]);
         let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
@@ -876,7 +889,7 @@ app_secret_file = "nowhere"
         meetlake.toml:19:10: `listen` is reachable by others, and the status page asks for no password; listen on 127.0.0.1, or add allow_public = true behind a proxy or inside a container
         meetlake.toml:22:8: `host` `larc` is not a host; write feishu, lark, https://HOST, or http://127.0.0.1:PORT for a simulator
         meetlake.toml:23:10: `app_id` needs the environment variable `MISSING_ID`, which is not set
-        meetlake.toml:24:14: `app_secret` stands in the file itself; write app_secret = "${NAME}" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true permits it
+        meetlake.toml:24:14: `app_secret` stands in the file itself; write app_secret = "${NAME}" and set that variable, or use app_secret_file; for a simulator, allow_inline_secret = true beside it permits it
         meetlake.toml:25:13: `time_zone` `Asia/Shangai` is not a zone of the IANA database; did you mean `Asia/Shanghai`?
         meetlake.toml:26:8: `unit` must be from 0 to 3, not 4
         meetlake.toml:28:1: `app_id` is missing in [tenants.Beta]

@@ -253,7 +253,7 @@ fn inline_secret(
         let SecretKeys { inline, file } = keys;
         return Err(format!(
             "stands in the file itself; write {inline} = \"${{NAME}}\" and set that variable, or \
-             use {file}; for a simulator, allow_inline_secret = true permits it"
+             use {file}; for a simulator, allow_inline_secret = true beside it permits it"
         ));
     }
     field.text().map(SecretString::from)
