@@ -10,10 +10,11 @@
 
 mod record;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
@@ -27,6 +28,9 @@ use crate::datasets::{ApiPath, Method, without_named_secrets};
 use crate::exit::Code;
 use crate::text::harmless;
 use record::WriteRecord;
+
+/// How often it is looked whether something is waited for.
+const TELLS_AFTER: Duration = Duration::from_millis(300);
 
 /// The largest body that is sent.
 const LARGEST_BODY_BYTES: u64 = 1 << 20;
@@ -83,7 +87,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let clock = Clock::system();
     if args.path.reads(args.method) {
         let client = open::client(&config, tenant, &clock)?;
-        let outcome = client.ask(&asked).await;
+        let outcome = ask(&client, &asked).await;
         return Ok(show(args, outcome));
     }
     let app = match writing_app(args, tenant) {
@@ -136,6 +140,13 @@ fn asked(args: &Args) -> Result<AskedCall, String> {
 fn body(path: &PathBuf) -> Result<Value, String> {
     let name = path.display();
     let mut bytes = Vec::new();
+    // Opening a pipe would wait for whoever writes into it.
+    let is_other = fs::metadata(path).is_ok_and(|data| !data.is_file());
+    if is_other && path.to_str() != Some("-") {
+        return Err(format!(
+            "--body {name} is no regular file; give it on standard input, with --body -"
+        ));
+    }
     let read = match path.to_str() {
         Some("-") => io::stdin()
             .lock()
@@ -227,7 +238,7 @@ async fn write(
             return Code::Storage;
         }
     };
-    let outcome = client.ask(asked).await;
+    let outcome = ask(client, asked).await;
     if let Err(error) = &outcome
         && error.outcome_unknown()
     {
@@ -242,7 +253,36 @@ async fn write(
     if let Err(error) = record.end(entry, &outcome, clock.now()) {
         eprintln!("warning: {error:#}");
     }
-    show(args, outcome)
+    let is_done = outcome.is_ok();
+    let code = show(args, outcome);
+    if is_done && code != Code::Done {
+        eprintln!(
+            "note: {} {} was carried out; do not repeat it",
+            asked.method.as_str(),
+            asked.path
+        );
+    }
+    code
+}
+
+/// Makes the call, and says what it waits for when that takes long.
+async fn ask(client: &Client, asked: &AskedCall) -> Result<AskedAnswer, client::Error> {
+    let call = client.ask(asked);
+    tokio::pin!(call);
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            outcome = &mut call => return outcome,
+            () = tokio::time::sleep(TELLS_AFTER) => {
+                let Some(error) = client.last_retryable_error() else { continue };
+                let why = harmless(&error.without_advice());
+                if why != told {
+                    eprintln!("waiting to call again: {why}");
+                    told = why;
+                }
+            }
+        }
+    }
 }
 
 /// Prints the answer, or why there is none.
@@ -250,7 +290,7 @@ fn show(args: &Args, outcome: Result<AskedAnswer, client::Error>) -> Code {
     let answer = match outcome {
         Ok(answer) => answer,
         Err(error) => {
-            eprintln!("error: {}", harmless(&error.to_string()));
+            eprintln!("error: {}", harmless(&error.by_hand()));
             return super::exit_of_call(&error);
         }
     };

@@ -419,6 +419,35 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl Error {
+    /// What happened, without advice.
+    #[must_use]
+    pub fn without_advice(&self) -> String {
+        let mut bare = self.clone();
+        bare.0.fix = None;
+        bare.to_string()
+    }
+
+    /// The text for a call that a person made: nobody else repeats it.
+    #[must_use]
+    pub fn by_hand(&self) -> String {
+        let what = self.without_advice();
+        match self.0.fix {
+            Some(fix) => format!("{what}; {}", advice_by_hand(fix)),
+            None => what,
+        }
+    }
+}
+
+/// Advice for whoever makes a call by hand, in place of that for a job's.
+fn advice_by_hand(fix: &'static str) -> String {
+    match fix {
+        GONE => "what was asked for does not exist (any more)".to_owned(),
+        PARAMETER => "check the parameters of the call; the message names the wrong one".to_owned(),
+        fix => fix.replace("it is tried again", "repeat it"),
+    }
+}
+
 /// The parts of an answer that an error is made from.
 #[derive(Debug, Default)]
 pub(super) struct RefusedAnswer<'a> {
@@ -691,6 +720,25 @@ mod tests {
                 ..RefusedAnswer::default()
             };
             assert_eq!(answer.text(), expected);
+        }
+    }
+
+    #[test]
+    fn advice_by_hand_promises_nothing_that_only_a_job_does() {
+        let others = [
+            REDIRECTED,
+            NOT_FEISHU,
+            GARBLED,
+            UNREACHABLE,
+            TOO_SLOW,
+            CUT_OFF,
+        ];
+        let of_table = TABLE.iter().map(|(.., fix)| *fix);
+        for fix in of_table.chain(others) {
+            let text = advice_by_hand(fix);
+            for promise in ["tried again", "export", "job"] {
+                assert!(!text.contains(promise), "{text}");
+            }
         }
     }
 

@@ -7,7 +7,9 @@ use std::process::Stdio;
 use meetlake::testing::dataset::Dataset;
 use serde_json::{Value, json};
 
+use crate::api_faults::behind_a_gate;
 use crate::app::{Output, Setup, TestApp};
+use crate::gate::{Act, Answer, Does, Place, When, Wrong};
 
 const WRITE_SECRET: &str = "canary-write-app-secret-3d1f";
 const BODY_TEXT: &str = "canary-topic-of-a-body-77ac";
@@ -17,13 +19,17 @@ const JOURNAL: &str = "meetlake.writes.jsonl";
 /// A company with an app that may write.
 fn app() -> TestApp {
     let app = without_write_app();
+    add_write_app(&app);
+    app
+}
+
+fn add_write_app(app: &TestApp) {
     let id = &app.setup.options.write_app_id;
     let section = format!(
         "[tenants.acme.write_app]\napp_id = \"{id}\"\napp_secret = \"${{WRITE_SECRET}}\"\n"
     );
     let configuration = fs::read_to_string(app.path("meetlake.toml")).expect("a file");
     app.write("meetlake.toml", &format!("{configuration}{section}"));
-    app
 }
 
 fn without_write_app() -> TestApp {
@@ -471,7 +477,7 @@ fn the_app_that_writes_is_another_one_and_its_secret_is_not_in_the_file() {
         ),
         (
             format!("app_id = \"cli_2\"\napp_secret = \"{WRITE_SECRET}\""),
-            "stands in the file",
+            "allow_inline_secret = true beside it permits it",
         ),
         ("app_id = \"cli_2\"".to_owned(), "app_secret"),
         ("app_secret = \"${WRITE_SECRET}\"".to_owned(), "app_id"),
@@ -488,6 +494,74 @@ fn the_app_that_writes_is_another_one_and_its_secret_is_not_in_the_file() {
         assert!(!output.text().contains(WRITE_SECRET), "{output:?}");
     }
     assert_eq!(app.calls(), 0);
+}
+
+#[test]
+fn a_body_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+    let app = app();
+    let made = std::process::Command::new("mkfifo")
+        .arg(app.path("pipe"))
+        .status();
+    assert!(made.expect("it is there").success());
+    for name in ["pipe", "jobs", "/dev/zero"] {
+        let output = api(&app, &["POST", "rooms/mget", "--body", name]);
+        assert_eq!(output.code, 2, "{output:?}");
+        let why = format!("--body {name} is no regular file");
+        assert!(output.stderr.contains(&why), "{output:?}");
+        assert!(output.stderr.contains("--body -"), "{output:?}");
+    }
+    assert_eq!(app.calls(), 0);
+}
+
+#[test]
+fn a_call_says_what_it_waits_for_and_its_errors_promise_nothing() {
+    let app = app();
+    app.set_faults(&["5xx@rooms:x3"]);
+    let output = api(&app, &["GET", "rooms"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let waiting = "waiting to call again: could not call GET rooms";
+    assert!(output.stderr.contains(waiting), "{output:?}");
+    assert!(!output.stderr.contains("tried again"), "{output:?}");
+    let wrong = api(&app, &["GET", "alerts"]);
+    assert_ne!(wrong.code, 0, "{wrong:?}");
+    let advice = "start_time (start_time is required)";
+    assert!(wrong.stderr.contains(advice), "{wrong:?}");
+    assert!(!wrong.stderr.contains("of the job"), "{wrong:?}");
+}
+
+/// An answer that is too deep for the search for secrets is not shown; what it answers has happened.
+#[test]
+fn a_write_that_was_carried_out_says_so_when_its_answer_is_not_shown() {
+    let setup = Setup::real().only(&[Dataset::Room]);
+    let mut setup = setup.with(|options| options.write_app_secret = WRITE_SECRET.to_owned());
+    setup.environment = Some(("WRITE_SECRET", WRITE_SECRET.to_owned()));
+    let (app, gate) = behind_a_gate(setup);
+    add_write_app(&app);
+    let deep = |_: &_, _: &_, answer: Answer| {
+        Act::Answer(answer.edit(|body| {
+            let mut deep = json!(1);
+            for _ in 0..100 {
+                deep = json!([deep]);
+            }
+            body["data"] = json!({ "deep": deep });
+        }))
+    };
+    gate.set(&[Wrong {
+        place: Place::Rooms,
+        when: When::Always,
+        does: Does::After(deep),
+    }]);
+    let output = api(&app, &["POST", "rooms", "--write", "--yes"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(
+        output.stderr.contains("the answer is not shown"),
+        "{output:?}"
+    );
+    assert!(
+        output.stderr.contains("POST rooms was carried out"),
+        "{output:?}"
+    );
+    assert_eq!(journal(&app)[1]["outcome"], "done");
 }
 
 #[test]
