@@ -6,7 +6,9 @@ use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::{Knobs, ScopeList};
 use serde_json::Value;
 
+use crate::api_faults::behind_a_gate;
 use crate::app::{Output, Setup, TENANT, TestApp};
+use crate::gate::{Act, Answer, Does, Place, When, Wrong};
 
 const DETAIL: &str = "vc:rooms.room.detailinfo:read";
 
@@ -368,6 +370,26 @@ fn what_is_open_is_answered_as_the_tenant_answers() {
         assert_eq!(known, is_known, "{name}: {said}");
         assert!(said.starts_with(answer), "{name}: {said}");
     }
+}
+
+/// An answer without `data` is no empty list: nothing follows from it.
+#[test]
+fn nothing_follows_from_an_answer_without_data() {
+    let (app, gate) = behind_a_gate(setup());
+    let nothing =
+        |_: &_, _: &_, answer: Answer| Act::Answer(answer.edit(|body| body["data"] = Value::Null));
+    gate.set(&[Wrong {
+        place: Place::Rooms,
+        when: When::Always,
+        does: Does::After(nothing),
+    }]);
+    let output = app.meetlake(&["doctor", "--json", "--deep"]);
+    for name in ["rooms_by_level", "default_page_size", "rate_headers"] {
+        let (is_known, said) = fact(&output, name);
+        assert!(!is_known && said.contains("no data"), "{name}: {said}");
+    }
+    // What was answered is known all the same.
+    assert!(fact(&output, "span_of_alerts").0, "{output:?}");
 }
 
 #[test]

@@ -106,8 +106,16 @@ async fn get(
     let path = ApiPath::parse(path).map_err(|why| Error::unreadable(&why))?;
     let answer = client.ask(&AskedCall::get(path, query)).await?;
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let data = body.get("data").cloned().unwrap_or_default();
-    Ok((answer, data))
+    // Nothing at all is not the same as an empty list.
+    match body.get("data") {
+        Some(data) if data.is_object() => Ok((answer, data.clone())),
+        _ => Err(Error::unreadable("the answer holds no data")),
+    }
+}
+
+/// Whether nothing follows from an error: Feishu did not refuse the call.
+fn tells_nothing(error: &Error) -> bool {
+    error.is_retryable() || error.code().is_none()
 }
 
 /// Why a call was refused, without advice: here it is an answer, and nothing is to be mended.
@@ -289,7 +297,7 @@ async fn queried_meetings(client: &Client, now: Timestamp) -> Fact {
     let query = [(start.0, &*start.1), (end.0, &*end.1), ("page_size", "20")];
     match get(client, QUERIED_MEETINGS.path, &query).await {
         Ok(_) => known(NAME, QUESTION, "yes"),
-        Err(error) if error.is_retryable() => unknown(NAME, QUESTION, error.to_string()),
+        Err(error) if tells_nothing(&error) => unknown(NAME, QUESTION, error.to_string()),
         Err(error) => known(NAME, QUESTION, format!("no: {}", refusal(&error))),
     }
 }
@@ -346,7 +354,7 @@ async fn undocumented_meetings(client: &Client, now: Timestamp) -> Fact {
             )
         }
         Err(error) if error.is_unknown_path() => known(NAME, QUESTION, "no: there is no such path"),
-        Err(error) if error.is_retryable() => unknown(NAME, QUESTION, error.to_string()),
+        Err(error) if tells_nothing(&error) => unknown(NAME, QUESTION, error.to_string()),
         Err(error) => known(NAME, QUESTION, format!("not this app: {}", refusal(&error))),
     }
 }
@@ -367,7 +375,7 @@ async fn span_of_alerts(client: &Client, now: Timestamp) -> Fact {
         match get(client, ALERTS.path, &query).await {
             Ok(_) => taken = Some(days),
             Err(error) => {
-                return match taken {
+                return match taken.filter(|_| !tells_nothing(&error)) {
                     Some(taken) => known(
                         NAME,
                         QUESTION,
