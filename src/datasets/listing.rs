@@ -10,7 +10,7 @@
 //! ```
 //! A listing ends in any case: it fails on a repeated page token and beyond a number of pages.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
@@ -308,13 +308,22 @@ impl Listing {
         self.plan_next_page(place, &data)?;
         let items = list_of(&data, self.listed.list)?;
         self.items += items.len();
-        let mut fresh = Vec::new();
+        let mut fresh: Vec<Map<String, Value>> = Vec::new();
+        let mut of_page: HashMap<String, Vec<Map<String, Value>>> = HashMap::new();
         for item in items {
             let id = text(item.get(self.listed.id));
-            if let Some(id) = &id
-                && !self.ids.insert(id.clone())
-            {
-                continue;
+            if let Some(id) = &id {
+                let is_new = self.ids.insert(id.clone());
+                let same = of_page.entry(id.clone()).or_default();
+                // A list that moves shows an item again on another page. Two items of one page that
+                // differ are two, whatever their id says: none of them may be lost.
+                let differs = matches!(self.beyond, Beyond::Nothing)
+                    && !same.is_empty()
+                    && !same.contains(&item);
+                if !is_new && !differs {
+                    continue;
+                }
+                same.push(item.clone());
             }
             match (self.beyond, place) {
                 (Beyond::Details(_), _) => self.next.push_back(Wanted::Item(self.id_of(&item)?)),
@@ -540,6 +549,24 @@ mod tests {
             .iter()
             .filter_map(|item| item["id"].as_str())
             .collect()
+    }
+
+    #[test]
+    fn two_items_of_a_page_that_share_an_id_are_two_unless_they_are_the_same() {
+        let body = |items: Value, token: Option<&str>| {
+            let mut data = json!({ "items": items, "has_more": token.is_some() });
+            if let Some(token) = token {
+                data["page_token"] = token.into();
+            }
+            json!({ "code": 0, "data": data }).to_string().into_bytes()
+        };
+        let (one, other) = (json!({"id": "a", "n": 1}), json!({"id": "a", "n": 2}));
+        let mut listing = Listing::new(ENDPOINT, LISTED, Beyond::Nothing, Vec::new());
+        let first = body(json!([one, other, one, other]), Some("t"));
+        assert_eq!(listing.take(&first).expect("a page").len(), 2);
+        // On another page it is the same one, which moved, and may have changed meanwhile.
+        let second = body(json!([{"id": "a", "n": 3}, {"id": "b"}]), None);
+        assert_eq!(ids(&listing.take(&second).expect("a page")), ["b"]);
     }
 
     fn asked(listing: &Listing) -> String {
