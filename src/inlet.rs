@@ -31,6 +31,8 @@ use crate::pipeline::Tenant;
 use crate::record::ReceivedEvent;
 
 pub use verification::WebhookSecrets;
+#[cfg(feature = "testing")]
+pub use verification::{Signature, accept};
 
 /// Wait before a connection is tried again that Feishu refused for good. Whoever mends the cause in
 /// Feishu's console should not have to start the server too.

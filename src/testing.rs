@@ -96,6 +96,16 @@ pub mod client {
     pub use crate::datasets::CallLimits;
 }
 
+/// The long connection's messages.
+pub mod long_connection {
+    pub use crate::client::long_connection::{LinkFrame, PartBuffer};
+}
+
+/// Who may call the webhook.
+pub mod webhook {
+    pub use crate::inlet::{Signature, WebhookSecrets, accept};
+}
+
 /// The ledger.
 pub mod ledger {
     pub use crate::ledger::Ledger;

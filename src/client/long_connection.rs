@@ -41,10 +41,13 @@ use url::Url;
 use super::error::with_causes;
 use super::{Error, Settings};
 use crate::network;
-use frame::LONGEST_FRAME;
 use machine::{DiscoveryAnswer, HandshakeRefusal, Link, LinkEffect, LinkEvent};
 
+#[cfg(feature = "testing")]
+pub use frame::LinkFrame;
 pub use machine::{LinkEnd, LinkNews};
+#[cfg(feature = "testing")]
+pub use parts::PartBuffer;
 
 /// Below the host, and not below `open-apis`.
 const DISCOVERY: &str = "callback/ws/endpoint";
@@ -61,6 +64,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// Events that are being kept at the same time. No message is read while so many are.
 const MOST_AT_ONCE: usize = 64;
+/// The longest message that is read. One that is longer than any frame is counted and left out; one
+/// that is longer than this breaks the connection, because nothing can pass over it unread.
+const LONGEST_MESSAGE: usize = 32 << 20;
 /// The longest answer of discovery.
 const LONGEST_ANSWER: usize = 64 << 10;
 
@@ -279,8 +285,8 @@ impl LongConnection {
         let stream = response.upgrade().await;
         let stream = stream.map_err(|error| failed(reason(error)))?;
         let config = WebSocketConfig::default()
-            .max_message_size(Some(LONGEST_FRAME))
-            .max_frame_size(Some(LONGEST_FRAME));
+            .max_message_size(Some(LONGEST_MESSAGE))
+            .max_frame_size(Some(LONGEST_MESSAGE));
         Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
     }
 
@@ -384,6 +390,9 @@ fn broken(error: &tungstenite::Error) -> String {
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
             "the connection ended".to_owned()
         }
-        _ => "what came over the connection is no WebSocket message, or too long".to_owned(),
+        tungstenite::Error::Capacity(_) => {
+            format!("a message is longer than {LONGEST_MESSAGE} bytes")
+        }
+        _ => "what came over the connection is no WebSocket message".to_owned(),
     }
 }

@@ -41,6 +41,7 @@ mod early;
 mod events;
 mod fairness;
 mod faults;
+mod frames;
 mod fuzzing;
 mod hostile_lake;
 mod identity;

@@ -211,32 +211,23 @@ pub enum LinkNews {
 }
 
 /// Why a message was left out. None of them is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IgnoredMessage {
+    /// It is a text.
+    #[error("a message is a text and no frame")]
+    Text,
     /// It is no frame.
-    #[error("a message is no frame")]
-    NoFrame,
+    #[error("a message is no frame: {0}")]
+    NoFrame(#[from] FrameError),
     /// It is of a kind that we do not know.
     #[error("a frame is neither an event nor a pong")]
     UnknownKind,
     /// A part of an event does not fit.
-    #[error("a part of an event does not fit the others")]
-    UnfitPart,
+    #[error("a part of an event does not fit: {0}")]
+    UnfitPart(#[from] PartError),
     /// The other parts of an event did not come.
     #[error("parts of an event did not come")]
     Incomplete,
-}
-
-impl From<FrameError> for IgnoredMessage {
-    fn from(_: FrameError) -> Self {
-        Self::NoFrame
-    }
-}
-
-impl From<PartError> for IgnoredMessage {
-    fn from(_: PartError) -> Self {
-        Self::UnfitPart
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +324,7 @@ impl Link {
             }
             (LinkState::Open { .. }, LinkEvent::Text) => {
                 self.heard(now);
-                vec![ignored(IgnoredMessage::NoFrame)]
+                vec![ignored(IgnoredMessage::Text)]
             }
             (_, LinkEvent::Handled { receipt, is_kept }) => self.answer(receipt, is_kept, now),
             // An effect of a connection that is over by now.
@@ -552,6 +543,7 @@ fn service_of(url: &SecretString) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::LONGEST_FRAME;
     use super::super::frame::tests::{EVENT, P1, P2, P3, P4, P5_0, P5_1, bytes, frame};
     use super::*;
 
@@ -801,17 +793,31 @@ mod tests {
         unfit.headers[2].1 = "0".to_owned();
         let mut other = frame(P3);
         other.method = 7;
+        let mut larger = frame(P5_0);
+        larger.headers[2].1 = "3".to_owned();
+        let mut huge = frame(P3);
+        huge.payload = Some(vec![0; LONGEST_FRAME]);
         for (message, expected) in [
             (card.encode(), "UnknownKind"),
             (other.encode(), "UnknownKind"),
-            (unfit.encode(), "UnfitPart"),
-            (b"garbage".to_vec(), "NoFrame"),
-            (Vec::new(), "NoFrame"),
+            (unfit.encode(), "UnfitPart(Number)"),
+            (b"garbage".to_vec(), "NoFrame(FieldKind)"),
+            (Vec::new(), "NoFrame(Missing(\"SeqID\"))"),
+            (bytes("080010001800"), "NoFrame(Missing(\"method\"))"),
+            (huge.encode(), "NoFrame(TooLong)"),
         ] {
-            let found = step(&mut open(), LinkEvent::Binary(message), s(20));
+            let mut link = open();
+            let found = step(&mut link, LinkEvent::Binary(message), s(20));
             assert_eq!(found, [expected]);
+            // The connection goes on.
+            let next = step(&mut link, LinkEvent::Binary(bytes(P3)), s(21));
+            assert_eq!(next, ["handle"]);
         }
-        assert_eq!(step(&mut open(), LinkEvent::Text, s(20)), ["NoFrame"]);
+        assert_eq!(step(&mut open(), LinkEvent::Text, s(20)), ["Text"]);
+        let mut link = open();
+        step(&mut link, LinkEvent::Binary(bytes(P5_1)), s(20));
+        let found = step(&mut link, LinkEvent::Binary(larger.encode()), s(20));
+        assert_eq!(found, ["UnfitPart(OtherSum)"]);
     }
 
     #[test]

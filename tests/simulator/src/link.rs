@@ -117,8 +117,10 @@ pub struct LinkFaults {
     pub no_pong: bool,
     /// Seconds that the client is told to wait between pings, in each pong.
     pub ping_interval: Option<u64>,
-    /// Frames sent before each event: no frame, a frame of another type, a part that does not fit.
+    /// Frames sent before each event: no frame, one that lacks a required field, one of another type, parts that lie about their numbers.
     pub garbage: bool,
+    /// So many events come after a message of so many bytes.
+    pub oversize: Option<(usize, u32)>,
 }
 
 /// What became of the events.
@@ -434,11 +436,19 @@ impl Hub {
         event.due = now + ANSWER_WITHIN + self.clock.real(again);
         let (id, body) = (event.id.clone(), event.body.clone().into_bytes());
         *state.report.sent.entry(id).or_default() += 1;
+        let oversize = match &mut state.faults.oversize {
+            Some((bytes, times)) if *times > 0 => {
+                *times -= 1;
+                Some(oversize(*bytes))
+            }
+            _ => None,
+        };
         drop(state);
         let mut frames = Vec::new();
         if faults.garbage {
             frames.extend(garbage(draw));
         }
+        frames.extend(oversize);
         let parts = 1 + draw.label("parts").below(faults.parts.max(1));
         frames.extend(split(&body, &message, parts, draw));
         if draw.label("twice").chance(faults.duplicates) {
@@ -547,6 +557,18 @@ fn split(body: &[u8], message: &str, parts: u64, draw: Draw) -> Vec<Vec<u8>> {
     frames.into_iter().map(|(_, frame)| frame).collect()
 }
 
+/// A frame of an event that is longer than any.
+fn oversize(bytes: usize) -> Vec<u8> {
+    let frame = WireFrame {
+        service: SERVICE,
+        method: 1,
+        headers: vec![header("type", "event"), header("message_id", "oversize")],
+        payload: Some(vec![b' '; bytes]),
+        ..WireFrame::default()
+    };
+    frame.encode_to_vec()
+}
+
 /// What no client should stumble over.
 fn garbage(draw: Draw) -> Vec<Vec<u8>> {
     let frame = |kind: &str, sum: &str| WireFrame {
@@ -561,8 +583,17 @@ fn garbage(draw: Draw) -> Vec<Vec<u8>> {
         payload: Some(b"{}".to_vec()),
         ..WireFrame::default()
     };
+    // The two halves of one message that do not agree on how many there are.
+    let mut halves = [frame("event", "6"), frame("event", "7")];
+    for half in &mut halves {
+        half.headers[1] = header("message_id", format!("{}-liar", draw.hex(8)));
+    }
     vec![
         b"no frame".to_vec(),
+        // SeqID, LogID and service, and no method.
+        b"\x08\x00\x10\x00\x18\x00".to_vec(),
+        halves[0].encode_to_vec(),
+        halves[1].encode_to_vec(),
         frame("card", "1").encode_to_vec(),
         frame("event", "2").encode_to_vec(),
         frame("event", "4000000000").encode_to_vec(),
