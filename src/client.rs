@@ -253,9 +253,12 @@ impl Client {
     /// What the API refused with, after the retries.
     pub async fn page(&self, page: &PageCall) -> Result<Bytes, Error> {
         let endpoint = page.endpoint;
-        let action = exports::listing_action(&endpoint);
+        let mut action = exports::listing_action(&endpoint);
+        if let Some(about) = &page.about {
+            action = format!("get the {} of {about}", endpoint.name.replace('_', " "));
+        }
         let call = Call::of(endpoint, action, page.parameters.clone());
-        let call = call.taking(page.answers).urgent(self.1);
+        let call = call.taking(&page.answers).urgent(self.1);
         let answer = self
             .call(endpoint, Identity::Tenant, Repeat::Always, &call)
             .await?;

@@ -38,6 +38,8 @@ pub enum ColumnKind {
     Milliseconds,
     /// A percentage, float64. `2%` is 2.0.
     Percent,
+    /// A duration in hours, float64. Answers have it as a plain number.
+    Hours,
     /// One of a fixed list of stable values. Texts of the source are folded like headers before
     /// they are compared.
     Enum(&'static [EnumValue]),
@@ -245,7 +247,10 @@ impl Column {
             }
             ColumnKind::SmallInteger => DataType::Int32,
             ColumnKind::Bool => DataType::Boolean,
-            ColumnKind::Kbps | ColumnKind::Milliseconds | ColumnKind::Percent => DataType::Float64,
+            ColumnKind::Kbps
+            | ColumnKind::Milliseconds
+            | ColumnKind::Percent
+            | ColumnKind::Hours => DataType::Float64,
             ColumnKind::Enum(_) => {
                 DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
             }

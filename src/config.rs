@@ -12,6 +12,7 @@
 
 mod document;
 mod events;
+mod ids;
 mod job_file;
 mod problem;
 mod tenant;
@@ -74,10 +75,37 @@ pub struct Config {
     pub tenants: BTreeMap<String, TenantConfig>,
     /// The jobs that are on, in the order of their names.
     pub jobs: Vec<JobSpec>,
-    /// Names of the jobs of events that are off, because none of their tenants has an inlet.
-    pub jobs_off: Vec<String>,
+    /// The jobs that are off, and why.
+    pub jobs_off: Vec<JobOff>,
     /// What works but should be looked at, such as a secret file that others can read.
     pub warnings: Vec<Problem>,
+}
+
+/// A job that is not run.
+#[derive(Clone, Debug)]
+pub struct JobOff {
+    /// What it would be.
+    pub spec: JobSpec,
+    /// Why.
+    pub why: WhyOff,
+}
+
+/// Why a job is not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyOff {
+    /// Its file says so.
+    Disabled,
+    /// It is of events, and none of its tenants has an inlet.
+    NoInlet,
+}
+
+impl fmt::Display for WhyOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "its file says enabled = false",
+            Self::NoInlet => "events come in once a tenant has [tenants.NAME.events]",
+        })
+    }
 }
 
 /// Where the lake is, and how its store is reached.
@@ -219,7 +247,7 @@ fn read_sections(
     let serve = serve(root.section("serve"));
     let (tenants, zones) = tenants(root.required_section("tenants"), folder);
     let jobs = jobs(&root, folder, environment, &zones, diagnostics);
-    let (jobs, jobs_off) = with_inlets(jobs, &tenants);
+    let (jobs, jobs_off) = on_and_off(jobs, &tenants);
     check_inlets(&root, &jobs, &tenants);
     let is_s3 = lake.as_ref().is_some_and(|lake| lake.url.scheme() == "s3");
     for warning in network::unread_certificates(environment, is_s3) {
@@ -583,21 +611,27 @@ fn tenants(section: Section<'_>, folder: &Path) -> (BTreeMap<String, TenantConfi
     (tenants, zones)
 }
 
-/// Leaves of the jobs of events only what can come in. Returns the names of those that are off too.
-fn with_inlets(
-    jobs: Vec<JobSpec>,
+/// Parts the jobs that are run from those that are not. Of the jobs of events only what can come in
+/// is left.
+fn on_and_off(
+    jobs: Vec<(JobSpec, bool)>,
     tenants: &BTreeMap<String, TenantConfig>,
-) -> (Vec<JobSpec>, Vec<String>) {
+) -> (Vec<JobSpec>, Vec<JobOff>) {
     let has_inlet = |name: &String| tenants.get(name).is_some_and(|of| of.events.is_some());
     let (mut on, mut off) = (Vec::new(), Vec::new());
-    for mut job in jobs {
-        if job.dataset.is_received() {
-            job.tenants.retain(has_inlet);
+    for (mut spec, is_enabled) in jobs {
+        if spec.dataset.is_received() {
+            spec.tenants.retain(has_inlet);
         }
-        match job.tenants.is_empty() {
-            true => off.push(job.name),
-            false => on.push(job),
-        }
+        let why = match (is_enabled, spec.tenants.is_empty()) {
+            (false, _) => WhyOff::Disabled,
+            (true, true) => WhyOff::NoInlet,
+            (true, false) => {
+                on.push(spec);
+                continue;
+            }
+        };
+        off.push(JobOff { spec, why });
     }
     (on, off)
 }
@@ -632,7 +666,7 @@ fn jobs(
     environment: Environment<'_>,
     zones: &TenantZones,
     diagnostics: &RefCell<Diagnostics>,
-) -> Vec<JobSpec> {
+) -> Vec<(JobSpec, bool)> {
     let read = |field: &Field<'_>| field.parse(|name| job_files(&folder.join(name)));
     let in_default_folder = || {
         job_files(&folder.join("jobs"))
@@ -868,7 +902,7 @@ app_secret_file = "nowhere"
         ];
         let files = Files::new(config, &jobs);
         insta::assert_snapshot!(files.problems(), @r#"
-        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level, alert, meeting, meeting_participant, recording, meeting_event, room_event; did you mean `meeting_list`?
+        jobs/meetings.toml:2:11: `dataset` `meeting_lits` is not one of daily_report, top_user, meeting_list, participant_list, participant_quality_list, resource_reservation_list, room, room_level, room_config, reserve_config, reserve, alert, meeting, meeting_participant, recording, meeting_event, room_event; did you mean `meeting_list`?
         jobs/meetings.toml:3:8: `cron` `61 3 * * *` has a wrong minute; it may be 0 to 59, *, lists, ranges and steps of them
         jobs/meetings.toml:4:10: `window` `36h` must be whole days, from 1d to 31d
         jobs/meetings.toml:5:16: `settle_delay` `6` is not a duration; write a whole number and a unit: 30s, 15m, 6h, 1d
@@ -1019,7 +1053,7 @@ app_secret_file = "nowhere"
         jobs/quality.toml:5:10: `window` differs from the job `participants`, which exports the parent rows of tenant `acme`; both must cut the same windows
         jobs/quality.toml:5:10: windows longer than a day are counted from `start`; add it
         jobs/rooms.toml:4:1: [fan_out] has no meaning for resource_reservation_list, which has no parent dataset; remove the section
-        jobs/rooms.toml:7:16: `user_id_type` is an option of top_user, meeting_list, participant_list, participant_quality_list, room, not of resource_reservation_list
+        jobs/rooms.toml:7:16: `user_id_type` is an option of top_user, meeting_list, participant_list, participant_quality_list, room, room_config, reserve_config, reserve, not of resource_reservation_list
         "#);
     }
 
@@ -1169,9 +1203,10 @@ app_secret_file = "nowhere"
             .load()
             .expect("valid");
         assert_eq!(
-            (without.jobs.len(), without.jobs_off.as_slice()),
-            (1, &["events".to_owned()][..])
+            (without.jobs.len(), without.jobs_off[0].spec.name.as_str()),
+            (1, "events")
         );
+        assert_eq!(without.jobs_off[0].why, WhyOff::NoInlet);
         let with = load("inlet = 'long_connection'", &[MEETINGS, events]).expect("valid");
         assert_eq!((with.jobs.len(), with.jobs_off.len()), (2, 0));
         assert_eq!(with.jobs[0].settle_delay, Duration::from_secs(8 * 3600));
@@ -1232,6 +1267,78 @@ app_secret_file = "nowhere"
             assert!(problems.contains(expected), "{inlet}: {problems}");
             assert!(!problems.contains(CANARY), "{problems}");
         }
+    }
+
+    /// It is read all the same, so that a mistake is not found on the day it is switched on.
+    #[test]
+    fn a_job_that_is_switched_off_is_valid_and_in_nobody_s_way() {
+        let off = "enabled = false\ndataset = 'meeting_list'\ncron = '0 4 * * *'\n";
+        let files = Files::new(TENANT, &[MEETINGS, ("off", off)]);
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((config.jobs.len(), config.jobs_off.len()), (1, 1));
+        assert_eq!(config.jobs_off[0].why, WhyOff::Disabled);
+        let child = "dataset = 'participant_list'\ncron = '0 5 * * *'\n";
+        for (jobs, expected) in [
+            (
+                &[("off", off), ("child", child)][..],
+                "switch on the job `off`",
+            ),
+            (
+                &[(
+                    "off",
+                    "enabled = 'no'\ndataset = 'room'\ncron = '0 5 * * *'\n",
+                )][..],
+                "`enabled`",
+            ),
+            (
+                &[(
+                    "off",
+                    "enabled = false\ndataset = 'room'\ncron = '61 5 * * *'\n",
+                )][..],
+                "wrong minute",
+            ),
+        ] {
+            let problems = Files::new(TENANT, jobs).problems();
+            assert!(problems.contains(expected), "{problems}");
+        }
+    }
+
+    #[test]
+    fn ids_are_read_from_a_file_beside_the_job() {
+        let job = |lines: &str| format!("{lines}dataset = 'reserve'\ncron = '0 5 * * *'\n");
+        let named = job("") + "[request]\nids_file = 'ids.txt'\n";
+        let files = Files::new(TENANT, &[("reserve", &named)]);
+        let missing = files.problems();
+        assert!(
+            missing.contains("reserve.toml:5:12: `ids_file` `ids.txt` ("),
+            "{missing}"
+        );
+        assert!(missing.contains("the file cannot be read"), "{missing}");
+        files.write("jobs/ids.txt", "# mine\n6911188411932033028\n");
+        let config = files.load().unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.jobs[0].options.reserve_ids, ["6911188411932033028"]);
+        files.write("jobs/ids.txt", "1\n2 3\n");
+        assert!(
+            files.problems().contains("has no id in line 2"),
+            "{}",
+            files.problems()
+        );
+        let unnamed = Files::new(TENANT, &[("reserve", &job(""))]).problems();
+        assert!(unnamed.contains("`ids_file` is missing"), "{unnamed}");
+        let off = Files::new(
+            TENANT,
+            &[(
+                "reserve",
+                &(job("enabled = false\n") + "[request]\nids_file = 'ids.txt'\n"),
+            )],
+        );
+        assert!(off.load().is_ok());
+        let elsewhere = "dataset = 'room'\ncron = '0 5 * * *'\n[request]\nids_file = 'x'\n";
+        let elsewhere = Files::new(TENANT, &[("room", elsewhere)]).problems();
+        assert!(
+            elsewhere.contains("is an option of reserve, not of room"),
+            "{elsewhere}"
+        );
     }
 
     #[test]

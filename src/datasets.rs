@@ -11,6 +11,7 @@ mod methods;
 mod parent;
 mod report;
 mod request;
+mod room_node;
 mod scopes;
 mod secrets;
 
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::column::Column;
-use listing::{Beyond, Details, Listed, Listing, Tree};
+use listing::{Beyond, Details, List, Listed, Listing, Node, NodeListing, Nodes, Tree};
 
 pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
 pub use methods::{ApiPath, all_methods};
@@ -98,6 +99,12 @@ datasets! {
     Room in room,
     /// `GET room_levels`: one row a level of the room hierarchy and day.
     RoomLevel in room_level,
+    /// `GET scope_config`: what is set for each room and level, two rows a node and day.
+    RoomConfig in room_config,
+    /// `GET reserve_configs/…`: how each room and level may be reserved, one row a node and day.
+    ReserveConfig in reserve_config,
+    /// `GET reserves/:reserve_id`: one row a reservation that the job names, and day.
+    Reserve in reserve,
     /// `GET alerts`: one row an alert of the rooms' monitoring.
     Alert in alert,
     /// `GET meetings/:meeting_id`: one row a meeting, by its unique id.
@@ -184,6 +191,8 @@ pub enum Fetch {
     /// A list in pages and one more call for each of its items, all or nothing. The original is a
     /// zip of their bodies.
     Details(Listed, Details),
+    /// Several calls for each node, all or nothing. The original is a zip of their bodies.
+    Nodes(Nodes),
     /// Events that Feishu sent. The original is a zip of their bodies, and a last page that says
     /// when each was received.
     Received {
@@ -449,6 +458,7 @@ impl Dataset {
             Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
                 listed.secrets
             }
+            Fetch::Nodes(nodes) => nodes.secrets,
             Fetch::Received { .. } => event::SECRETS,
         }
     }
@@ -459,7 +469,7 @@ impl Dataset {
         match self.definition().fetch {
             Fetch::Export => "workbook",
             Fetch::Call(_) => "answer",
-            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => "listing",
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => "listing",
             Fetch::Received { .. } => "batch of events",
         }
     }
@@ -470,9 +480,11 @@ impl Dataset {
         match self.definition().fetch {
             Fetch::Export => "xlsx",
             Fetch::Call(_) => "json",
-            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Received { .. } => {
-                "zip"
-            }
+            Fetch::Pages(_)
+            | Fetch::Walk(..)
+            | Fetch::Details(..)
+            | Fetch::Nodes(_)
+            | Fetch::Received { .. } => "zip",
         }
     }
 
@@ -480,6 +492,22 @@ impl Dataset {
     #[must_use]
     pub const fn asks_for_more(self) -> bool {
         matches!(self.definition().extent, Extent::Windows { utc_buckets, .. } if utc_buckets)
+    }
+
+    /// Whether a tenant can do without it where calls are scarce: everything but the reports and the
+    /// exports, for which people have a lake in the first place.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        !self.is_export() && !matches!(self, Self::DailyReport | Self::TopUser)
+    }
+
+    /// The datasets whose lists are read first, where each of their items is asked for.
+    #[must_use]
+    pub const fn nodes_of(self) -> &'static [Self] {
+        match self.definition().fetch {
+            Fetch::Nodes(nodes) => nodes.of,
+            _ => &[],
+        }
     }
 
     /// Whether the original is a workbook, which an export task made.
@@ -508,7 +536,8 @@ impl Dataset {
     }
 
     /// The endpoints that a task calls, and how often each if nothing fails and no poll comes too
-    /// early. `rows` is what a day had lately; a listing needs more calls the more it has.
+    /// early. `rows` is what a day had lately, or how many nodes there are; a listing needs more
+    /// calls the more it has.
     #[must_use]
     pub fn calls(self, rows: u64) -> Vec<(Endpoint, u64)> {
         let definition = self.definition();
@@ -521,6 +550,12 @@ impl Dataset {
             Fetch::Pages(listed) => vec![own(listed.calls(rows))],
             // At most: one below each item, and few pages are full.
             Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
+            // For a node each; the lists that name them are counted where those datasets are.
+            Fetch::Nodes(nodes) => {
+                let of_a_task = if nodes.of.is_empty() { 1 } else { rows };
+                let calls = nodes.calls.iter();
+                calls.map(|call| (call.endpoint, of_a_task)).collect()
+            }
             Fetch::Received { .. } => Vec::new(),
         }
     }
@@ -539,24 +574,42 @@ impl Dataset {
     /// The listing that answers a request; `None` for a dataset that is not listed.
     #[must_use]
     pub fn listing(self, request: &Request) -> Option<Listing> {
-        self.listing_with((self.definition().parameters)(request).query)
+        self.listing_with((self.definition().parameters)(request))
     }
 
     /// The listing behind an archived original. Nobody asks for its pages, so it has no parameters.
     #[must_use]
     pub fn archived_listing(self) -> Option<Listing> {
-        self.listing_with(Vec::new())
+        self.listing_with(Parameters::default())
     }
 
-    fn listing_with(self, query: Vec<(&'static str, String)>) -> Option<Listing> {
+    fn listing_with(self, parameters: Parameters) -> Option<Listing> {
+        let Fetch::Nodes(nodes) = self.definition().fetch else {
+            return self.list_with(parameters.query).map(Listing::List);
+        };
+        let lists = nodes
+            .of
+            .iter()
+            .filter_map(|of| Some((*of, of.list_with(Vec::new())?)));
+        let node = nodes.of.is_empty().then(|| Node {
+            of: self,
+            id: parameters.segment.unwrap_or_default(),
+        });
+        let listing = NodeListing::new(nodes, lists.collect(), node, parameters.query);
+        Some(Listing::Nodes(listing))
+    }
+
+    fn list_with(self, query: Vec<(&'static str, String)>) -> Option<List> {
         let definition = self.definition();
         let (listed, beyond) = match definition.fetch {
             Fetch::Pages(listed) => (listed, Beyond::Nothing),
             Fetch::Walk(listed, tree) => (listed, Beyond::Tree(tree)),
             Fetch::Details(listed, details) => (listed, Beyond::Details(details)),
-            Fetch::Export | Fetch::Call(_) | Fetch::Received { .. } => return None,
+            Fetch::Export | Fetch::Call(_) | Fetch::Nodes(_) | Fetch::Received { .. } => {
+                return None;
+            }
         };
-        Some(Listing::new(definition.endpoint, listed, beyond, query))
+        Some(List::new(definition.endpoint, listed, beyond, query))
     }
 }
 
@@ -618,6 +671,9 @@ mod tests {
                 "resource_reservation_list",
                 "room",
                 "room_level",
+                "room_config",
+                "reserve_config",
+                "reserve",
                 "alert",
                 "meeting_event",
                 "room_event",
@@ -626,6 +682,24 @@ mod tests {
                 "participant_quality_list",
                 "meeting_participant",
                 "recording",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lake_is_kept_for_its_reports_and_exports() {
+        let kept = Dataset::ALL
+            .into_iter()
+            .filter(|dataset| !dataset.is_optional());
+        assert_eq!(
+            kept.map(Dataset::as_str).collect::<Vec<_>>(),
+            [
+                "daily_report",
+                "top_user",
+                "meeting_list",
+                "participant_list",
+                "participant_quality_list",
+                "resource_reservation_list",
             ]
         );
     }

@@ -255,9 +255,11 @@ pub fn original(
             }
             Fetch::Export => return read(source, contract, limits, fallback, sink),
             Fetch::Call(_) => report,
-            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Received { .. } => {
-                listing
-            }
+            Fetch::Pages(_)
+            | Fetch::Walk(..)
+            | Fetch::Details(..)
+            | Fetch::Nodes(_)
+            | Fetch::Received { .. } => listing,
         };
     read(&read_all(source)?, contract, sink)
 }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
-use crate::datasets::listing::{self as pages, Listed};
+use crate::datasets::listing as pages;
 use crate::datasets::{Called, Fetch, without_named_secrets, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
@@ -114,8 +114,8 @@ impl Fetcher {
         match definition.fetch {
             Fetch::Export => self.drive(task, deadline).await,
             Fetch::Call(called) => self.fetch_at_once(task, self.call(task, called)).await,
-            Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
-                let list = Box::pin(self.list(task, listed));
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => {
+                let list = Box::pin(self.list(task));
                 Box::pin(self.fetch_at_once(task, list)).await
             }
             Fetch::Received { .. } => {
@@ -235,11 +235,10 @@ impl Fetcher {
     }
 
     /// All pages of a listing; gives the hash and size of their zip.
-    async fn list(&self, task: &TaskRow, listed: Listed) -> Result<(String, u64), Error> {
+    async fn list(&self, task: &TaskRow) -> Result<(String, u64), Error> {
         let mut sink = SpooledPages {
             fetcher: self,
             task,
-            listed,
             pages: None,
             size_bytes: 0,
         };
@@ -255,7 +254,6 @@ impl Fetcher {
 struct SpooledPages<'f> {
     fetcher: &'f Fetcher,
     task: &'f TaskRow,
-    listed: Listed,
     /// None before the first page.
     pages: Option<spool::SpoolingPages>,
     size_bytes: u64,
@@ -270,7 +268,9 @@ impl PageSink for SpooledPages<'_> {
     }
 
     fn page(&mut self, body: &Bytes, _: Vec<Map<String, Value>>) -> Result<(), Error> {
-        let kept = self.fetcher.blanked(self.task, body, self.listed.secrets)?;
+        let kept = self
+            .fetcher
+            .blanked(self.task, body, self.task.spec.dataset().secrets())?;
         self.size_bytes += kept.len() as u64;
         let most = self.fetcher.max_workbook_bytes;
         if self.size_bytes > most {

@@ -20,7 +20,7 @@ use super::open::App;
 use super::progress::Style;
 use super::run::{execute_app, exit_of, print_summaries};
 use crate::clock::Clock;
-use crate::datasets::Dataset;
+use crate::datasets::{Dataset, RequestOption};
 use crate::exit::Code;
 use crate::ledger::Ledger;
 use crate::ledger::PartitionStatus;
@@ -209,6 +209,16 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
         .filter(|dataset| !dataset.is_received())
     {
         let mut job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\n");
+        if dataset
+            .definition()
+            .options
+            .contains(&RequestOption::IdsFile)
+        {
+            let reserves = server.company().reserves();
+            let ids: Vec<&str> = reserves.iter().map(|of| of.reserve_id.as_str()).collect();
+            write(&out.join("jobs/reserves.txt"), &ids.join("\n"))?;
+            job.push_str("[request]\nids_file = \"reserves.txt\"\n");
+        }
         if !dataset.is_snapshot() {
             let days = "window = \"1d\"\nsettle_delay = \"1h\"\nlookback = \"0d\"";
             job = format!("{job}{days}\nstart = {first_day}\n");

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::{Common, identify, range};
+use crate::config::{Config, JobOff, WhyOff};
 use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::plan::estimate::{Estimate, MONTH_DAYS};
@@ -60,17 +61,73 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         let forecasts = forecaster.all(&config.jobs).await?;
         let cost = cost(&forecasts, &config.limits.calls);
         let month = cost_of_month(&forecasts, &config.limits.calls);
+        let off = jobs_off(&forecaster, &config).await?;
         if args.json {
-            json_tenants.push(as_json(&tenant.name, &forecasts, &cost, &month));
+            let mut tenant = as_json(&tenant.name, &forecasts, &cost, &month);
+            tenant["jobs_off"] = off.iter().map(JobOffCost::as_json).collect();
+            json_tenants.push(tenant);
         } else {
             show(&tenant.name, &forecasts, &cost);
             show_month(&month);
+            off.iter().for_each(|off| println!("{}\n", off.text()));
         }
     }
     if args.json {
         println!("{}", json!({ "now": now, "tenants": json_tenants }));
     }
     Ok(Code::Done)
+}
+
+/// A job that is off, and what it would cost in a month.
+struct JobOffCost<'c> {
+    off: &'c JobOff,
+    /// Calls a firing and a month; `None` if they are known after a first run only.
+    calls: Option<(u64, u64)>,
+}
+
+impl JobOffCost<'_> {
+    fn text(&self) -> String {
+        let (name, why) = (&self.off.spec.name, self.off.why);
+        match self.calls {
+            Some((firing, month)) => format!(
+                "{name}: off; {why}. Switched on, it would make about {} calls a firing and {} a \
+                 month.",
+                number(firing),
+                number(month)
+            ),
+            None => format!("{name}: off; {why}."),
+        }
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "job": self.off.spec.name, "dataset": self.off.spec.dataset,
+            "calls_a_firing": self.calls.map(|calls| calls.0),
+            "calls_a_month": self.calls.map(|calls| calls.1),
+        })
+    }
+}
+
+/// The jobs of the tenant that are off.
+async fn jobs_off<'c>(
+    forecaster: &Forecaster<'_>,
+    config: &'c Config,
+) -> Result<Vec<JobOffCost<'c>>> {
+    let mut costs = Vec::new();
+    let tenant = forecaster.owner.tenant;
+    for off in &config.jobs_off {
+        let is_disabled = off.why == WhyOff::Disabled;
+        if is_disabled && !off.spec.tenants.iter().any(|name| name == tenant) {
+            continue;
+        }
+        let forecast = forecaster.job(&off.spec).await?;
+        let firings = forecast.asks_a_month;
+        let (month, unknown) = cost_of_month(&[forecast], &config.limits.calls);
+        let is_known = is_disabled && unknown.is_empty() && month.calls > 0 && firings > 0;
+        let calls = is_known.then(|| (month.calls.div_ceil(firings), month.calls));
+        costs.push(JobOffCost { off, calls });
+    }
+    Ok(costs)
 }
 
 fn show(tenant: &str, forecasts: &[JobForecast<'_>], cost: &Estimate) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::validate::{names_of, why_off};
 use super::{Common, identify, open};
 use crate::config::Config;
 use crate::exit::Code;
@@ -55,7 +56,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         .collect();
     let overview = Overview::read(&ledger, &tenants, &config.jobs, Timestamp::now()).await?;
     if args.json {
-        println!("{}", as_json(&overview));
+        let mut report = as_json(&overview);
+        report["jobs_off"] = names_of(&config.jobs_off).into();
+        println!("{report}");
     } else {
         show(&config, &overview);
     }
@@ -73,6 +76,11 @@ fn show(config: &Config, overview: &Overview) {
         let datasets: Vec<_> = overview.datasets.iter().filter(of_tenant).collect();
         show_tenant(tenant, &datasets, &overview.lake);
         show_events(tenant, &overview.event_types);
+    }
+    let off = why_off(&config.jobs_off);
+    off.iter().for_each(|line| println!("{line}"));
+    if !off.is_empty() {
+        println!();
     }
     show_late(config, &overview.lake);
     let is_late = overview.lake.late_days().next().is_some();

@@ -10,7 +10,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Serialize, Serializer};
 
-use crate::config::{self, Config, Environment, Position, Problem, show_duration};
+use crate::config::{self, Config, Environment, JobOff, Position, Problem, show_duration};
 use crate::datasets::Dataset;
 use crate::exit;
 use crate::job::JobSpec;
@@ -58,8 +58,10 @@ struct ValidateReport<'p> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     jobs: Vec<JobReport>,
-    /// Names of the jobs of events that are off, because none of their tenants has an inlet.
+    /// Names of the jobs that are off.
     jobs_off: Vec<String>,
+    #[serde(skip)]
+    why_off: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -113,6 +115,7 @@ impl<'p> ValidateReport<'p> {
                 warnings: Vec::new(),
                 jobs: Vec::new(),
                 jobs_off: Vec::new(),
+                why_off: Vec::new(),
             },
         }
     }
@@ -126,7 +129,8 @@ impl<'p> ValidateReport<'p> {
             valid: true,
             problems: Vec::new(),
             jobs: jobs.collect(),
-            jobs_off: config.jobs_off,
+            jobs_off: names_of(&config.jobs_off),
+            why_off: why_off(&config.jobs_off),
             warnings,
         }
     }
@@ -149,11 +153,8 @@ impl<'p> ValidateReport<'p> {
         for job in &self.jobs {
             job.print(out)?;
         }
-        for job in &self.jobs_off {
-            writeln!(
-                out,
-                "{job}: off; events come in once a tenant has [tenants.NAME.events]\n"
-            )?;
+        for line in &self.why_off {
+            writeln!(out, "{line}\n")?;
         }
         let path = self.config.display();
         match self.problems.len() {
@@ -161,6 +162,17 @@ impl<'p> ValidateReport<'p> {
             problems => writeln!(out, "{path}: {}", count(problems, "problem")),
         }
     }
+}
+
+/// The names of jobs that are off.
+pub(super) fn names_of(off: &[JobOff]) -> Vec<String> {
+    off.iter().map(|off| off.spec.name.clone()).collect()
+}
+
+/// A line for each job that is off: why.
+pub(super) fn why_off(off: &[JobOff]) -> Vec<String> {
+    let line = |off: &JobOff| format!("{}: off; {}", off.spec.name, off.why);
+    off.iter().map(line).collect()
 }
 
 /// A warning for each tenant whose meeting lists are not checked. Only the count in the daily

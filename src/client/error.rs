@@ -288,6 +288,13 @@ impl Error {
             listing::Error::Endless(_)
             | listing::Error::TooManyPages
             | listing::Error::NotListed => Self::other(&action, error.to_string()),
+            // Each of the answers was a refusal with this code.
+            listing::Error::Refused { code, .. } => {
+                let (kind, fix) = meaning(400, Some(*code));
+                let mut this = Self::new(kind, &action, error.to_string());
+                (this.0.fix, this.0.code) = (fix, Some(*code));
+                this
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) fn first_call(request: &Request) -> Call {
     let action = match definition.fetch {
         Fetch::Export => format!("submit the {name} export"),
         Fetch::Call(_) => format!("get the {name}"),
-        Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) => {
+        Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => {
             listing_action(&definition.endpoint)
         }
         // Nobody calls for what is sent.

@@ -46,7 +46,7 @@ pub(super) struct Call {
     /// A value of query or body that must never be shown.
     pub(super) secret: Option<SecretString>,
     /// Codes other than 0 with which a body is an answer all the same.
-    answers: &'static [i64],
+    answers: Vec<i64>,
     /// Its place among the calls that wait for the same endpoint.
     pub(super) urgency: Urgency,
 }
@@ -80,7 +80,7 @@ impl Call {
                 .collect(),
             body: parameters.body,
             secret: None,
-            answers: &[],
+            answers: Vec::new(),
             urgency: Urgency::default(),
         }
     }
@@ -109,7 +109,7 @@ impl Call {
             query: Vec::new(),
             body: Some(body),
             secret: None,
-            answers: &[],
+            answers: Vec::new(),
             urgency: Urgency::default(),
         }
     }
@@ -119,8 +119,8 @@ impl Call {
         self
     }
 
-    pub(super) const fn taking(mut self, answers: &'static [i64]) -> Self {
-        self.answers = answers;
+    pub(super) fn taking(mut self, answers: &[i64]) -> Self {
+        self.answers = answers.to_vec();
         self
     }
 
@@ -148,7 +148,7 @@ pub(super) struct Reply {
     pub(super) action: String,
     name: &'static str,
     secrets: Vec<SecretString>,
-    answers: &'static [i64],
+    answers: Vec<i64>,
     sent_at: Timestamp,
 }
 
@@ -372,7 +372,7 @@ impl Http {
             action: call.action.clone(),
             name: call.name,
             secrets: secrets.into_iter().flatten().cloned().collect(),
-            answers: call.answers,
+            answers: call.answers.clone(),
             sent_at,
         })
     }

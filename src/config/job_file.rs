@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::document::{Document, Field, Section, nearest};
+use super::ids;
 use super::problem::{Position, Problem};
 use super::text;
 use crate::datasets::{Dataset, DurationUnit, RequestOption, RequestOptions, UserIdType};
@@ -41,6 +42,8 @@ const DEADLINE: Duration = Duration::from_secs(2 * 3600);
 /// A job with the positions that a rule between jobs may have to name.
 pub(super) struct JobDraft<'p> {
     pub(super) spec: JobSpec,
+    /// Whether the job is switched on.
+    pub(super) is_enabled: bool,
     file: &'p Path,
     dataset_at: Position,
     time_zone_at: Position,
@@ -49,8 +52,9 @@ pub(super) struct JobDraft<'p> {
 }
 
 impl JobDraft<'_> {
-    pub(super) fn into_spec(self) -> JobSpec {
-        self.spec
+    /// The job, and whether it is switched on.
+    pub(super) fn into_spec(self) -> (JobSpec, bool) {
+        (self.spec, self.is_enabled)
     }
 }
 
@@ -64,6 +68,7 @@ pub(super) fn read<'p>(
     let root = document.root(&table);
     let name = name_of(&root, file);
     root.required("version", |field| field.integer(1..=1));
+    let is_enabled = root.optional("enabled", Field::boolean).unwrap_or(true);
     let dataset = root.required("dataset", |field| field.parse(dataset));
     let tenant_names = tenant_names(&root, tenants);
     let time_zone = time_zone(&root, dataset, tenants, tenant_names.as_deref());
@@ -78,7 +83,9 @@ pub(super) fn read<'p>(
     let deadline = within(&root, "deadline", MINUTE, 7 * DAY);
     let destination = root.optional("destination", |field| field.parse(destination));
     let fan_out = fan_out(root.section("fan_out"), dataset);
-    let options = request_options(root.section("request"), dataset);
+    // What a job reads beside itself need not be there while it is off.
+    let folder = file.parent().filter(|_| is_enabled);
+    let options = request_options(root.section("request"), dataset, folder);
     let check = check(root.section("check"), dataset);
     check_days(
         &root,
@@ -123,6 +130,7 @@ pub(super) fn read<'p>(
     };
     Some(JobDraft {
         spec,
+        is_enabled,
         file,
         dataset_at,
         time_zone_at,
@@ -384,14 +392,34 @@ fn check(section: Section<'_>, dataset: Option<Dataset>) -> Option<Check> {
     Some(check)
 }
 
-/// The options of the dataset's endpoint. An option of another endpoint is refused by name.
-fn request_options(section: Section<'_>, dataset: Option<Dataset>) -> Option<RequestOptions> {
+/// The options of the dataset's endpoint. An option of another endpoint is refused by name. A file
+/// of ids lies in `folder`; without one, it is not read.
+fn request_options(
+    section: Section<'_>,
+    dataset: Option<Dataset>,
+    folder: Option<&Path>,
+) -> Option<RequestOptions> {
     let user_id_type = section.optional("user_id_type", |field| field.parse(user_id_type));
     let limit = section.optional("limit", |field| field.integer(1..=100));
     let duration_unit = section.optional("duration_unit", |field| field.parse(duration_unit));
     let need_topic = section.optional("need_topic", Field::boolean);
     let per_room = section.optional("per_room", Field::boolean);
     let dataset = dataset?;
+    let has_ids = |owner: Dataset| owner.definition().options.contains(&RequestOption::IdsFile);
+    let of_file = |field: &Field<'_>| {
+        field.parse(|name| match folder.filter(|_| has_ids(dataset)) {
+            Some(folder) => ids::read(&folder.join(name)),
+            None => Ok(Vec::new()),
+        })
+    };
+    let needs_ids = has_ids(dataset) && folder.is_some();
+    if needs_ids && !section.is_present() {
+        section.problem_here("`ids_file` is missing; add [request] with the file of the ids in it");
+    }
+    let ids = match needs_ids {
+        true => Some(section.required("ids_file", of_file)?),
+        false => section.optional("ids_file", of_file),
+    };
     for option in RequestOption::ALL {
         let key = option.key();
         let has_it = |owner: &Dataset| owner.definition().options.contains(&option);
@@ -415,6 +443,7 @@ fn request_options(section: Section<'_>, dataset: Option<Dataset>) -> Option<Req
         top_user_duration_unit: duration_unit.unwrap_or(defaults.top_user_duration_unit),
         need_topic: need_topic.unwrap_or(defaults.need_topic),
         per_room: per_room.unwrap_or(defaults.per_room),
+        reserve_ids: ids.unwrap_or(defaults.reserve_ids),
     })
 }
 
@@ -435,6 +464,10 @@ pub(super) fn check_together(drafts: &[JobDraft<'_>], files: usize) -> Vec<Probl
     let mut problems = Vec::new();
     for (index, draft) in drafts.iter().enumerate() {
         problems.extend(check_start(draft));
+        // What is off is in nobody's way, and waits for nobody.
+        if !draft.is_enabled {
+            continue;
+        }
         for tenant in &draft.spec.tenants {
             problems.extend(check_only(draft, &drafts[..index], tenant));
             problems.extend(check_parent(draft, drafts, tenant, all_read));
@@ -484,9 +517,14 @@ fn check_parent(
     let dataset = draft.spec.dataset;
     let parent_dataset = dataset.parent()?;
     let Some(parent) = job_of(drafts, parent_dataset, tenant) else {
+        let is_of_parent = |draft: &&JobDraft<'_>| draft.spec.dataset == parent_dataset;
+        let way_out = match drafts.iter().find(is_of_parent) {
+            Some(off) if !off.is_enabled => format!("switch on the job `{}`", off.spec.name),
+            _ => "add one".to_owned(),
+        };
         let message = format!(
             "{dataset} is exported for each row of {parent_dataset}, and no job exports that for \
-             tenant `{tenant}`; add one"
+             tenant `{tenant}`; {way_out}"
         );
         return all_read.then(|| Problem::new(draft.file, draft.dataset_at, message));
     };
@@ -524,6 +562,8 @@ fn job_of<'d, 'p>(
     tenant: &str,
 ) -> Option<&'d JobDraft<'p>> {
     drafts.iter().find(|draft| {
-        draft.spec.dataset == dataset && draft.spec.tenants.iter().any(|name| name == tenant)
+        draft.is_enabled
+            && draft.spec.dataset == dataset
+            && draft.spec.tenants.iter().any(|name| name == tenant)
     })
 }

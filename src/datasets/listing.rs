@@ -7,14 +7,19 @@
 //! Pages     list ─► list, next page ─► …
 //! Walk      root ─► list below the root ─► … ─► list below each item that has children ─► …
 //! Details   list ─► list, next page ─► … ─► detail of each item ─► …
+//! Nodes     lists of these kinds ─► several calls for each item ─► …
 //! ```
 //! A listing ends in any case: it fails on a repeated page token and beyond a number of pages.
+
+mod nodes;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
 use super::endpoint::{Endpoint, Parameters};
+
+pub use nodes::{CodeMeans, Node, NodeCall, NodeListing, Nodes, Told};
 
 /// The most pages of one list.
 const PAGE_LIMIT: usize = 1_000;
@@ -114,6 +119,16 @@ pub enum Error {
     /// The dataset is not read in pages.
     #[error("the dataset is not listed in pages")]
     NotListed,
+    /// A call was refused for everything that it was made for.
+    #[error("{what} was refused for all of {asked} with code {code}")]
+    Refused {
+        /// The endpoint.
+        what: &'static str,
+        /// For how many.
+        asked: usize,
+        /// The API's code.
+        code: i64,
+    },
 }
 
 /// A call that gets the next body of a listing.
@@ -124,7 +139,9 @@ pub struct PageCall {
     /// What it is called with.
     pub parameters: Parameters,
     /// Codes other than 0 with which the body is an answer all the same.
-    pub answers: &'static [i64],
+    pub answers: Vec<i64>,
+    /// The one thing that it asks about, for people.
+    pub about: Option<String>,
 }
 
 /// What a call asks for.
@@ -161,7 +178,61 @@ impl Wanted {
 
 /// A listing under way.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub enum Listing {
+    /// One list, or a tree of lists.
+    List(List),
+    /// Lists, and calls for each of their items.
+    Nodes(NodeListing),
+}
+
+impl Listing {
+    /// The next call; `None` if every body was taken.
+    #[must_use]
+    pub fn next_call(&self) -> Option<PageCall> {
+        match self {
+            Self::List(list) => list.next_call(),
+            Self::Nodes(nodes) => nodes.next_call(),
+        }
+    }
+
+    /// The list of which the next call asks for a page, counted from 0; `None` if it asks for
+    /// something else. The first page of a list and the last one are read again at the list's end,
+    /// to notice one that changed meanwhile.
+    #[must_use]
+    pub fn list_of_next(&self) -> Option<usize> {
+        match self {
+            Self::List(list) => list.is_at_list().then_some(0),
+            Self::Nodes(nodes) => nodes.list_of_next(),
+        }
+    }
+
+    /// Takes the answer to the next call. Gives the items that were not seen before: an item can
+    /// appear twice if the list changed between two pages.
+    ///
+    /// # Errors
+    /// The body is not a page, or the listing does not end.
+    pub fn take(&mut self, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
+        match self {
+            Self::List(list) => list.take(body),
+            Self::Nodes(nodes) => nodes.take(body),
+        }
+    }
+
+    /// The ids on a page of a list, in their order.
+    ///
+    /// # Errors
+    /// The body is not a page.
+    pub fn ids_on(&self, list: usize, body: &[u8]) -> Result<Vec<String>, Error> {
+        match self {
+            Self::List(list) => list.ids_on(body),
+            Self::Nodes(nodes) => nodes.ids_on(list, body),
+        }
+    }
+}
+
+/// One list under way, with what is read beyond its pages.
+#[derive(Clone, Debug)]
+pub struct List {
     endpoint: Endpoint,
     listed: Listed,
     beyond: Beyond,
@@ -172,8 +243,8 @@ pub struct Listing {
     items: usize,
 }
 
-impl Listing {
-    /// A listing before its first call, which is to `endpoint`. `query` are the parameters that
+impl List {
+    /// A list before its first call, which is to `endpoint`. `query` are the parameters that
     /// every page is asked with.
     #[must_use]
     pub fn new(
@@ -204,7 +275,8 @@ impl Listing {
         let own = |parameters| PageCall {
             endpoint: self.endpoint,
             parameters,
-            answers: self.gone(),
+            answers: self.gone().to_vec(),
+            about: None,
         };
         Some(match (self.next.front()?, self.beyond) {
             (Wanted::Item(id), Beyond::Details(details)) => PageCall {
@@ -218,7 +290,8 @@ impl Listing {
                         .collect(),
                     body: None,
                 },
-                answers: details.gone,
+                answers: details.gone.to_vec(),
+                about: None,
             },
             (Wanted::List { parent, token, .. }, beyond) => {
                 let mut query = vec![("page_size", self.listed.page_size.to_string())];
@@ -240,18 +313,16 @@ impl Listing {
         })
     }
 
-    /// Whether the next call asks for a page of a list. The first and the last of these are read
-    /// again at the end, to notice a list that changed meanwhile.
+    /// Whether the next call asks for a page of a list.
     #[must_use]
     pub fn is_at_list(&self) -> bool {
         matches!(self.next.front(), Some(Wanted::List { .. }))
     }
 
-    /// Takes the answer to the next call. Gives the items that were not seen before: an item can
-    /// appear twice if the list changed between two pages.
+    /// See [`Listing::take`].
     ///
     /// # Errors
-    /// The body is not a page, or the listing does not end.
+    /// The body is not a page, or the list does not end.
     pub fn take(&mut self, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
         let place = self.next.pop_front().ok_or(Error::TooManyPages)?;
         let mut items = match &place {
@@ -561,7 +632,7 @@ mod tests {
             json!({ "code": 0, "data": data }).to_string().into_bytes()
         };
         let (one, other) = (json!({"id": "a", "n": 1}), json!({"id": "a", "n": 2}));
-        let mut listing = Listing::new(ENDPOINT, LISTED, Beyond::Nothing, Vec::new());
+        let mut listing = List::new(ENDPOINT, LISTED, Beyond::Nothing, Vec::new());
         let first = body(json!([one, other, one, other]), Some("t"));
         assert_eq!(listing.take(&first).expect("a page").len(), 2);
         // On another page it is the same one, which moved, and may have changed meanwhile.
@@ -569,7 +640,7 @@ mod tests {
         assert_eq!(ids(&listing.take(&second).expect("a page")), ["b"]);
     }
 
-    fn asked(listing: &Listing) -> String {
+    fn asked(listing: &List) -> String {
         let Some(call) = listing.next_call() else {
             return "nothing".to_owned();
         };
@@ -580,8 +651,8 @@ mod tests {
         format!("{path} {}?{query}", segment.unwrap_or_default())
     }
 
-    fn begun(beyond: Beyond, query: Vec<(&'static str, String)>) -> Listing {
-        Listing::new(ENDPOINT, LISTED, beyond, query)
+    fn begun(beyond: Beyond, query: Vec<(&'static str, String)>) -> List {
+        List::new(ENDPOINT, LISTED, beyond, query)
     }
 
     #[test]

@@ -33,10 +33,6 @@ const METHODS: &[Endpoint] = methods! {
         Get "GET" "participant_list",
         Get "GET" "participant_quality_list",
         Get "GET" "resource_reservation_list",
-        Get "GET" "reserve_configs/reserve_scope",
-        Get "GET" "reserve_configs/:scope_id/form",
-        Get "GET" "reserve_configs/:scope_id/admin",
-        Get "GET" "reserve_configs/:scope_id/disable_inform",
         Patch "PATCH" "reserve_configs/:scope_id",
         Patch "PATCH" "reserve_configs/:scope_id/form",
         Patch "PATCH" "reserve_configs/:scope_id/admin",
@@ -45,10 +41,8 @@ const METHODS: &[Endpoint] = methods! {
     }
     Four {
         Post "POST" "reserves/apply",
-        Get "GET" "reserves/:reserve_id",
         Put "PUT" "reserves/:reserve_id",
         Delete "DELETE" "reserves/:reserve_id",
-        Get "GET" "reserves/:reserve_id/get_active_meeting",
         Patch "PATCH" "meetings/:meeting_id/invite",
         Patch "PATCH" "meetings/:meeting_id/end",
         Post "POST" "meetings/:meeting_id/kickout",
@@ -60,7 +54,6 @@ const METHODS: &[Endpoint] = methods! {
         Get "GET" "room_levels/:room_level_id",
         Post "POST" "room_levels/mget",
         Get "GET" "room_levels/search",
-        Get "GET" "scope_config",
         Get "GET" "notes/:note_id",
     }
     Special {
@@ -276,7 +269,7 @@ mod tests {
             (
                 Method::Get,
                 "reserve_configs/omb_1/form",
-                "GET reserve_configs/:scope_id/form",
+                "reserve_form",
                 Tier::Three,
             ),
             (Method::Get, "meetings", "undocumented", Tier::Three),

@@ -182,6 +182,9 @@ pub struct Request {
     /// Which of the day's events: a digest of their ids, 16 hex digits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub batch: Option<String>,
+    /// The reservation's id.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reserve_id: Option<String>,
 }
 
 impl Request {
@@ -206,6 +209,7 @@ impl Request {
             meeting_id: None,
             meetings: Vec::new(),
             batch: None,
+            reserve_id: None,
         }
     }
 
@@ -261,6 +265,9 @@ pub struct Lineage {
     /// The meeting's unique id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meeting_id: Option<String>,
+    /// The reservation's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve_id: Option<String>,
 }
 
 /// A value that a task gives to its rows.
@@ -291,6 +298,7 @@ impl Lineage {
             "user_id_type" => self.user_id_type.map(|kind| Text(kind.as_str())),
             "snapshot_date" => self.snapshot_date.map(Date),
             "meeting_id" => self.meeting_id.as_deref().map(Text),
+            "reserve_id" => self.reserve_id.as_deref().map(Text),
             _ => None,
         }
     }
@@ -311,6 +319,8 @@ pub struct RequestOptions {
     pub need_topic: bool,
     /// Whether each room gets an export of its own, which fills `room_id`.
     pub per_room: bool,
+    /// Ids of the reservations that are asked for, each once; of the file that the job names.
+    pub reserve_ids: Vec<String>,
 }
 
 /// An option of a job's `[request]` section.
@@ -326,16 +336,19 @@ pub enum RequestOption {
     NeedTopic,
     /// Whether each room gets a task of its own.
     PerRoom,
+    /// The file of the ids that are asked for.
+    IdsFile,
 }
 
 impl RequestOption {
     /// All options.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::UserIdType,
         Self::Limit,
         Self::DurationUnit,
         Self::NeedTopic,
         Self::PerRoom,
+        Self::IdsFile,
     ];
 
     /// The key in the job file.
@@ -347,6 +360,7 @@ impl RequestOption {
             Self::DurationUnit => "duration_unit",
             Self::NeedTopic => "need_topic",
             Self::PerRoom => "per_room",
+            Self::IdsFile => "ids_file",
         }
     }
 }
@@ -383,6 +397,7 @@ impl RequestOptions {
             top_user_duration_unit: DurationUnit::Minutes,
             need_topic: true,
             per_room: false,
+            reserve_ids: Vec::new(),
         }
     }
 }
@@ -440,7 +455,18 @@ mod tests {
             meeting_id: Some("7529416531681214468".into()),
             ..Request::between(Dataset::Recording, 1, 2)
         };
+        let reserve = Request {
+            reserve_id: Some("6911188411932033028".into()),
+            ..rooms.clone()
+        };
         for (request, json) in [
+            (
+                Request {
+                    dataset: Dataset::Reserve,
+                    ..reserve
+                },
+                r#"{"dataset":"reserve","snapshot_date":"2026-11-26","user_id_type":"user_id","reserve_id":"6911188411932033028"}"#,
+            ),
             (
                 number,
                 r#"{"dataset":"meeting","meeting_no":"123456789","start":1,"end":5,"user_id_type":"open_id","meetings":[[1,2],[3,4]]}"#,

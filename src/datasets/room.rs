@@ -47,7 +47,7 @@ pub(super) const DEFINITION: Definition = Definition {
 };
 
 /// Scopes that list rooms and cannot change them (resources, 6.3).
-const SCOPES: &[&str] = &["vc:rooms.room.basicinfo:read", "vc:room:readonly"];
+pub(super) const SCOPES: &[&str] = &["vc:rooms.room.basicinfo:read", "vc:room:readonly"];
 
 /// A snapshot is asked for by its day, so that each day is a task of its own.
 fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {
@@ -70,7 +70,7 @@ fn parameters(request: &Request) -> Parameters {
 }
 
 /// Feishu says "for ever" as an end of 0 beside a start.
-fn is_disabled_forever(room: &mut Map<String, Value>) {
+pub(super) fn is_disabled_forever(room: &mut Map<String, Value>) {
     let Some(Value::Object(status)) = room.get("room_status") else {
         return;
     };
@@ -86,8 +86,8 @@ fn is_disabled_forever(room: &mut Map<String, Value>) {
 const IS_DISABLED_FOREVER: &str = "(derived) is_disabled_forever";
 
 fn columns() -> Vec<Column> {
-    use ColumnKind::{Bool, Date, Enum, Id, SmallInteger, Text, TextList, UnixTime};
-    vec![
+    use ColumnKind::{Date, Id, SmallInteger, Text, TextList};
+    let before = vec![
         Column::new(
             "snapshot_date",
             Date,
@@ -121,6 +121,24 @@ fn columns() -> Vec<Column> {
             "level ids as Feishu lists them; their order is not documented, so derive ancestry \
              from `room_level.parent_level_id`",
         ),
+    ];
+    let after = vec![
+        Column::new("devices", TextList, &["device[].name"], "names of its devices").sparse(),
+        Column::new(
+            "attributes_hash",
+            Text,
+            &[],
+            "SHA-256 over the values before it that Feishu answered: equal hashes, equal values",
+        )
+        .derived(Derivation::AttributesHash),
+    ];
+    before.into_iter().chain(status_columns()).chain(after).collect()
+}
+
+/// What is said of a room's status, wherever it is said.
+pub(super) fn status_columns() -> Vec<Column> {
+    use ColumnKind::{Bool, Enum, Text, TextList, UnixTime};
+    vec![
         Column::new(
             "is_enabled",
             Bool,
@@ -192,14 +210,6 @@ fn columns() -> Vec<Column> {
             "whether people are told when it can be booked again",
         )
         .sparse(),
-        Column::new("devices", TextList, &["device[].name"], "names of its devices").sparse(),
-        Column::new(
-            "attributes_hash",
-            Text,
-            &[],
-            "SHA-256 over the values before it that Feishu answered: equal hashes, equal values",
-        )
-        .derived(Derivation::AttributesHash),
     ]
 }
 

@@ -142,6 +142,12 @@ impl Dataset {
         let definition = self.definition();
         match definition.fetch {
             Fetch::Details(_, details) => vec![definition.scopes, details.scopes],
+            Fetch::Nodes(nodes) => {
+                let mut needed = vec![definition.scopes];
+                needed.extend(nodes.of.iter().map(|of| of.definition().scopes));
+                needed.dedup();
+                needed
+            }
             _ => vec![definition.scopes],
         }
     }

@@ -1,7 +1,7 @@
 //! Reads a listing page by page, all or nothing.
 //!
 //! Feishu pages by offset. While a list changes, an item can come twice or not at all. So the first
-//! and the last page are read again at the end: whatever came or went in between moved the last one.
+//! and the last page are read again at its end: whatever came or went in between moved the last one.
 //! If their ids differ, the list is read once more from its beginning. Only ids are compared: what
 //! an item says may change meanwhile, as the state of an alert does. So this holds for the list of
 //! a window too, which gets no new items once the window is over.
@@ -13,7 +13,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::client::{self, Client};
-use crate::datasets::{Request, listing};
+use crate::datasets::listing::{self, Listing, PageCall};
+use crate::datasets::{Dataset, Request};
 
 /// How often a list that changes while it is read is read from its beginning.
 const READINGS: usize = 2;
@@ -69,10 +70,16 @@ async fn read_once<S: PageSink>(
         let not_listed = listing::Error::NotListed;
         return Ok(Err(client::Error::unlisted(dataset, &not_listed)));
     };
-    // The first page of a list, and the last page if it is another one.
-    let (mut first, mut last) = (None, None);
+    let mut ends = Ends::default();
     while let Some(call) = listing.next_call() {
-        let is_of_list = listing.is_at_list();
+        let list = listing.list_of_next();
+        // A list that ended is looked at again before what follows from it is asked for.
+        if ends.list != list {
+            match still_holds(client, dataset, &listing, std::mem::take(&mut ends)).await {
+                Ok(true) => ends.list = list,
+                changed => return Ok(changed),
+            }
+        }
         let body = match client.page(&call).await {
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
@@ -82,28 +89,46 @@ async fn read_once<S: PageSink>(
             Err(error) => return Ok(Err(client::Error::unlisted(dataset, &error))),
         };
         crash_point!("w05-page-listed");
-        let read = (call, body.clone());
-        match (is_of_list, &first) {
-            (true, None) => first = Some(read),
-            (true, Some(_)) => last = Some(read),
-            (false, _) => {}
+        match (list, &ends.first) {
+            (Some(_), None) => ends.first = Some((call, body.clone())),
+            (Some(_), Some(_)) => ends.last = Some((call, body.clone())),
+            (None, _) => {}
         }
         sink.page(&body, items)?;
     }
-    // A list of one page cannot change under its reader.
-    let again = first.filter(|_| last.is_some()).into_iter().chain(last);
-    for (call, before) in again {
-        let after = match client.page(&call).await {
-            Ok(body) => body,
-            Err(error) => return Ok(Err(error)),
+    Ok(still_holds(client, dataset, &listing, ends).await)
+}
+
+/// The ends of a list that was read.
+#[derive(Default)]
+struct Ends {
+    /// Which list; `None` for what is no list.
+    list: Option<usize>,
+    first: Option<(PageCall, Bytes)>,
+    /// The last page, if it is not the first one.
+    last: Option<(PageCall, Bytes)>,
+}
+
+/// Whether the first page and the last one are the same still.
+async fn still_holds(
+    client: &Client,
+    dataset: Dataset,
+    listing: &Listing,
+    ends: Ends,
+) -> Result<bool, client::Error> {
+    let (Some(list), Some(last)) = (ends.list, ends.last) else {
+        // A list of one page cannot change under its reader.
+        return Ok(true);
+    };
+    for (call, before) in ends.first.into_iter().chain([last]) {
+        let after = client.page(&call).await?;
+        let ids = |body: &Bytes| {
+            let ids = listing.ids_on(list, body);
+            ids.map_err(|error| client::Error::unlisted(dataset, &error))
         };
-        match (listing.ids_on(&before), listing.ids_on(&after)) {
-            (Ok(before), Ok(after)) if before == after => {}
-            (Ok(_), Ok(_)) => return Ok(Ok(false)),
-            (Err(error), _) | (_, Err(error)) => {
-                return Ok(Err(client::Error::unlisted(dataset, &error)));
-            }
+        if ids(&before)? != ids(&after)? {
+            return Ok(false);
         }
     }
-    Ok(Ok(true))
+    Ok(true)
 }

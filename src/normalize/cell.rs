@@ -26,6 +26,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) const KBPS: &[(&str, i32)] = &[("kbps", 0), ("mbps", 3), ("gbps", 6), ("bps", -3)];
 pub(super) const MILLISECONDS: &[(&str, i32)] = &[("ms", 0), ("s", 3)];
 pub(super) const PERCENT: &[(&str, i32)] = &[("%", 0), ("％", 0)];
+pub(super) const HOURS: &[(&str, i32)] = &[("", 0)];
 
 type CellResult<T> = Result<Option<T>, Fault>;
 
@@ -251,6 +252,18 @@ pub fn milliseconds(cell: &Cell<'_>) -> CellResult<f64> {
 /// As [`kbps`].
 pub fn percent(cell: &Cell<'_>) -> CellResult<f64> {
     measurement(cell, PERCENT)
+}
+
+/// Hours: `0.5`, a number without a unit.
+///
+/// # Errors
+/// Any unit, signs, exponents.
+pub fn hours(cell: &Cell<'_>) -> CellResult<f64> {
+    match cell {
+        Cell::Number(number) if *number < 0.0 => Err(Fault::Negative),
+        Cell::Number(number) if number.is_finite() => Ok(Some(*number)),
+        other => measurement(other, HOURS),
+    }
 }
 
 /// Index of the value that the cell's text means, compared after folding. `Ok(Some(None))` for an
@@ -962,6 +975,10 @@ mod tests {
         assert_eq!(milliseconds(&t("1.2 s")), Ok(Some(1_200.0)));
         assert_eq!(percent(&t("0.8%")), Ok(Some(0.8)));
         assert_eq!(percent(&t("2 ％")), Ok(Some(2.0)));
+        assert_eq!(hours(&t("0.5")), Ok(Some(0.5)));
+        assert_eq!(hours(&Cell::Number(0.5)), Ok(Some(0.5)));
+        assert_eq!(hours(&Cell::Number(-0.5)), Err(Fault::Negative));
+        assert_eq!(hours(&t("0.5h")), Err(Fault::NotAMeasurement));
         for (text, fault) in [
             ("50", Fault::NoUnit),
             ("50ms", Fault::NotAMeasurement),

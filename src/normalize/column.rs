@@ -293,6 +293,7 @@ impl TypedBuilder {
             ColumnKind::Kbps => figure(cell::kbps, cell::KBPS),
             ColumnKind::Milliseconds => figure(cell::milliseconds, cell::MILLISECONDS),
             ColumnKind::Percent => figure(cell::percent, cell::PERCENT),
+            ColumnKind::Hours => figure(cell::hours, cell::HOURS),
         }
     }
 

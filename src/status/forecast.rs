@@ -44,8 +44,11 @@ pub struct JobForecast<'j> {
     pub usual: Option<u64>,
     /// How often the tasks of a window are asked for in a month.
     pub asks_a_month: u64,
-    /// Rows of the newest day in the lake; 0 without one.
+    /// Rows of the newest day in the lake, 0 without one; where each item of other lists is asked
+    /// for, the items of their newest days.
     pub rows: u64,
+    /// The lists that are read first for that, with the rows of their newest days.
+    pub lists: Vec<(Dataset, u64)>,
     /// What became of each known parent; `None` if no parent is known.
     pub coverage: Option<Coverage>,
     /// What a person should know beyond that.
@@ -65,6 +68,8 @@ pub enum ForecastNote {
     WindowsLost(u64),
     /// So many days of a snapshot passed without one.
     DaysWithoutSnapshot(u64),
+    /// How many calls it takes depends on lists that are not in the lake.
+    CallsNotKnown(&'static [Dataset]),
 }
 
 impl fmt::Display for ForecastNote {
@@ -92,6 +97,15 @@ impl fmt::Display for ForecastNote {
                 f,
                 "{windows} windows lie beyond what Feishu still answers for"
             ),
+            Self::CallsNotKnown(lists) => {
+                let names: Vec<&str> = lists.iter().map(|of| of.as_str()).collect();
+                let names = names.join(" and ");
+                write!(
+                    f,
+                    "each item of {names} is a call or more, and how many there are is known \
+                           once {names} are in the lake"
+                )
+            }
             Self::DaysWithoutSnapshot(days) => {
                 write!(
                     f,
@@ -110,12 +124,23 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
         let load = loads.entry(forecast.job.dataset).or_default();
         load.tasks += forecast.tasks + forecast.expected.unwrap_or(0);
         load.rows = load.rows.max(forecast.rows);
+        let tasks = forecast.tasks + forecast.expected.unwrap_or(0);
+        add_lists(&mut loads, forecast, tasks);
         // The rooms are listed once a run.
         if forecast.job.dataset.needs_rooms() && !forecast.windows.is_empty() {
             loads.entry(ROOMS).or_default().tasks += 1;
         }
     }
     estimate(&loads, limits)
+}
+
+/// Adds the lists that each task of a job reads first.
+fn add_lists(loads: &mut BTreeMap<Dataset, Load>, forecast: &JobForecast<'_>, tasks: u64) {
+    for (of, rows) in &forecast.lists {
+        let load = loads.entry(*of).or_default();
+        load.tasks += tasks;
+        load.rows = load.rows.max(*rows);
+    }
 }
 
 /// What the jobs cost in a usual month: where a month's calls are bounded, this is what counts. The
@@ -136,6 +161,7 @@ pub fn cost_of_month(
         let load = loads.entry(dataset).or_default();
         load.tasks += usual * forecast.asks_a_month;
         load.rows = load.rows.max(forecast.rows);
+        add_lists(&mut loads, forecast, usual * forecast.asks_a_month);
         if dataset.needs_rooms() {
             loads.entry(ROOMS).or_default().tasks += forecast.asks_a_month;
         }
@@ -211,6 +237,7 @@ impl Forecaster<'_> {
         };
         forecast.asks_a_month = asks_a_month(job, firings_of_month(job, self.now)?);
         forecast.rows = self.newest_rows(job.dataset).await?;
+        self.count_nodes(&mut forecast).await?;
         Ok(forecast)
     }
 
@@ -250,6 +277,7 @@ impl Forecaster<'_> {
             usual: None,
             asks_a_month: 0,
             rows: 0,
+            lists: Vec::new(),
             coverage: None,
             notes,
         }
@@ -368,6 +396,25 @@ impl Forecaster<'_> {
         Ok(of_dataset
             .max_by_key(|row| row.dt)
             .map_or(0, |row| row.rows))
+    }
+
+    /// Counts what is asked for one by one, where a task goes through the items of other lists. Without
+    /// those lists in the lake, the rows of an earlier day are the most that there can be.
+    async fn count_nodes(&self, forecast: &mut JobForecast<'_>) -> Result<()> {
+        let lists = forecast.job.dataset.nodes_of();
+        for of in lists {
+            forecast.lists.push((*of, self.newest_rows(*of).await?));
+        }
+        if lists.is_empty() {
+            return Ok(());
+        }
+        if forecast.lists.iter().all(|(_, rows)| *rows > 0) {
+            forecast.rows = forecast.lists.iter().map(|(_, rows)| rows).sum();
+        } else if forecast.rows == 0 {
+            forecast.usual = None;
+            forecast.notes.push(ForecastNote::CallsNotKnown(lists));
+        }
+        Ok(())
     }
 
     /// Tasks that a settled window of this job had on average; `None` without such a window.

@@ -368,6 +368,7 @@ fn what_is_made_from_rooms_costs_a_listing_of_them_once() {
         expected: None,
         usual: None,
         asks_a_month: 0,
+        lists: Vec::new(),
         rows: 0,
         coverage: None,
         notes: Vec::new(),

@@ -27,6 +27,8 @@ mod api;
 mod api_faults;
 mod atomicity;
 mod canaries;
+#[cfg(feature = "failpoints")]
+mod configs;
 mod configuration;
 mod conservation;
 mod coverage;

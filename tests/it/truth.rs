@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan};
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::company::{
-    Alert, AlertStatus, Attendee, DisableEnd, Meeting, Participant, ReservationStatus, Room,
-    RoomLevel,
+    Alert, AlertStatus, Attendee, ConfigNode, DisableEnd, Employee, Material, Meeting, NodeConfig,
+    Participant, ReservationStatus, Room, RoomLevel, Signage,
 };
 use meetlake_simulator::{Company, meetings as simulated};
 use serde_json::{Value, json};
@@ -105,6 +105,9 @@ impl<'a> Truth<'a> {
             Dataset::TopUser => self.top_users(),
             Dataset::Room => self.rooms(),
             Dataset::RoomLevel => self.room_levels(),
+            Dataset::RoomConfig => self.room_configs(),
+            Dataset::ReserveConfig => self.reserve_configs(),
+            Dataset::Reserve => self.reserves(),
             Dataset::Meeting => self.meetings().map(|m| self.meeting_by_id(m)).collect(),
             Dataset::MeetingParticipant => self
                 .meetings()
@@ -294,6 +297,161 @@ impl<'a> Truth<'a> {
             .iter()
             .map(|level| row(level).to_string())
             .collect()
+    }
+
+    /// What is set for each node itself, if anything is, and what holds for it.
+    fn room_configs(&self) -> Vec<String> {
+        let nodes = self.company.config_nodes(self.company.date_of(self.now));
+        let mut rows = Vec::new();
+        for node in &nodes {
+            let own = self.company.own_config(node);
+            if matches!(node, ConfigNode::Room(_)) || !own.is_empty() {
+                rows.push(self.room_config(node, &own, false));
+            }
+            rows.push(self.room_config(node, &self.company.effective_config(node), true));
+        }
+        rows
+    }
+
+    fn room_config(&self, node: &ConfigNode, config: &NodeConfig, is_effective: bool) -> String {
+        let (kind, room) = match node {
+            ConfigNode::Level(_) => ("level", None),
+            ConfigNode::Room(room) => ("room", Some(room)),
+        };
+        let material = |material: &Material| {
+            let kind = ["", "image", "video", "gif"][usize::from(material.kind)];
+            json!({
+                "id": material.id, "name": material.name, "type": kind, "md5": material.md5,
+                "duration_s": material.duration_s, "vid": material.vid,
+                "size_bytes": material.size_bytes,
+            })
+        };
+        let signage = |signage: &Option<Signage>| -> Vec<Value> {
+            let Some(signage) = signage else {
+                return vec![Value::Null; 6];
+            };
+            let materials: Vec<Value> = signage.materials.iter().map(material).collect();
+            let told = Some(Value::from(materials.clone()).to_string());
+            vec![
+                json!(signage.enabled),
+                json!(signage.covers_children),
+                json!(signage.muted),
+                json!(signage.start_min),
+                json!(signage.stop_min),
+                json!(told.filter(|_| !materials.is_empty())),
+            ]
+        };
+        let contacts = room.map(|room| union_ids(&room.contacts));
+        let mut row = vec![
+            self.dt(self.now),
+            self.dt(self.now),
+            json!(kind),
+            json!(node.id()),
+            json!(is_effective),
+        ];
+        row.extend(signage(&config.signage));
+        row.extend(signage(&config.box_signage));
+        row.extend([
+            json!(room.map(|room| room.enabled)),
+            json!(room.and_then(|room| text(room.disable_reason))),
+            contacts.unwrap_or_default(),
+            json!("union_id"),
+        ]);
+        Value::from(row).to_string()
+    }
+
+    fn reserve_configs(&self) -> Vec<String> {
+        let nodes = self.company.config_nodes(self.company.date_of(self.now));
+        let row = |node: &ConfigNode| {
+            let rules = self.company.reserve_rules(node);
+            let form = rules.form.as_ref();
+            let minutes = form.map(|form| {
+                let unit = match form.unit {
+                    Some(1) => 1,
+                    Some(2) => 60,
+                    _ => 24 * 60,
+                };
+                form.time * unit
+            });
+            let questions = form.filter(|form| !form.questions.is_empty()).map(|form| {
+                let titles = form.questions.iter().enumerate();
+                let questions: Vec<Value> = titles
+                    .map(|(key, title)| {
+                        json!({ "custom_type": 1, "key": key.to_string(), "title": title })
+                    })
+                    .collect();
+                Value::from(questions).to_string()
+            });
+            let list = |list: &[String]| json!(Some(list).filter(|list| !list.is_empty()));
+            let names = rules.approvers.iter().map(|user| user.name.clone());
+            json!([
+                self.dt(self.now),
+                self.dt(self.now),
+                match node {
+                    ConfigNode::Level(_) => "level",
+                    ConfigNode::Room(_) => "room",
+                },
+                node.id(),
+                rules.needs_approval,
+                (["all", "longer_than"][usize::from(rules.approval_condition)]),
+                rules.approval_over_hours,
+                union_ids(&rules.approvers),
+                list(&names.collect::<Vec<_>>()),
+                rules.is_time_limited,
+                rules.days_in_advance,
+                rules.seconds[0],
+                rules.seconds[1],
+                rules.seconds[2],
+                rules.max_duration_hours,
+                rules.covers_children,
+                rules.allows_all,
+                union_ids(&rules.users),
+                list(&rules.departments),
+                form.is_some(),
+                form.map(|form| form.is_enabled),
+                form.map(|form| union_ids(&form.notified)),
+                minutes,
+                questions,
+                union_ids(&rules.admins),
+                list(&rules.admin_departments),
+                rules.informs,
+                union_ids(&rules.informed),
+                Value::Null,
+                "union_id",
+            ])
+            .to_string()
+        };
+        nodes.iter().map(row).collect()
+    }
+
+    fn reserves(&self) -> Vec<String> {
+        let reserves = self.company.reserves();
+        let row = |reserve: &meetlake_simulator::company::Reserve| {
+            let is_active = reserve.end > self.now;
+            json!([
+                self.dt(self.now),
+                self.dt(self.now),
+                reserve.reserve_id,
+                reserve.meeting_no,
+                reserve.topic,
+                reserve.end.as_second(),
+                if is_active { "active" } else { "expired" },
+                reserve.reserved_by.union_id,
+                if reserve.callee.is_some() {
+                    "one_to_one"
+                } else {
+                    "multi"
+                },
+                true,
+                union_ids(&reserve.hosts),
+                reserve.callee.as_ref().map(|_| "pstn"),
+                reserve.callee.as_ref().map(|(number, _)| number),
+                reserve.callee.as_ref().map(|(_, name)| name),
+                reserve.meeting_id.as_ref().filter(|_| is_active),
+            ])
+            .to_string()
+        };
+        reserves.iter().map(row).collect()
     }
 
     fn meetings(&self) -> impl Iterator<Item = &'a Meeting> {
@@ -684,6 +842,78 @@ fn columns(dataset: Dataset) -> Vec<String> {
             "is_root",
             "depth",
         ],
+        Dataset::RoomConfig => &[
+            "dt",
+            "snapshot_date",
+            "scope_type",
+            "scope_id",
+            "is_effective",
+            "is_signage_enabled",
+            "signage_covers_children",
+            "is_signage_muted",
+            "signage_start_after_meeting_min",
+            "signage_stop_before_meeting_min",
+            "signage_materials",
+            "is_box_signage_enabled",
+            "box_signage_covers_children",
+            "is_box_signage_muted",
+            "box_signage_start_after_meeting_min",
+            "box_signage_stop_before_meeting_min",
+            "box_signage_materials",
+            "is_enabled",
+            "disable_reason",
+            "contact_ids",
+            "contact_id_type",
+        ],
+        Dataset::ReserveConfig => &[
+            "dt",
+            "snapshot_date",
+            "scope_type",
+            "scope_id",
+            "is_approval_required",
+            "approval_condition",
+            "approval_over_hours",
+            "approver_ids",
+            "approver_names",
+            "is_time_limited",
+            "days_in_advance",
+            "opening_second",
+            "first_second",
+            "last_second",
+            "max_duration_hours",
+            "scope_covers_children",
+            "allows_all_users",
+            "allowed_user_ids",
+            "allowed_department_ids",
+            "has_form",
+            "is_form_enabled",
+            "form_notified_user_ids",
+            "form_notify_before_min",
+            "form_questions",
+            "admin_user_ids",
+            "admin_department_ids",
+            "is_inform_enabled",
+            "informed_user_ids",
+            "missing_parts",
+            "user_id_type",
+        ],
+        Dataset::Reserve => &[
+            "dt",
+            "snapshot_date",
+            "reserve_id",
+            "meeting_no",
+            "topic",
+            "end_time",
+            "expire_status",
+            "reserved_by_id",
+            "initial_type",
+            "is_auto_record",
+            "assigned_host_ids",
+            "callee_type",
+            "callee_number",
+            "callee_name",
+            "active_meeting_id",
+        ],
         Dataset::Alert => &[
             "dt",
             "alert_id",
@@ -784,6 +1014,12 @@ fn pick(row: &Row, columns: &[String]) -> String {
             .unwrap_or_else(|| panic!("no column {name}"))
     });
     Value::Array(values.collect()).to_string()
+}
+
+/// The ids of people in a list; no list without anybody.
+fn union_ids(people: &[Arc<Employee>]) -> Value {
+    let ids: Vec<&str> = people.iter().map(|who| who.union_id.as_str()).collect();
+    json!(Some(ids).filter(|ids| !ids.is_empty()))
 }
 
 /// An empty cell is no value.

@@ -369,6 +369,7 @@ pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
         ColumnKind::Kbps => &["50kbps", "1.2Mbps", "0"],
         ColumnKind::Milliseconds => &["5ms", "1.2s", "0"],
         ColumnKind::Percent => &["2%", "0.5%", "100%"],
+        ColumnKind::Hours => &["2", "0.5"],
         ColumnKind::Enum(values) => {
             let value = values[random.below(values.len())];
             let text = random.of(value.texts);

@@ -7,10 +7,12 @@
 //! with an instant.
 
 mod alerts;
+mod configs;
 mod meetings;
 mod people;
 mod quality;
 mod reservations;
+mod reserves;
 mod rooms;
 
 use std::collections::HashMap;
@@ -22,11 +24,13 @@ use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 
 pub use alerts::{Alert, AlertStatus};
+pub use configs::{ConfigNode, Material, NodeConfig, ReserveForm, ReserveRules, Signage};
 pub(crate) use meetings::MOST_MEETINGS_PER_DAY;
 pub use meetings::{Attendee, LeaveReason, Meeting, MeetingKind, Participant};
 pub use people::Employee;
 pub use quality::{QUALITY_CELLS, QualityMinute};
 pub use reservations::{CheckInDevice, CheckInStatus, Reservation, ReservationStatus};
+pub use reserves::Reserve;
 pub(crate) use rooms::FIRST_ROOMS;
 pub use rooms::{Blanks, DisableEnd, Room, RoomLevel};
 
@@ -214,6 +218,53 @@ impl Company {
             rooms.extend(self.room_builder().passing(meetings::day_number(date)));
         }
         rooms
+    }
+
+    /// What is set for a node itself.
+    #[must_use]
+    pub fn own_config(&self, node: &ConfigNode) -> NodeConfig {
+        self.setter().own(node.id(), node.is_tenant())
+    }
+
+    /// What holds for a node: its own values, else those of the nearest level above.
+    #[must_use]
+    pub fn effective_config(&self, node: &ConfigNode) -> NodeConfig {
+        let above = node.above();
+        let above = above.iter().filter_map(|id| self.room_level(id));
+        above.fold(self.own_config(node), |config, level| {
+            config.or(self.own_config(&ConfigNode::Level(level.clone())))
+        })
+    }
+
+    /// How a node may be reserved.
+    #[must_use]
+    pub fn reserve_rules(&self, node: &ConfigNode) -> ReserveRules {
+        self.setter().rules(node.id(), node.is_tenant())
+    }
+
+    /// The levels and the rooms of a day, each with a configuration.
+    #[must_use]
+    pub fn config_nodes(&self, date: Date) -> Vec<ConfigNode> {
+        let levels = self.levels.iter().cloned().map(ConfigNode::Level);
+        let rooms = self.rooms_on(date).into_iter().map(ConfigNode::Room);
+        levels.chain(rooms).collect()
+    }
+
+    fn setter(&self) -> configs::Setter<'_> {
+        configs::Setter {
+            root: self.root,
+            employees: &self.employees,
+        }
+    }
+
+    /// Reservations that were made through the API.
+    #[must_use]
+    pub fn reserves(&self) -> Vec<Reserve> {
+        let (first, last) = (
+            self.start_of_day(self.first_day),
+            self.start_of_day(self.last_day),
+        );
+        reserves::reserves(self.root, &self.employees, first, last)
     }
 
     fn room_builder(&self) -> rooms::Builder<'_> {

@@ -30,6 +30,12 @@ pub(crate) enum Endpoint {
     Meeting,
     Recording,
     MgetRooms,
+    ScopeConfig,
+    ReserveScope,
+    ReserveForm,
+    ReserveAdmin,
+    ReserveDisableInform,
+    ActiveMeeting,
     GetReserve,
     WriteReserve,
     WriteRooms,
@@ -53,7 +59,7 @@ pub(crate) struct Rate {
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::TenantToken,
         Self::UserToken,
         Self::GetDaily,
@@ -75,6 +81,12 @@ impl Endpoint {
         Self::Meeting,
         Self::Recording,
         Self::MgetRooms,
+        Self::ScopeConfig,
+        Self::ReserveScope,
+        Self::ReserveForm,
+        Self::ReserveAdmin,
+        Self::ReserveDisableInform,
+        Self::ActiveMeeting,
         Self::GetReserve,
         Self::WriteReserve,
         Self::WriteRooms,
@@ -104,6 +116,12 @@ impl Endpoint {
             Self::Meeting => "meeting",
             Self::Recording => "recording",
             Self::MgetRooms => "mget_rooms",
+            Self::ScopeConfig => "scope_config",
+            Self::ReserveScope => "reserve_scope",
+            Self::ReserveForm => "reserve_form",
+            Self::ReserveAdmin => "reserve_admin",
+            Self::ReserveDisableInform => "reserve_disable_inform",
+            Self::ActiveMeeting => "active_meeting",
             Self::GetReserve => "get_reserve",
             Self::WriteReserve => "write_reserve",
             Self::WriteRooms => "write_rooms",
@@ -159,6 +177,8 @@ impl Endpoint {
             | Self::Meeting
             | Self::Recording
             | Self::MgetRooms
+            | Self::ScopeConfig
+            | Self::ActiveMeeting
             | Self::GetReserve
             | Self::WriteReserve => Some(Rate {
                 per_minute: 1_000,
@@ -214,8 +234,13 @@ impl Endpoint {
             Self::MeetingListByNo => &["vc:meeting.meetingid:read", SCOPE_MEETING_READONLY],
             Self::Meeting => &["vc:meeting.meetingevent:read", SCOPE_MEETING_READONLY],
             Self::Recording => &[SCOPE_RECORD],
-            Self::MgetRooms => Self::Rooms.all_scopes(),
-            Self::GetReserve => &[SCOPE_RESERVE_READONLY],
+            Self::MgetRooms
+            | Self::ScopeConfig
+            | Self::ReserveScope
+            | Self::ReserveForm
+            | Self::ReserveAdmin
+            | Self::ReserveDisableInform => Self::Rooms.all_scopes(),
+            Self::GetReserve | Self::ActiveMeeting => &[SCOPE_RESERVE_READONLY],
             Self::WriteReserve => &["vc:reserve"],
             Self::WriteRooms => &[SCOPE_ROOM],
             _ => &[SCOPE_EXPORT, SCOPE_MEETING_EXPORT],
@@ -277,6 +302,10 @@ fn write_route<'p>(method: &Method, path: &'p str) -> Option<(Method, Endpoint, 
         ("POST", "room_levels", "del") => Endpoint::WriteRooms,
         ("PATCH", "rooms" | "room_levels", id) if !id.is_empty() => Endpoint::WriteRooms,
         ("DELETE", "rooms", id) if !id.is_empty() => Endpoint::WriteRooms,
+        ("GET", "reserves", id) if id.ends_with("/get_active_meeting") => {
+            let id = id.trim_end_matches("/get_active_meeting");
+            return Some((Method::GET, Endpoint::ActiveMeeting, id));
+        }
         ("GET", "reserves", id) if !id.is_empty() => Endpoint::GetReserve,
         ("POST", "reserves", "apply") => Endpoint::WriteReserve,
         ("PUT" | "DELETE", "reserves", id) if !id.is_empty() => Endpoint::WriteReserve,
@@ -302,6 +331,8 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
         "vc/v1/exports/download" => (Method::GET, Endpoint::Download, ""),
         "vc/v1/rooms" => (Method::GET, Endpoint::Rooms, ""),
         "vc/v1/room_levels" => (Method::GET, Endpoint::RoomLevels, ""),
+        "vc/v1/scope_config" => (Method::GET, Endpoint::ScopeConfig, ""),
+        "vc/v1/reserve_configs/reserve_scope" => (Method::GET, Endpoint::ReserveScope, ""),
         "vc/v1/alerts" => (Method::GET, Endpoint::Alerts, ""),
         "vc/v1/meeting_list" => (Method::GET, Endpoint::QueryMeetings, ""),
         "vc/v1/meetings" => (Method::GET, Endpoint::ListMeetings, ""),
@@ -316,6 +347,15 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
                     Some((id, "recording")) => (Method::GET, Endpoint::Recording, id),
                     Some(_) => return None,
                 }
+            } else if let Some(id) = path.strip_prefix("vc/v1/reserve_configs/") {
+                let (id, part) = id.split_once('/')?;
+                let endpoint = match part {
+                    "form" => Endpoint::ReserveForm,
+                    "admin" => Endpoint::ReserveAdmin,
+                    "disable_inform" => Endpoint::ReserveDisableInform,
+                    _ => return None,
+                };
+                (Method::GET, endpoint, id)
             } else {
                 (
                     Method::GET,

@@ -41,13 +41,15 @@ pub enum FaultKind {
     Empty,
     /// `short`: the export's file lacks every other row, the list of a number its last meeting.
     Short,
+    /// `quota`: 99991403, the month's calls are used up.
+    QuotaUsedUp,
     /// `html-200`: status 200 with a page instead of the answer.
     Html200,
 }
 
 impl FaultKind {
     /// All faults.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RateLimit,
         Self::ServerError,
         Self::Slow,
@@ -60,6 +62,7 @@ impl FaultKind {
         Self::PermissionDenied,
         Self::Empty,
         Self::Short,
+        Self::QuotaUsedUp,
         Self::Html200,
     ];
 
@@ -79,6 +82,7 @@ impl FaultKind {
             Self::PermissionDenied => "permission-denied",
             Self::Empty => "empty",
             Self::Short => "short",
+            Self::QuotaUsedUp => "quota",
             Self::Html200 => "html-200",
         }
     }
@@ -87,7 +91,7 @@ impl FaultKind {
     const fn applies_to(self, endpoint: Endpoint) -> bool {
         match self {
             Self::ServerError | Self::Slow | Self::Drop | Self::Html200 => true,
-            Self::RateLimit | Self::ExpiredToken => !endpoint.is_token(),
+            Self::RateLimit | Self::QuotaUsedUp | Self::ExpiredToken => !endpoint.is_token(),
             Self::PermissionDenied => endpoint.is_export(),
             Self::Short if matches!(endpoint, Endpoint::MeetingListByNo) => true,
             Self::Failed | Self::Stuck | Self::Empty | Self::Short => endpoint.is_submit(),

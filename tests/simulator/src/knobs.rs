@@ -271,6 +271,15 @@ pub struct Knobs {
     /// Two more rooms that change from day to day; [`Company::rooms_on`](crate::Company::rooms_on)
     /// says how. A listing across midnight sees both days. Default: rooms never change.
     pub rooms_change: bool,
+    /// So many rooms, the last ones, are listed and are gone when their configuration is asked for.
+    /// Default: none.
+    pub rooms_vanish: usize,
+    /// The tenant's edition has administrators of reservations; without it that part of a
+    /// configuration answers 125002. Default: it has.
+    pub admins_offered: bool,
+    /// Of so many rooms, the first ones, the notice of a disabled room is withheld (403, 121005).
+    /// Default: none.
+    pub notices_withheld: usize,
     /// Most items on a page of `rooms`, `room_levels` and `alerts`, whatever the client asks for.
     /// Default: 100, as documented of the first two.
     pub page_size: usize,
@@ -362,6 +371,9 @@ impl Default for Knobs {
             rooms: None,
             rooms_move: 0,
             rooms_change: false,
+            rooms_vanish: 0,
+            admins_offered: true,
+            notices_withheld: 0,
             page_size: 100,
             alert_pages: AlertPages::default(),
             meeting_filter: MeetingFilter::default(),

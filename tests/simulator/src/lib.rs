@@ -74,6 +74,7 @@ mod tables;
 mod workbook;
 
 mod alerts;
+mod configs;
 pub mod meetings;
 mod queries;
 mod reports;

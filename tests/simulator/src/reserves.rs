@@ -3,13 +3,15 @@
 //! A reservation has a password, as real ones have, so that a client shows whether it lets one out.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::Method;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::Options;
+use crate::company::{Company, Employee, Reserve};
+use crate::exports::{IdType, id_type};
 use crate::params::Params;
 use crate::random::Draw;
 use crate::wire::ApiError;
@@ -34,7 +36,18 @@ impl Reserves {
     ///
     /// # Errors
     /// 121004 for an unknown id.
-    pub(crate) fn get(&self, id: &str) -> Result<Value, ApiError> {
+    pub(crate) fn get(
+        &self,
+        id: &str,
+        params: &mut Params,
+        company: &Company,
+        options: &Options,
+    ) -> Result<Value, ApiError> {
+        let id_type = id_type(params);
+        params.check()?;
+        if let Some(standing) = standing(id, company) {
+            return Ok(json!({ "reserve": told(&standing, id_type, options.clock.now()) }));
+        }
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let reserve = made.get(id).ok_or_else(ApiError::not_found)?;
         Ok(json!({ "reserve": reserve }))
@@ -70,7 +83,7 @@ impl Reserves {
             .clock
             .now()
             .saturating_add(SignedDuration::from_hours(24));
-        let in_a_day = in_a_day.map_or(0, jiff::Timestamp::as_second);
+        let in_a_day = in_a_day.map_or(0, Timestamp::as_second);
         let number = 100_000_000 + draw.label("number").below(900_000_000);
         let reserve = json!({
             "id": id,
@@ -85,4 +98,64 @@ impl Reserves {
         made.insert(id, reserve.clone());
         Ok(json!({ "reserve": reserve }))
     }
+}
+
+fn standing(id: &str, company: &Company) -> Option<Reserve> {
+    let mut standing = company.reserves().into_iter();
+    standing.find(|reserve| reserve.reserve_id == id)
+}
+
+/// Answers `reserves/:id/get_active_meeting`.
+///
+/// # Errors
+/// 121004 for an unknown id, and while nobody meets.
+pub(crate) fn active_meeting(
+    id: &str,
+    params: &mut Params,
+    company: &Company,
+    options: &Options,
+) -> Result<Value, ApiError> {
+    id_type(params);
+    params.flag("with_participants");
+    params.check()?;
+    let reserve = standing(id, company).filter(|of| of.end > options.clock.now());
+    let reserve = reserve.ok_or_else(ApiError::not_found)?;
+    let meeting_id = reserve.meeting_id.ok_or_else(ApiError::not_found)?;
+    Ok(json!({ "meeting": {
+        "id": meeting_id, "topic": reserve.topic, "meeting_no": reserve.meeting_no,
+        "password": reserve.password, "status": 2,
+    } }))
+}
+
+fn told(reserve: &Reserve, id_type: IdType, now: Timestamp) -> Value {
+    let host = |host: &Arc<Employee>| json!({ "id": id_type.of(host), "user_type": 1 });
+    let mut settings = json!({
+        "topic": reserve.topic,
+        "password": reserve.settings_password,
+        "action_permissions": [
+            { "permission": 3, "permission_checkers": [{ "check_field": 3, "check_mode": 1, "check_list": ["a", "b"] }] },
+        ],
+        "meeting_initial_type": 1,
+        "meeting_connect": false,
+        "auto_record": true,
+        "assign_host_list": reserve.hosts.iter().map(host).collect::<Vec<_>>(),
+    });
+    if let Some((number, name)) = &reserve.callee {
+        settings["meeting_initial_type"] = 2.into();
+        settings["call_setting"] = json!({ "callee": {
+            "user_type": 6, "pstn_sip_info": { "main_address": number, "nickname": name },
+        } });
+    }
+    json!({
+        "id": reserve.reserve_id,
+        "meeting_no": reserve.meeting_no,
+        "password": reserve.password,
+        "url": format!("https://vc.example.com/j/{}", reserve.meeting_no),
+        "app_link": format!("https://applink.example.com/{}", reserve.meeting_no),
+        "live_link": format!("https://live.example.com/{}", reserve.meeting_no),
+        "end_time": reserve.end.as_second().to_string(),
+        "expire_status": if reserve.end > now { 1 } else { 2 },
+        "reserve_user_id": id_type.of(&reserve.reserved_by),
+        "meeting_settings": settings,
+    })
 }

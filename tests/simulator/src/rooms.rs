@@ -225,7 +225,7 @@ fn room_item(room: &Room, id_type: IdType) -> RoomItem {
     }
 }
 
-fn room_status(room: &Room, id_type: IdType) -> RoomStatus {
+pub(crate) fn room_status(room: &Room, id_type: IdType) -> RoomStatus {
     let start = room.disable_start.map(|start| start.as_second());
     let end = match room.disable_end {
         DisableEnd::Unset => None,

@@ -37,10 +37,10 @@ use crate::link::{self, Hub, LinkFaults, LinkReport};
 use crate::params::Params;
 use crate::random::Draw;
 use crate::report::{Report, Tally};
-use crate::reserves::Reserves;
+use crate::reserves::{self, Reserves};
 use crate::rooms::RoomOrder;
 use crate::wire::{ApiError, Reply, log_id};
-use crate::{alerts, meetings, queries, reports, rooms, workbook};
+use crate::{alerts, configs, meetings, queries, reports, rooms, workbook};
 
 /// Requests are small; a larger body is cut off with an error.
 const LARGEST_BODY_BYTES: usize = 1 << 20;
@@ -397,6 +397,9 @@ impl App {
         if strikes(FaultKind::PermissionDenied) {
             return Err(ApiError::no_permission());
         }
+        if strikes(FaultKind::QuotaUsedUp) {
+            return Err(ApiError::quota_used_up());
+        }
         if strikes(FaultKind::RateLimit) {
             return Err(limit(self.limits.refuse(call.endpoint)));
         }
@@ -412,7 +415,26 @@ impl App {
             }
             Endpoint::ListMeetings => Reply::data(queries::undocumented(&mut params, company)?),
             Endpoint::MgetRooms => Reply::data(rooms::mget(&mut params, company, options)?),
-            Endpoint::GetReserve => Reply::data(self.reserves.get(&call.id)?),
+            Endpoint::ScopeConfig => {
+                Reply::data(configs::scope_config(&mut params, company, options)?)
+            }
+            Endpoint::ReserveScope
+            | Endpoint::ReserveForm
+            | Endpoint::ReserveAdmin
+            | Endpoint::ReserveDisableInform => {
+                let (endpoint, id) = (call.endpoint, &call.id);
+                let told = configs::reserve_config(endpoint, id, &mut params, company, options)?;
+                Reply::data(told)
+            }
+            Endpoint::GetReserve => {
+                Reply::data(self.reserves.get(&call.id, &mut params, company, options)?)
+            }
+            Endpoint::ActiveMeeting => Reply::data(reserves::active_meeting(
+                &call.id,
+                &mut params,
+                company,
+                options,
+            )?),
             Endpoint::WriteReserve => {
                 let reserves = &self.reserves;
                 Reply::data(reserves.write(&call.method, &call.id, &mut params, options)?)

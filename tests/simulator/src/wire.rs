@@ -301,6 +301,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, 121_005, "no permission")
     }
 
+    /// 99991403: the month's calls of the tenant's edition are used up.
+    pub(crate) fn quota_used_up() -> Self {
+        let message = "This month's API call quota has been exceeded";
+        Self::new(StatusCode::BAD_REQUEST, 99_991_403, message)
+    }
+
     /// 99992402: parameters that are missing or malformed.
     pub(crate) fn fields(violations: Vec<FieldViolation>) -> Self {
         let detail = Detail::Fields(violations);
