@@ -174,6 +174,8 @@ struct Run {
     summary: Summary,
     /// When something refused to work; a server tries it again after a while.
     refused_at: Option<Timestamp>,
+    /// Until when nothing is asked for once more because the month's calls are used up.
+    quota_used_up_until: Option<Timestamp>,
     /// What each job may still plan in this run.
     budgets: HashMap<String, Budget>,
     /// The tenant's rooms, once asked for.
@@ -217,6 +219,7 @@ impl Run {
             last_publish: tenant.clock.now(),
             stopping: Stopping::new(stop, limits.deadline),
             refused_at: None,
+            quota_used_up_until: None,
             tenant,
             jobs,
             tasks_in_flight: limits.tasks_in_flight,
@@ -371,6 +374,7 @@ impl Run {
         running.and_modify(|tasks| *tasks -= 1);
         let ended = result.with_context(|| format!("task {} of {}", task.spec.key, job.dataset))?;
         let was_refused = self.summary.is_refused(job.dataset);
+        self.spare_the_quota(job.dataset, &ended);
         self.summary.count_task(job.dataset, &ended);
         if let TaskEnd::Refused { failure } = &ended
             && !was_refused

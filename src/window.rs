@@ -165,6 +165,13 @@ impl fmt::Display for Window {
     }
 }
 
+/// The first day of the month after the one in which an instant lies.
+#[must_use]
+pub fn next_month(zone: &TimeZone, instant: Timestamp) -> Date {
+    let last = date_of(zone, instant).last_of_month();
+    last.tomorrow().unwrap_or(last)
+}
+
 /// First instant of `date` in `zone`. If midnight falls into a gap, the first instant after the
 /// gap.
 #[must_use]

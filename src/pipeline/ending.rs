@@ -11,6 +11,7 @@ use crate::findings::Findings;
 use crate::record::{Phase, TaskRow};
 use crate::task::disposition::{self, AttemptFailure, Attempts, Disposition, NextStep};
 use crate::task::machine::State;
+use crate::window::next_month;
 
 /// An attempt that failed, with what is known beside the failure.
 pub(super) struct FailedAttempt {
@@ -146,9 +147,13 @@ async fn hold(
     task: &TaskRow,
     state: &State,
     subject: Subject,
-    failure: Failure,
+    mut failure: Failure,
 ) -> Result<TaskEnd> {
     let now = tenant.clock.now();
+    if failure.cause == Cause::QuotaExhausted {
+        let renews = next_month(&tenant.time_zone, now);
+        failure.message = format!("{} (the quota renews on {renews})", failure.message);
+    }
     tenant
         .ledger
         .defer(task, state, now, &failure, None, now)

@@ -6,13 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Run;
+use super::summary::{RefusalReach, refusal_reaches};
+use crate::cause::Cause;
+use crate::datasets::Dataset;
 use crate::events::{EventKind, Subject};
-use crate::pipeline;
+use crate::pipeline::{self, TaskEnd};
+use crate::window::{next_month, start_of_day};
 
 /// Calls under way get this long after a stop was asked for: less than the 30 s that Kubernetes
 /// waits, with time left to publish.
@@ -127,6 +131,28 @@ impl Run {
         self.summary.storage_error = Some(failure.clone());
         self.summary.stop_cause.get_or_insert(failure);
         false
+    }
+
+    /// Where a task was refused because the month's calls are used up, stops the other datasets that
+    /// a tenant can do without. A server asks once more after a day: the edition may have been
+    /// changed.
+    pub(super) fn spare_the_quota(&mut self, dataset: Dataset, ended: &TaskEnd) {
+        let TaskEnd::Refused { failure } = ended else {
+            return;
+        };
+        if failure.cause != Cause::QuotaExhausted {
+            return;
+        }
+        let (zone, now) = (&self.tenant.time_zone, self.tenant.clock.now());
+        let month_ends = start_of_day(zone, next_month(zone, now));
+        let in_a_day = now.saturating_add(SignedDuration::from_hours(24));
+        self.quota_used_up_until = Some(month_ends.min(in_a_day.unwrap_or(month_ends)));
+        if refusal_reaches(failure.cause, dataset) == RefusalReach::Optional {
+            let optional = self.jobs.iter().map(|job| job.dataset);
+            for other in optional.filter(|other| other.is_optional()) {
+                self.summary.block(other, failure.clone());
+            }
+        }
     }
 
     /// How long the loop may sleep when nothing happens: a minute, or until the run's time is over.

@@ -142,6 +142,30 @@ pub struct Summary {
     pub trouble: Option<Failure>,
 }
 
+/// What a refusal stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefusalReach {
+    /// Its dataset.
+    Dataset,
+    /// Every dataset that a tenant can do without.
+    Optional,
+    /// The run.
+    Run,
+}
+
+/// What a refusal of a task of this dataset stops: that of one endpoint its dataset, one that
+/// concerns the app or this machine the run. Of a month's last calls, reports and exports have the
+/// very last.
+pub(super) fn refusal_reaches(cause: Cause, dataset: Dataset) -> RefusalReach {
+    match cause.reach() {
+        Reach::Dataset => RefusalReach::Dataset,
+        Reach::Run if cause == Cause::QuotaExhausted && dataset.is_optional() => {
+            RefusalReach::Optional
+        }
+        Reach::Run | Reach::Task => RefusalReach::Run,
+    }
+}
+
 impl Summary {
     pub(super) fn new(tenant: &str) -> Self {
         Self {
@@ -189,15 +213,26 @@ impl Summary {
         }
     }
 
-    /// A refusal of one endpoint blocks its dataset; one that concerns the app, the quota or this
-    /// machine ends the run.
     fn refuse(&mut self, dataset: Dataset, failure: Failure) {
-        match failure.cause.reach() {
-            Reach::Dataset => self.block(dataset, failure),
-            Reach::Run | Reach::Task => {
+        match refusal_reaches(failure.cause, dataset) {
+            RefusalReach::Dataset | RefusalReach::Optional => self.block(dataset, failure),
+            RefusalReach::Run => {
                 self.stop_cause.get_or_insert(failure);
             }
         }
+    }
+
+    /// Takes over from an earlier summary what was refused because the month's calls are used up.
+    pub(super) fn keep_refusals_of_quota(&mut self, earlier: &Self) {
+        let is_of_quota = |failure: &&Failure| failure.cause == Cause::QuotaExhausted;
+        self.stop_cause = earlier.stop_cause.as_ref().filter(is_of_quota).cloned();
+        let blocked = earlier
+            .blocked
+            .iter()
+            .filter(|(_, failure)| is_of_quota(failure));
+        self.blocked = blocked
+            .map(|(of, failure)| (*of, failure.clone()))
+            .collect();
     }
 
     /// Whether nothing new of a dataset is begun any more.
@@ -315,5 +350,44 @@ impl Summary {
         kinds.sort_unstable();
         kinds.dedup();
         if kinds.len() == 1 { kinds.pop() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_calls_of_a_month_are_those_of_reports_and_exports() {
+        use RefusalReach::{Optional, Run};
+        for (cause, dataset, reaches) in [
+            (Cause::QuotaExhausted, Dataset::RoomConfig, Optional),
+            (Cause::QuotaExhausted, Dataset::Meeting, Optional),
+            (Cause::QuotaExhausted, Dataset::DailyReport, Run),
+            (Cause::QuotaExhausted, Dataset::ParticipantQualityList, Run),
+            (Cause::Credentials, Dataset::RoomConfig, Run),
+            (Cause::Storage, Dataset::Room, Run),
+            (Cause::Scope, Dataset::Room, RefusalReach::Dataset),
+            (Cause::Role, Dataset::MeetingList, RefusalReach::Dataset),
+        ] {
+            assert_eq!(
+                refusal_reaches(cause, dataset),
+                reaches,
+                "{cause} {dataset}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_refusals_of_the_quota_are_kept() {
+        let failure = |cause| Failure::new(cause, "x");
+        let mut earlier = Summary::new("acme");
+        earlier.block(Dataset::Room, failure(Cause::QuotaExhausted));
+        earlier.block(Dataset::Alert, failure(Cause::Scope));
+        earlier.stop_cause = Some(failure(Cause::Storage));
+        let mut later = Summary::new("acme");
+        later.keep_refusals_of_quota(&earlier);
+        assert_eq!(later.blocked.keys().collect::<Vec<_>>(), [&Dataset::Room]);
+        assert_eq!(later.stop_cause, None);
     }
 }

@@ -120,7 +120,11 @@ impl Run {
         let is_over = self.refused_at.is_some_and(is_old);
         if is_over {
             self.refused_at = None;
-            self.summary = Summary::new(&self.tenant.name);
+            let fresh = Summary::new(&self.tenant.name);
+            let earlier = std::mem::replace(&mut self.summary, fresh);
+            if self.quota_used_up_until.is_some_and(|until| now < until) {
+                self.summary.keep_refusals_of_quota(&earlier);
+            }
         }
         is_over
     }

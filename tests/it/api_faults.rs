@@ -594,6 +594,9 @@ fn printed(output: &Output) -> String {
         if word.contains("T16:00:00Z") {
             return Some("TIME".to_owned());
         }
+        if word.ends_with("-01)") {
+            return Some("DATE)".to_owned());
+        }
         let (start, _) = word.split_once("127.0.0.1:")?;
         Some(format!("{start}127.0.0.1:PORT"))
     };

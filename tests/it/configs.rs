@@ -527,6 +527,57 @@ fn a_job_of_reservations_needs_its_ids() {
     assert_eq!(off.code, 0, "{off:?}");
 }
 
+/// The month's calls are scarce where an edition is small. What a lake is kept for goes on.
+#[test]
+fn a_month_without_calls_stops_what_is_optional_first() {
+    let datasets = [
+        Dataset::DailyReport,
+        Dataset::MeetingList,
+        Dataset::Room,
+        Dataset::RoomConfig,
+        Dataset::Alert,
+    ];
+    let app = Setup::fast().only(&datasets).start();
+    app.set_faults(&[
+        "quota@scope_config",
+        "quota@room_levels",
+        "quota@rooms",
+        "quota@alerts",
+    ]);
+    let summary = app.reconcile_scope(&Scope::Due);
+    assert_eq!(summary.stop_cause, None, "{summary:?}");
+    let blocked: Vec<Dataset> = summary.blocked.keys().copied().collect();
+    assert_eq!(
+        blocked,
+        [Dataset::Room, Dataset::RoomConfig, Dataset::Alert]
+    );
+    for failure in summary.blocked.values() {
+        let renews = "the quota renews on 2026-11-01";
+        assert!(failure.message.contains(renews), "{failure:?}");
+    }
+    assert_eq!(
+        [Dataset::Room, Dataset::Alert].map(|of| published(&app, of)),
+        [0, 0]
+    );
+    for kept in [Dataset::DailyReport, Dataset::MeetingList] {
+        assert!(published(&app, kept) > 0, "{kept}");
+    }
+    // One call was enough to know it, but for those that were under way beside it.
+    let asked = calls(&app, "rooms") + calls(&app, "alerts") + calls(&app, "room_levels");
+    assert!(asked <= 6, "{asked}");
+
+    // Without a call for exports either, the run ends, and says so.
+    let app = Setup::fast().only(&datasets).start();
+    app.set_faults(&["quota"]);
+    let summary = app.reconcile_scope(&Scope::Due);
+    let stopped = summary.stop_cause.as_ref().expect("it was stopped");
+    assert!(
+        stopped.message.contains("the quota renews on 2026-11-01"),
+        "{stopped:?}"
+    );
+    assert_eq!(summary.exit().number(), 5);
+}
+
 /// A missed day ends nothing, and a room that a snapshot lacks ended by then.
 #[test]
 fn the_documented_view_says_since_when_and_until_when_each_room_was_as_it_is() {
