@@ -23,7 +23,7 @@ use url::Url;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::datasets::listing::PageCall;
-use crate::datasets::{CallLimits, DOWNLOAD, Endpoint, GrantedScopes, POLL, Request};
+use crate::datasets::{CallLimits, DOWNLOAD, Dataset, Endpoint, GrantedScopes, POLL, Request};
 use crate::network::{self, Proxies};
 use crate::task::{ExportId, Urgency};
 
@@ -238,7 +238,7 @@ impl Client {
     /// # Errors
     /// What the API refused with, after the retries.
     pub async fn answer(&self, request: &Request) -> Result<Bytes, Error> {
-        let endpoint = request.dataset.definition().endpoint;
+        let endpoint = request.source().endpoint;
         let call = exports::first_call(request).urgent(self.1);
         let answer = self
             .call(endpoint, Identity::Tenant, Repeat::Always, &call)
@@ -259,9 +259,12 @@ impl Client {
         }
         let call = Call::of(endpoint, action, page.parameters.clone());
         let call = call.taking(&page.answers).urgent(self.1);
-        let answer = self
-            .call(endpoint, Identity::Tenant, Repeat::Always, &call)
-            .await?;
+        // The lists beside the exports take a user's token as these do, and of a new app no other.
+        let identity = match Dataset::is_queried(&endpoint) {
+            true => Identity::Exporter,
+            false => Identity::Tenant,
+        };
+        let answer = self.call(endpoint, identity, Repeat::Always, &call).await?;
         Ok(answer.body)
     }
 
@@ -272,7 +275,7 @@ impl Client {
     /// task may then exist whose id nobody knows. The client never retries that, since an export
     /// has no idempotency key.
     pub async fn submit(&self, request: &Request) -> Result<ExportId, Error> {
-        let endpoint = request.dataset.definition().endpoint;
+        let endpoint = request.source().endpoint;
         let call = exports::first_call(request).urgent(self.1);
         let answer = self
             .call(endpoint, Identity::Exporter, Repeat::UnlessUnknown, &call)

@@ -40,6 +40,10 @@ pub enum ColumnKind {
     Percent,
     /// A duration in hours, float64. Answers have it as a plain number.
     Hours,
+    /// A level of sound in decibels, float64. The list has `6dB`.
+    Decibels,
+    /// Pictures a second, float64. The list has `30fps`.
+    FramesPerSecond,
     /// One of a fixed list of stable values. Texts of the source are folded like headers before
     /// they are compared.
     Enum(&'static [EnumValue]),
@@ -53,6 +57,17 @@ pub struct EnumValue {
     /// Texts that were seen or are documented for it.
     pub texts: &'static [&'static str],
 }
+
+const SOURCE_MODES: &[EnumValue] = &[
+    EnumValue {
+        value: "export",
+        texts: &[],
+    },
+    EnumValue {
+        value: "query",
+        texts: &[],
+    },
+];
 
 /// Value for an unknown text of an enumeration. The text itself goes to `_extra`.
 pub const OTHER: &str = "other";
@@ -127,6 +142,8 @@ pub struct Column {
     pub is_sparse: bool,
     /// Tells how the row came here, and nothing of what it says: no part of the content.
     pub is_incidental: bool,
+    /// Where the source has no such column, the task gives the value.
+    pub or_of_task: bool,
     /// The field of the task that gives its value, if it is not called as the column is.
     task_field: Option<&'static str>,
     /// The id in files, if it is not the column's place.
@@ -146,6 +163,7 @@ impl Column {
             personal: false,
             is_sparse: false,
             is_incidental: false,
+            or_of_task: false,
             task_field: None,
             explicit_field_id: None,
             doc,
@@ -160,6 +178,11 @@ impl Column {
     pub fn of_task_field(mut self, field: &'static str) -> Self {
         self.task_field = Some(field);
         self.of_task()
+    }
+
+    pub fn or_of_task(mut self) -> Self {
+        self.or_of_task = true;
+        self
     }
 
     pub fn derived(mut self, derivation: Derivation) -> Self {
@@ -186,6 +209,16 @@ impl Column {
         let doc = "the booking: tenant, `_source_sha256`, `_source_row` (and the sheet, from \
                    the second on), hashed under the lake's key; null in `convert`";
         Self::keyed("booking_key", RowKey::Booking, doc).field_id(903)
+    }
+
+    /// The column of datasets with two sources that says which one was asked.
+    pub fn source_mode() -> Self {
+        let doc = "where the row came from; null in rows of before there were two sources, which \
+                   are of exports, and in `convert`";
+        Self::new("_source_mode", ColumnKind::Enum(SOURCE_MODES), &[], doc)
+            .of_task_field("source_mode")
+            .incidental()
+            .field_id(904)
     }
 
     fn keyed(name: &str, key: RowKey, doc: &'static str) -> Self {
@@ -250,7 +283,9 @@ impl Column {
             ColumnKind::Kbps
             | ColumnKind::Milliseconds
             | ColumnKind::Percent
-            | ColumnKind::Hours => DataType::Float64,
+            | ColumnKind::Hours
+            | ColumnKind::Decibels
+            | ColumnKind::FramesPerSecond => DataType::Float64,
             ColumnKind::Enum(_) => {
                 DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
             }

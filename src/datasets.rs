@@ -9,6 +9,7 @@ pub mod event;
 mod export;
 mod methods;
 mod parent;
+mod query;
 mod report;
 mod request;
 mod room_node;
@@ -37,7 +38,7 @@ pub use parent::{
 };
 pub use request::{
     DurationUnit, Lineage, LineageValue, ParticipantId, Request, RequestOption, RequestOptions,
-    TopUserOrder, UserIdType,
+    SourceMode, TopUserOrder, UserIdType,
 };
 pub use scopes::{EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, accepted_scopes};
 pub use secrets::{without_named_secrets, without_secrets};
@@ -136,6 +137,8 @@ pub struct Definition {
     pub ask: Ask,
     /// What the first call of a request sends.
     pub parameters: fn(&Request) -> Parameters,
+    /// The JSON list of the same rows, beside an export.
+    pub query: Option<Source>,
     /// What a job may choose.
     pub options: &'static [RequestOption],
     /// Kind of user ids, unless the job says otherwise.
@@ -175,6 +178,144 @@ pub struct Early {
     pub after: Duration,
     /// Whether a job asks early unless it says otherwise.
     pub by_default: bool,
+}
+
+/// Where rows come from, and how they are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// What is called first.
+    pub endpoint: Endpoint,
+    /// Scopes of which the app needs one, the narrowest first.
+    pub scopes: &'static [&'static str],
+    /// How an answer is got.
+    pub fetch: Fetch,
+    /// What the first call of a request sends.
+    pub parameters: fn(&Request) -> Parameters,
+}
+
+impl Source {
+    /// Paths of the secrets that are blanked in an answer before it is kept.
+    #[must_use]
+    pub const fn secrets(&self) -> &'static [&'static str] {
+        match self.fetch {
+            Fetch::Export => &[],
+            Fetch::Call(called) => called.secrets,
+            Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
+                listed.secrets
+            }
+            Fetch::Nodes(nodes) => nodes.secrets,
+            Fetch::Received { .. } => event::SECRETS,
+        }
+    }
+
+    /// What an original is called.
+    #[must_use]
+    pub const fn original(&self) -> &'static str {
+        match self.fetch {
+            Fetch::Export => "workbook",
+            Fetch::Call(_) => "answer",
+            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => "listing",
+            Fetch::Received { .. } => "batch of events",
+        }
+    }
+
+    /// How the name of an archived original ends.
+    #[must_use]
+    pub const fn original_extension(&self) -> &'static str {
+        match self.fetch {
+            Fetch::Export => "xlsx",
+            Fetch::Call(_) => "json",
+            Fetch::Pages(_)
+            | Fetch::Walk(..)
+            | Fetch::Details(..)
+            | Fetch::Nodes(_)
+            | Fetch::Received { .. } => "zip",
+        }
+    }
+
+    /// Whether the original is a workbook, which an export task made.
+    #[must_use]
+    pub const fn is_export(&self) -> bool {
+        matches!(self.fetch, Fetch::Export)
+    }
+
+    /// The scopes that the endpoints need: one of each list.
+    #[must_use]
+    pub fn scopes_needed(&self) -> Vec<&'static [&'static str]> {
+        match self.fetch {
+            Fetch::Details(_, details) => vec![self.scopes, details.scopes],
+            Fetch::Nodes(nodes) => {
+                let mut needed = vec![self.scopes];
+                needed.extend(nodes.of.iter().map(|of| of.definition().scopes));
+                needed.dedup();
+                needed
+            }
+            _ => vec![self.scopes],
+        }
+    }
+
+    /// The endpoints that a task calls, and how often each if nothing fails and no poll comes too
+    /// early. `rows` is what a day had lately, or how many nodes there are; a listing needs more
+    /// calls the more it has.
+    #[must_use]
+    pub fn calls(&self, rows: u64) -> Vec<(Endpoint, u64)> {
+        let own = |calls| (self.endpoint, calls);
+        match self.fetch {
+            Fetch::Export => vec![own(1), (POLL, 1), (DOWNLOAD, 1)],
+            Fetch::Call(_) => vec![own(1)],
+            // A number is listed on one page, and most days it is the number of one meeting.
+            Fetch::Details(_, details) => vec![own(1), (details.endpoint, 1)],
+            Fetch::Pages(listed) => vec![own(listed.calls(rows))],
+            // At most: one below each item, and few pages are full.
+            Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
+            // For a node each; the lists that name them are counted where those datasets are.
+            Fetch::Nodes(nodes) => {
+                let of_a_task = if nodes.of.is_empty() { 1 } else { rows };
+                let calls = nodes.calls.iter();
+                calls.map(|call| (call.endpoint, of_a_task)).collect()
+            }
+            Fetch::Received { .. } => Vec::new(),
+        }
+    }
+
+    /// The listing that answers a request; `None` for what is not listed.
+    #[must_use]
+    pub fn listing(&self, request: &Request) -> Option<Listing> {
+        self.listing_with(request.dataset, (self.parameters)(request))
+    }
+
+    /// The listing behind an archived original of a dataset. Nobody asks for its pages, so it has
+    /// no parameters.
+    #[must_use]
+    pub fn archived_listing(&self, of: Dataset) -> Option<Listing> {
+        self.listing_with(of, Parameters::default())
+    }
+
+    fn listing_with(&self, of: Dataset, parameters: Parameters) -> Option<Listing> {
+        let Fetch::Nodes(nodes) = self.fetch else {
+            return self.list_with(parameters.query).map(Listing::List);
+        };
+        let list = |of: Dataset| of.source(SourceMode::Export).list_with(Vec::new());
+        let lists = nodes.of.iter().filter_map(|of| Some((*of, list(*of)?)));
+        let node = nodes.of.is_empty().then(|| Node {
+            of,
+            id: parameters.segment.unwrap_or_default(),
+        });
+        let listing = NodeListing::new(nodes, lists.collect(), node, parameters.query);
+        Some(Listing::Nodes(listing))
+    }
+
+    fn list_with(&self, query: Vec<(&'static str, String)>) -> Option<List> {
+        let (listed, beyond) = match self.fetch {
+            Fetch::Pages(listed) => (listed, Beyond::Nothing),
+            Fetch::Walk(listed, tree) => (listed, Beyond::Tree(tree)),
+            Fetch::Details(listed, details) => (listed, Beyond::Details(details)),
+            Fetch::Export | Fetch::Call(_) | Fetch::Nodes(_) | Fetch::Received { .. } => {
+                return None;
+            }
+        };
+        Some(List::new(self.endpoint, listed, beyond, query))
+    }
 }
 
 /// How the answer to a request is got.
@@ -449,43 +590,28 @@ impl Dataset {
         }
     }
 
-    /// Paths of the secrets that are blanked in an answer before it is kept.
+    /// The source that is asked in this mode.
     #[must_use]
-    pub const fn secrets(self) -> &'static [&'static str] {
-        match self.definition().fetch {
-            Fetch::Export => &[],
-            Fetch::Call(called) => called.secrets,
-            Fetch::Pages(listed) | Fetch::Walk(listed, _) | Fetch::Details(listed, _) => {
-                listed.secrets
-            }
-            Fetch::Nodes(nodes) => nodes.secrets,
-            Fetch::Received { .. } => event::SECRETS,
+    pub const fn source(self, mode: SourceMode) -> Source {
+        let definition = self.definition();
+        match (mode, definition.query) {
+            (SourceMode::Query, Some(query)) => query,
+            _ => Source {
+                endpoint: definition.endpoint,
+                scopes: definition.scopes,
+                fetch: definition.fetch,
+                parameters: definition.parameters,
+            },
         }
     }
 
-    /// What an original is called.
-    #[must_use]
-    pub const fn original(self) -> &'static str {
-        match self.definition().fetch {
-            Fetch::Export => "workbook",
-            Fetch::Call(_) => "answer",
-            Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => "listing",
-            Fetch::Received { .. } => "batch of events",
-        }
-    }
-
-    /// How the name of an archived original ends.
-    #[must_use]
-    pub const fn original_extension(self) -> &'static str {
-        match self.definition().fetch {
-            Fetch::Export => "xlsx",
-            Fetch::Call(_) => "json",
-            Fetch::Pages(_)
-            | Fetch::Walk(..)
-            | Fetch::Details(..)
-            | Fetch::Nodes(_)
-            | Fetch::Received { .. } => "zip",
-        }
+    /// All sources, with the mode in which each is asked.
+    pub fn sources(self) -> impl Iterator<Item = (SourceMode, Source)> {
+        let query = self.definition().query;
+        let query = query.map(|query| (SourceMode::Query, query));
+        [(SourceMode::Export, self.source(SourceMode::Export))]
+            .into_iter()
+            .chain(query)
     }
 
     /// Whether a request asks for more than its day, so that an answer has rows of other days.
@@ -510,10 +636,17 @@ impl Dataset {
         }
     }
 
-    /// Whether the original is a workbook, which an export task made.
+    /// Whether its rows come from workbooks, unless a job asks the second source.
     #[must_use]
     pub const fn is_export(self) -> bool {
         matches!(self.definition().fetch, Fetch::Export)
+    }
+
+    /// Whether an endpoint is the second source of a dataset.
+    #[must_use]
+    pub fn is_queried(endpoint: &Endpoint) -> bool {
+        let queries = Self::ALL.into_iter().map(|of| of.definition().query);
+        queries.flatten().any(|query| query.endpoint == *endpoint)
     }
 
     /// How many datasets are asked for before this one, if everything is due at once: those without
@@ -535,81 +668,16 @@ impl Dataset {
         }
     }
 
-    /// The endpoints that a task calls, and how often each if nothing fails and no poll comes too
-    /// early. `rows` is what a day had lately, or how many nodes there are; a listing needs more
-    /// calls the more it has.
-    #[must_use]
-    pub fn calls(self, rows: u64) -> Vec<(Endpoint, u64)> {
-        let definition = self.definition();
-        let own = |calls| (definition.endpoint, calls);
-        match definition.fetch {
-            Fetch::Export => vec![own(1), (POLL, 1), (DOWNLOAD, 1)],
-            Fetch::Call(_) => vec![own(1)],
-            // A number is listed on one page, and most days it is the number of one meeting.
-            Fetch::Details(_, details) => vec![own(1), (details.endpoint, 1)],
-            Fetch::Pages(listed) => vec![own(listed.calls(rows))],
-            // At most: one below each item, and few pages are full.
-            Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
-            // For a node each; the lists that name them are counted where those datasets are.
-            Fetch::Nodes(nodes) => {
-                let of_a_task = if nodes.of.is_empty() { 1 } else { rows };
-                let calls = nodes.calls.iter();
-                calls.map(|call| (call.endpoint, of_a_task)).collect()
-            }
-            Fetch::Received { .. } => Vec::new(),
-        }
-    }
-
     /// All endpoints that are ever called, each once.
     #[must_use]
     pub fn all_endpoints() -> Vec<Endpoint> {
-        let of_datasets = Self::ALL.into_iter().flat_map(|dataset| dataset.calls(0));
+        let sources = Self::ALL.into_iter().flat_map(Self::sources);
+        let of_datasets = sources.flat_map(|(_, source)| source.calls(0));
         let of_datasets = of_datasets.map(|(endpoint, _)| endpoint);
         let mut endpoints: Vec<Endpoint> = of_datasets.chain([POLL, DOWNLOAD]).collect();
         let mut names = HashSet::new();
         endpoints.retain(|endpoint| names.insert(endpoint.name));
         endpoints
-    }
-
-    /// The listing that answers a request; `None` for a dataset that is not listed.
-    #[must_use]
-    pub fn listing(self, request: &Request) -> Option<Listing> {
-        self.listing_with((self.definition().parameters)(request))
-    }
-
-    /// The listing behind an archived original. Nobody asks for its pages, so it has no parameters.
-    #[must_use]
-    pub fn archived_listing(self) -> Option<Listing> {
-        self.listing_with(Parameters::default())
-    }
-
-    fn listing_with(self, parameters: Parameters) -> Option<Listing> {
-        let Fetch::Nodes(nodes) = self.definition().fetch else {
-            return self.list_with(parameters.query).map(Listing::List);
-        };
-        let lists = nodes
-            .of
-            .iter()
-            .filter_map(|of| Some((*of, of.list_with(Vec::new())?)));
-        let node = nodes.of.is_empty().then(|| Node {
-            of: self,
-            id: parameters.segment.unwrap_or_default(),
-        });
-        let listing = NodeListing::new(nodes, lists.collect(), node, parameters.query);
-        Some(Listing::Nodes(listing))
-    }
-
-    fn list_with(self, query: Vec<(&'static str, String)>) -> Option<List> {
-        let definition = self.definition();
-        let (listed, beyond) = match definition.fetch {
-            Fetch::Pages(listed) => (listed, Beyond::Nothing),
-            Fetch::Walk(listed, tree) => (listed, Beyond::Tree(tree)),
-            Fetch::Details(listed, details) => (listed, Beyond::Details(details)),
-            Fetch::Export | Fetch::Call(_) | Fetch::Nodes(_) | Fetch::Received { .. } => {
-                return None;
-            }
-        };
-        Some(List::new(definition.endpoint, listed, beyond, query))
     }
 }
 
@@ -707,9 +775,8 @@ mod tests {
     /// A limit is kept by the endpoint's name, so two endpoints with one name would share it.
     #[test]
     fn endpoints_have_names_of_their_own() {
-        let all = Dataset::ALL
-            .into_iter()
-            .flat_map(|dataset| dataset.calls(0));
+        let sources = Dataset::ALL.into_iter().flat_map(Dataset::sources);
+        let all = sources.flat_map(|(_, source)| source.calls(0));
         let all: Vec<Endpoint> = all.map(|(endpoint, _)| endpoint).collect();
         for endpoint in &all {
             let namesakes = all.iter().filter(|other| other.name == endpoint.name);

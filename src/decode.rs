@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use self::own::WorkbookBytes;
 use crate::contract::Contract;
-use crate::datasets::{Dataset, Fetch};
+use crate::datasets::{Dataset, Fetch, Source};
 use crate::findings::Findings;
 use crate::table::{Cell, Header, RowSink};
 
@@ -232,8 +232,8 @@ pub enum Error {
     Listing(String),
 }
 
-/// Reads an original of the contract's dataset, a file of `length` bytes, in the form in which its
-/// fetch keeps it. A workbook is read piece by piece. It is held in memory only if calamine has to
+/// Reads an original of a source of the contract's dataset, a file of `length` bytes, in the form in
+/// which its fetch keeps it. A workbook is read piece by piece. It is held in memory only if calamine has to
 /// read it.
 ///
 /// # Errors
@@ -242,26 +242,24 @@ pub enum Error {
 pub fn original(
     file: &File,
     length: usize,
-    contract: &Contract,
+    (contract, source): (&Contract, &Source),
     limits: &WorkbookLimits,
     fallback: &Fallback,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
-    let source = WorkbookBytes::File(file, length);
-    let read: fn(&[u8], &Contract, &mut dyn RowSink) -> Result<DecodeSummary, Error> =
-        match contract.dataset.definition().fetch {
-            Fetch::Export if length as u64 > limits.container_bytes => {
-                return Err(container::too_large(length, limits));
-            }
-            Fetch::Export => return read(source, contract, limits, fallback, sink),
-            Fetch::Call(_) => report,
-            Fetch::Pages(_)
-            | Fetch::Walk(..)
-            | Fetch::Details(..)
-            | Fetch::Nodes(_)
-            | Fetch::Received { .. } => listing,
-        };
-    read(&read_all(source)?, contract, sink)
+    let bytes = WorkbookBytes::File(file, length);
+    match source.fetch {
+        Fetch::Export if length as u64 > limits.container_bytes => {
+            Err(container::too_large(length, limits))
+        }
+        Fetch::Export => read(bytes, contract, limits, fallback, sink),
+        Fetch::Call(_) => report(&read_all(bytes)?, contract, sink),
+        Fetch::Pages(_)
+        | Fetch::Walk(..)
+        | Fetch::Details(..)
+        | Fetch::Nodes(_)
+        | Fetch::Received { .. } => listing(&read_all(bytes)?, contract, source, sink),
+    }
 }
 
 fn read_all(source: WorkbookBytes<'_>) -> Result<Cow<'_, [u8]>, Error> {

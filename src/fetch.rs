@@ -27,7 +27,7 @@ use crate::cause::Cause;
 use crate::client::{self, Client};
 use crate::clock::Clock;
 use crate::datasets::listing as pages;
-use crate::datasets::{Called, Fetch, without_named_secrets, without_secrets};
+use crate::datasets::{Called, Fetch, SourceMode, without_named_secrets, without_secrets};
 use crate::events::Events;
 use crate::ledger::{self, Ledger};
 use crate::pages::received_page;
@@ -109,9 +109,17 @@ impl Fetcher {
         if let State::Fetched { .. } = task.machine {
             return Ok(task.machine.clone());
         }
-        let definition = task.spec.dataset().definition();
         self.check_day(task)?;
-        match definition.fetch {
+        if let Some(message) = task.spec.request.why_not_sent() {
+            return Err(Error::GaveUp {
+                state: Box::new(State::Planned),
+                gave_up: GaveUp::CallFailed,
+                call: Some(Cause::BadRequest),
+                log_id: None,
+                message,
+            });
+        }
+        match task.spec.request.source().fetch {
             Fetch::Export => self.drive(task, deadline).await,
             Fetch::Call(called) => self.fetch_at_once(task, self.call(task, called)).await,
             Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => {
@@ -183,8 +191,8 @@ impl Fetcher {
         let body = body.map_err(|error| call_failed(&error))?;
         if called.is_of_another(&task.spec.request, &body) {
             let another = pages::Error::Garbled("it is of another meeting".to_owned());
-            let dataset = task.spec.dataset();
-            return Err(call_failed(&client::Error::unlisted(dataset, &another)));
+            let endpoint = &task.spec.request.source().endpoint;
+            return Err(call_failed(&client::Error::unlisted(endpoint, &another)));
         }
         let kept = self.blanked(task, &body, called.secrets)?;
         let sha256 = self.spool.put_original(&kept)?;
@@ -200,7 +208,10 @@ impl Fetcher {
     ) -> Result<Cow<'b, [u8]>, Error> {
         let not_found = |error: &dyn std::fmt::Display| {
             let garbled = pages::Error::Garbled(format!("its secrets are not found: {error}"));
-            call_failed(&client::Error::unlisted(task.spec.dataset(), &garbled))
+            call_failed(&client::Error::unlisted(
+                &task.spec.request.source().endpoint,
+                &garbled,
+            ))
         };
         if secrets.is_empty() {
             return Ok(Cow::Borrowed(body));
@@ -242,9 +253,25 @@ impl Fetcher {
             pages: None,
             size_bytes: 0,
         };
-        listing::read(&self.client, &task.spec.request, &mut sink)
-            .await?
-            .map_err(|error| call_failed(&error))?;
+        let request = &task.spec.request;
+        let read = listing::read(&self.client, request, &mut sink).await?;
+        read.map_err(|error| match call_failed(&error) {
+            // New apps do not get the scope of the second source for themselves.
+            Error::GaveUp {
+                state,
+                gave_up,
+                call: Some(Cause::Scope),
+                log_id,
+                message,
+            } if request.mode == SourceMode::Query => Error::GaveUp {
+                state,
+                gave_up,
+                call: Some(Cause::Scope),
+                log_id,
+                message: format!("{message}; or write mode = \"export\" in the job"),
+            },
+            failed => failed,
+        })?;
         let pages = sink.pages.expect("a listing has at least one page");
         Ok(pages.keep()?)
     }
@@ -268,9 +295,9 @@ impl PageSink for SpooledPages<'_> {
     }
 
     fn page(&mut self, body: &Bytes, _: Vec<Map<String, Value>>) -> Result<(), Error> {
-        let kept = self
-            .fetcher
-            .blanked(self.task, body, self.task.spec.dataset().secrets())?;
+        let kept =
+            self.fetcher
+                .blanked(self.task, body, self.task.spec.request.source().secrets())?;
         self.size_bytes += kept.len() as u64;
         let most = self.fetcher.max_workbook_bytes;
         if self.size_bytes > most {
@@ -279,8 +306,8 @@ impl PageSink for SpooledPages<'_> {
                  [limits.workbook]"
             );
             let endless = pages::Error::Endless(why);
-            let dataset = self.task.spec.dataset();
-            return Err(call_failed(&client::Error::unlisted(dataset, &endless)));
+            let endpoint = &self.task.spec.request.source().endpoint;
+            return Err(call_failed(&client::Error::unlisted(endpoint, &endless)));
         }
         let pages = match &mut self.pages {
             Some(pages) => pages,

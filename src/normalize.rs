@@ -359,7 +359,11 @@ impl<'c> Normalizer<'c> {
     /// Appends the cell of a column of the sheet.
     fn append_cell(&mut self, index: usize, number: u32, cells: &[Cell<'_>]) -> CellOutcome {
         let position = self.sheet.positions[index];
-        let cell = position.and_then(|p| cells.get(p)).unwrap_or(&Cell::Empty);
+        let of_task = match (position, self.context.lineage_text(index)) {
+            (None, Some(text)) => Cell::Text(text.into()),
+            _ => Cell::Empty,
+        };
+        let cell = position.and_then(|p| cells.get(p)).unwrap_or(&of_task);
         let state = &mut self.columns[index];
         match state.append(cell, self.context, &mut self.offsets) {
             Ok(Appended::Null) => CellOutcome::Nothing,

@@ -30,6 +30,7 @@ pub use failing::{storage_failure, with_disk};
 pub use lake_check::LakeCheck;
 pub use originals::bring_back;
 pub(crate) use originals::rows_without_key;
+pub use partition::waits_for_all;
 pub use remake::{Remade, Remaking};
 pub use replay::{Replayed, replay_partition};
 pub use replay_into::{copy_quarantine, replay_into};
@@ -206,11 +207,17 @@ async fn publish_round(
     job: &JobSpec,
     windows: &[Window],
 ) -> Result<Vec<PublishedDay>> {
+    let mut ready = Vec::new();
+    for window in windows {
+        if !waits_for_all(tenant, job.dataset, *window).await? {
+            ready.push(*window);
+        }
+    }
     let mut round = tenant
         .ledger
         .spooled(&tenant.name, Some(job.dataset))
         .await?;
-    round.retain(|task| windows.contains(&task.job_window));
+    round.retain(|task| ready.contains(&task.job_window));
     tenant_record::check_owner(tenant).await?;
     if let Err(error) = originals::pack(tenant, &mut round).await {
         originals::export_lost_again(tenant, &round, error).await?;

@@ -15,7 +15,7 @@ use crate::cause::Cause;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
-use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions};
+use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions, Source, SourceMode};
 use crate::exit::Code;
 use crate::job::JobSpec;
 use crate::ledger::{self, Ledger};
@@ -249,28 +249,30 @@ async fn check_tenant(
     checks.extend(ids.flatten());
     let mut may_export = true;
     for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
+        let source = dataset.source(options.mode);
         // A list with other names than those that are documented says nothing: then Feishu is asked.
-        let granted = granted.as_ref().filter(|list| list.tells_of(dataset));
-        let verdict = granted.map(|granted| scopes::verdict(granted, dataset, tenant));
+        let granted = granted.as_ref().filter(|list| list.tells_of(&source));
+        let verdict =
+            granted.map(|granted| scopes::verdict(granted, options.mode, &source, tenant));
         let found = match verdict {
             Some(Err(wrong)) => {
-                may_export &= !dataset.is_export();
+                may_export &= !source.is_export();
                 Err(wrong)
             }
-            Some(Ok(scope)) if has_a_first_call(dataset) => {
+            Some(Ok(scope)) if has_a_first_call(dataset, &source) => {
                 let answered = may_read(&client, dataset, &options, tenant, clock.now()).await;
                 answered.map(|()| format!("the app may read it ({scope})"))
             }
             Some(Ok(scope)) => Ok(format!("possible: {scope} is granted")),
-            None if has_a_first_call(dataset) => {
-                let scopes = dataset.definition().scopes.join(" or ");
+            None if has_a_first_call(dataset, &source) => {
+                let scopes = source.scopes.join(" or ");
                 let answered = may_read(&client, dataset, &options, tenant, clock.now()).await;
                 answered.map(|()| format!("the app may read it ({scopes})"))
             }
             // Of exports all together is said below.
-            None if dataset.is_export() => continue,
+            None if source.is_export() => continue,
             None => {
-                let scopes: Vec<String> = dataset
+                let scopes: Vec<String> = source
                     .scopes_needed()
                     .into_iter()
                     .map(|one_of| one_of.join(" or "))
@@ -284,7 +286,8 @@ async fn check_tenant(
         };
         checks.push(check(dataset.as_str(), found, Code::Credentials));
     }
-    let has_exports = jobs_of(&config.jobs, &tenant.name).any(|job| job.dataset.is_export());
+    let mut jobs = jobs_of(&config.jobs, &tenant.name);
+    let has_exports = jobs.any(|job| job.dataset.source(job.options.mode).is_export());
     // Without the scope the answer would be what was said already.
     if has_exports && may_export {
         checks.push(check("exports", exports(&client).await, Code::Credentials));
@@ -320,8 +323,8 @@ fn asked_for(jobs: &[JobSpec], tenant: &str) -> BTreeMap<Dataset, RequestOptions
 
 /// Whether it can be asked for as it is. An export makes something, and what is made from the rows
 /// of a parent has no first call of its own.
-fn has_a_first_call(dataset: Dataset) -> bool {
-    !dataset.is_export() && matches!(dataset.definition().ask, Ask::Windows(_))
+fn has_a_first_call(dataset: Dataset, source: &Source) -> bool {
+    !source.is_export() && matches!(dataset.definition().ask, Ask::Windows(_))
 }
 
 /// Makes the first call of a dataset, for a day that is over.
@@ -344,14 +347,18 @@ async fn may_read(
         unit: tenant.unit,
     };
     for (request, _) in requests(&piece).into_iter().take(1) {
-        let first_page = dataset
-            .listing(&request)
-            .and_then(|pages| pages.next_call());
+        let source = request.source();
+        let first_page = source.listing(&request).and_then(|pages| pages.next_call());
         let answer = match first_page {
             Some(page) => client.page(&page).await,
             None => client.answer(&request).await,
         };
-        answer.map_err(|error| error.to_string())?;
+        answer.map_err(|error| match error.kind() {
+            Cause::Scope if options.mode == SourceMode::Query => {
+                format!("{error}; {}", scopes::BY_EXPORT)
+            }
+            _ => error.to_string(),
+        })?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cause::Cause;
-use crate::datasets::{Dataset, listing};
+use crate::datasets::{Endpoint, listing};
 use crate::network;
 
 /// The longest text from Feishu that is shown, in characters.
@@ -165,7 +165,8 @@ pub(super) const TABLE: &[(&[i64], Cause, &str)] = &[
     (
         &[126009, 126010],
         Cause::Gone,
-        "the meeting or the participant is not known (any more)",
+        "the meeting or the participant is not known as its list told of it; if its row there has \
+         changed since, it is asked for anew when the list is",
     ),
 ];
 
@@ -279,8 +280,8 @@ impl Error {
 
     /// An error of a listing whose pages were each answered, and make no list.
     #[must_use]
-    pub fn unlisted(dataset: Dataset, error: &listing::Error) -> Self {
-        let action = super::exports::listing_action(&dataset.definition().endpoint);
+    pub fn unlisted(endpoint: &Endpoint, error: &listing::Error) -> Self {
+        let action = super::exports::listing_action(endpoint);
         match error {
             listing::Error::Garbled(_) | listing::Error::Changed => {
                 Self::garbled(&action, error.to_string(), None)

@@ -53,30 +53,31 @@ pub struct Download {
 
 /// The first call of a request: the submit of an export, or the call that answers.
 pub(super) fn first_call(request: &Request) -> Call {
-    let definition = request.dataset.definition();
-    let name = definition.name;
-    let action = match definition.fetch {
+    let (source, name) = (request.source(), request.dataset.as_str());
+    let action = match source.fetch {
         Fetch::Export => format!("submit the {name} export"),
         Fetch::Call(_) => format!("get the {name}"),
         Fetch::Pages(_) | Fetch::Walk(..) | Fetch::Details(..) | Fetch::Nodes(_) => {
-            listing_action(&definition.endpoint)
+            listing_action(&source.endpoint)
         }
         // Nobody calls for what is sent.
         Fetch::Received { .. } => format!("wait for the {name}"),
     };
-    let answers = match definition.fetch {
+    let answers = match source.fetch {
         Fetch::Call(called) => called.answers,
         _ => &[],
     };
-    let parameters = (definition.parameters)(request);
-    Call::of(definition.endpoint, action, parameters).taking(answers)
+    let parameters = (source.parameters)(request);
+    Call::of(source.endpoint, action, parameters).taking(answers)
 }
 
 /// What a call of a listing does, for "could not …".
 pub(super) fn listing_action(endpoint: &Endpoint) -> String {
-    match endpoint.path.contains(':') {
-        true => format!("get the {}", endpoint.name.replace('_', " ")),
-        false => format!("list {}", endpoint.name.replace('_', " ")),
+    let name = endpoint.name.replace('_', " ");
+    match (endpoint.path.contains(':'), name.strip_prefix("query ")) {
+        (true, _) => format!("get the {name}"),
+        (false, Some(list)) => format!("query the {list}"),
+        (false, None) => format!("list {name}"),
     }
 }
 

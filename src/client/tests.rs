@@ -914,9 +914,9 @@ async fn pages_are_asked_for_as_the_listing_says_and_come_back_as_they_were_sent
     })
     .await;
     let (client, _) = server.client();
-    let dataset = Dataset::RoomLevel;
-    let request = Request::of(dataset);
-    let root = dataset
+    let request = Request::of(Dataset::RoomLevel);
+    let source = request.source();
+    let root = source
         .listing(&request)
         .and_then(|listing| listing.next_call());
     let root = root.expect("the root");

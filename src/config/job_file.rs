@@ -15,7 +15,9 @@ use super::document::{Document, Field, Section, nearest};
 use super::ids;
 use super::problem::{Position, Problem};
 use super::text;
-use crate::datasets::{Dataset, DurationUnit, RequestOption, RequestOptions, UserIdType};
+use crate::datasets::{
+    Dataset, DurationUnit, RequestOption, RequestOptions, SourceMode, UserIdType,
+};
 use crate::job::{Check, FanOut, FanOutOrder, JobSpec, MissedPolicy, OverlapPolicy};
 use crate::plan::due::FIRST_DAY;
 use crate::schedule::Schedule;
@@ -404,6 +406,7 @@ fn request_options(
     let duration_unit = section.optional("duration_unit", |field| field.parse(duration_unit));
     let need_topic = section.optional("need_topic", Field::boolean);
     let per_room = section.optional("per_room", Field::boolean);
+    let mode = section.optional("mode", |field| field.parse(source_mode));
     let dataset = dataset?;
     let has_ids = |owner: Dataset| owner.definition().options.contains(&RequestOption::IdsFile);
     let of_file = |field: &Field<'_>| {
@@ -433,6 +436,10 @@ fn request_options(
             );
         }
     }
+    if mode == Some(SourceMode::Query) && per_room == Some(true) {
+        let why = "`per_room` is for exports; by query each row names its room: remove it";
+        section.problem("per_room", why.to_owned());
+    }
     section.finish();
     let defaults = RequestOptions::for_dataset(dataset);
     Some(RequestOptions {
@@ -444,12 +451,23 @@ fn request_options(
         need_topic: need_topic.unwrap_or(defaults.need_topic),
         per_room: per_room.unwrap_or(defaults.per_room),
         reserve_ids: ids.unwrap_or(defaults.reserve_ids),
+        mode: mode.unwrap_or(defaults.mode),
     })
 }
 
 fn user_id_type(text: &str) -> Result<UserIdType, String> {
     let kinds = [UserIdType::OpenId, UserIdType::UnionId, UserIdType::UserId];
     text::word(text, &kinds.map(|kind| (kind.as_str(), kind)))
+}
+
+fn source_mode(text: &str) -> Result<SourceMode, String> {
+    if text == "both" {
+        return Err(
+            "both sources of one day are not compared yet; write export or query".to_owned(),
+        );
+    }
+    let modes = [SourceMode::Export, SourceMode::Query];
+    text::word(text, &modes.map(|mode| (mode.as_str(), mode)))
 }
 
 fn duration_unit(text: &str) -> Result<DurationUnit, String> {

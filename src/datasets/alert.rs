@@ -24,16 +24,18 @@ pub(super) const DEFINITION: Definition = Definition {
     scopes: &["vc:alert:readonly"],
     fetch: Fetch::Pages(Listed {
         list: "items",
-        id: "alert_id",
+        id: Some("alert_id"),
         // The page says at most 200 in one place and 1000 in another. 100 is the default.
         page_size: 100,
         secrets: &[],
         derive: lists_in_words,
+        pivot: None,
     }),
     // Which spans are taken, and how far back, is not documented: a day at a time.
     extent: DAILY,
     ask: Ask::Windows(requests),
     parameters,
+    query: None,
     options: &[],
     user_id_type: UserIdType::OpenId,
     columns,

@@ -32,6 +32,7 @@ pub(super) const DEFINITION: Definition = Definition {
     },
     ask: Ask::Windows(requests),
     parameters,
+    query: None,
     options: &[],
     user_id_type: UserIdType::UserId,
     columns,

@@ -180,6 +180,7 @@ pub(super) const fn definition(
         early: None,
         ask: Ask::Nobody,
         parameters: |_| Parameters::default(),
+        query: None,
         options: &[],
         user_id_type: UserIdType::UnionId,
         columns,

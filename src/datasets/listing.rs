@@ -30,13 +30,17 @@ const LIST_LIMIT: usize = 10_000;
 /// The most items of one listing, however large its pages are.
 const ITEM_LIMIT: usize = 100_000;
 
+/// Items of a list, or the rows that are made of them.
+pub type Items = Vec<Map<String, Value>>;
+
 /// What the pages of an endpoint hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
     /// The member of `data` that is the list.
     pub list: &'static str,
-    /// The member of an item that identifies it.
-    pub id: &'static str,
+    /// The member of an item that identifies it. Without one, an item that is there twice is two:
+    /// then only the pages themselves tell whether the list changed while it was read.
+    pub id: Option<&'static str>,
     /// Items to ask for on a page: the most that is allowed.
     pub page_size: u32,
     /// Paths of secret values in a body, such as `data.meeting.password`; a segment `[]` is every
@@ -44,6 +48,8 @@ pub struct Listed {
     pub secrets: &'static [&'static str],
     /// Adds what a page says only in a roundabout way to an item.
     pub derive: fn(&mut Map<String, Value>),
+    /// Makes the rows of all items, where an item is not a row.
+    pub pivot: Option<fn(Items) -> Items>,
 }
 
 impl Listed {
@@ -382,7 +388,7 @@ impl List {
         let mut fresh: Vec<Map<String, Value>> = Vec::new();
         let mut of_page: HashMap<String, Vec<Map<String, Value>>> = HashMap::new();
         for item in items {
-            let id = text(item.get(self.listed.id));
+            let id = self.listed.id.and_then(|id| text(item.get(id)));
             if let Some(id) = &id {
                 let is_new = self.ids.insert(id.clone());
                 let same = of_page.entry(id.clone()).or_default();
@@ -422,7 +428,8 @@ impl List {
         let item = item_of(&data_of(body)?, details.item)?;
         // Another one's detail would be published under this one's name.
         if self.id_of(&item)? != id {
-            let why = format!("`{}` has another `{}`", details.item, self.listed.id);
+            let name = self.listed.id.unwrap_or("id");
+            let why = format!("`{}` has another `{name}`", details.item);
             return Err(Error::Garbled(why));
         }
         Ok(vec![item])
@@ -430,19 +437,20 @@ impl List {
 
     /// The id of an item that more is asked for. Without it, that would be missed.
     fn id_of(&self, item: &Map<String, Value>) -> Result<String, Error> {
-        let id = text(item.get(self.listed.id));
-        id.ok_or_else(|| Error::Garbled(format!("an item has no `{}`", self.listed.id)))
+        let name = self.listed.id.unwrap_or("id");
+        text(item.get(name)).ok_or_else(|| Error::Garbled(format!("an item has no `{name}`")))
     }
 
-    /// The ids on a page, in their order.
+    /// What tells the items of a page apart, in their order: their ids, or all that they say.
     ///
     /// # Errors
     /// The body is not a page.
     pub fn ids_on(&self, body: &[u8]) -> Result<Vec<String>, Error> {
         let items = list_of(&data_of(body)?, self.listed.list)?;
-        let ids = items
-            .iter()
-            .filter_map(|item| text(item.get(self.listed.id)));
+        let ids = items.into_iter().filter_map(|item| match self.listed.id {
+            Some(id) => text(item.get(id)),
+            None => Some(Value::Object(item).to_string()),
+        });
         Ok(ids.collect())
     }
 
@@ -591,10 +599,11 @@ mod tests {
     };
     const LISTED: Listed = Listed {
         list: "items",
-        id: "id",
+        id: Some("id"),
         page_size: 100,
         secrets: &[],
         derive: |_| {},
+        pivot: None,
     };
     const TREE: Tree = Tree {
         root: "0",
@@ -674,6 +683,20 @@ mod tests {
         assert_eq!(ids(&second), ["c"]);
         assert_eq!(asked(&listing), "nothing");
         assert_eq!(listing.take(&page(&[], None)), Err(Error::TooManyPages));
+    }
+
+    #[test]
+    fn of_items_without_an_id_none_is_left_out_and_a_page_is_told_apart_by_all_it_says() {
+        let listed = Listed { id: None, ..LISTED };
+        let mut listing = List::new(ENDPOINT, listed, Beyond::Nothing, Vec::new());
+        let first = page(&["a", "a"], Some("t1"));
+        let items = listing.take(&first).expect("a page");
+        assert_eq!(ids(&items), ["a", "a"]);
+        let items = listing.take(&page(&["a"], None)).expect("a page");
+        assert_eq!(ids(&items), ["a"]);
+        let told = |body: &[u8]| listing.ids_on(body).expect("a page");
+        assert_eq!(told(&first), told(&page(&["a", "a"], Some("t1"))));
+        assert_ne!(told(&first), told(&page(&["a", "b"], Some("t1"))));
     }
 
     #[test]

@@ -29,10 +29,11 @@ pub(super) const DEFINITION: Definition = Definition {
     fetch: Fetch::Details(
         Listed {
             list: "meeting_briefs",
-            id: "id",
+            id: Some("id"),
             page_size: 50,
             secrets: &["data.meeting_briefs.[].password", PASSWORD],
             derive,
+            pivot: None,
         },
         Details {
             endpoint: MEETING,
@@ -59,6 +60,7 @@ pub(super) const DEFINITION: Definition = Definition {
         has_child: |_| true,
     },
     parameters,
+    query: None,
     options: &[],
     // With another kind of id, rooms and telephones would be dropped from a meeting (resources, 2.5).
     user_id_type: UserIdType::OpenId,

@@ -37,6 +37,7 @@ pub(super) const DEFINITION: Definition = Definition {
         has_child: |_| true,
     },
     parameters,
+    query: None,
     options: &[],
     user_id_type: UserIdType::OpenId,
     columns,

@@ -29,10 +29,6 @@ const METHODS: &[Endpoint] = methods! {
         Post "POST" "scope_config",
     }
     Three {
-        Get "GET" "meeting_list",
-        Get "GET" "participant_list",
-        Get "GET" "participant_quality_list",
-        Get "GET" "resource_reservation_list",
         Patch "PATCH" "reserve_configs/:scope_id",
         Patch "PATCH" "reserve_configs/:scope_id/form",
         Patch "PATCH" "reserve_configs/:scope_id/admin",

@@ -149,6 +149,8 @@ pub struct ParticipantColumns {
     pub name: &'static str,
     /// The kind of device.
     pub device: &'static str,
+    /// The room's id, where the source tells it.
+    pub room_id: &'static str,
     /// Folded headers of columns that the contract does not know, under which a sheet may name a
     /// room's id.
     pub room_id_headers: &'static [&'static str],

@@ -1,17 +1,18 @@
-//! `participant_list`: one row a participant of one meeting (API reference, 3.2 and 4.3). The sheet
-//! has no column for the meeting, which comes from the task.
+//! `participant_list`: one row a participant of one meeting (API reference, 3.2 and 4.3; by query:
+//! resources, 4.1). Neither source has a column for the meeting, which comes from the task.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::export::{DAILY, EXPORT_SCOPES, second};
+use super::query;
 use super::{
     Ask, DAY, Dataset, Definition, Early, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
     ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Siblings,
     Tier, UserIdType,
 };
-use crate::column::{Column, ColumnKind};
+use crate::column::{Column, ColumnKind, EnumValue};
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "participant_list",
@@ -31,7 +32,13 @@ pub(super) const DEFINITION: Definition = Definition {
         has_child: |_| true,
     },
     parameters,
-    options: &[RequestOption::UserIdType],
+    query: Some(query::source(
+        "query_participant_list",
+        "participant_list",
+        query::listed("participants"),
+        query::meeting,
+    )),
+    options: &[RequestOption::UserIdType, RequestOption::Mode],
     user_id_type: UserIdType::UserId,
     columns,
     partition_column: Some("meeting_start_time"),
@@ -50,8 +57,9 @@ pub(super) const DEFINITION: Definition = Definition {
             join_time: "join_time",
             stay_s: "time_in_meeting_s",
             user_id: "user_id",
+            room_id: "room_id",
             // The documented sheet has no such column; its JSON sibling does.
-            room_id_headers: &["会议室id", "meetingroomid", "roomid", "meeting_room_id"],
+            room_id_headers: &["会议室id", "meetingroomid", "roomid"],
             room_id_prefix: "omm_",
         }),
     }),
@@ -80,6 +88,7 @@ fn request(meetings: &Siblings<'_>, options: &RequestOptions) -> Option<(Request
     let request = Request {
         meeting_no: Some(meeting.meeting_no.clone()),
         user_id_type: Some(options.user_id_type),
+        mode: options.mode,
         ..Request::between(Dataset::ParticipantList, start_s, end_s)
     };
     let lineage = Lineage {
@@ -104,6 +113,36 @@ pub(super) fn meeting(request: &Request) -> Value {
         "meeting_end_time": second(request.end),
     })
 }
+
+const ACCEPT_STATUSES: &[EnumValue] = &[
+    EnumValue {
+        value: "accepted",
+        texts: &["1"],
+    },
+    EnumValue {
+        value: "declined",
+        texts: &["2"],
+    },
+    EnumValue {
+        value: "tentative",
+        texts: &["3"],
+    },
+    EnumValue {
+        value: "none",
+        texts: &["4"],
+    },
+];
+
+const WEBINAR_ROLES: &[EnumValue] = &[
+    EnumValue {
+        value: "panelist",
+        texts: &["0"],
+    },
+    EnumValue {
+        value: "attendee",
+        texts: &["3"],
+    },
+];
 
 fn columns() -> Vec<Column> {
     vec![
@@ -133,7 +172,7 @@ fn columns() -> Vec<Column> {
         Column::new(
             "participant_name",
             ColumnKind::Text,
-            &["参会人", "参会者", "participant"],
+            &["参会人", "参会者", "participant", "participant_name"],
             "name",
         )
         .personal()
@@ -147,7 +186,7 @@ fn columns() -> Vec<Column> {
         Column::new(
             "user_id",
             ColumnKind::Id,
-            &["用户ID", "user id"],
+            &["用户ID", "user id", "user_id"],
             "employee id; empty for guests and rooms",
         )
         .personal()
@@ -155,14 +194,14 @@ fn columns() -> Vec<Column> {
         Column::new(
             "employee_no",
             ColumnKind::Id,
-            &["工号", "job number"],
+            &["工号", "job number", "employee_id"],
             "job number",
         )
         .personal(),
         Column::new(
             "mobile",
             ColumnKind::Id,
-            &["电话", "phone number"],
+            &["电话", "phone number", "phone"],
             "phone number, masked by Feishu",
         )
         .personal(),
@@ -183,34 +222,34 @@ fn columns() -> Vec<Column> {
         Column::new(
             "client_version",
             ColumnKind::Text,
-            &["客户端版本", "app version"],
+            &["客户端版本", "app version", "app_version"],
             "version of the app",
         ),
         Column::new(
             "public_ip",
             ColumnKind::Text,
-            &["公网IP", "public network ip"],
+            &["公网IP", "public network ip", "public_ip"],
             "public address, sometimes masked",
         )
         .personal(),
         Column::new(
             "internal_ip",
             ColumnKind::Text,
-            &["内网IP", "internal network ip"],
+            &["内网IP", "internal network ip", "internal_ip"],
             "internal address, sometimes masked",
         )
         .personal(),
         Column::new(
             "uses_proxy",
             ColumnKind::Bool,
-            &["代理服务", "proxy"],
+            &["代理服务", "proxy", "use_rtc_proxy"],
             "whether a proxy was used",
         ),
         Column::new("location", ColumnKind::Text, &["位置", "location"], "place").personal(),
         Column::new(
             "network_type",
             ColumnKind::Text,
-            &["网络类型", "network type"],
+            &["网络类型", "network type", "network_type"],
             "kind of network",
         ),
         Column::new(
@@ -241,34 +280,70 @@ fn columns() -> Vec<Column> {
         Column::new(
             "used_screen_share",
             ColumnKind::Bool,
-            &["共享", "share"],
+            &["共享", "share", "sharing"],
             "whether the screen was shared",
         ),
         Column::new(
             "join_time",
             ColumnKind::Time,
-            &["入会时间", "join time"],
+            &["入会时间", "join time", "join_time"],
             "first join",
         )
         .required(),
         Column::new(
             "leave_time",
             ColumnKind::Time,
-            &["离会时间", "leave time"],
+            &["离会时间", "leave time", "leave_time"],
             "last leave",
         ),
         Column::new(
             "time_in_meeting_s",
             ColumnKind::DurationS,
-            &["参会时长", "duration"],
+            &["参会时长", "duration", "time_in_meeting"],
             "total time in the meeting, seconds",
         ),
         Column::new(
             "leave_reason",
             ColumnKind::Text,
-            &["离会原因", "leave reason"],
+            &["离会原因", "leave reason", "leave_reason"],
             "why the participant left",
         ),
+        Column::new(
+            "room_id",
+            ColumnKind::Id,
+            &["meeting_room_id"],
+            "the room that took part; by query only",
+        )
+        .sparse(),
+        Column::new(
+            "protocol",
+            ColumnKind::Text,
+            &["protocol"],
+            "how media came, such as udp; by query only",
+        )
+        .sparse(),
+        Column::new(
+            "accept_status",
+            ColumnKind::Enum(ACCEPT_STATUSES),
+            &["accept_status"],
+            "answer to the invitation; by query only",
+        )
+        .sparse(),
+        Column::new(
+            "is_external",
+            ColumnKind::Bool,
+            &["is_external"],
+            "whether from outside of the company; by query only",
+        )
+        .sparse(),
+        Column::new(
+            "webinar_user_role",
+            ColumnKind::Enum(WEBINAR_ROLES),
+            &["webinar_user_role"],
+            "role in a webinar; by query only",
+        )
+        .sparse(),
+        Column::source_mode(),
         Column::meeting_key(),
         Column::participation_key(),
     ]

@@ -48,6 +48,7 @@ pub(super) const DEFINITION: Definition = Definition {
         segment: request.meeting_id.clone(),
         ..Parameters::default()
     },
+    query: None,
     options: &[],
     user_id_type: UserIdType::OpenId,
     columns,

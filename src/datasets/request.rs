@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::Dataset;
+use super::{Dataset, Source};
 use crate::column::EnumValue;
 
 /// Which kind of user id a request speaks in and asks for.
@@ -31,6 +31,34 @@ impl UserIdType {
             Self::UnionId => "union_id",
             Self::UserId => "user_id",
         }
+    }
+}
+
+/// Where rows come from: an export's workbook, or the JSON list beside it (resources, 4).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceMode {
+    /// The dataset's own source. Where there is a second one, that is an export.
+    #[default]
+    Export,
+    /// The JSON list.
+    Query,
+}
+
+impl SourceMode {
+    /// The word in job files and in the column `_source_mode`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Export => "export",
+            Self::Query => "query",
+        }
+    }
+
+    const fn is_export(&self) -> bool {
+        matches!(self, Self::Export)
     }
 }
 
@@ -185,6 +213,9 @@ pub struct Request {
     /// The reservation's id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reserve_id: Option<String>,
+    /// Which source of the dataset is asked.
+    #[serde(skip_serializing_if = "SourceMode::is_export", default)]
+    pub mode: SourceMode,
 }
 
 impl Request {
@@ -210,6 +241,7 @@ impl Request {
             meetings: Vec::new(),
             batch: None,
             reserve_id: None,
+            mode: SourceMode::Export,
         }
     }
 
@@ -221,6 +253,33 @@ impl Request {
             end: Some(end),
             ..Self::of(dataset)
         }
+    }
+
+    /// Why it is not sent, if that is so: to the list of bookings, an id of a level that is none
+    /// means the whole tenant, without a word.
+    #[must_use]
+    pub fn why_not_sent(&self) -> Option<String> {
+        if self.mode == SourceMode::Export {
+            return None;
+        }
+        let level = self.room_level_id.as_deref();
+        if let Some(level) = level.filter(|level| !level.starts_with("omb")) {
+            return Some(format!(
+                "`{level}` is no id of a room level, which begins with omb; the list would be that \
+                 of the whole tenant; ask by export"
+            ));
+        }
+        let mut rooms = self.room_ids.iter();
+        let room = rooms.find(|room| !room.starts_with("omm"))?;
+        Some(format!(
+            "`{room}` is no id of a room, which begins with omm; ask by export"
+        ))
+    }
+
+    /// What is asked.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.dataset.source(self.mode)
     }
 }
 
@@ -268,6 +327,9 @@ pub struct Lineage {
     /// The reservation's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve_id: Option<String>,
+    /// Which source was asked, for the column that says so. It is not stored: the request has it.
+    #[serde(skip)]
+    pub source_mode: Option<SourceMode>,
 }
 
 /// A value that a task gives to its rows.
@@ -299,6 +361,7 @@ impl Lineage {
             "snapshot_date" => self.snapshot_date.map(Date),
             "meeting_id" => self.meeting_id.as_deref().map(Text),
             "reserve_id" => self.reserve_id.as_deref().map(Text),
+            "source_mode" => self.source_mode.map(|mode| Text(mode.as_str())),
             _ => None,
         }
     }
@@ -321,6 +384,8 @@ pub struct RequestOptions {
     pub per_room: bool,
     /// Ids of the reservations that are asked for, each once; of the file that the job names.
     pub reserve_ids: Vec<String>,
+    /// Which source is asked.
+    pub mode: SourceMode,
 }
 
 /// An option of a job's `[request]` section.
@@ -338,17 +403,20 @@ pub enum RequestOption {
     PerRoom,
     /// The file of the ids that are asked for.
     IdsFile,
+    /// Which of two sources is asked.
+    Mode,
 }
 
 impl RequestOption {
     /// All options.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::UserIdType,
         Self::Limit,
         Self::DurationUnit,
         Self::NeedTopic,
         Self::PerRoom,
         Self::IdsFile,
+        Self::Mode,
     ];
 
     /// The key in the job file.
@@ -361,6 +429,7 @@ impl RequestOption {
             Self::NeedTopic => "need_topic",
             Self::PerRoom => "per_room",
             Self::IdsFile => "ids_file",
+            Self::Mode => "mode",
         }
     }
 }
@@ -398,6 +467,7 @@ impl RequestOptions {
             need_topic: true,
             per_room: false,
             reserve_ids: Vec::new(),
+            mode: SourceMode::Export,
         }
     }
 }
@@ -405,6 +475,27 @@ impl RequestOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_would_mean_the_whole_tenant_is_not_sent() {
+        let asked = |level: &str, room: &str, mode| Request {
+            room_level_id: Some(level.into()),
+            room_ids: vec!["omm_0".into(), room.into()],
+            mode,
+            ..Request::between(Dataset::ResourceReservationList, 1, 2)
+        };
+        let why = |level, room, mode| asked(level, room, mode).why_not_sent();
+        assert_eq!(why("omb_1", "omm_1", SourceMode::Query), None);
+        assert_eq!(why("0", "x", SourceMode::Export), None);
+        for (level, room, named) in [
+            ("0", "omm_1", "`0`"),
+            ("", "omm_1", "``"),
+            ("omb_1", "x", "`x`"),
+        ] {
+            let why = why(level, room, SourceMode::Query).expect("refused");
+            assert!(why.starts_with(named), "{why}");
+        }
+    }
 
     /// The JSON of each request as it was stored since the first release. Task keys hash it, so
     /// another text would export everything again under another name.
@@ -459,7 +550,15 @@ mod tests {
             reserve_id: Some("6911188411932033028".into()),
             ..rooms.clone()
         };
+        let queried = Request {
+            mode: SourceMode::Query,
+            ..meetings.clone()
+        };
         for (request, json) in [
+            (
+                queried,
+                r#"{"dataset":"meeting_list","start":1,"end":2,"user_id_type":"user_id","mode":"query"}"#,
+            ),
             (
                 Request {
                     dataset: Dataset::Reserve,

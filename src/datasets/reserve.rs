@@ -51,6 +51,7 @@ pub(super) const DEFINITION: Definition = Definition {
         segment: request.reserve_id.clone(),
         ..of_users(request)
     },
+    query: None,
     options: &[RequestOption::UserIdType, RequestOption::IdsFile],
     user_id_type: UserIdType::UnionId,
     columns,

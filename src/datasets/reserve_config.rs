@@ -59,6 +59,7 @@ pub(super) const DEFINITION: Definition = Definition {
     extent: Extent::Snapshot,
     ask: Ask::Windows(|piece| vec![snapshot(Dataset::ReserveConfig, piece)]),
     parameters,
+    query: None,
     options: &[RequestOption::UserIdType],
     user_id_type: UserIdType::UnionId,
     columns,

@@ -24,14 +24,16 @@ pub(super) const DEFINITION: Definition = Definition {
     scopes: SCOPES,
     fetch: Fetch::Pages(Listed {
         list: "rooms",
-        id: "room_id",
+        id: Some("room_id"),
         page_size: 100,
         secrets: &[],
         derive: is_disabled_forever,
+        pivot: None,
     }),
     extent: Extent::Snapshot,
     ask: Ask::Windows(requests),
     parameters,
+    query: None,
     options: &[RequestOption::UserIdType],
     // Needs no scope of its own and is the same for all apps of a developer (resources, 2).
     user_id_type: UserIdType::UnionId,

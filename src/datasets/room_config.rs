@@ -35,6 +35,7 @@ pub(super) const DEFINITION: Definition = Definition {
     extent: Extent::Snapshot,
     ask: Ask::Windows(|piece| vec![snapshot(Dataset::RoomConfig, piece)]),
     parameters,
+    query: None,
     options: &[RequestOption::UserIdType],
     user_id_type: UserIdType::UnionId,
     columns,

@@ -21,10 +21,11 @@ pub(super) const DEFINITION: Definition = Definition {
     fetch: Fetch::Walk(
         Listed {
             list: "items",
-            id: "room_level_id",
+            id: Some("room_level_id"),
             page_size: 100,
             secrets: &[],
             derive: |_| {},
+            pivot: None,
         },
         Tree {
             root: "0",
@@ -36,6 +37,7 @@ pub(super) const DEFINITION: Definition = Definition {
     extent: Extent::Snapshot,
     ask: Ask::Windows(requests),
     parameters: |_| Parameters::default(),
+    query: None,
     options: &[],
     user_id_type: UserIdType::UnionId,
     columns,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Dataset, Fetch};
+use super::Source;
 
 /// A scope that lets an app change things. A pipeline needs none of them.
 struct WritingScope {
@@ -80,21 +80,21 @@ impl GrantedScopes {
         self.listed.contains(scope)
     }
 
-    /// Whether the list tells anything of a dataset: it has a name of each scope that is needed.
+    /// Whether the list tells anything of a source: it has a name of each scope that is needed.
     #[must_use]
-    pub fn tells_of(&self, dataset: Dataset) -> bool {
+    pub fn tells_of(&self, source: &Source) -> bool {
         let is_told = |reading: &[&'static str]| {
             let accepted = accepted_scopes(reading);
             accepted.iter().any(|scope| self.lists(scope))
         };
-        dataset.scopes_needed().into_iter().all(is_told)
+        source.scopes_needed().into_iter().all(is_told)
     }
 
-    /// Whether a dataset can be read, in the name of a user or of the app.
+    /// Whether a source can be read, in the name of a user or of the app.
     #[must_use]
-    pub fn grant(&self, dataset: Dataset, as_user: bool) -> Grant {
+    pub fn grant(&self, source: &Source, as_user: bool) -> Grant {
         let mut first = None;
-        for reading in dataset.scopes_needed() {
+        for reading in source.scopes_needed() {
             match self.grant_of(reading, as_user) {
                 Grant::Granted(scope) => first = first.or(Some(scope)),
                 stops => return stops,
@@ -135,24 +135,6 @@ impl GrantedScopes {
     }
 }
 
-impl Dataset {
-    /// The scopes that the dataset's endpoints need: one of each list.
-    #[must_use]
-    pub fn scopes_needed(self) -> Vec<&'static [&'static str]> {
-        let definition = self.definition();
-        match definition.fetch {
-            Fetch::Details(_, details) => vec![definition.scopes, details.scopes],
-            Fetch::Nodes(nodes) => {
-                let mut needed = vec![definition.scopes];
-                needed.extend(nodes.of.iter().map(|of| of.definition().scopes));
-                needed.dedup();
-                needed
-            }
-            _ => vec![definition.scopes],
-        }
-    }
-}
-
 /// Every scope of which one suffices: the reading ones, the narrowest first, then those that could
 /// also change things.
 #[must_use]
@@ -170,7 +152,12 @@ pub fn accepted_scopes(reading: &[&'static str]) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Dataset, SourceMode};
     use super::*;
+
+    fn source(of: Dataset) -> Source {
+        of.source(SourceMode::Export)
+    }
 
     fn granted(scopes: &[(&'static str, Option<&'static str>)]) -> GrantedScopes {
         GrantedScopes::of(scopes.iter().map(|(name, kind)| (*name, *kind, true)))
@@ -195,11 +182,11 @@ mod tests {
             (&[("vc:room:readonly:x", app)], false, missing),
             (&[], false, missing),
         ] {
-            let found = granted(scopes).grant(Dataset::Room, as_user);
+            let found = granted(scopes).grant(&source(Dataset::Room), as_user);
             assert_eq!(found, expected, "{scopes:?} {as_user}");
         }
         let refused = GrantedScopes::of([(coarse, None, false)]);
-        assert_eq!(refused.grant(Dataset::Room, false), missing);
+        assert_eq!(refused.grant(&source(Dataset::Room), false), missing);
     }
 
     /// Ids come from one endpoint and meetings from another.
@@ -207,14 +194,14 @@ mod tests {
     fn a_dataset_of_two_endpoints_needs_a_scope_of_each() {
         let (ids, details) = ("vc:meeting.meetingid:read", "vc:meeting.meetingevent:read");
         let both = "vc:meeting:readonly";
-        let sets = Dataset::Meeting.scopes_needed();
+        let sets = source(Dataset::Meeting).scopes_needed();
         for (scopes, expected) in [
             (&[(both, None)][..], Grant::Granted(both)),
             (&[(ids, None), (details, None)], Grant::Granted(ids)),
             (&[(ids, None)], Grant::Missing(sets[1])),
             (&[(details, None)], Grant::Missing(sets[0])),
         ] {
-            let found = granted(scopes).grant(Dataset::Meeting, false);
+            let found = granted(scopes).grant(&source(Dataset::Meeting), false);
             assert_eq!(found, expected, "{scopes:?}");
         }
     }
@@ -231,7 +218,7 @@ mod tests {
             (&[both], Dataset::Meeting, true),
         ] {
             let scopes = GrantedScopes::of(listed.iter().map(|name| (*name, None, false)));
-            assert_eq!(scopes.tells_of(dataset), expected, "{listed:?}");
+            assert_eq!(scopes.tells_of(&source(dataset)), expected, "{listed:?}");
         }
     }
 
@@ -246,9 +233,8 @@ mod tests {
             scopes.writing().collect::<Vec<_>>(),
             ["vc:room", "vc:reserve"]
         );
-        let reading = Dataset::ALL
-            .into_iter()
-            .flat_map(|of| of.definition().scopes);
+        let sources = Dataset::ALL.into_iter().flat_map(Dataset::sources);
+        let reading = sources.flat_map(|(_, source)| source.scopes);
         let reading = GrantedScopes::of(reading.map(|name| (*name, None, true)));
         assert_eq!(reading.writing().count(), 0, "no dataset asks for one");
     }

@@ -30,6 +30,7 @@ pub(super) const DEFINITION: Definition = Definition {
     },
     ask: Ask::Windows(requests),
     parameters,
+    query: None,
     options: &[
         RequestOption::UserIdType,
         RequestOption::Limit,

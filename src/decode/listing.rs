@@ -13,7 +13,7 @@ use super::report::cell;
 use super::{DecodeSummary, Error, SheetRead};
 use crate::contract::Contract;
 use crate::datasets::listing::Listing;
-use crate::datasets::{Fetch, event};
+use crate::datasets::{Fetch, Source, event};
 use crate::pages::{PageArchive, received_times};
 use crate::table::{Cell, Header, HeaderColumn, RowSink};
 
@@ -27,13 +27,14 @@ const MOST_COLUMNS: usize = 1_000;
 pub fn listing(
     original: &[u8],
     contract: &Contract,
+    source: &Source,
     sink: &mut dyn RowSink,
 ) -> Result<DecodeSummary, Error> {
     // The header comes before the first row. So the pages are gone through twice, and only one of
     // them is in memory at a time.
     let mut columns: Vec<HeaderColumn> = Vec::new();
     let mut places: HashSet<String> = HashSet::new();
-    for_each_item(original, contract, |item| {
+    for_each_item(original, contract, source, |item| {
         for name in item.keys() {
             if columns.len() <= MOST_COLUMNS && places.insert(name.clone()) {
                 columns.push(column_of(name, contract));
@@ -46,13 +47,13 @@ pub fn listing(
         )));
     }
     let header = Header {
-        sheet: contract.dataset.definition().endpoint.name.to_owned(),
+        sheet: source.endpoint.name.to_owned(),
         row: None,
         columns,
     };
     sink.sheet(&header);
     let mut rows = 0;
-    for_each_item(original, contract, |item| {
+    for_each_item(original, contract, source, |item| {
         let columns = header.columns.iter();
         let cells: Vec<Cell<'_>> = columns.map(|column| cell(item.get(&column.text))).collect();
         sink.row(rows, &cells);
@@ -88,27 +89,42 @@ fn column_of(name: &str, contract: &Contract) -> HeaderColumn {
 fn for_each_item(
     original: &[u8],
     contract: &Contract,
+    source: &Source,
     mut each: impl FnMut(&Map<String, Value>),
 ) -> Result<(), Error> {
     let dataset = contract.dataset;
     let pages = PageArchive::open(original);
     let mut pages = pages.map_err(|_| refuse("it is no zip of pages, or it is cut off"))?;
-    if let Fetch::Received { derive, .. } = dataset.definition().fetch {
+    if let Fetch::Received { derive, .. } = source.fetch {
         return for_each_event(&mut pages, contract, derive, each);
     }
-    let listing = dataset.archived_listing();
+    let listing = source.archived_listing(contract.dataset);
     let mut listing: Listing =
         listing.ok_or_else(|| refuse(format!("{dataset} is not listed in pages")))?;
+    let pivot = match source.fetch {
+        Fetch::Pages(listed) => listed.pivot,
+        _ => None,
+    };
+    let mut each_row = |item: Map<String, Value>| {
+        let mut flat = Map::new();
+        flatten("", item, &mut flat);
+        each(&flat);
+    };
+    let mut pivoted = Vec::new();
     for index in 0..pages.len() {
         let body = pages.body(index);
         let number = index + 1;
         let body = body.map_err(|error| refuse(format!("page {number}: {error}")))?;
         let items = listing.take(&body);
         for item in items.map_err(|error| refuse(format!("page {number}: {error}")))? {
-            let mut flat = Map::new();
-            flatten("", item, &mut flat);
-            each(&flat);
+            match pivot {
+                None => each_row(item),
+                Some(_) => pivoted.push(item),
+            }
         }
+    }
+    if let Some(pivot) = pivot {
+        pivot(pivoted).into_iter().for_each(each_row);
     }
     match listing.next_call() {
         None => Ok(()),
@@ -211,7 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::datasets::Dataset;
+    use crate::datasets::{Dataset, SourceMode};
     use crate::pages::PagesWriter;
 
     /// Records what it is given.
@@ -250,7 +266,8 @@ mod tests {
 
     fn read(dataset: Dataset, original: &[u8]) -> Result<ListedTable, Error> {
         let mut table = ListedTable::default();
-        listing(original, Contract::of(dataset), &mut table)?;
+        let source = dataset.source(SourceMode::Export);
+        listing(original, Contract::of(dataset), &source, &mut table)?;
         Ok(table)
     }
 

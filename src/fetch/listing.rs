@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::client::{self, Client};
 use crate::datasets::listing::{self, Listing, PageCall};
-use crate::datasets::{Dataset, Request};
+use crate::datasets::{Endpoint, Request};
 
 /// How often a list that changes while it is read is read from its beginning.
 const READINGS: usize = 2;
@@ -56,7 +56,10 @@ pub async fn read<S: PageSink>(
         }
     }
     let changed = listing::Error::Changed;
-    Ok(Err(client::Error::unlisted(request.dataset, &changed)))
+    Ok(Err(client::Error::unlisted(
+        &request.source().endpoint,
+        &changed,
+    )))
 }
 
 /// Says whether the first and the last page were still the same at the end.
@@ -65,17 +68,18 @@ async fn read_once<S: PageSink>(
     request: &Request,
     sink: &mut S,
 ) -> Result<Result<bool, client::Error>, S::Error> {
-    let dataset = request.dataset;
-    let Some(mut listing) = dataset.listing(request) else {
+    let source = request.source();
+    let endpoint = &source.endpoint;
+    let Some(mut listing) = source.listing(request) else {
         let not_listed = listing::Error::NotListed;
-        return Ok(Err(client::Error::unlisted(dataset, &not_listed)));
+        return Ok(Err(client::Error::unlisted(endpoint, &not_listed)));
     };
     let mut ends = Ends::default();
     while let Some(call) = listing.next_call() {
         let list = listing.list_of_next();
         // A list that ended is looked at again before what follows from it is asked for.
         if ends.list != list {
-            match still_holds(client, dataset, &listing, std::mem::take(&mut ends)).await {
+            match still_holds(client, endpoint, &listing, std::mem::take(&mut ends)).await {
                 Ok(true) => ends.list = list,
                 changed => return Ok(changed),
             }
@@ -86,7 +90,7 @@ async fn read_once<S: PageSink>(
         };
         let items = match listing.take(&body) {
             Ok(items) => items,
-            Err(error) => return Ok(Err(client::Error::unlisted(dataset, &error))),
+            Err(error) => return Ok(Err(client::Error::unlisted(endpoint, &error))),
         };
         crash_point!("w05-page-listed");
         match (list, &ends.first) {
@@ -96,7 +100,7 @@ async fn read_once<S: PageSink>(
         }
         sink.page(&body, items)?;
     }
-    Ok(still_holds(client, dataset, &listing, ends).await)
+    Ok(still_holds(client, endpoint, &listing, ends).await)
 }
 
 /// The ends of a list that was read.
@@ -112,7 +116,7 @@ struct Ends {
 /// Whether the first page and the last one are the same still.
 async fn still_holds(
     client: &Client,
-    dataset: Dataset,
+    endpoint: &Endpoint,
     listing: &Listing,
     ends: Ends,
 ) -> Result<bool, client::Error> {
@@ -124,7 +128,7 @@ async fn still_holds(
         let after = client.page(&call).await?;
         let ids = |body: &Bytes| {
             let ids = listing.ids_on(list, body);
-            ids.map_err(|error| client::Error::unlisted(dataset, &error))
+            ids.map_err(|error| client::Error::unlisted(endpoint, &error))
         };
         if ids(&before)? != ids(&after)? {
             return Ok(false);

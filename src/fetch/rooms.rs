@@ -14,7 +14,7 @@ use crate::datasets::{ROOMS, Request, RoomOfLevel, listing as pages};
 pub async fn list(client: &Client) -> Result<Vec<RoomOfLevel>, client::Error> {
     let mut rooms = RoomPages::default();
     let listed = listing::read(client, &Request::of(ROOMS), &mut rooms).await;
-    listed.map_err(|error| client::Error::unlisted(ROOMS, &error))??;
+    listed.map_err(|error| client::Error::unlisted(&ROOMS.definition().endpoint, &error))??;
     rooms.0.sort_unstable();
     Ok(rooms.0)
 }

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::stored::{StoredRow, integer, micros, to_json};
 use super::{Error, Ledger, Statement, Transaction, commit, sql};
-use crate::datasets::Dataset;
+use crate::datasets::{Dataset, Request, SourceMode};
 use crate::record::{Input, Intent, PartitionRow, PublishedPartition};
 use crate::task::TaskKey;
 
@@ -107,16 +107,17 @@ impl Ledger {
             .collect()
     }
 
-    /// Withdrawn tasks that a partition still holds rows of: dataset, date and key.
+    /// Withdrawn tasks that a partition still holds rows of: dataset, date, key, and the source that
+    /// was asked.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
     pub async fn withdrawn_inputs(
         &self,
         tenant: &str,
-    ) -> Result<Vec<(Dataset, Date, TaskKey)>, Error> {
+    ) -> Result<Vec<(Dataset, Date, TaskKey, SourceMode)>, Error> {
         sqlx::query(
-            "SELECT i.dataset, i.dt, i.task_key FROM input i JOIN task t ON t.key = i.task_key \
+            "SELECT i.dataset, i.dt, i.task_key, i.tenant, t.request FROM input i JOIN task t ON t.key = i.task_key \
              WHERE i.tenant = $1 AND t.phase = 'withdrawn' ORDER BY i.dataset, i.dt, i.task_key",
         )
         .bind(tenant)
@@ -125,7 +126,11 @@ impl Ledger {
         .map_err(sql("find withdrawn inputs"))?
         .iter()
         .map(StoredRow::input)
-        .map(|row| Ok((row.dataset()?, row.date("dt")?, row.task_key("task_key")?)))
+        .map(|row| {
+            let request: Request = row.json("request")?;
+            let key = row.task_key("task_key")?;
+            Ok((row.dataset()?, row.date("dt")?, key, request.mode))
+        })
         .collect()
     }
 

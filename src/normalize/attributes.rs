@@ -64,7 +64,12 @@ fn write_value(kind: ColumnKind, array: &ArrayRef, row: usize, out: &mut Vec<u8>
         }
         ColumnKind::SmallInteger => whole(array.as_primitive::<Int32Type>().value(row).into()),
         ColumnKind::Bool => whole(array.as_boolean().value(row).into()),
-        ColumnKind::Kbps | ColumnKind::Milliseconds | ColumnKind::Percent | ColumnKind::Hours => {
+        ColumnKind::Kbps
+        | ColumnKind::Milliseconds
+        | ColumnKind::Percent
+        | ColumnKind::Hours
+        | ColumnKind::Decibels
+        | ColumnKind::FramesPerSecond => {
             let number = array.as_primitive::<Float64Type>().value(row);
             write_bytes(&number.to_le_bytes(), out);
         }

@@ -24,6 +24,8 @@ const LONGEST_ELAPSED_DAYS: f64 = 366.0;
 const DAY_MS: i64 = 86_400_000;
 /// Units, and the powers of ten that convert them.
 pub(super) const KBPS: &[(&str, i32)] = &[("kbps", 0), ("mbps", 3), ("gbps", 6), ("bps", -3)];
+pub(super) const DECIBELS: &[(&str, i32)] = &[("db", 0)];
+pub(super) const FPS: &[(&str, i32)] = &[("fps", 0)];
 pub(super) const MILLISECONDS: &[(&str, i32)] = &[("ms", 0), ("s", 3)];
 pub(super) const PERCENT: &[(&str, i32)] = &[("%", 0), ("％", 0)];
 pub(super) const HOURS: &[(&str, i32)] = &[("", 0)];
@@ -264,6 +266,29 @@ pub fn hours(cell: &Cell<'_>) -> CellResult<f64> {
         Cell::Number(number) if number.is_finite() => Ok(Some(*number)),
         other => measurement(other, HOURS),
     }
+}
+
+/// Decibels: `6dB`, `-12dB`. A level of sound may lie below zero.
+///
+/// # Errors
+/// As [`kbps`], but for one sign.
+pub fn decibels(cell: &Cell<'_>) -> CellResult<f64> {
+    let below_zero = match cell {
+        Cell::Text(text) => text.trim().strip_prefix('-'),
+        _ => None,
+    };
+    match below_zero.filter(|rest| !rest.is_empty()) {
+        Some(rest) => Ok(measurement(&Cell::Text(rest.into()), DECIBELS)?.map(|level| -level)),
+        None => measurement(cell, DECIBELS),
+    }
+}
+
+/// Pictures a second: `30fps`.
+///
+/// # Errors
+/// As [`kbps`].
+pub fn frames_per_second(cell: &Cell<'_>) -> CellResult<f64> {
+    measurement(cell, FPS)
 }
 
 /// Index of the value that the cell's text means, compared after folding. `Ok(Some(None))` for an
@@ -979,6 +1004,12 @@ mod tests {
         assert_eq!(hours(&Cell::Number(0.5)), Ok(Some(0.5)));
         assert_eq!(hours(&Cell::Number(-0.5)), Err(Fault::Negative));
         assert_eq!(hours(&t("0.5h")), Err(Fault::NotAMeasurement));
+        for (text, level) in [("6dB", 6.0), ("-12 dB", -12.0), ("0", 0.0)] {
+            assert_eq!(decibels(&t(text)), Ok(Some(level)), "{text}");
+        }
+        assert_eq!(decibels(&t("-")), Ok(None));
+        assert!(decibels(&t("--6dB")).is_err() && decibels(&t("6")).is_err());
+        assert_eq!(frames_per_second(&t("29.5fps")), Ok(Some(29.5)));
         for (text, fault) in [
             ("50", Fault::NoUnit),
             ("50ms", Fault::NotAMeasurement),

@@ -294,6 +294,8 @@ impl TypedBuilder {
             ColumnKind::Milliseconds => figure(cell::milliseconds, cell::MILLISECONDS),
             ColumnKind::Percent => figure(cell::percent, cell::PERCENT),
             ColumnKind::Hours => figure(cell::hours, cell::HOURS),
+            ColumnKind::Decibels => figure(cell::decibels, cell::DECIBELS),
+            ColumnKind::FramesPerSecond => figure(cell::frames_per_second, cell::FPS),
         }
     }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::keys::RowKeys;
 use crate::contract::Contract;
-use crate::datasets::{DurationUnit, Lineage};
+use crate::datasets::{DurationUnit, Lineage, LineageValue};
 use crate::task::{ExportId, TaskKey};
 use crate::window::Window;
 
@@ -34,6 +34,17 @@ pub struct Context {
     /// What the keys that join rows are hashed with; `None` where there is no lake, and then there
     /// are none.
     pub keys: Option<RowKeys>,
+}
+
+impl Context {
+    /// What the task says of a column that the source may lack.
+    pub(super) fn lineage_text(&self, index: usize) -> Option<&str> {
+        let column = self.contract.columns.get(index)?;
+        match self.lineage.value(column.task_field()) {
+            Some(LineageValue::Text(text)) if column.or_of_task => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// Values of the lineage columns, which are the same for all rows of a source. What is not known is

@@ -60,6 +60,7 @@ enum KeyedRow {
         name: usize,
         join_time: usize,
         device: usize,
+        room_id: usize,
         extra: usize,
     },
     Booking {
@@ -110,6 +111,7 @@ impl KeyColumn {
                     name: index(names.name),
                     join_time: index(names.join_time),
                     device: index(names.device),
+                    room_id: index(names.room_id),
                     extra: index(lineage::EXTRA),
                 })
             }
@@ -157,16 +159,21 @@ impl EachRow {
                 name,
                 join_time,
                 device,
+                room_id,
                 extra,
             } => {
                 let text = |index: usize| columns[index].as_string::<i32>();
                 let (user_ids, participants, devices) =
                     (text(*user_id), text(*name), text(*device));
                 let joins = columns[*join_time].as_primitive::<TimestampMicrosecondType>();
+                let told_rooms = text(*room_id);
                 let mut rooms = RoomIds::of(columns[*extra].as_map(), names);
                 for row in 0..rows {
                     let user = stays::user_id(user_ids, row);
-                    let mut room = || rooms.as_mut().and_then(|rooms| rooms.of_row(row));
+                    let mut room = || {
+                        let in_extra = || rooms.as_mut().and_then(|rooms| rooms.of_row(row));
+                        stays::room_id(told_rooms, names, row).or_else(in_extra)
+                    };
                     let stay = Stay {
                         who: user
                             .map(Who::User)

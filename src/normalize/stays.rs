@@ -15,6 +15,17 @@ pub fn user_id(ids: &StringArray, row: usize) -> Option<&str> {
     (!id.trim().is_empty()).then_some(id)
 }
 
+/// The room's id in a row, where the source has a column for it.
+#[must_use]
+pub fn room_id<'b>(
+    ids: &'b StringArray,
+    names: &ParticipantColumns,
+    row: usize,
+) -> Option<&'b str> {
+    let id = ids.is_valid(row).then(|| ids.value(row).trim())?;
+    id.starts_with(names.room_id_prefix).then_some(id)
+}
+
 /// The rooms that rows name, in a column that no contract knows.
 pub struct RoomIds<'b> {
     names: &'static ParticipantColumns,

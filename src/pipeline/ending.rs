@@ -177,7 +177,7 @@ async fn quarantine(
     let reason = failure.message;
     let message = format!(
         "the {} of {} {} was quarantined: {reason}",
-        spec.dataset().original(),
+        spec.request.source().original(),
         spec.dataset(),
         spec.window,
     );

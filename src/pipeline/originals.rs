@@ -100,7 +100,8 @@ pub(crate) fn rows_without_key(rows: u64) -> Failure {
 /// bytes.
 pub(super) fn forget(tenant: &Tenant, task: &TaskRow) {
     let rows = tenant.spool.remove(&task.spec.key, task.generation);
-    let is_unique = task.rows.is_some_and(|rows| rows > 0) && task.spec.dataset().is_export();
+    let is_unique =
+        task.rows.is_some_and(|rows| rows > 0) && task.spec.request.source().is_export();
     let original = task
         .sha256()
         .filter(|_| is_unique)

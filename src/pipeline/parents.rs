@@ -97,10 +97,22 @@ fn user_ids(batch: &RecordBatch, names: &ParticipantColumns) -> Option<StringArr
 
 /// The rooms' ids.
 fn room_ids(batch: &RecordBatch, names: &'static ParticipantColumns) -> Option<StringArray> {
+    let told = texts(batch, names.room_id);
     let extra = batch.column_by_name(lineage::EXTRA)?.as_map_opt()?;
-    let mut rooms = RoomIds::of(extra, names)?;
-    let rows = 0..extra.len();
-    Some(rows.map(|row| rooms.of_row(row)).collect())
+    let mut rooms = RoomIds::of(extra, names);
+    if rooms.is_none()
+        && told
+            .as_ref()
+            .is_none_or(|ids| ids.null_count() == ids.len())
+    {
+        return None;
+    }
+    let rows = (0..extra.len()).map(|row| {
+        let told = told.as_ref();
+        let told = told.and_then(|ids| stays::room_id(ids, names, row));
+        told.or_else(|| rooms.as_mut()?.of_row(row))
+    });
+    Some(rows.collect())
 }
 
 fn texts(batch: &RecordBatch, name: &str) -> Option<StringArray> {

@@ -11,9 +11,10 @@ use jiff::civil::Date;
 
 use super::commit::{self, commit, read_manifest};
 use super::{PublishedDay, Tenant, restore};
-use crate::datasets::Dataset;
+use crate::datasets::{Dataset, SourceMode};
 use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
+use crate::plan;
 use crate::plan::partition::{
     DayFacts, NextRevision, Recording, affected_days, next_revision, windows_asked_for,
 };
@@ -40,8 +41,8 @@ pub(super) async fn days_of_round(
         rows_were_in.extend(ledger.partitions_with(&task.spec.key).await?);
     }
     let withdrawn = ledger.withdrawn_inputs(&tenant.name).await?;
-    let of_dataset = withdrawn.iter().filter(|(of, _, _)| *of == dataset);
-    let withdrawn_from = of_dataset.map(|(_, dt, _)| *dt);
+    let of_dataset = withdrawn.iter().filter(|(of, ..)| *of == dataset);
+    let withdrawn_from = of_dataset.map(|(_, dt, ..)| *dt);
     let zone = &tenant.time_zone;
     let mut known = BTreeSet::new();
     for dt in affected_days(zone, windows, round, rows_were_in, withdrawn_from) {
@@ -50,6 +51,30 @@ pub(super) async fn days_of_round(
         }
     }
     Ok(known)
+}
+
+/// Whether the rows of a window wait in the spool, because the lake has its days from the other
+/// source, and not all of the new answers are there.
+///
+/// # Errors
+/// When the ledger refuses.
+pub async fn waits_for_all(tenant: &Tenant, dataset: Dataset, window: Window) -> Result<bool> {
+    if dataset.definition().query.is_none() {
+        return Ok(false);
+    }
+    let (ledger, name) = (&tenant.ledger, &tenant.name);
+    let dates = window.dates(&tenant.time_zone);
+    let withdrawn = ledger.withdrawn_inputs(name).await?.into_iter();
+    let before = withdrawn.filter(|(of, dt, ..)| *of == dataset && dates.contains(dt));
+    let before: Vec<SourceMode> = before.map(|(.., mode)| mode).collect();
+    if before.is_empty() {
+        return Ok(false);
+    }
+    let tasks = ledger.tasks_of(name, dataset, window).await?;
+    let rows = ledger.windows(name, dataset, Some(window)).await?;
+    let row = rows.iter().find(|row| row.window == window);
+    let coverage = row.and_then(|row| row.coverage.as_ref());
+    Ok(plan::partition::waits_for_all(&tasks, coverage, before))
 }
 
 async fn windows_of_day(tenant: &Tenant, dataset: Dataset, dt: Date) -> Result<Vec<WindowRow>> {
@@ -132,12 +157,12 @@ pub(super) async fn decide_next(
     for row in &windows {
         tasks.extend(ledger.tasks_of(name, dataset, row.window).await?);
     }
-    let withdrawn: HashSet<TaskKey> = ledger
+    let withdrawn: HashMap<TaskKey, SourceMode> = ledger
         .withdrawn_inputs(name)
         .await?
         .into_iter()
-        .filter(|(of, day, _)| (*of, *day) == (dataset, dt))
-        .map(|(_, _, key)| key)
+        .filter(|(of, day, ..)| (*of, *day) == (dataset, dt))
+        .map(|(_, _, key, mode)| (key, mode))
         .collect();
     let now = tenant.clock.now();
     let against = status::against(ledger, name, zone, job, dt, now).await?;

@@ -11,6 +11,7 @@ use super::Tenant;
 use super::ending::FailedAttempt;
 use super::rows::{OriginalFacts, RowKeeper};
 use crate::contract::Contract;
+use crate::datasets::Lineage;
 use crate::decode;
 use crate::events::EventKind;
 use crate::findings::Findings;
@@ -188,11 +189,12 @@ impl Reading {
         let mut normalizer = Normalizer::new(&self.context, |output| keeper.take(output));
         let (limits, fallback) = (&self.limits, &self.fallback);
         let (contract, length) = (self.context.contract, original.size_bytes);
+        let source = self.spec.request.source();
         let length = usize::try_from(length).map_err(|error| ReadFailure::Mistake(error.into()))?;
         let summary = decode::original(
             &original.file,
             length,
-            contract,
+            (contract, &source),
             limits,
             fallback,
             &mut normalizer,
@@ -268,7 +270,10 @@ fn context_of(
         contract: Contract::of(spec.dataset()),
         time_zone: tenant.reading_zone(job).clone(),
         tenant_zone: tenant.time_zone.clone(),
-        lineage: spec.lineage.clone(),
+        lineage: Lineage {
+            source_mode: Some(spec.request.mode),
+            ..spec.lineage.clone()
+        },
         stamp: normalize::Stamp {
             task_key: Some(spec.key.clone()),
             export_id: source.export_id,

@@ -128,7 +128,7 @@ fn is_provisional(task: &TaskRow) -> bool {
     let findings = task.findings.as_ref();
     match task.phase {
         Phase::Published => findings.is_some_and(|findings| findings.rows_provisional > 0),
-        Phase::Quarantined => !task.spec.dataset().is_export(),
+        Phase::Quarantined => !task.spec.request.source().is_export(),
         _ => false,
     }
 }

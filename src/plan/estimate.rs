@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::datasets::{CallLimits, Dataset};
+use crate::datasets::{CallLimits, Dataset, SourceMode};
 use crate::job::JobSpec;
 
 /// One endpoint's share of a plan.
@@ -37,8 +37,10 @@ pub struct Estimate {
 pub struct Load {
     /// Tasks.
     pub tasks: u64,
-    /// Rows that a day had lately; a listing needs more calls the more it has.
+    /// Rows that a task brought lately; a listing needs more calls the more it has.
     pub rows: u64,
+    /// Which source is asked.
+    pub mode: SourceMode,
 }
 
 /// Cost of what is planned of each dataset.
@@ -46,7 +48,7 @@ pub struct Load {
 pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimate {
     let mut calls: BTreeMap<String, (u64, u32)> = BTreeMap::new();
     for (dataset, load) in loads {
-        for (endpoint, of_a_task) in dataset.calls(load.rows) {
+        for (endpoint, of_a_task) in dataset.source(load.mode).calls(load.rows) {
             let per_minute = limits.per_minute(endpoint.tier);
             let entry = calls.entry(endpoint.to_string());
             entry.or_insert((0, per_minute)).0 += load.tasks * of_a_task;
@@ -117,7 +119,11 @@ mod tests {
     }
 
     fn load(tasks: u64, rows: u64) -> Load {
-        Load { tasks, rows }
+        Load {
+            tasks,
+            rows,
+            ..Load::default()
+        }
     }
 
     #[test]

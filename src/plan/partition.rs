@@ -1,12 +1,12 @@
 //! What a partition's next revision is made of, and what keeps it from being complete.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::datasets::Dataset;
+use crate::datasets::{Dataset, SourceMode};
 use crate::findings::{Findings, FindingsSummary};
 use crate::record::{
     Coverage, Input, PartitionRow, Phase, Reason, ReasonKind, SpooledTask, TaskRow, WindowRow,
@@ -32,8 +32,8 @@ pub struct DayFacts<'a> {
     pub round: &'a [TaskRow],
     /// The inputs of the published revision; of a day that is cut anew, those that have its rows.
     pub listed: &'a [Input],
-    /// Withdrawn tasks of which the published revision has rows.
-    pub withdrawn: &'a HashSet<TaskKey>,
+    /// Withdrawn tasks of which the published revision has rows, and the source that each asked.
+    pub withdrawn: &'a HashMap<TaskKey, SourceMode>,
     /// What speaks against the day elsewhere: counts, and the day of the parent dataset.
     pub against: &'a [Reason],
 }
@@ -75,10 +75,12 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
     let hides_parents = |reason: &Reason| reason.kind == ReasonKind::ParentPartial;
     let is_all_there =
         missing_answers(facts).is_empty() && !facts.against.iter().any(hides_parents);
+    let mode = mode_of_day(facts, is_all_there);
     let mut add = Vec::new();
     let mut inputs = Vec::new();
     for task in facts.round {
-        let has_rows = task.dts.contains(&facts.dt);
+        let is_of_mode = mode.is_none_or(|mode| task.spec.request.mode == mode);
+        let has_rows = task.dts.contains(&facts.dt) && is_of_mode;
         if has_rows {
             add.push(SpooledTask {
                 key: task.spec.key.clone(),
@@ -95,7 +97,7 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
     }
     let mut drop: HashSet<TaskKey> = keys(facts.round).cloned().collect();
     if is_all_there {
-        drop.extend(facts.withdrawn.iter().cloned());
+        drop.extend(facts.withdrawn.keys().cloned());
     }
     let listed: HashSet<&TaskKey> = facts.listed.iter().map(|input| &input.task_key).collect();
     let has_new_inputs = inputs.iter().any(|input| !listed.contains(&input.task_key));
@@ -120,6 +122,42 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
         findings: FindingsSummary::of(facts.tasks.iter().filter_map(|t| t.findings.as_ref())),
         coverage: Coverage::sum(facts.windows),
     })
+}
+
+/// The source that a day's rows come from, which is one: the one that its tasks ask. A day that was
+/// asked of the other source stays as it is until all of the new answers are there.
+fn mode_of_day(facts: &DayFacts<'_>, is_all_there: bool) -> Option<SourceMode> {
+    let mut asked = facts.tasks.iter().filter(|task| is_asked(task));
+    let asked = asked.next().map(|task| task.spec.request.mode);
+    let mut before = facts.withdrawn.values();
+    let other = before.find(|mode| Some(**mode) != asked);
+    match other.filter(|_| !is_all_there) {
+        Some(other) => Some(*other),
+        None => asked,
+    }
+}
+
+fn is_asked(task: &TaskRow) -> bool {
+    task.phase != Phase::Withdrawn
+}
+
+/// Whether the rows of a window wait in the spool: the lake has its days from the other source, and
+/// not all of the new answers are there. `tasks` and `coverage` are the window's, `before` are the
+/// sources of its days.
+#[must_use]
+pub fn waits_for_all(
+    tasks: &[TaskRow],
+    coverage: Option<&Coverage>,
+    before: impl IntoIterator<Item = SourceMode>,
+) -> bool {
+    let mut asked = tasks.iter().filter(|task| is_asked(task));
+    let is_other = |mode| {
+        let of_other = |task: &TaskRow| task.spec.request.mode != mode;
+        asked.clone().any(of_other)
+    };
+    let is_changed = before.into_iter().any(is_other);
+    let is_missing = asked.any(|task| !matches!(task.phase, Phase::Spooled | Phase::Published));
+    is_changed && (is_missing || coverage.is_some_and(|counts| counts.over_max_tasks > 0))
 }
 
 /// What keeps the day from being complete once the tasks of this round are published. It is
@@ -379,7 +417,7 @@ mod tests {
         tasks: Vec<TaskRow>,
         round: Vec<TaskRow>,
         listed: Vec<Input>,
-        withdrawn: HashSet<TaskKey>,
+        withdrawn: HashMap<TaskKey, SourceMode>,
         against: Vec<Reason>,
     }
 
@@ -395,7 +433,7 @@ mod tests {
                 tasks: vec![],
                 round: vec![],
                 listed: vec![],
-                withdrawn: HashSet::new(),
+                withdrawn: HashMap::new(),
                 against: vec![],
             }
         }
@@ -582,7 +620,7 @@ mod tests {
         // What a withdrawn task brought stays: its parent may only seem to be gone.
         let known = Known {
             published: Some(partition(2, true, None)),
-            withdrawn: HashSet::from([TaskKey::from_stored("gone")]),
+            withdrawn: HashMap::from([(TaskKey::from_stored("gone"), SourceMode::Export)]),
             against: vec![partial.clone()],
             ..Known::default()
         };
@@ -682,7 +720,7 @@ mod tests {
                 listed("overridden", 2),
                 listed("gone", 1),
             ],
-            withdrawn: HashSet::from([TaskKey::from_stored("gone")]),
+            withdrawn: HashMap::from([(TaskKey::from_stored("gone"), SourceMode::Export)]),
             ..Known::default()
         };
         let next = known.next().expect("a revision");

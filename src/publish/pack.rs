@@ -17,7 +17,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::{Error, blocking};
-use crate::datasets::Dataset;
+use crate::datasets::{Dataset, SourceMode};
 use crate::hashing::{HashingWriter, hash_of};
 use crate::record::ArchivedTask;
 use crate::spool::{Spool, SpooledOriginal, TempFile};
@@ -219,7 +219,10 @@ pub(super) fn build(
     for original in originals {
         let (sha256, mut original) = original?;
         let from = original.path.as_path();
-        let name = format!("{sha256}.{}", dataset.original_extension());
+        // Tasks with the same bytes asked the same source.
+        let task = tasks.iter().find(|task| task.source_sha256 == sha256);
+        let mode = task.map_or(SourceMode::Export, |task| task.request.mode);
+        let name = format!("{sha256}.{}", dataset.source(mode).original_extension());
         let large = original.size_bytes >= u64::from(u32::MAX);
         zip.start_file(name, options.large_file(large))
             .map_err(not_written)?;

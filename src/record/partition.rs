@@ -325,7 +325,7 @@ impl ArchivedTask {
     /// What is archived of a task with this original.
     #[must_use]
     pub fn with(spec: &TaskSpec, sha256: &str) -> Self {
-        let secrets = spec.dataset().secrets().iter();
+        let secrets = spec.request.source().secrets().iter();
         Self {
             task_key: spec.key.clone(),
             source_sha256: sha256.to_owned(),

@@ -17,7 +17,7 @@ use crate::pipeline;
 use crate::plan::children::{digest, must_be_planned_again};
 use crate::plan::partition::windows_asked_for;
 use crate::plan::settle::window_state;
-use crate::record::{Reason, ReasonKind, WindowState};
+use crate::record::{Phase, Reason, ReasonKind, WindowState};
 use crate::status;
 use crate::task::Urgency;
 use crate::window::Window;
@@ -111,8 +111,15 @@ impl Run {
     async fn settle(&mut self, dataset: Dataset, window: Window) -> Result<()> {
         let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
         let tasks = ledger.phases_of(name, dataset, window).await?;
-        let Some(state) = window_state(&tasks) else {
-            return Ok(());
+        let state = match window_state(&tasks) {
+            Some(state) => state,
+            // No more comes of it in this run.
+            None if !tasks.has(Phase::Open)
+                && pipeline::waits_for_all(&self.tenant, dataset, window).await? =>
+            {
+                WindowState::Stuck
+            }
+            None => return Ok(()),
         };
         for row in ledger.windows(name, dataset, Some(window)).await? {
             if row.window == window && row.state == WindowState::Planned {

@@ -44,8 +44,8 @@ pub struct JobForecast<'j> {
     pub usual: Option<u64>,
     /// How often the tasks of a window are asked for in a month.
     pub asks_a_month: u64,
-    /// Rows of the newest day in the lake, 0 without one; where each item of other lists is asked
-    /// for, the items of their newest days.
+    /// Rows that a task of the newest day in the lake brought, 0 without one; where each item of
+    /// other lists is asked for, the items of their newest days.
     pub rows: u64,
     /// The lists that are read first for that, with the rows of their newest days.
     pub lists: Vec<(Dataset, u64)>,
@@ -124,6 +124,7 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
         let load = loads.entry(forecast.job.dataset).or_default();
         load.tasks += forecast.tasks + forecast.expected.unwrap_or(0);
         load.rows = load.rows.max(forecast.rows);
+        load.mode = forecast.job.options.mode;
         let tasks = forecast.tasks + forecast.expected.unwrap_or(0);
         add_lists(&mut loads, forecast, tasks);
         // The rooms are listed once a run.
@@ -161,6 +162,7 @@ pub fn cost_of_month(
         let load = loads.entry(dataset).or_default();
         load.tasks += usual * forecast.asks_a_month;
         load.rows = load.rows.max(forecast.rows);
+        load.mode = forecast.job.options.mode;
         add_lists(&mut loads, forecast, usual * forecast.asks_a_month);
         if dataset.needs_rooms() {
             loads.entry(ROOMS).or_default().tasks += forecast.asks_a_month;
@@ -236,7 +238,8 @@ impl Forecaster<'_> {
             None => average,
         };
         forecast.asks_a_month = asks_a_month(job, firings_of_month(job, self.now)?);
-        forecast.rows = self.newest_rows(job.dataset).await?;
+        let rows = self.newest_rows(job.dataset).await?;
+        forecast.rows = rows.div_ceil(forecast.usual.unwrap_or(1).max(1));
         self.count_nodes(&mut forecast).await?;
         Ok(forecast)
     }

@@ -3,7 +3,7 @@
 //!
 //! It looks at the ledger only, so that `status` gets the same answer as a publish.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -97,7 +97,7 @@ pub async fn reasons_now(
         tasks: &tasks,
         round: &[],
         listed: &[],
-        withdrawn: &HashSet::new(),
+        withdrawn: &HashMap::new(),
         against: &against,
     }))
 }

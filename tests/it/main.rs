@@ -64,6 +64,7 @@ mod readers;
 mod rebuild;
 mod remake;
 mod restart;
+mod second_source;
 mod serving;
 mod silent;
 mod stopping;

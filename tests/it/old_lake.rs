@@ -145,25 +145,18 @@ fn rows(object: &Path) -> Vec<String> {
                 }
                 row.insert("system_cpu_avg_percent".into(), json!(percent));
             }
-            if object
-                .display()
-                .to_string()
-                .contains("/participant_quality_list/")
-            {
-                let name = "system_cpu_avg_percent";
-                if !row.contains_key(name) {
-                    row.insert(name.into(), Value::Null);
-                }
-            }
             for name in [
                 "_task_key",
                 "_contract_version",
+                "_source_mode",
                 "meeting_key",
                 "participation_key",
                 "booking_key",
             ] {
                 row.remove(name);
             }
+            // A column that came later has nothing to tell of an older row.
+            row.retain(|_, value| !value.is_null());
             format!("{row:?}")
         })
         .collect();

@@ -7,7 +7,8 @@ use super::DoctorCheck;
 use crate::client::Client;
 use crate::config::TenantConfig;
 use crate::datasets::{
-    Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, UserIdType, accepted_scopes,
+    Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, Source, SourceMode,
+    UserIdType, accepted_scopes,
 };
 use crate::exit::Code;
 use crate::job::JobSpec;
@@ -35,6 +36,10 @@ fn by_site(granted: &GrantedScopes, names: &[&'static str]) -> (Vec<&'static str
     };
     (here, elsewhere)
 }
+
+/// The way out where a list by query is refused.
+pub(super) const BY_EXPORT: &str =
+    "or write mode = \"export\" in the job, which needs no such scope";
 
 /// Feishu's code for an app that the tenant does not have.
 const NOT_INSTALLED: Option<i64> = Some(212100);
@@ -73,17 +78,27 @@ pub(super) async fn granted(
     None
 }
 
-/// What the granted scopes mean for a dataset: what is in its way, or the scope that lets it be
+/// What the granted scopes mean for a source: what is in its way, or the scope that lets it be
 /// read.
 pub(super) fn verdict(
     granted: &GrantedScopes,
-    dataset: Dataset,
+    mode: SourceMode,
+    source: &Source,
     tenant: &TenantConfig,
 ) -> Result<&'static str, String> {
-    let as_user = dataset.is_export() && tenant.refresh_token_file.is_some();
-    match granted.grant(dataset, as_user) {
+    let takes_user_tokens = source.is_export() || mode == SourceMode::Query;
+    let as_user = takes_user_tokens && tenant.refresh_token_file.is_some();
+    let otherwise = match mode {
+        SourceMode::Export => String::new(),
+        SourceMode::Query => format!("; {BY_EXPORT}"),
+    };
+    match granted.grant(source, as_user) {
         Grant::Granted(scope) => Ok(scope),
-        Grant::ForUsersOnly(scope) if dataset.is_export() => Err(format!(
+        Grant::ForUsersOnly(scope) if mode == SourceMode::Query => Err(format!(
+            "needs a user token: {scope} is granted for use in the name of a user only; set \
+             refresh_token_file{otherwise}"
+        )),
+        Grant::ForUsersOnly(scope) if takes_user_tokens => Err(format!(
             "needs a user token: {scope} is granted for use in the name of a user only; set \
              refresh_token_file, or grant it to the app too in {CONSOLES} and publish a version \
              of the app"
@@ -107,7 +122,7 @@ pub(super) fn verdict(
             };
             Err(format!(
                 "missing: {}{}{elsewhere}; grant it{whom} in {CONSOLES} and publish a version of the \
-                 app",
+                 app{otherwise}",
                 here.join(" or "),
                 others.concat()
             ))

@@ -293,8 +293,9 @@ mod tests {
 
     const LISTED: Listed = Listed {
         list: "items",
-        id: "id",
+        id: Some("id"),
         page_size: 100,
+        pivot: None,
         secrets: &[],
         derive: |_| {},
     };

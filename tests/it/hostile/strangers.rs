@@ -334,6 +334,9 @@ impl Made {
             ColumnKind::Kbps => "50kbps",
             ColumnKind::Milliseconds => "5ms",
             ColumnKind::Percent => "2%",
+            ColumnKind::Decibels => "6dB",
+            ColumnKind::FramesPerSecond => "30fps",
+            ColumnKind::TextList => "[\"a\",\"b\"]",
             ColumnKind::Enum(values) => values[0].texts[0],
             _ => "测试甲",
         };

@@ -370,6 +370,8 @@ pub(super) fn fitting(random: &mut Random, column: &Column) -> String {
         ColumnKind::Milliseconds => &["5ms", "1.2s", "0"],
         ColumnKind::Percent => &["2%", "0.5%", "100%"],
         ColumnKind::Hours => &["2", "0.5"],
+        ColumnKind::Decibels => &["6dB", "-12dB", "0"],
+        ColumnKind::FramesPerSecond => &["30fps", "29.5fps", "0"],
         ColumnKind::Enum(values) => {
             let value = values[random.below(values.len())];
             let text = random.of(value.texts);

@@ -376,7 +376,7 @@ impl Tokens {
                 }
             });
         }
-        if endpoint.is_export() && !options.knobs.admin_role {
+        if (endpoint.is_export() || endpoint.is_query()) && !options.knobs.admin_role {
             return Err(ApiError::no_permission());
         }
         Ok(identity)

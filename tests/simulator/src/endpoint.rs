@@ -25,6 +25,9 @@ pub(crate) enum Endpoint {
     Alerts,
     Scopes,
     QueryMeetings,
+    QueryParticipants,
+    QueryQuality,
+    QueryReservations,
     ListMeetings,
     MeetingListByNo,
     Meeting,
@@ -59,7 +62,7 @@ pub(crate) struct Rate {
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::TenantToken,
         Self::UserToken,
         Self::GetDaily,
@@ -76,6 +79,9 @@ impl Endpoint {
         Self::Alerts,
         Self::Scopes,
         Self::QueryMeetings,
+        Self::QueryParticipants,
+        Self::QueryQuality,
+        Self::QueryReservations,
         Self::ListMeetings,
         Self::MeetingListByNo,
         Self::Meeting,
@@ -111,6 +117,9 @@ impl Endpoint {
             Self::Alerts => "alerts",
             Self::Scopes => "scopes",
             Self::QueryMeetings => "query_meetings",
+            Self::QueryParticipants => "query_participants",
+            Self::QueryQuality => "query_quality",
+            Self::QueryReservations => "query_reservations",
             Self::ListMeetings => "list_meetings",
             Self::MeetingListByNo => "meeting_list_by_no",
             Self::Meeting => "meeting",
@@ -153,9 +162,20 @@ impl Endpoint {
         self.is_submit() || matches!(self, Self::Poll | Self::Download)
     }
 
+    /// It is a JSON list of what an export has too; it needs the admin role as well.
+    pub(crate) const fn is_query(self) -> bool {
+        matches!(
+            self,
+            Self::QueryMeetings
+                | Self::QueryParticipants
+                | Self::QueryQuality
+                | Self::QueryReservations
+        )
+    }
+
     /// It accepts tenant tokens only.
     pub(crate) const fn refuses_user_tokens(self) -> bool {
-        !self.is_export()
+        !self.is_export() && !self.is_query()
     }
 
     /// The published limit; `None` where none is known.
@@ -219,7 +239,10 @@ impl Endpoint {
         };
         match self {
             Self::TenantToken | Self::UserToken | Self::Scopes => &[],
-            Self::QueryMeetings => &[SCOPE_DETAIL],
+            Self::QueryMeetings
+            | Self::QueryParticipants
+            | Self::QueryQuality
+            | Self::QueryReservations => &[SCOPE_DETAIL],
             Self::ListMeetings => &["vc:meeting:readonly", "vc:meeting.meetingevent:read"],
             Self::GetDaily | Self::GetTopUser => &[SCOPE_REPORT],
             Self::Rooms => &[
@@ -335,6 +358,9 @@ fn api_route(path: &str) -> Option<(Method, Endpoint, &str)> {
         "vc/v1/reserve_configs/reserve_scope" => (Method::GET, Endpoint::ReserveScope, ""),
         "vc/v1/alerts" => (Method::GET, Endpoint::Alerts, ""),
         "vc/v1/meeting_list" => (Method::GET, Endpoint::QueryMeetings, ""),
+        "vc/v1/participant_list" => (Method::GET, Endpoint::QueryParticipants, ""),
+        "vc/v1/participant_quality_list" => (Method::GET, Endpoint::QueryQuality, ""),
+        "vc/v1/resource_reservation_list" => (Method::GET, Endpoint::QueryReservations, ""),
         "vc/v1/meetings" => (Method::GET, Endpoint::ListMeetings, ""),
         "application/v6/scopes" => (Method::GET, Endpoint::Scopes, ""),
         "vc/v1/meetings/list_by_no" => (Method::GET, Endpoint::MeetingListByNo, ""),

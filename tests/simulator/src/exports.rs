@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::Options;
 use crate::auth::{Identity, SCOPE_EMPLOYEE_ID};
-use crate::company::{Company, Employee, Meeting, MeetingKind, Participant, Room};
+use crate::company::{Company, Employee, Meeting, MeetingKind, Participant, Reservation, Room};
 use crate::endpoint::Endpoint;
 use crate::knobs::{Knobs, Layout, Selection, UnknownTarget};
 use crate::params::Params;
@@ -619,7 +619,105 @@ fn check_meeting_no(meeting_no: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
+/// What a list by query holds: the rows that the export of the same request has.
+pub(crate) enum Queried<'a> {
+    /// Meetings.
+    Meetings(Vec<Arc<Meeting>>),
+    /// Participants, each with its meeting's place.
+    Participants(Vec<Participant>),
+    /// One participant.
+    Quality(Box<Participant>),
+    /// Bookings.
+    Reservations(Vec<&'a Reservation>),
+}
+
+/// Answers a list by query as far as its rows go.
+///
+/// # Errors
+/// The documented code for parameters that are missing, malformed or out of range; 126009 for a meeting and 126010 for a participant that
+/// is not known.
+pub(crate) fn query<'a>(
+    kind: Endpoint,
+    params: &mut Params,
+    company: &'a Company,
+    options: &Options,
+) -> Result<Queried<'a>, ApiError> {
+    let now = options.clock.now();
+    let knobs = &options.knobs;
+    let mut reading = Reading {
+        params,
+        company,
+        options,
+        now,
+    };
+    let unknown = |code, message: &str| ApiError::new(StatusCode::BAD_REQUEST, code, message);
+    Ok(match kind {
+        Endpoint::QueryMeetings => {
+            let request = reading.meeting_list()?;
+            Queried::Meetings(request.meetings(company, knobs, now))
+        }
+        Endpoint::QueryParticipants => {
+            let request = reading.participant_list()?;
+            let meetings = request.meetings(company, knobs, now);
+            if meetings.is_empty() {
+                return Err(unknown(126_009, "meeting not found"));
+            }
+            let Request::Participants { who, .. } = &request else {
+                return Err(ApiError::not_found());
+            };
+            let stays = meetings.iter().flat_map(|meeting| &meeting.participants);
+            let stays = stays.filter(|stay| stay.join_time <= now);
+            let stays = stays.filter(|stay| who.as_ref().is_none_or(|who| who.is(stay)));
+            Queried::Participants(stays.cloned().collect())
+        }
+        Endpoint::QueryQuality => {
+            let request = reading.participant_quality_list()?;
+            let meetings = request.meetings(company, knobs, now);
+            if meetings.is_empty() {
+                return Err(unknown(126_009, "meeting not found"));
+            }
+            let stay = meetings
+                .iter()
+                .find_map(|meeting| request.participant(meeting));
+            let stay = stay.ok_or_else(|| unknown(126_010, "device not found"))?;
+            Queried::Quality(Box::new(stay.clone()))
+        }
+        _ => {
+            let request = reading.resource_reservation_list()?;
+            if let Request::Reservations { room_ids, .. } = &request
+                && room_ids.is_empty()
+            {
+                reading
+                    .params
+                    .violation("room_ids", "", "room_ids is required");
+                reading.params.check()?;
+            }
+            Queried::Reservations(request.reservations(company, knobs))
+        }
+    })
+}
+
 impl Request {
+    /// The bookings that the request is about.
+    fn reservations<'a>(&self, company: &'a Company, knobs: &Knobs) -> Vec<&'a Reservation> {
+        let Self::Reservations { span, .. } = self else {
+            return Vec::new();
+        };
+        let rooms = self.rooms(company, knobs);
+        let span = span.half_open(knobs);
+        let (by_start, by_overlap) = match knobs.selection {
+            Selection::Start => (company.reservations_in(span.start, span.end), None),
+            Selection::Overlap => (
+                &[][..],
+                Some(company.reservations_overlapping(span.start, span.end)),
+            ),
+        };
+        let chosen = by_start.iter().chain(by_overlap.into_iter().flatten());
+        chosen
+            .filter(|reservation| rooms.contains(&reservation.room.room_id.as_str()))
+            .collect()
+    }
+
     fn table(&self, company: &Company, view: &View<'_>) -> Table {
         match self {
             Self::Meetings { .. } => {
@@ -646,24 +744,9 @@ impl Request {
                     view,
                 )
             }
-            Self::Reservations {
-                span, need_topic, ..
-            } => {
-                let rooms = self.rooms(company, view.knobs);
-                let span = span.half_open(view.knobs);
-                let (by_start, by_overlap) = match view.knobs.selection {
-                    Selection::Start => (company.reservations_in(span.start, span.end), None),
-                    Selection::Overlap => (
-                        &[][..],
-                        Some(company.reservations_overlapping(span.start, span.end)),
-                    ),
-                };
-                let chosen = by_start.iter().chain(by_overlap.into_iter().flatten());
-                tables::reservations(
-                    chosen.filter(|reservation| rooms.contains(&reservation.room.room_id.as_str())),
-                    *need_topic,
-                    view,
-                )
+            Self::Reservations { need_topic, .. } => {
+                let chosen = self.reservations(company, view.knobs);
+                tables::reservations(chosen, *need_topic, view)
             }
         }
     }

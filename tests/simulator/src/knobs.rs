@@ -268,6 +268,9 @@ pub struct Knobs {
     /// lacks another one. The first page read again shows other ids. A listing of one page does
     /// not count; listings of all clients and levels do. Default: none.
     pub rooms_move: u32,
+    /// So many listings by query see the order change between their first and their second page, as
+    /// `rooms_move` says of rooms. Default: none.
+    pub queries_move: u32,
     /// Two more rooms that change from day to day; [`Company::rooms_on`](crate::Company::rooms_on)
     /// says how. A listing across midnight sees both days. Default: rooms never change.
     pub rooms_change: bool,
@@ -283,7 +286,7 @@ pub struct Knobs {
     /// Most items on a page of `rooms`, `room_levels` and `alerts`, whatever the client asks for.
     /// Default: 100, as documented of the first two.
     pub page_size: usize,
-    /// How pages of alerts follow one another. Default: soundly.
+    /// How pages of alerts and of the lists by query follow one another. Default: soundly.
     pub alert_pages: AlertPages,
     /// Which meetings of a number a range of time selects; not documented. Default: by start.
     pub meeting_filter: MeetingFilter,
@@ -370,6 +373,7 @@ impl Default for Knobs {
             export_file: None,
             rooms: None,
             rooms_move: 0,
+            queries_move: 0,
             rooms_change: false,
             rooms_vanish: 0,
             admins_offered: true,

@@ -17,6 +17,8 @@ pub(crate) struct Params {
     values: BTreeMap<String, Value>,
     asked: Vec<&'static str>,
     violations: Vec<FieldViolation>,
+    /// They stand in the address alone.
+    is_query: bool,
 }
 
 impl Params {
@@ -27,8 +29,20 @@ impl Params {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (percent_decode(name), Value::String(percent_decode(value)))
         };
+        let mut values: BTreeMap<String, Value> = BTreeMap::new();
+        for (name, value) in pairs.map(value) {
+            // A parameter that is repeated is a list.
+            match values.get_mut(&name) {
+                Some(Value::Array(list)) => list.push(value),
+                Some(first) => *first = Value::Array(vec![first.take(), value]),
+                None => {
+                    values.insert(name, value);
+                }
+            }
+        }
         Self {
-            values: pairs.map(value).collect(),
+            values,
+            is_query: true,
             ..Self::default()
         }
     }
@@ -39,6 +53,7 @@ impl Params {
     /// 9499 when the body is no JSON object.
     pub(crate) fn from_body(body: &[u8], query: &str) -> Result<Self, ApiError> {
         let mut params = Self::from_query(query);
+        params.is_query = false;
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => params.values.extend(fields),
             _ => {
@@ -160,6 +175,8 @@ impl Params {
         };
         let texts = match &value {
             Value::Array(items) => items.iter().map(scalar_text).collect(),
+            // In a query, a list of one.
+            Value::String(text) if self.is_query => Some(vec![text.clone()]),
             _ => None,
         };
         texts.unwrap_or_else(|| {

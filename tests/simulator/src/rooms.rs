@@ -31,7 +31,7 @@ struct Moves {
 
 impl RoomOrder {
     /// By how many places the rooms have moved on when a page is asked for, at most `most`.
-    fn places_moved(&self, is_first_page: bool, most: u32) -> usize {
+    pub(crate) fn places_moved(&self, is_first_page: bool, most: u32) -> usize {
         let mut moves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_first_page && moves.is_due && moves.done < most {
             moves.done += 1;
@@ -185,6 +185,11 @@ impl Page {
             offset: self.offset - before,
             size: self.size + before,
         }
+    }
+
+    /// Whether it is the first one.
+    pub(crate) const fn is_first(&self) -> bool {
+        self.offset == 0
     }
 
     /// The token of this very page.

@@ -68,6 +68,7 @@ struct App {
     exports: Exports,
     reserves: Reserves,
     room_order: RoomOrder,
+    query_order: RoomOrder,
     tally: Tally,
     draw: Draw,
     hub: Arc<Hub>,
@@ -121,6 +122,7 @@ impl Server {
             exports: Exports::new(options.seed),
             reserves: Reserves::new(options.seed),
             room_order: RoomOrder::default(),
+            query_order: RoomOrder::default(),
             tally: Tally::default(),
             draw: Draw::new(options.seed).label("server"),
             hub: Arc::new(Hub::new(
@@ -410,8 +412,9 @@ impl App {
         params.refuse(call.endpoint.unknown_parameters(options.knobs.face));
         let mut reply = match call.endpoint {
             Endpoint::Scopes => Reply::data(Tokens::scopes(options)?),
-            Endpoint::QueryMeetings => {
-                Reply::data(queries::meetings(&mut params, company, options)?)
+            kind if kind.is_query() => {
+                let order = &self.query_order;
+                Reply::data(queries::list(kind, &mut params, company, options, order)?)
             }
             Endpoint::ListMeetings => Reply::data(queries::undocumented(&mut params, company)?),
             Endpoint::MgetRooms => Reply::data(rooms::mget(&mut params, company, options)?),
@@ -467,12 +470,7 @@ impl App {
                 Reply::data(polled.state)
             }
             Endpoint::Download => self.download(call, &mut params, identity, cutter).await?,
-            Endpoint::MeetingList
-            | Endpoint::ParticipantList
-            | Endpoint::ParticipantQualityList
-            | Endpoint::ResourceReservationList
-            | Endpoint::TenantToken
-            | Endpoint::UserToken => {
+            _ => {
                 let mishap = Mishap {
                     fails: strikes(FaultKind::Failed),
                     is_stuck: strikes(FaultKind::Stuck),

@@ -202,22 +202,6 @@ pub(crate) struct ScopeItem {
     pub(crate) scope_type: Option<&'static str>,
 }
 
-/// `data` of `meeting_list`, with the few fields that a client needs to go on from it.
-#[derive(Serialize)]
-pub(crate) struct QueriedMeetings {
-    pub(crate) meeting_list: Vec<QueriedMeeting>,
-    pub(crate) has_more: bool,
-}
-
-#[derive(Serialize)]
-pub(crate) struct QueriedMeeting {
-    /// The number, whatever its name says.
-    pub(crate) meeting_id: String,
-    pub(crate) meeting_topic: String,
-    /// The unique id.
-    pub(crate) meeting_instance_id: String,
-}
-
 /// The flat answer with a tenant token.
 #[derive(Serialize)]
 pub(crate) struct TenantTokenBody {
