@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use meetlake::testing::dataset::Dataset;
@@ -55,18 +55,25 @@ fn count(file: &PathBuf) -> Result<usize, String> {
     Ok(rows)
 }
 
-/// Looks at the lake again and again while `write` runs.
-fn watch(lake: &Path, write: impl FnOnce()) -> Seen {
-    let done = AtomicBool::new(false);
+/// Looks at the lake again and again while `write` runs, which may wait until there was another look from beginning to end.
+fn watch(lake: &Path, write: impl FnOnce(&dyn Fn())) -> Seen {
+    let (done, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let until_looked_at = || {
+        let before = looks.load(Ordering::Relaxed);
+        while looks.load(Ordering::Relaxed) < before + 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    };
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut seen = Seen::default();
             while !done.load(Ordering::Relaxed) {
                 seen.look(lake);
+                looks.store(seen.looks, Ordering::Relaxed);
             }
             seen
         });
-        write();
+        write(&until_looked_at);
         done.store(true, Ordering::Relaxed);
         reader.join().expect("the reader ends")
     })
@@ -87,7 +94,7 @@ fn a_reader_beside_the_writer_sees_only_whole_revisions() {
     let office = Office::open();
     let (few, many) = (sheet(40), sheet(400));
     assert_eq!(office.export(&few).exit(), Code::Done);
-    let seen = watch(&office.app.lake(), || {
+    let seen = watch(&office.app.lake(), |_| {
         for round in 0..12 {
             let bytes = if round % 2 == 0 { &many } else { &few };
             assert_eq!(office.export(bytes).exit(), Code::Done);
@@ -105,17 +112,15 @@ fn the_watch_notices_a_file_that_is_replaced_in_place_or_deleted_first() {
     assert_eq!(office.export(&sheet(400)).exit(), Code::Done);
     let file = lake::files(&office.app.lake(), Dataset::MeetingList).remove(0);
     let bytes = fs::read(&file).expect("an object");
-    let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
-    let seen = watch(&office.app.lake(), || {
+    let seen = watch(&office.app.lake(), |until_looked_at| {
         fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
-        pause();
+        until_looked_at();
         fs::write(&file, &bytes).expect("written");
-        pause();
     });
     assert!(!seen.torn.is_empty(), "{seen:?}");
-    let seen = watch(&office.app.lake(), || {
+    let seen = watch(&office.app.lake(), |until_looked_at| {
         fs::remove_file(&file).expect("removed");
-        pause();
+        until_looked_at();
         fs::write(&file, &bytes).expect("written");
     });
     assert!(seen.rows.contains(&0), "{seen:?}");
