@@ -261,11 +261,23 @@ impl TestApp {
                     self.first_day()
                 ),
             };
+            let ids = match *dataset == Dataset::Reserve {
+                true => self.write_ids("reserves.txt", self.server()),
+                false => String::new(),
+            };
             let job = format!(
-                "version = 1\ndataset = \"{dataset}\"\ncron = \"*/5 * * * *\"\n{days}{extra}\n"
+                "version = 1\ndataset = \"{dataset}\"\ncron = \"*/5 * * * *\"\n{days}{ids}{extra}\n"
             );
             self.write(&format!("jobs/{dataset}.toml"), &job);
         }
+    }
+
+    /// Writes the ids of a company's reservations beside the jobs, and gives the line of a job that names them.
+    pub(crate) fn write_ids(&self, name: &str, server: &Server) -> String {
+        let reserves = server.company().reserves();
+        let ids: Vec<String> = reserves.into_iter().map(|of| of.reserve_id).collect();
+        self.write(&format!("jobs/{name}"), &ids.join("\n"));
+        format!("request.ids_file = \"{name}\"\n")
     }
 
     /// Puts a key in place of the lake's.

@@ -30,10 +30,7 @@ fn start(setup: Setup, days: &str) -> TestApp {
 fn write_job(app: &TestApp, dataset: Dataset, lines: &str) {
     let mut job = format!("version = 1\ndataset = \"{dataset}\"\n{lines}");
     if dataset == Dataset::Reserve {
-        job.push_str("[request]\nids_file = \"reserves.txt\"\n");
-        let reserves = app.server().company().reserves();
-        let ids: Vec<String> = reserves.into_iter().map(|of| of.reserve_id).collect();
-        app.write("jobs/reserves.txt", &ids.join("\n"));
+        job.push_str(&app.write_ids("reserves.txt", app.server()));
     }
     app.write(&format!("jobs/{dataset}.toml"), &job);
 }

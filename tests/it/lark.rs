@@ -86,17 +86,31 @@ fn every_dataset_of_a_lark_tenant_is_the_companys_where_a_day_has_25_hours() {
     let report = app.report();
     assert!(report.unknown_parameters.is_empty(), "{report:?}");
     assert_eq!(report.duplicate_submits, 0, "{:?}", report.duplicates);
-    // Rooms have no history: their jobs fire again every five minutes.
-    let stays = |name: &str| !name.starts_with("room") && name != "tenant_token";
+    // Snapshots have no history: their jobs fire again every five minutes.
+    let of_snapshots = [
+        "room",
+        "scope_config",
+        "reserve_",
+        "get_reserve",
+        "active_meeting",
+    ];
+    let is_of_snapshot = |name: &str| of_snapshots.iter().any(|of| name.starts_with(of));
+    let stays = |name: &str| !is_of_snapshot(name) && name != "tenant_token";
+    // Addresses of pictures are signed anew at each call.
+    let hashes = || {
+        let mut hashes = app.content_hashes();
+        hashes.retain(|(dataset, _), _| dataset != Dataset::RoomConfig.as_str());
+        hashes
+    };
     let calls = || -> BTreeMap<_, _> {
         let endpoints = app.report().endpoints.into_iter();
         let endpoints = endpoints.filter(|(name, _)| stays(name));
         endpoints.map(|(name, of)| (name, of.calls)).collect()
     };
-    let before = (calls(), app.content_hashes());
+    let before = (calls(), hashes());
     assert!(app.reconcile_scope(&Scope::Due).is_settled());
     assert_eq!(calls(), before.0, "nobody is asked again");
-    assert_eq!(app.content_hashes(), before.1);
+    assert_eq!(hashes(), before.1);
     let verified = app.meetlake(&["verify"]);
     assert_eq!(verified.code, 0, "{verified:?}");
 }
@@ -276,8 +290,10 @@ fn a_feishu_and_a_lark_tenant_share_a_lake_and_nothing_else() {
         app.write(&path, &of(TENANT));
         let (there, here) = (lark.first_day().to_string(), app.first_day().to_string());
         let other = of(OTHER).replace(&here, &there);
+        let other = other.replace("reserves.txt", "reserves-lark.txt");
         app.write(&format!("jobs/{dataset}-lark.toml"), &other);
     }
+    app.write_ids("reserves-lark.txt", &lark);
     let run = app.meetlake(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     let verified = app.meetlake(&["verify"]);
