@@ -203,22 +203,13 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
     write_key(&out.join("key/lake.key"))?;
     std::fs::create_dir_all(out.join("jobs")).context("could not create the demo's jobs folder")?;
     std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
-    // Nobody sends it events.
-    for dataset in Dataset::ALL
-        .into_iter()
-        .filter(|dataset| !dataset.is_received())
-    {
+    // Nobody sends it events, and nobody knows ids of reservations.
+    let is_shown = |dataset: &Dataset| {
+        let options = dataset.definition().options;
+        !dataset.is_received() && !options.contains(&RequestOption::IdsFile)
+    };
+    for dataset in Dataset::ALL.into_iter().filter(is_shown) {
         let mut job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\n");
-        if dataset
-            .definition()
-            .options
-            .contains(&RequestOption::IdsFile)
-        {
-            let reserves = server.company().reserves();
-            let ids: Vec<&str> = reserves.iter().map(|of| of.reserve_id.as_str()).collect();
-            write(&out.join("jobs/reserves.txt"), &ids.join("\n"))?;
-            job.push_str("[request]\nids_file = \"reserves.txt\"\n");
-        }
         if !dataset.is_snapshot() {
             let days = "window = \"1d\"\nsettle_delay = \"1h\"\nlookback = \"0d\"";
             job = format!("{job}{days}\nstart = {first_day}\n");

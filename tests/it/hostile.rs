@@ -688,7 +688,9 @@ fn a_workbook_of_something_else_says_what_it_lacks() {
     let error = read_as(Dataset::ParticipantList, &bytes, &WorkbookLimits::default())
         .expect_err("another dataset");
     assert!(
-        error.contains("participant_name (参会人, 参会者, participant, participant_name) and join_time"),
+        error.contains(
+            "participant_name (参会人, 参会者, participant, participant_name) and join_time"
+        ),
         "{error}"
     );
     assert!(
