@@ -26,7 +26,8 @@ pub fn early(job: &JobSpec) -> Option<Early> {
 }
 
 /// The windows of meetings that began at `starts` which nobody asks for yet. Their own time comes
-/// once the meetings' list is due.
+/// once the meetings' list is due; where that is over, the schedule or a person says what is asked
+/// for.
 ///
 /// Only windows of single days: longer ones are cut by the schedule, from where it began.
 #[must_use]
@@ -34,6 +35,7 @@ pub fn new_windows(
     job: &JobSpec,
     starts: impl IntoIterator<Item = Timestamp>,
     known: &[WindowRow],
+    now: Timestamp,
 ) -> Vec<NewWindow> {
     if job.window_days != 1 {
         return Vec::new();
@@ -51,7 +53,8 @@ pub fn new_windows(
         due_at: due_at(job, &window),
         state: WindowState::Due,
     };
-    windows.filter(is_new).map(new).collect()
+    let new = windows.filter(is_new).map(new);
+    new.filter(|new| new.due_at > now).collect()
 }
 
 /// What events and list disagree on: meetings of the list of whose end no event told, and meetings
@@ -123,14 +126,17 @@ mod tests {
         let day = |day| Window::day(&job.time_zone, date(2026, 11, day)).expect("a day");
         let noon = |of| day(of).start() + SignedDuration::from_hours(12);
         let known = [window_row(Dataset::Meeting, day(10), WindowState::Settled)];
-        let found = new_windows(&job, [noon(12), noon(10), noon(11), noon(12)], &known);
+        let starts = [noon(12), noon(10), noon(11), noon(12)];
+        let found = new_windows(&job, starts, &known, noon(11));
         let windows: Vec<Window> = found.iter().map(|new| new.window).collect();
         assert_eq!(windows, [day(11), day(12)]);
         assert!(found.iter().all(|new| new.state == WindowState::Due));
         assert_eq!(found[0].due_at, due_at(&job, &day(11)));
         let mut long = job.clone();
         long.window_days = 7;
-        assert_eq!(new_windows(&long, [noon(12)], &[]), []);
+        assert_eq!(new_windows(&long, [noon(12)], &[], noon(12)), []);
+        // Long ago, nobody waits for its night.
+        assert_eq!(new_windows(&job, [noon(12)], &[], noon(14)), []);
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Run {
             let around = window.widened(LONGEST_MEETING);
             let parents = ledger.parents(name, told_by, around).await?;
             let known = ledger.windows(name, job.dataset, Some(around)).await?;
-            let new = new_windows(job, parents.iter().map(|parent| parent.start), &known);
+            let starts = parents.iter().map(|parent| parent.start);
+            let new = new_windows(job, starts, &known, now);
             if new.is_empty() {
                 continue;
             }

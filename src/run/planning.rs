@@ -34,12 +34,9 @@ impl Run {
             for row in ledger.windows(name, job.dataset, None).await? {
                 match row.state {
                     WindowState::Due if is_lost(job.dataset, &row.window, now) => {}
-                    WindowState::Due => {
-                        let is_due = row.due_at <= now;
-                        if !(is_due && self.plan_window(&job, &row).await?) {
-                            self.plan_early(&job, &row).await?;
-                        }
-                    }
+                    WindowState::Due if row.due_at <= now => self.plan_window(&job, &row).await?,
+                    // Its night is still to come.
+                    WindowState::Due => self.plan_early(&job, &row).await?,
                     WindowState::Planned if planted!("planted-reconcile-skipped") => {}
                     WindowState::Planned
                         if !ledger.has_open(name, row.dataset, row.window).await? =>
@@ -53,15 +50,12 @@ impl Run {
         Ok(())
     }
 
-    /// Plans a window, and says whether what it is made of was known.
-    async fn plan_window(&mut self, job: &JobSpec, row: &WindowRow) -> Result<bool> {
+    async fn plan_window(&mut self, job: &JobSpec, row: &WindowRow) -> Result<()> {
         let planned = match job.dataset.parent() {
             None => self.plan_roots(job, row).await?,
             Some(parent) => self.plan_children(job, row, parent).await?,
         };
-        let Some(tasks) = planned else {
-            return Ok(false);
-        };
+        let Some(tasks) = planned else { return Ok(()) };
         self.read_more_urgent(job, row);
         // Its tasks may be those of another window, where days were cut anew, and done by now.
         let tenant = &self.tenant;
@@ -73,7 +67,7 @@ impl Run {
         }
         let planned = EventKind::TasksPlanned { tasks };
         self.tenant.events.emit(row, planned);
-        Ok(true)
+        Ok(())
     }
 
     /// New tasks of a window are in the ledger. What was read of it before may be less urgent, and

@@ -222,5 +222,6 @@ fn die_before_the_night(place: &str) {
     let run = app.meetlake(&["run"]);
     assert_eq!(run.code, 0, "{place}: {run:?}");
     assert_true(&app);
-    assert_eq!(app.meetlake(&["verify"]).code, 0, "{place}");
+    let verify = app.meetlake(&["verify"]);
+    assert_eq!(verify.code, 0, "{place}: {verify:?}");
 }
