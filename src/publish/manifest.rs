@@ -458,7 +458,15 @@ pub async fn coverage(
         });
     }
     let mut record: serde_json::Map<String, serde_json::Value> = from_json(&path, &bytes)?;
-    record.retain(|key, _| ["parents", "planned", "left_out", "bounds"].contains(&key.as_str()));
+    let counts = [
+        "parents",
+        "planned",
+        "left_out",
+        "without_event",
+        "not_listed",
+        "bounds",
+    ];
+    record.retain(|key, _| counts.contains(&key.as_str()));
     let record = serde_json::Value::Object(record);
     let read = serde_json::from_value(record).map_err(|error| Error::Record {
         path: path.to_string(),

@@ -25,9 +25,10 @@ pub(super) fn of(
         for tenant in &job.tenants {
             let stream = (tenant.clone(), job.dataset);
             let of_stream: Vec<Window> = windows
-                .keys()
-                .filter(|(other, _)| *other == stream)
-                .map(|(_, window)| *window)
+                .iter()
+                // The schedule did not ask for what an event told of.
+                .filter(|((other, _), row)| *other == stream && !row.was_planned_early())
+                .map(|((_, window), _)| *window)
                 .collect();
             let (Some(oldest), Some(newest)) = (of_stream.first(), newest.get(&stream)) else {
                 continue;

@@ -8,7 +8,7 @@ use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::plan::due::due_at;
 use crate::plan::settle::window_state;
-use crate::record::{Phase, PhaseCounts, WindowRow, WindowState};
+use crate::record::{Phase, PhaseCounts, Reason, ReasonKind, WindowRow, WindowState};
 use crate::window::Window;
 
 /// Of the tasks of a window: the newest generation, their phases, and whether it is known of all of
@@ -45,13 +45,14 @@ pub(super) fn form(setting: &Setting<'_>, found: &FoundLake) -> Windows {
             continue;
         };
         let covered_at = newest.get(&stream).copied().unwrap_or(window.end());
+        let is_early = is_early(setting, &found.partitions, &stream, &window);
         let row = WindowRow {
             tenant: stream.0.clone(),
             dataset: stream.1,
             window,
             job: job.name.clone(),
             due_at: due_at(job, &window),
-            state: match of_window.has_unknown {
+            state: match of_window.has_unknown || is_early {
                 // What was asked for is planned again, under the same name.
                 true => WindowState::Due,
                 false => state_of(&of_window.phases.iter().copied().collect()),
@@ -61,12 +62,30 @@ pub(super) fn form(setting: &Setting<'_>, found: &FoundLake) -> Windows {
                 None => of_window.generation.max(1),
             },
             covered_at,
-            parents: None,
+            // Of which rows exactly is not known any more.
+            parents: is_early.then(String::new),
             coverage: None,
         };
         windows.insert((stream, window), row);
     }
     windows
+}
+
+/// Whether events told of what the lake has of a window, and its night was still to come.
+fn is_early(
+    setting: &Setting<'_>,
+    partitions: &[FoundPartition],
+    stream: &Stream,
+    window: &Window,
+) -> bool {
+    let is_of_window = |partition: &&FoundPartition| {
+        let day = setting.day(&partition.id);
+        partition.stream() == *stream && day.is_some_and(|day| window.overlaps(&day))
+    };
+    let is_not_over = |reason: &Reason| reason.kind == ReasonKind::NotOver;
+    let mut of_window = partitions.iter().filter(is_of_window);
+    stream.1.definition().early.is_some()
+        && of_window.any(|of| of.found.manifest.reasons.iter().any(is_not_over))
 }
 
 fn state_of(tasks: &PhaseCounts) -> WindowState {
@@ -168,7 +187,6 @@ mod tests {
         answered, at, lake, of_another_tenant, partition, setting, setting_with, task,
     };
     use super::*;
-    use crate::record::{Reason, ReasonKind};
 
     #[test]
     fn a_window_stands_where_its_tasks_do() {
