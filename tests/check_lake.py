@@ -25,7 +25,6 @@ DATASETS = {
     "room_level": ["snapshot_date", "room_level_id"],
     "room_config": ["snapshot_date", "scope_type", "scope_id", "is_effective"],
     "reserve_config": ["snapshot_date", "scope_type", "scope_id"],
-    "reserve": ["snapshot_date", "reserve_id"],
     "alert": ["alert_id"],
     "meeting": ["meeting_id"],
     "meeting_participant": ["meeting_id", "participant_index"],
