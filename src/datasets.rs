@@ -620,8 +620,8 @@ impl Dataset {
         matches!(self.definition().extent, Extent::Windows { utc_buckets, .. } if utc_buckets)
     }
 
-    /// Whether a tenant can do without it where calls are scarce: everything but the reports and the
-    /// exports, for which people have a lake in the first place.
+    /// Whether a tenant can do without it where calls are scarce: everything but the reports and
+    /// the exports, for which people have a lake in the first place.
     #[must_use]
     pub const fn is_optional(self) -> bool {
         !self.is_export() && !matches!(self, Self::DailyReport | Self::TopUser)

@@ -232,9 +232,9 @@ pub enum Error {
     Listing(String),
 }
 
-/// Reads an original of a source of the contract's dataset, a file of `length` bytes, in the form in
-/// which its fetch keeps it. A workbook is read piece by piece. It is held in memory only if calamine has to
-/// read it.
+/// Reads an original of a source of the contract's dataset, a file of `length` bytes, in the form
+/// in which its fetch keeps it. A workbook is read piece by piece. It is held in memory only if
+/// calamine has to read it.
 ///
 /// # Errors
 /// [`Error::Unreadable`], and what [`report()`] and [`listing()`] say. For a workbook: the bytes are

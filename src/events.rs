@@ -222,6 +222,11 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
+    /// Rows of a day are left out, because the day is of the other source.
+    OfOtherSource {
+        /// Tasks that brought them.
+        tasks: u64,
+    },
     /// The manifest of a published revision is not the one that was published.
     ManifestUnknown {
         /// The revision.
@@ -344,6 +349,7 @@ impl EventKind {
             | Self::HangUpIgnored
             | Self::InletConnected
             | Self::WebhookListens { .. }
+            | Self::OfOtherSource { .. }
             | Self::PartitionPublished { .. } => Level::Info,
             Self::FiringSkipped { .. }
             | Self::WindowLost
@@ -445,6 +451,9 @@ impl Event {
                 format!("could not clean the spool: {problem}")
             }
             EventKind::DayImplausible { reason } => format!("the day is partial: {reason}"),
+            EventKind::OfOtherSource { tasks } => format!(
+                "rows of {tasks} tasks are left out: the day is of the other source, which has them"
+            ),
             EventKind::ManifestUnknown { revision } => {
                 format!("the manifest of revision {revision} is not the one that was published")
             }

@@ -250,7 +250,7 @@ async fn check_tenant(
     let mut may_export = true;
     for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
         let source = dataset.source(options.mode);
-        // A list with other names than those that are documented says nothing: then Feishu is asked.
+        // A list with other names than the documented ones says nothing: then Feishu is asked.
         let granted = granted.as_ref().filter(|list| list.tells_of(&source));
         let verdict =
             granted.map(|granted| scopes::verdict(granted, options.mode, &source, tenant));

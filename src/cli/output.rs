@@ -1,9 +1,9 @@
 //! Standard output and standard error that cannot end a verb.
 //!
 //! The macros of the standard library panic when a disk is full or a log's reader is gone. What a
-//! verb did is done by then, so it goes on; but whoever reads its answer from a file has half of it,
-//! so a verb that would have ended well ends with the code of a disk. Only a closed pipe on standard
-//! output ends the process: `head` has seen enough.
+//! verb did is done by then, so it goes on. But whoever reads its answer from a file has half of
+//! it, so a verb that would have ended well ends with the code of a disk. Only a closed pipe on
+//! standard output ends the process: `head` has seen enough.
 
 use std::fmt;
 use std::io::{self, Write};

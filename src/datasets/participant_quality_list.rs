@@ -1,8 +1,8 @@
 //! `participant_quality_list`: one row a minute of one participant (API reference, 3.2 and 4.4; by
-//! query: resources, 4.1). Neither source has a column for the participant, who comes from the task.
+//! query: resources, 4.1). Neither source has a column for the participant, which the task has.
 //!
 //! The two sources tell different figures, and the columns are those of both. An item of the list
-//! has a block for each kind of figure, and each block has a time of its own: rows are made by time.
+//! has a block for each kind of figure, and each block has its own time: rows are made by time.
 
 use std::collections::BTreeMap;
 

@@ -82,7 +82,7 @@ const fn endpoint(name: &'static str, path: &'static str) -> Endpoint {
     }
 }
 
-/// The node was listed a moment ago, and is not there any more (126001 says it of every unknown id).
+/// The node was listed a moment ago, and is there no more (126001 says it of every unknown id).
 /// What is refused for one node alone is missing of that node.
 const COMMON: &[(i64, CodeMeans)] = &[
     (126001, CodeMeans::Gone),

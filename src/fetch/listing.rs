@@ -1,7 +1,7 @@
 //! Reads a listing page by page, all or nothing.
 //!
 //! Feishu pages by offset. While a list changes, an item can come twice or not at all. So the first
-//! and the last page are read again at its end: whatever came or went in between moved the last one.
+//! and the last page are read again at its end: whatever came or went in between moved the last.
 //! If their ids differ, the list is read once more from its beginning. Only ids are compared: what
 //! an item says may change meanwhile, as the state of an alert does. So this holds for the list of
 //! a window too, which gets no new items once the window is over.

@@ -107,8 +107,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Withdrawn tasks that a partition still holds rows of: dataset, date, key, and the source that
-    /// was asked.
+    /// Withdrawn tasks that a partition still holds rows of: dataset, date, key, and the source
+    /// that was asked.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.

@@ -171,7 +171,7 @@ pub(super) async fn decide_next(
     for reason in against.iter().filter(is_news).cloned() {
         tenant.events.emit(id, EventKind::DayImplausible { reason });
     }
-    Ok(next_revision(&DayFacts {
+    let next = next_revision(&DayFacts {
         dt,
         time_zone: zone,
         published,
@@ -181,7 +181,13 @@ pub(super) async fn decide_next(
         listed,
         withdrawn: &withdrawn,
         against: &against,
-    }))
+    });
+    let left_out = next.as_ref().map_or(0, |next| next.of_other_source);
+    if left_out > 0 {
+        let told = EventKind::OfOtherSource { tasks: left_out };
+        tenant.events.emit(id, told);
+    }
+    Ok(next)
 }
 
 /// What is staged for the next revision. Rows that another task's pushed out come back from their

@@ -57,6 +57,9 @@ pub struct NextRevision {
     /// Whether a task brought a workbook that the published revision does not name. It may have no
     /// row; a lost ledger must know of it all the same.
     pub has_new_inputs: bool,
+    /// Tasks of which rows of the day do not come in, because the day is of the other source, which
+    /// has them.
+    pub of_other_source: u64,
     /// Every task of the day, those without rows too.
     pub inputs: Vec<Input>,
     /// What keeps the day from being complete; empty if nothing does.
@@ -78,9 +81,12 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
     let mode = mode_of_day(facts, is_all_there);
     let mut add = Vec::new();
     let mut inputs = Vec::new();
+    let mut of_other_source = 0;
     for task in facts.round {
         let is_of_mode = mode.is_none_or(|mode| task.spec.request.mode == mode);
-        let has_rows = task.dts.contains(&facts.dt) && is_of_mode;
+        let is_of_day = task.dts.contains(&facts.dt);
+        of_other_source += u64::from(is_of_day && !is_of_mode);
+        let has_rows = is_of_day && is_of_mode;
         if has_rows {
             add.push(SpooledTask {
                 key: task.spec.key.clone(),
@@ -117,6 +123,7 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
         drop,
         restore,
         has_new_inputs,
+        of_other_source,
         inputs,
         reasons,
         findings: FindingsSummary::of(facts.tasks.iter().filter_map(|t| t.findings.as_ref())),
@@ -626,6 +633,39 @@ mod tests {
         };
         let next = known.next().expect("a revision");
         assert_eq!((next.reasons, next.drop.len()), (vec![partial], 0));
+    }
+
+    #[test]
+    fn a_day_is_of_one_source_and_rows_of_the_other_are_counted() {
+        use SourceMode::{Export, Query};
+        let of = |name: &str, mode: SourceMode, phase: Phase| {
+            let mut task = spooled(name, &[DT]);
+            (task.phase, task.spec.request.mode) = (phase, mode);
+            task
+        };
+        let before = HashMap::from([(TaskKey::from_stored("before"), Export)]);
+        let own = || of("own", Query, Phase::Spooled);
+        // The day before was asked of the other source, and has rows of this one.
+        let neighbour = || of("neighbour", Export, Phase::Spooled);
+        let open = || of("open", Query, Phase::Open);
+        for (tasks, withdrawn, added, left_out) in [
+            (vec![own()], HashMap::new(), vec!["own"], 1),
+            (vec![own()], before.clone(), vec!["own"], 1),
+            // Not all is there, so the day stays of the source that it was of.
+            (vec![own(), open()], before, vec!["neighbour"], 1),
+            (vec![], HashMap::new(), vec!["own", "neighbour"], 0),
+        ] {
+            let known = Known {
+                published: Some(partition(1, true, None)),
+                tasks,
+                round: vec![own(), neighbour()],
+                withdrawn,
+                ..Known::default()
+            };
+            let next = known.next().expect("a revision");
+            let found: Vec<&str> = next.add.iter().map(|task| task.key.as_str()).collect();
+            assert_eq!((found, next.of_other_source), (added, left_out));
+        }
     }
 
     #[test]

@@ -133,8 +133,8 @@ impl Run {
         false
     }
 
-    /// Where a task was refused because the month's calls are used up, stops the other datasets that
-    /// a tenant can do without. A server asks once more after a day: the edition may have been
+    /// Where a task was refused because the month's calls are used up, stops the other datasets
+    /// that a tenant can do without. A server asks once more after a day: the edition may have been
     /// changed.
     pub(super) fn spare_the_quota(&mut self, dataset: Dataset, ended: &TaskEnd) {
         let TaskEnd::Refused { failure } = ended else {

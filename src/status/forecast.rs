@@ -401,8 +401,8 @@ impl Forecaster<'_> {
             .map_or(0, |row| row.rows))
     }
 
-    /// Counts what is asked for one by one, where a task goes through the items of other lists. Without
-    /// those lists in the lake, the rows of an earlier day are the most that there can be.
+    /// Counts what is asked for one by one, where a task goes through the items of other lists.
+    /// Without those lists in the lake, the rows of an earlier day are the most that there can be.
     async fn count_nodes(&self, forecast: &mut JobForecast<'_>) -> Result<()> {
         let lists = forecast.job.dataset.nodes_of();
         for of in lists {
