@@ -463,7 +463,8 @@ fn user_id_type(text: &str) -> Result<UserIdType, String> {
 fn source_mode(text: &str) -> Result<SourceMode, String> {
     if text == "both" {
         return Err(
-            "is not there yet: nothing compares both sources of one day; write export or query".to_owned(),
+            "is not there yet: nothing compares both sources of one day; write export or query"
+                .to_owned(),
         );
     }
     let modes = [SourceMode::Export, SourceMode::Query];
