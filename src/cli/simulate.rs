@@ -37,6 +37,10 @@ pub struct Args {
     /// Faults to switch on, such as `429:0.05` or `drop@poll:x3`; comma-separated or repeated.
     #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = fault)]
     pub faults: Vec<Fault>,
+    /// A scope to grant beside the usual ones, such as `vc:rooms.room.detailinfo:read` for lists by
+    /// query; comma-separated or repeated.
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    pub grant: Vec<String>,
     /// Print one line of JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -72,7 +76,7 @@ pub async fn run(args: Args) -> Result<Code> {
     let last_day = crate::window::date_of(&zone, now)
         .yesterday()
         .context("there is no yesterday")?;
-    let options = Options {
+    let mut options = Options {
         seed: args.seed,
         days: args.days,
         meetings_per_day: args.meetings_per_day,
@@ -81,6 +85,7 @@ pub async fn run(args: Args) -> Result<Code> {
         real_time_headers: true,
         ..Options::of(args.face, last_day, args.speed)
     };
+    options.knobs.scopes.extend(args.grant.iter().cloned());
     let server = Server::start(listener, options)?;
     let mut stop = super::StopSignals::listen()?;
     announce(&args, &server);

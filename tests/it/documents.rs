@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use arrow::datatypes::{DataType, Field};
 use meetlake::testing::contract::{ColumnKind, ColumnSource, Contract, Key};
 use meetlake::testing::dataset::Dataset;
 use meetlake::testing::exit::Code;
-use meetlake_simulator::{Options, Server, SimClock};
+use meetlake_simulator::{AlertPages, Knobs, Options, Report, Server, SimClock};
 use tokio::net::TcpListener;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -134,24 +134,28 @@ fn the_readme_lists_the_exit_codes() {
     }
 }
 
-#[test]
-fn the_vendors_sdk_talks_to_the_simulator() {
+/// What the vendor's SDK finds in a company like the default one but for `knobs`; `None` without the SDK.
+fn checked_by_sdk(change: impl FnOnce(&mut Knobs)) -> Option<(Output, Report)> {
     let Some(python) = std::env::var_os("MEETLAKE_TEST_PYTHON") else {
         println!("skipped: MEETLAKE_TEST_PYTHON is not set; tests/run sets it");
-        return;
+        return None;
     };
     let has_sdk = Command::new(&python)
         .args(["-c", "import lark_oapi"])
         .output();
     if !has_sdk.is_ok_and(|output| output.status.success()) {
         println!("skipped: {} has no lark_oapi", python.display());
-        return;
+        return None;
     }
     let runtime = crate::app::runtime();
     let server = runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut options = Options::default();
-        options.clock = SimClock::new(options.clock.start(), 50.0);
+        options.clock = SimClock::new(options.clock.start(), 100.0);
+        // Of the lists by query, which new apps get for users only.
+        let scope = "vc:rooms.room.detailinfo:read".to_owned();
+        options.knobs.scopes.insert(scope);
+        change(&mut options.knobs);
         Server::start(listener, options).expect("a simulator")
     });
     let output = Command::new(python)
@@ -159,11 +163,47 @@ fn the_vendors_sdk_talks_to_the_simulator() {
         .arg(server.base_url())
         .output()
         .expect("python starts");
+    Some((output, server.report()))
+}
+
+#[test]
+fn the_vendors_sdk_reads_every_endpoint_of_the_simulator() {
+    // Short pages, so that every list has several.
+    let Some((output, report)) = checked_by_sdk(|knobs| knobs.page_size = 7) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
+        "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(server.report().unknown_parameters.is_empty());
+    assert!(report.unknown_parameters.is_empty());
+    // A user's token, what no documentation has, and what changes something.
+    let others = [
+        "user_token",
+        "list_meetings",
+        "write_reserve",
+        "write_rooms",
+    ];
+    assert_eq!(report.never_called(), others, "{said}");
+}
+
+#[test]
+fn the_check_by_the_vendors_sdk_notices_a_list_that_moves_and_one_without_an_end() {
+    let endless = |knobs: &mut Knobs| knobs.alert_pages = AlertPages::Endless;
+    let moving = |knobs: &mut Knobs| knobs.queries_move = 1;
+    for (change, named) in [
+        (endless as fn(&mut Knobs), "alerts has no end"),
+        (
+            moving,
+            "mismatch: meeting_list: the ids that list_by_no gives",
+        ),
+    ] {
+        let Some((output, _)) = checked_by_sdk(change) else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(named), "{said}");
+    }
 }

@@ -19,7 +19,10 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(&address)
         .await
         .with_context(|| format!("listening on {address}"))?;
-    let options = Options::ending(Options::default().last_day, speed);
+    let mut options = Options::ending(Options::default().last_day, speed);
+    // Of the lists by query, which new apps get for users only.
+    let scope = "vc:rooms.room.detailinfo:read".to_owned();
+    options.knobs.scopes.insert(scope);
     let server = Server::start(listener, options)?;
     println!("{}", server.base_url());
     tokio::signal::ctrl_c().await?;

@@ -66,6 +66,17 @@ pub struct EndpointReport {
     pub max_calls_in_60s: u64,
 }
 
+impl Report {
+    /// The endpoints that nobody called.
+    #[must_use]
+    pub fn never_called(&self) -> Vec<&'static str> {
+        let names = Endpoint::ALL.into_iter().map(Endpoint::name);
+        names
+            .filter(|name| !self.endpoints.contains_key(name))
+            .collect()
+    }
+}
+
 /// The counts while they grow.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {

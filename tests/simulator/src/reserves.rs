@@ -115,16 +115,33 @@ pub(crate) fn active_meeting(
     company: &Company,
     options: &Options,
 ) -> Result<Value, ApiError> {
-    id_type(params);
-    params.flag("with_participants");
+    let id_type = id_type(params);
+    let with_participants = params.flag("with_participants");
     params.check()?;
-    let reserve = standing(id, company).filter(|of| of.end > options.clock.now());
+    let now = options.clock.now();
+    let reserve = standing(id, company).filter(|of| of.end > now);
     let reserve = reserve.ok_or_else(ApiError::not_found)?;
-    let meeting_id = reserve.meeting_id.ok_or_else(ApiError::not_found)?;
-    Ok(json!({ "meeting": {
+    let meeting_id = reserve.meeting_id.clone().ok_or_else(ApiError::not_found)?;
+    let host = id_type.of(&reserve.reserved_by);
+    let start = now.saturating_sub(SignedDuration::from_mins(10));
+    let start = start.map_or(0, Timestamp::as_second).to_string();
+    let mut meeting = json!({
         "id": meeting_id, "topic": reserve.topic, "meeting_no": reserve.meeting_no,
-        "password": reserve.password, "status": 2,
-    } }))
+        "url": url(&reserve), "password": reserve.password, "status": 2,
+        "start_time": start, "end_time": "0", "host_user": { "id": host, "user_type": 1 },
+    });
+    if with_participants {
+        meeting["participants"] = json!([{
+            "id": host, "first_join_time": start, "in_meeting_duration": "600", "user_type": 1,
+            "is_host": true, "is_cohost": false, "is_external": false, "status": 2,
+        }]);
+    }
+    Ok(json!({ "meeting": meeting }))
+}
+
+/// The link that lets people in.
+fn url(reserve: &Reserve) -> String {
+    format!("https://vc.example.com/j/{}", reserve.meeting_no)
 }
 
 fn told(reserve: &Reserve, id_type: IdType, now: Timestamp) -> Value {
@@ -150,7 +167,7 @@ fn told(reserve: &Reserve, id_type: IdType, now: Timestamp) -> Value {
         "id": reserve.reserve_id,
         "meeting_no": reserve.meeting_no,
         "password": reserve.password,
-        "url": format!("https://vc.example.com/j/{}", reserve.meeting_no),
+        "url": url(reserve),
         "app_link": format!("https://applink.example.com/{}", reserve.meeting_no),
         "live_link": format!("https://live.example.com/{}", reserve.meeting_no),
         "end_time": reserve.end.as_second().to_string(),

@@ -630,6 +630,7 @@ impl App {
             "employees": company.employees().len(),
             "rooms": company.rooms().len(),
             "room_levels": company.room_levels().len(),
+            "reserves": company.reserves().into_iter().map(|of| of.reserve_id).collect::<Vec<_>>(),
             "days": company.day_summaries(now),
         })
     }
