@@ -377,7 +377,7 @@ impl TestApp {
             let [tenant] = app.tenants.as_slice() else {
                 panic!("there is one tenant");
             };
-            run::reconcile(
+            let summary = run::reconcile(
                 std::sync::Arc::clone(tenant),
                 &app.config.jobs,
                 scope,
@@ -385,7 +385,10 @@ impl TestApp {
                 CancellationToken::new(),
             )
             .await
-            .expect("this machine is not at fault")
+            .expect("this machine is not at fault");
+            // As in `with_ledger`.
+            tenant.ledger.close().await;
+            summary
         })
     }
 
