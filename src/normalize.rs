@@ -266,6 +266,10 @@ impl<'c> Normalizer<'c> {
         if let Some(sheet) = self.account.sheet_without_header(self.context) {
             return Some(QuarantineReason::SheetWithoutHeader { sheet });
         }
+        // Each event was sent by itself. What is wrong with some says nothing of the others.
+        if self.context.contract.dataset.is_received() {
+            return None;
+        }
         let columns = self.context.contract.columns.iter().zip(&self.columns);
         let all_rows = u64::from(self.rows_before + self.rows);
         // The one value that a sparse column has says nothing of its format.
@@ -274,7 +278,12 @@ impl<'c> Normalizer<'c> {
             false => state.values + state.rejected,
         };
         let refused = columns
-            .filter(|(column, state)| is_too_many(state.rejected, of(column, state)))
+            .filter(|(column, state)| {
+                let of = of(column, state);
+                // The one value under a name says nothing of the format of all.
+                let is_enough = state.rejected >= 3 || !self.sheet.is_list;
+                is_enough && is_too_many(state.rejected, of)
+            })
             .max_by_key(|(_, state)| state.rejected);
         if let Some((column, state)) = refused {
             return Some(QuarantineReason::RejectedCells {
@@ -1074,6 +1083,40 @@ mod tests {
         let order = table.batch["order_by"].as_dictionary::<Int32Type>();
         assert_eq!(order.keys().values(), &[1, 1]);
         assert_eq!(table.findings.unknown_values, 1);
+    }
+
+    /// In a workbook a column is found by its place, so one that fails throughout is another one.
+    #[test]
+    fn a_few_wrong_values_refuse_no_list_and_no_event() {
+        let texts = ["id", "name", "user_type", "meeting_count"];
+        let count_of = |wrong: usize, of: usize| {
+            let row = |index| vec!["ou_1", "a", "1", if index < wrong { "many" } else { "3" }];
+            let rows: Vec<_> = (0..of).map(row).collect();
+            let mut context = context(Dataset::TopUser);
+            context.lineage.order_by = Some(TopUserOrder::MeetingCount);
+            run(&context, None, &texts, &rows)
+        };
+        for (wrong, of, is_refused) in [
+            (1, 1, false),
+            (2, 2, false),
+            (3, 3, true),
+            (3, 59, true),
+            (2, 9, false),
+        ] {
+            let table = count_of(wrong, of);
+            assert_eq!(table.is_err(), is_refused, "{wrong} of {of}");
+            if let Ok(table) = table {
+                assert_eq!(table.findings.cells_rejected, wrong as u64);
+            }
+        }
+        let context = context(Dataset::MeetingEvent);
+        let texts = ["header.event_id", "event.meeting.start_time"];
+        let rows = vec![vec!["e", "soon"]; 9];
+        let table = run(&context, None, &texts, &rows);
+        assert!(!matches!(
+            table.map_err(|refused| refused.reason),
+            Err(QuarantineReason::RejectedCells { .. } | QuarantineReason::RowsWithoutKey { .. })
+        ));
     }
 
     proptest! {
