@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::cause::{Cause, Failure};
 use crate::clock::Clock;
 use crate::datasets::Dataset;
-use crate::record::{PartitionId, Reason, TaskRow, WindowRow};
+use crate::record::{MissingEnds, PartitionId, Reason, TaskRow, WindowRow};
 use crate::task::{ExportId, TaskKey};
 use crate::window::Window;
 
@@ -304,6 +304,11 @@ pub enum EventKind {
         /// How often that has happened since the start.
         times: u64,
     },
+    /// Events say that meetings began, and none that one ended.
+    EndsMissing {
+        /// Which.
+        missing: MissingEnds,
+    },
     /// The ledger could not be read for a page or a probe of the server.
     PageUnreadable {
         /// Why.
@@ -365,6 +370,7 @@ impl EventKind {
             | Self::WorkRefused { .. }
             | Self::InletDisconnected { .. }
             | Self::EventLeftOut { .. }
+            | Self::EndsMissing { .. }
             | Self::PublishAbandoned => Level::Warn,
             Self::TaskFailed { .. }
             | Self::TaskQuarantined { .. }
@@ -384,6 +390,7 @@ impl EventKind {
             Self::WindowNearlyLost { .. }
                 | Self::QuotaShared { .. }
                 | Self::BackfillAhead { .. }
+                | Self::EndsMissing { .. }
                 | Self::PublishAbandoned
         )
     }
@@ -501,6 +508,7 @@ impl Event {
                 format!("an event was not kept, and Feishu sends it again: {problem}")
             }
             EventKind::EventLeftOut { what, times } => format!("{what} (so far {times})"),
+            EventKind::EndsMissing { missing } => missing.to_string(),
             EventKind::PageUnreadable { problem } => {
                 format!("could not read the ledger for the status page: {problem}")
             }

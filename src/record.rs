@@ -25,7 +25,7 @@ pub use partition::{
 };
 pub(crate) use reason::format_1 as reason_format_1;
 pub use reason::{Reason, ReasonKind};
-pub use received::{EventTypeRecord, KeptEvent, ReceivedEvent, WaitingEvent};
+pub use received::{EventTypeRecord, KeptEvent, MissingEnds, ReceivedEvent, WaitingEvent, end_of};
 pub use rows::PassedRows;
 pub use settings::{
     ReadingSettings, Remake, Remedy, RowSettings, SettingChange, TenantSettings, zone_name,

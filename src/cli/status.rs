@@ -11,7 +11,7 @@ use super::{Common, identify, open};
 use crate::config::Config;
 use crate::exit::Code;
 use crate::ledger::{Attention, PartitionStatus, RunRecord};
-use crate::record::{Coverage, EventTypeRecord, PartitionRow, Phase, WindowRow};
+use crate::record::{Coverage, EventTypeRecord, MissingEnds, PartitionRow, Phase, WindowRow};
 use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
 use crate::status::text::{CauseList, bytes, left_out, number, outcomes, span, table};
 
@@ -76,6 +76,10 @@ fn show(config: &Config, overview: &Overview) {
         let datasets: Vec<_> = overview.datasets.iter().filter(of_tenant).collect();
         show_tenant(tenant, &datasets, &overview.lake);
         show_events(tenant, &overview.event_types);
+        let missing = overview.missing_ends.iter();
+        for (_, ends) in missing.filter(|(of, _)| of == tenant) {
+            println!("{ends}.\n");
+        }
     }
     let off = why_off(&config.jobs_off);
     off.iter().for_each(|line| println!("{line}"));
@@ -242,6 +246,7 @@ fn as_json(overview: &Overview) -> Value {
         "partitions": overview.partitions.iter().map(partition).collect::<Vec<_>>(),
         "attention": overview.attention.iter().map(attention).collect::<Vec<_>>(),
         "events": overview.event_types.iter().map(event_type).collect::<Vec<_>>(),
+        "missing_ends": overview.missing_ends.iter().map(missing_ends).collect::<Vec<_>>(),
         "runs": overview.runs.iter().map(run_record).collect::<Vec<_>>(),
     })
 }
@@ -290,6 +295,13 @@ fn event_type(of: &EventTypeRecord) -> Value {
         "tenant": of.tenant, "event_type": of.event_type, "kept": of.kept,
         "repeated": of.repeated, "left_out": of.left_out,
         "last_received_at": of.last_received_at, "last_event_at": of.last_event_at,
+    })
+}
+
+fn missing_ends((tenant, ends): &(String, MissingEnds)) -> Value {
+    json!({
+        "tenant": tenant, "started": ends.started, "ended": ends.ended, "count": ends.count,
+        "since": ends.since,
     })
 }
 

@@ -7,7 +7,10 @@ use super::planning::insert_tasks;
 use super::stored::{StoredRow, integer, micros};
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
 use crate::datasets::Dataset;
-use crate::record::{EventTypeRecord, KeptEvent, OpenTask, ReceivedEvent, WaitingEvent, WindowRow};
+use crate::record::{
+    EventTypeRecord, KeptEvent, MissingEnds, OpenTask, ReceivedEvent, WaitingEvent, WindowRow,
+    end_of,
+};
 use crate::task::TaskKey;
 
 /// Feishu sends an event again for some seven hours. A program that was stopped in between is no
@@ -230,6 +233,53 @@ impl Ledger {
             })
         })
         .collect()
+    }
+}
+
+impl Ledger {
+    /// What a tenant's events say began, and not that it ended.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn missing_ends(
+        &self,
+        tenant: &str,
+        now: Timestamp,
+    ) -> Result<Vec<MissingEnds>, Error> {
+        let types = self.event_types(tenant).await?;
+        let mut missing = Vec::new();
+        for started in &types {
+            let Some(ended) = end_of(&started.event_type) else {
+                continue;
+            };
+            let last_end = types.iter().find(|of| of.event_type == ended);
+            // One that no job takes has come all the same.
+            let last_end = last_end.map(|of| of.last_event_at.unwrap_or(of.last_received_at));
+            let row = sqlx::query(
+                "SELECT COUNT(*) AS starts, MIN(event_at) AS since FROM event \
+                 WHERE tenant = $1 AND event_type = $2 AND event_at > $3",
+            )
+            .bind(tenant)
+            .bind(started.event_type.as_str())
+            .bind(last_end.map_or(i64::MIN, micros))
+            .fetch_one(&self.read)
+            .await
+            .map_err(sql("look for the ends of meetings"))?;
+            let row = StoredRow::event_type(&row);
+            let Some(since) = row.optional_instant("since")? else {
+                continue;
+            };
+            let ends = MissingEnds {
+                started: started.event_type.clone(),
+                ended,
+                count: row.count("starts")?,
+                since,
+            };
+            if ends.is_certain(now) {
+                missing.push(ends);
+            }
+        }
+        Ok(missing)
     }
 }
 

@@ -6,7 +6,8 @@ use anyhow::Result;
 use jiff::SignedDuration;
 
 use super::Run;
-use crate::events::EventKind;
+use crate::datasets::event;
+use crate::events::{EventKind, Subject};
 use crate::job::JobSpec;
 use crate::plan;
 use crate::plan::due::due_at;
@@ -70,8 +71,8 @@ impl Run {
         Ok(())
     }
 
-    /// Looks at the days of events that are partial: they are complete once they are over. And
-    /// forgets events that nobody sends again.
+    /// Looks at the days of events that are partial: they are complete once they are over. Tells of
+    /// ends that do not come, and forgets events that nobody sends again.
     pub(super) async fn close_days_of_events(&mut self, job: &JobSpec) -> Result<()> {
         if !job.dataset.is_received() {
             return Ok(());
@@ -82,6 +83,13 @@ impl Run {
                 self.recheck_day(job.dataset, row.dt).await?;
             }
         }
-        Ok(tenant.ledger.forget_old_events(tenant.clock.now()).await?)
+        let now = tenant.clock.now();
+        for missing in tenant.ledger.missing_ends(&tenant.name, now).await? {
+            if event::dataset_of(&missing.started) == Some(job.dataset) {
+                let told = EventKind::EndsMissing { missing };
+                tenant.events.emit(Subject::default(), told);
+            }
+        }
+        Ok(tenant.ledger.forget_old_events(now).await?)
     }
 }

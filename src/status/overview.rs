@@ -8,7 +8,7 @@ use super::{DayStatus, all_days};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
-use crate::record::{EventTypeRecord, PartitionRow, Phase, WindowRow};
+use crate::record::{EventTypeRecord, MissingEnds, PartitionRow, Phase, WindowRow};
 
 /// Most tasks that need attention that are listed.
 const ATTENTION: u32 = 1_000;
@@ -77,6 +77,8 @@ pub struct Overview {
     pub attention: Vec<Attention>,
     /// What is known of each type of events, by tenant.
     pub event_types: Vec<EventTypeRecord>,
+    /// What events say began and not that it ended, with the tenant.
+    pub missing_ends: Vec<(String, MissingEnds)>,
     /// The last twenty runs, the newest first.
     pub runs: Vec<RunRecord>,
 }
@@ -93,8 +95,11 @@ impl Overview {
         now: Timestamp,
     ) -> Result<Self> {
         let (mut datasets, mut event_types) = (Vec::new(), Vec::new());
+        let mut missing_ends = Vec::new();
         for (tenant, _) in tenants {
             event_types.extend(ledger.event_types(tenant).await?);
+            let missing = ledger.missing_ends(tenant, now).await?.into_iter();
+            missing_ends.extend(missing.map(|ends| ((*tenant).to_owned(), ends)));
             for dataset in Dataset::ALL {
                 datasets.push(DatasetOverview {
                     tenant: (*tenant).to_owned(),
@@ -110,6 +115,7 @@ impl Overview {
             partitions: ledger.partitions(None).await?,
             attention: ledger.attention(ATTENTION).await?,
             event_types,
+            missing_ends,
             runs: ledger.runs(RUNS).await?,
         })
     }

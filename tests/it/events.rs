@@ -236,6 +236,40 @@ fn every_fault_of_the_connection_at_once_loses_and_doubles_nothing() {
     assert_eq!(app.meetlake(&["verify"]).code, 0);
 }
 
+/// An app that is not subscribed to ends hears of beginnings only. `status` and the log say so, and what to do; an app that hears of
+/// both is told nothing.
+#[test]
+fn ends_that_do_not_come_are_told() {
+    const ENDED: &str = "vc.meeting.all_meeting_ended_v1";
+    for (drops, is_told) in [(Some(ENDED), true), (None, false)] {
+        let app = setup().start();
+        app.server().set_link_faults(LinkFaults {
+            drops,
+            ..LinkFaults::default()
+        });
+        let serving = Serving::start(&app);
+        let sent = send_all(&app);
+        let started = sent
+            .iter()
+            .filter(|event| event.event_type.contains("all_meeting_started"))
+            .count();
+        serving.until(|| app.server().link_report().waiting == 0, "all were sent");
+        stop(serving);
+        let run = app.meetlake(&["run"]);
+        assert_eq!(run.code, 0, "{}", run.text());
+        let (status, text) = (app.status(), app.meetlake(&["status"]).stdout);
+        let missing = status["missing_ends"].as_array().expect("a list");
+        assert_eq!(!missing.is_empty(), is_told, "{missing:?}");
+        let advice = format!("no {ENDED}: subscribe the app to it");
+        assert_eq!(text.contains(&advice), is_told, "{text}");
+        assert_eq!(run.stderr.contains(&advice), is_told, "{}", run.stderr);
+        if is_told {
+            assert_eq!(missing.len(), 1, "{missing:?}");
+            assert_eq!(missing[0]["count"], started);
+        }
+    }
+}
+
 #[test]
 fn a_message_that_is_no_event_is_named_and_counted_and_the_connection_goes_on() {
     let app = setup().start();
