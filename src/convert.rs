@@ -25,7 +25,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::contract::Contract;
-use crate::datasets::{Dataset, DurationUnit, Lineage, SourceMode};
+use crate::datasets::{Dataset, DurationUnit, Lineage};
 use crate::decode::{self, Fallback, WorkbookLimits};
 use crate::normalize::{
     self, BATCH_ROWS, ConstantColumns, Context, Findings, Normalizer, NormalizerOutput, Quarantine,
@@ -163,10 +163,7 @@ pub fn file(conversion: &Conversion) -> Result<ConversionReport, Error> {
         let summary = decode::original(
             &input.file,
             input.length,
-            (
-                context.contract,
-                &conversion.dataset.source(SourceMode::Export),
-            ),
+            (context.contract, &conversion.dataset.own_source()),
             &WorkbookLimits::default(),
             &conversion.fallback,
             &mut normalizer,

@@ -15,6 +15,7 @@ mod request;
 mod room_node;
 mod scopes;
 mod secrets;
+mod tenant_ids;
 
 pub mod listing;
 pub mod questions;
@@ -139,6 +140,9 @@ pub struct Definition {
     pub parameters: fn(&Request) -> Parameters,
     /// The JSON list of the same rows, beside an export.
     pub query: Option<Source>,
+    /// How an answer is got that has the users' ids in the tenant too; `None` if its own has them,
+    /// or nobody has one.
+    pub with_tenant_ids: Option<Fetch>,
     /// What a job may choose.
     pub options: &'static [RequestOption],
     /// Kind of user ids, unless the job says otherwise.
@@ -295,7 +299,7 @@ impl Source {
         let Fetch::Nodes(nodes) = self.fetch else {
             return self.list_with(parameters.query).map(Listing::List);
         };
-        let list = |of: Dataset| of.source(SourceMode::Export).list_with(Vec::new());
+        let list = |of: Dataset| of.own_source().list_with(Vec::new());
         let lists = nodes.of.iter().filter_map(|of| Some((*of, list(*of)?)));
         let node = nodes.of.is_empty().then(|| Node {
             of,
@@ -590,26 +594,37 @@ impl Dataset {
         }
     }
 
-    /// The source that is asked in this mode.
+    /// The source that is asked in this mode, and how, if the users' ids in the tenant are asked
+    /// for too where that takes a call of its own.
     #[must_use]
-    pub const fn source(self, mode: SourceMode) -> Source {
+    pub const fn source(self, mode: SourceMode, with_tenant_ids: bool) -> Source {
         let definition = self.definition();
+        let fetch = match (with_tenant_ids, definition.with_tenant_ids) {
+            (true, Some(fetch)) => fetch,
+            _ => definition.fetch,
+        };
         match (mode, definition.query) {
             (SourceMode::Query, Some(query)) => query,
             _ => Source {
                 endpoint: definition.endpoint,
                 scopes: definition.scopes,
-                fetch: definition.fetch,
+                fetch,
                 parameters: definition.parameters,
             },
         }
+    }
+
+    /// The source that is asked if a job chooses nothing and each task makes as few calls as it can.
+    #[must_use]
+    pub const fn own_source(self) -> Source {
+        self.source(SourceMode::Export, false)
     }
 
     /// All sources, with the mode in which each is asked.
     pub fn sources(self) -> impl Iterator<Item = (SourceMode, Source)> {
         let query = self.definition().query;
         let query = query.map(|query| (SourceMode::Query, query));
-        [(SourceMode::Export, self.source(SourceMode::Export))]
+        [(SourceMode::Export, self.own_source())]
             .into_iter()
             .chain(query)
     }

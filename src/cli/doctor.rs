@@ -249,7 +249,7 @@ async fn check_tenant(
     checks.extend(ids.flatten());
     let mut may_export = true;
     for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
-        let source = dataset.source(options.mode);
+        let source = options.source(dataset);
         // A list with other names than the documented ones says nothing: then Feishu is asked.
         let granted = granted.as_ref().filter(|list| list.tells_of(&source));
         let verdict =
@@ -287,7 +287,7 @@ async fn check_tenant(
         checks.push(check(dataset.as_str(), found, Code::Credentials));
     }
     let mut jobs = jobs_of(&config.jobs, &tenant.name);
-    let has_exports = jobs.any(|job| job.dataset.source(job.options.mode).is_export());
+    let has_exports = jobs.any(|job| job.options.source(job.dataset).is_export());
     // Without the scope the answer would be what was said already.
     if has_exports && may_export {
         checks.push(check("exports", exports(&client).await, Code::Credentials));

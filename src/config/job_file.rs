@@ -407,6 +407,7 @@ fn request_options(
     let need_topic = section.optional("need_topic", Field::boolean);
     let per_room = section.optional("per_room", Field::boolean);
     let mode = section.optional("mode", |field| field.parse(source_mode));
+    let tenant_user_ids = section.optional("tenant_user_ids", Field::boolean);
     let dataset = dataset?;
     let has_ids = |owner: Dataset| owner.definition().options.contains(&RequestOption::IdsFile);
     let of_file = |field: &Field<'_>| {
@@ -452,6 +453,7 @@ fn request_options(
         per_room: per_room.unwrap_or(defaults.per_room),
         reserve_ids: ids.unwrap_or(defaults.reserve_ids),
         mode: mode.unwrap_or(defaults.mode),
+        tenant_user_ids: tenant_user_ids.unwrap_or(defaults.tenant_user_ids),
     })
 }
 

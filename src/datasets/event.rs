@@ -181,6 +181,7 @@ pub(super) const fn definition(
         ask: Ask::Nobody,
         parameters: |_| Parameters::default(),
         query: None,
+        with_tenant_ids: None,
         options: &[],
         user_id_type: UserIdType::UnionId,
         columns,

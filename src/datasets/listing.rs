@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::endpoint::{Endpoint, Parameters};
 
-pub use nodes::{CodeMeans, Node, NodeCall, NodeListing, Nodes, Told};
+pub use nodes::{CodeMeans, Node, NodeCall, NodeListing, NodeRows, Nodes, Told};
 
 /// The most pages of one list.
 const PAGE_LIMIT: usize = 1_000;

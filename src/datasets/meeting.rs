@@ -61,6 +61,7 @@ pub(super) const DEFINITION: Definition = Definition {
     },
     parameters,
     query: None,
+    with_tenant_ids: None,
     options: &[],
     // With another kind of id, rooms and telephones would be dropped from a meeting (resources, 2.5).
     user_id_type: UserIdType::OpenId,

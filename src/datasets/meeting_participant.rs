@@ -6,11 +6,14 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::meeting::{DETAIL_SCOPES, HORIZON, MEETING, NO_MEETING, PASSWORD};
 use super::request::{USER_ID_TYPES, USER_TYPES};
+use super::listing::{CodeMeans, Error, Node, NodeCall, NodeRows, Nodes, Told, text};
 use super::{
     Ask, Called, CalledRows, Dataset, Definition, Early, Extent, Fetch, Lineage, Parameters, Parent,
-    Pieces, Plausibility, Request, RequestOptions, Siblings, UserIdType,
+    Pieces, Plausibility, Request, RequestOption, RequestOptions, Siblings, UserIdType, tenant_ids,
 };
 use crate::column::{Column, ColumnKind, Derivation, EnumValue};
 
@@ -38,7 +41,26 @@ pub(super) const DEFINITION: Definition = Definition {
     },
     parameters,
     query: None,
-    options: &[],
+    with_tenant_ids: Some(Fetch::Nodes(Nodes {
+        of: &[],
+        calls: &[
+            NodeCall {
+                endpoint: MEETING,
+                parameters: by_id,
+                codes: &[(NO_MEETING, CodeMeans::Gone)],
+                is_made: |_| true,
+            },
+            NodeCall {
+                endpoint: MEETING,
+                parameters: |node| by_id(node).with("user_id_type", Some(UserIdType::UserId.as_str())),
+                codes: tenant_ids::NOT_TOLD,
+                is_made: |_| true,
+            },
+        ],
+        rows,
+        secrets: &[PASSWORD],
+    })),
+    options: &[RequestOption::TenantUserIds],
     user_id_type: UserIdType::OpenId,
     columns,
     partition_column: Some("meeting_start_time"),
@@ -60,12 +82,32 @@ pub(super) const DEFINITION: Definition = Definition {
     job_file: include_str!("../../jobs/meeting_participant.toml"),
 };
 
+fn by_id(node: &Node) -> Parameters {
+    Parameters {
+        segment: Some(node.id.clone()),
+        ..Parameters::default()
+    }
+}
+
+fn rows(node: &Node, told: &[Told]) -> Result<NodeRows, Error> {
+    for told in told {
+        let Told::Data(data) = told else { continue };
+        let meeting = data.get("meeting").and_then(Value::as_object);
+        let id = meeting.and_then(|meeting| text(meeting.get("id")));
+        if id.is_some_and(|id| id != node.id && !node.id.is_empty()) {
+            return Err(Error::Garbled("it is of another meeting".to_owned()));
+        }
+    }
+    tenant_ids::rows(told, &["meeting", "participants"])
+}
+
 fn request(meetings: &Siblings<'_>, options: &RequestOptions) -> Option<(Request, Lineage)> {
     let meeting = meetings.first;
     let user_id_type = Some(options.user_id_type);
     let request = Request {
         meeting_id: Some(meeting.meeting_id.clone()?),
         user_id_type,
+        tenant_user_ids: options.asks_twice(),
         // Not sent: a meeting with another end is asked for again.
         ..Request::between(
             Dataset::MeetingParticipant,
@@ -166,6 +208,7 @@ fn columns() -> Vec<Column> {
         Column::new("is_cohost", Bool, &["is_cohost"], "whether they were a co-host"),
         Column::new("is_external", Bool, &["is_external"], "whether they are from outside"),
         Column::new("status", Enum(STATUSES), &["status"], "where they stand"),
+        tenant_ids::column(),
         Column::meeting_key(),
     ];
     meeting_columns().into_iter().chain(of_row).collect()

@@ -38,6 +38,7 @@ pub(super) const DEFINITION: Definition = Definition {
         query::listed("participants"),
         query::meeting,
     )),
+    with_tenant_ids: None,
     options: &[RequestOption::UserIdType, RequestOption::Mode],
     user_id_type: UserIdType::UserId,
     columns,

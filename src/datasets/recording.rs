@@ -49,6 +49,7 @@ pub(super) const DEFINITION: Definition = Definition {
         ..Parameters::default()
     },
     query: None,
+    with_tenant_ids: None,
     options: &[],
     user_id_type: UserIdType::OpenId,
     columns,

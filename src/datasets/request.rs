@@ -216,6 +216,9 @@ pub struct Request {
     /// Which source of the dataset is asked.
     #[serde(skip_serializing_if = "SourceMode::is_export", default)]
     pub mode: SourceMode,
+    /// Whether the users' ids in the tenant are asked for too, by one more call.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub tenant_user_ids: bool,
 }
 
 impl Request {
@@ -242,6 +245,7 @@ impl Request {
             batch: None,
             reserve_id: None,
             mode: SourceMode::Export,
+            tenant_user_ids: false,
         }
     }
 
@@ -279,7 +283,7 @@ impl Request {
     /// What is asked.
     #[must_use]
     pub const fn source(&self) -> Source {
-        self.dataset.source(self.mode)
+        self.dataset.source(self.mode, self.tenant_user_ids)
     }
 }
 
@@ -386,6 +390,8 @@ pub struct RequestOptions {
     pub reserve_ids: Vec<String>,
     /// Which source is asked.
     pub mode: SourceMode,
+    /// Whether the users' ids in the tenant are asked for too.
+    pub tenant_user_ids: bool,
 }
 
 /// An option of a job's `[request]` section.
@@ -405,11 +411,13 @@ pub enum RequestOption {
     IdsFile,
     /// Which of two sources is asked.
     Mode,
+    /// Whether the users' ids in the tenant are asked for too.
+    TenantUserIds,
 }
 
 impl RequestOption {
     /// All options.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UserIdType,
         Self::Limit,
         Self::DurationUnit,
@@ -417,6 +425,7 @@ impl RequestOption {
         Self::PerRoom,
         Self::IdsFile,
         Self::Mode,
+        Self::TenantUserIds,
     ];
 
     /// The key in the job file.
@@ -430,6 +439,7 @@ impl RequestOption {
             Self::PerRoom => "per_room",
             Self::IdsFile => "ids_file",
             Self::Mode => "mode",
+            Self::TenantUserIds => "tenant_user_ids",
         }
     }
 }
@@ -468,7 +478,21 @@ impl RequestOptions {
             per_room: false,
             reserve_ids: Vec::new(),
             mode: SourceMode::Export,
+            tenant_user_ids: true,
         }
+    }
+
+    /// Whether ids in the tenant take a call of their own: all ids are of that kind where they are
+    /// asked for in it.
+    #[must_use]
+    pub fn asks_twice(&self) -> bool {
+        self.tenant_user_ids && self.user_id_type != UserIdType::UserId
+    }
+
+    /// What is asked for a dataset.
+    #[must_use]
+    pub fn source(&self, dataset: Dataset) -> Source {
+        dataset.source(self.mode, self.asks_twice())
     }
 }
 

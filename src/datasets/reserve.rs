@@ -52,6 +52,7 @@ pub(super) const DEFINITION: Definition = Definition {
         ..of_users(request)
     },
     query: None,
+    with_tenant_ids: None,
     options: &[RequestOption::UserIdType, RequestOption::IdsFile],
     user_id_type: UserIdType::UnionId,
     columns,

@@ -36,6 +36,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
         queried,
     )),
+    with_tenant_ids: None,
     options: &[
         RequestOption::NeedTopic,
         RequestOption::PerRoom,

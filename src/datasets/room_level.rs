@@ -38,6 +38,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(requests),
     parameters: |_| Parameters::default(),
     query: None,
+    with_tenant_ids: None,
     options: &[],
     user_id_type: UserIdType::UnionId,
     columns,

@@ -152,11 +152,11 @@ pub fn accepted_scopes(reading: &[&'static str]) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Dataset, SourceMode};
+    use super::super::Dataset;
     use super::*;
 
     fn source(of: Dataset) -> Source {
-        of.source(SourceMode::Export)
+        of.own_source()
     }
 
     fn granted(scopes: &[(&'static str, Option<&'static str>)]) -> GrantedScopes {

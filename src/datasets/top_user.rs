@@ -1,21 +1,17 @@
 //! `top_user`: who met most, by count and by duration.
 
+use super::listing::{NodeCall, Nodes};
 use super::report::{self, HORIZON};
 use super::request::{USER_ID_TYPES, USER_TYPES};
 use super::{
     Ask, Called, CalledRows, Dataset, Definition, Endpoint, Extent, Fetch, Lineage, Method, Parameters, Piece,
-    Pieces, Plausibility, Request, RequestOption, Tier, TopUserOrder, UserIdType,
+    Pieces, Plausibility, Request, RequestOption, Tier, TopUserOrder, UserIdType, tenant_ids,
 };
 use crate::column::{Column, ColumnKind, Derivation, EnumValue};
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "top_user",
-    endpoint: Endpoint {
-        name: "top_user",
-        method: Method::Get,
-        path: "reports/get_top_user",
-        tier: Tier::Special,
-    },
+    endpoint: TOP_USER,
     scopes: &["vc:report:readonly"],
     fetch: Fetch::Call(Called {
         rows: CalledRows::List(&["data", "top_user_report"]),
@@ -31,8 +27,31 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(requests),
     parameters,
     query: None,
+    with_tenant_ids: Some(Fetch::Nodes(Nodes {
+        of: &[],
+        calls: &[
+            NodeCall {
+                endpoint: TOP_USER,
+                parameters: |_| Parameters::default(),
+                codes: &[],
+                is_made: |_| true,
+            },
+            NodeCall {
+                endpoint: TOP_USER,
+                parameters: |_| {
+                    let kind = UserIdType::UserId.as_str();
+                    Parameters::default().with("user_id_type", Some(kind))
+                },
+                codes: tenant_ids::NOT_TOLD,
+                is_made: |_| true,
+            },
+        ],
+        rows: |_, told| tenant_ids::rows(told, &["top_user_report"]),
+        secrets: &[],
+    })),
     options: &[
         RequestOption::UserIdType,
+        RequestOption::TenantUserIds,
         RequestOption::Limit,
         RequestOption::DurationUnit,
     ],
@@ -49,6 +68,13 @@ pub(super) const DEFINITION: Definition = Definition {
     job_file: include_str!("../../jobs/top_user.toml"),
 };
 
+const TOP_USER: Endpoint = Endpoint {
+    name: "top_user",
+    method: Method::Get,
+    path: "reports/get_top_user",
+    tier: Tier::Special,
+};
+
 /// One ranking by count and one by duration.
 fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {
     let user_id_type = Some(piece.options.user_id_type);
@@ -57,6 +83,7 @@ fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {
             order_by: Some(order_by),
             limit: Some(piece.options.top_user_limit),
             user_id_type,
+            tenant_user_ids: piece.options.asks_twice(),
             unit: piece.unit,
             ..Request::between(Dataset::TopUser, piece.start, piece.end)
         };
@@ -139,5 +166,6 @@ fn columns() -> Vec<Column> {
             &["meeting_duration"],
             "time in meetings, minutes (a job option says if the API sends seconds)",
         ),
+        tenant_ids::column(),
     ]
 }

@@ -227,7 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::datasets::{Dataset, SourceMode};
+    use crate::datasets::Dataset;
     use crate::pages::PagesWriter;
 
     /// Records what it is given.
@@ -266,7 +266,7 @@ mod tests {
 
     fn read(dataset: Dataset, original: &[u8]) -> Result<ListedTable, Error> {
         let mut table = ListedTable::default();
-        let source = dataset.source(SourceMode::Export);
+        let source = dataset.own_source();
         listing(original, Contract::of(dataset), &source, &mut table)?;
         Ok(table)
     }

@@ -41,6 +41,8 @@ pub struct Load {
     pub rows: u64,
     /// Which source is asked.
     pub mode: SourceMode,
+    /// Whether the users' ids in the tenant are asked for by a call of their own.
+    pub with_tenant_ids: bool,
 }
 
 /// Cost of what is planned of each dataset.
@@ -48,7 +50,10 @@ pub struct Load {
 pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimate {
     let mut calls: BTreeMap<String, (u64, u32)> = BTreeMap::new();
     for (dataset, load) in loads {
-        for (endpoint, of_a_task) in dataset.source(load.mode).calls(load.rows) {
+        for (endpoint, of_a_task) in dataset
+            .source(load.mode, load.with_tenant_ids)
+            .calls(load.rows)
+        {
             let per_minute = limits.per_minute(endpoint.tier);
             let entry = calls.entry(endpoint.to_string());
             entry.or_insert((0, per_minute)).0 += load.tasks * of_a_task;

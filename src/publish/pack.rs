@@ -17,7 +17,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::{Error, blocking};
-use crate::datasets::{Dataset, SourceMode};
+use crate::datasets::Dataset;
 use crate::hashing::{HashingWriter, hash_of};
 use crate::record::ArchivedTask;
 use crate::spool::{Spool, SpooledOriginal, TempFile};
@@ -221,8 +221,8 @@ pub(super) fn build(
         let from = original.path.as_path();
         // Tasks with the same bytes asked the same source.
         let task = tasks.iter().find(|task| task.source_sha256 == sha256);
-        let mode = task.map_or(SourceMode::Export, |task| task.request.mode);
-        let name = format!("{sha256}.{}", dataset.source(mode).original_extension());
+        let source = task.map_or_else(|| dataset.own_source(), |task| task.request.source());
+        let name = format!("{sha256}.{}", source.original_extension());
         let large = original.size_bytes >= u64::from(u32::MAX);
         zip.start_file(name, options.large_file(large))
             .map_err(not_written)?;

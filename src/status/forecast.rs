@@ -125,6 +125,7 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
         load.tasks += forecast.tasks + forecast.expected.unwrap_or(0);
         load.rows = load.rows.max(forecast.rows);
         load.mode = forecast.job.options.mode;
+        load.with_tenant_ids = forecast.job.options.asks_twice();
         let tasks = forecast.tasks + forecast.expected.unwrap_or(0);
         add_lists(&mut loads, forecast, tasks);
         // The rooms are listed once a run.
@@ -163,6 +164,7 @@ pub fn cost_of_month(
         load.tasks += usual * forecast.asks_a_month;
         load.rows = load.rows.max(forecast.rows);
         load.mode = forecast.job.options.mode;
+        load.with_tenant_ids = forecast.job.options.asks_twice();
         add_lists(&mut loads, forecast, usual * forecast.asks_a_month);
         if dataset.needs_rooms() {
             loads.entry(ROOMS).or_default().tasks += forecast.asks_a_month;

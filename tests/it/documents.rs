@@ -27,6 +27,209 @@ fn the_data_dictionary_is_that_of_the_contracts() {
     );
 }
 
+/// Which columns join what: rows of one dataset, the dataset in which they have rows, by which columns of both (one name if it is
+/// the same in both), of which rows that holds, and whether of each of those. `tests/check_lake.py` tries each on the lake of a demo.
+const JOINS: &[(&str, &str, &[&str], &str, &str)] = &[
+    (
+        "participant_list",
+        "meeting_list",
+        &["meeting_key"],
+        "",
+        "each",
+    ),
+    (
+        "participant_quality_list",
+        "meeting_list",
+        &["meeting_key"],
+        "",
+        "each",
+    ),
+    (
+        "participant_quality_list",
+        "participant_list",
+        &["participation_key"],
+        "",
+        "each",
+    ),
+    ("meeting_list", "meeting", &["meeting_key"], "", "each"),
+    ("meeting", "meeting_list", &["meeting_key"], "", "each"),
+    (
+        "meeting_participant",
+        "meeting_list",
+        &["meeting_key"],
+        "",
+        "each",
+    ),
+    (
+        "meeting_participant",
+        "meeting",
+        &["meeting_id"],
+        "",
+        "each",
+    ),
+    (
+        "meeting",
+        "meeting_participant",
+        &["meeting_id"],
+        "",
+        "each",
+    ),
+    ("participant_list", "meeting", &["meeting_key"], "", "each"),
+    (
+        "participant_quality_list",
+        "meeting",
+        &["meeting_key"],
+        "",
+        "each",
+    ),
+    ("recording", "meeting", &["meeting_id"], "", "each"),
+    (
+        "meeting",
+        "recording",
+        &["meeting_id"],
+        "was_recorded",
+        "each",
+    ),
+    ("recording", "meeting_list", &["meeting_key"], "", "each"),
+    (
+        "meeting_participant",
+        "participant_list",
+        &["meeting_key", "tenant_user_id = user_id"],
+        "tenant_user_id IS NOT NULL",
+        "each",
+    ),
+    (
+        "participant_list",
+        "meeting_participant",
+        &["meeting_key", "user_id = tenant_user_id"],
+        "user_id IS NOT NULL",
+        "most",
+    ),
+    (
+        "meeting",
+        "meeting_participant",
+        &["meeting_id", "host_id = participant_id"],
+        "",
+        "most",
+    ),
+    (
+        "meeting_list",
+        "meeting_participant",
+        &["meeting_key", "organizer_user_id = tenant_user_id"],
+        "",
+        "most",
+    ),
+    (
+        "top_user",
+        "meeting_participant",
+        &[
+            "user_id = participant_id",
+            "user_id_type = participant_id_type",
+        ],
+        "user_type = 'user'",
+        "each",
+    ),
+    (
+        "top_user",
+        "participant_list",
+        &["tenant_user_id = user_id"],
+        "tenant_user_id IS NOT NULL",
+        "some",
+    ),
+    (
+        "meeting_participant",
+        "room",
+        &["participant_id = room_id"],
+        "participant_type = 'room'",
+        "each",
+    ),
+    ("alert", "room", &["room_id"], "room_id IS NOT NULL", "each"),
+    ("room", "room_level", &["room_level_id", "dt"], "", "each"),
+    (
+        "room_config",
+        "room",
+        &["scope_id = room_id", "dt"],
+        "scope_type = 'room'",
+        "each",
+    ),
+    (
+        "room_config",
+        "room_level",
+        &["scope_id = room_level_id", "dt"],
+        "scope_type = 'level'",
+        "each",
+    ),
+    (
+        "room",
+        "room_config",
+        &["room_id = scope_id", "dt"],
+        "",
+        "each",
+    ),
+    (
+        "reserve_config",
+        "room",
+        &["scope_id = room_id", "dt"],
+        "scope_type = 'room'",
+        "each",
+    ),
+    (
+        "reserve_config",
+        "room_level",
+        &["scope_id = room_level_id", "dt"],
+        "scope_type = 'level'",
+        "each",
+    ),
+    (
+        "room",
+        "reserve_config",
+        &["room_id = scope_id", "dt"],
+        "",
+        "each",
+    ),
+    (
+        "daily_report",
+        "meeting_list",
+        &["date = dt"],
+        "meeting_count > 0",
+        "each",
+    ),
+];
+
+/// The table of the joins.
+fn joins() -> String {
+    let mut text = String::from(
+        "\n## What joins what\n\nRows of the first dataset have a row of the second by these columns, and always the same `tenant`. *each*: each of them has one, once both days\n\
+         are complete; *most*: most have one; *some*: what is counted or told otherwise may lack one. A test tries every line on the lake of a demo.\n\n\
+         | rows of | | have rows of | by |\n|---|---|---|---|\n",
+    );
+    for (from, to, by, only, how_many) in JOINS {
+        for (dataset, place) in [(from, 0), (to, 1)] {
+            let contract = Contract::of(dataset.parse().expect("a dataset"));
+            for pair in *by {
+                let column = pair.split(" = ").cycle().nth(place).expect("a column");
+                let is_known = contract.columns.iter().any(|of| of.name == column);
+                assert!(
+                    is_known || column == "dt",
+                    "{dataset} has no column {column}"
+                );
+            }
+        }
+        let only = if only.is_empty() {
+            String::new()
+        } else {
+            format!(", where `{only}`")
+        };
+        let by: Vec<String> = by.iter().map(|pair| format!("`{pair}`")).collect();
+        let _ = writeln!(
+            text,
+            "| `{from}`{only} | {how_many} | `{to}` | {} |",
+            by.join(", ")
+        );
+    }
+    text
+}
+
 fn dictionary() -> String {
     let mut text = String::from(
         "# Data dictionary\n\nWritten from the contracts in `src/contract` by a test (`UPDATE_DICTIONARY=1 tests/run data_dictionary`).\n\n\
@@ -36,6 +239,7 @@ fn dictionary() -> String {
          What is from the *key of the lake* is a keyed hash: whoever lacks the key cannot tell whom or what it stands for. Keys join\n\
          rows and are never null in a lake; `convert` leaves them null. Rows are sorted by what is named below each title.\n",
     );
+    text.push_str(&joins());
     for dataset in Dataset::ALL {
         let contract = Contract::of(dataset);
         let _ = write!(

@@ -69,6 +69,7 @@ mod serving;
 mod silent;
 mod stopping;
 mod store_faults;
+mod tenant_ids;
 mod tenants;
 mod time;
 mod unread;

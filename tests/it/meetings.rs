@@ -74,7 +74,7 @@ fn every_meeting_of_the_list_has_its_id_participants_and_recording() {
 
         let (_, meetings) = numbers_and_meetings(&app);
         // Once for the meeting, once for its participants.
-        assert_eq!(calls(&app, "meeting"), 2 * meetings);
+        assert_eq!(calls(&app, "meeting"), 3 * meetings);
         let before = app.calls();
         let again = app.reconcile();
         assert!(again.is_settled() && again.datasets.is_empty(), "{again:?}");
@@ -391,10 +391,10 @@ fn a_plan_tells_the_calls_of_a_month() {
     let (numbers, meetings) = numbers_and_meetings(&app);
     assert_eq!(of("GET meetings/list_by_no"), 30 * numbers / 2);
     assert_eq!(of("POST exports/meeting_list"), 30);
-    // One for each number's detail, and one for each meeting's participants.
+    // One for each number's detail, and two for each meeting's participants.
     assert_eq!(
         of("GET meetings/:meeting_id"),
-        30 * (numbers / 2 + meetings / 2)
+        30 * (numbers / 2 + 2 * meetings / 2)
     );
     let text = app.meetlake(&["plan"]).stdout;
     assert!(

@@ -137,9 +137,10 @@ pub(super) fn employee_ids(
     tenant: &TenantConfig,
 ) -> Option<DoctorCheck> {
     let asks = |job: &&JobSpec| {
-        let options = job.dataset.definition().options;
-        options.contains(&RequestOption::UserIdType)
-            && job.options.user_id_type == UserIdType::UserId
+        let has = |option| job.dataset.definition().options.contains(&option);
+        let are_own =
+            has(RequestOption::UserIdType) && job.options.user_id_type == UserIdType::UserId;
+        are_own || has(RequestOption::TenantUserIds) && job.options.tenant_user_ids
     };
     let asking: BTreeSet<Dataset> = jobs_of(jobs, &tenant.name)
         .filter(asks)

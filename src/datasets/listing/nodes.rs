@@ -43,7 +43,8 @@ pub struct Node {
 pub struct NodeCall {
     /// What is called.
     pub endpoint: Endpoint,
-    /// What it is called with, beside what all calls of the request send.
+    /// What it is called with. What all calls of the request send is added, but for parameters of
+    /// the same names.
     pub parameters: fn(&Node) -> Parameters,
     /// Codes other than 0 that are answers all the same, and what they say.
     pub codes: &'static [(i64, CodeMeans)],
@@ -140,7 +141,11 @@ impl NodeListing {
         let node = self.waiting.front()?;
         let call = self.nodes.calls.get(self.told.len())?;
         let mut parameters = (call.parameters)(node);
-        parameters.query.extend(self.query.iter().cloned());
+        // What a call says itself goes before what all of them say.
+        let own: HashSet<&str> = parameters.query.iter().map(|(name, _)| *name).collect();
+        let of_all = self.query.iter().filter(|(name, _)| !own.contains(name));
+        let of_all: Vec<_> = of_all.cloned().collect();
+        parameters.query.extend(of_all);
         let about = match self.nodes.of {
             [] => node.id.clone(),
             _ => format!("{} {}", node.of.as_str().replace('_', " "), node.id),
