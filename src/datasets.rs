@@ -195,6 +195,23 @@ pub struct Source {
     pub fetch: Fetch,
     /// What the first call of a request sends.
     pub parameters: fn(&Request) -> Parameters,
+    /// How its rows are compared with those of the other source; `None` if they cannot be.
+    pub compared: Option<&'static ComparedColumns>,
+}
+
+/// How rows of two sources are compared (resources, 4.2), by columns of the contract.
+#[derive(Clone, Copy, Debug)]
+pub struct ComparedColumns {
+    /// The columns that identify a row, whoever it is of.
+    pub identity: &'static [&'static str],
+    /// The column with the id of whom it is of.
+    pub user_id: Option<&'static str>,
+    /// The columns that tell apart those without an id.
+    pub otherwise: &'static [&'static str],
+    /// The columns that are to be equal.
+    pub columns: &'static [&'static str],
+    /// Columns and their values, as text, of rows that an export may leave out.
+    pub may_be_alone: &'static [(&'static str, &'static str)],
 }
 
 impl Source {
@@ -610,6 +627,7 @@ impl Dataset {
                 scopes: definition.scopes,
                 fetch,
                 parameters: definition.parameters,
+                compared: None,
             },
         }
     }
@@ -618,6 +636,12 @@ impl Dataset {
     #[must_use]
     pub const fn own_source(self) -> Source {
         self.source(SourceMode::Export, false)
+    }
+
+    /// How an export of the dataset is compared with its list; `None` if it cannot be.
+    #[must_use]
+    pub fn compared(self) -> Option<&'static ComparedColumns> {
+        self.definition().query?.compared
     }
 
     /// All sources, with the mode in which each is asked.
@@ -785,6 +809,27 @@ mod tests {
                 "resource_reservation_list",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_compared_are_columns_that_an_export_has() {
+        for dataset in Dataset::ALL {
+            let Some(compared) = dataset.compared() else {
+                continue;
+            };
+            let columns = (dataset.definition().columns)();
+            let find = |name: &str| columns.iter().find(|column| column.name == name);
+            let groups = [compared.identity, compared.otherwise, compared.columns];
+            let of_both = groups.into_iter().flatten().chain(&compared.user_id);
+            for name in of_both {
+                let column = find(name).unwrap_or_else(|| panic!("{dataset} has no {name}"));
+                assert!(!column.is_sparse, "{dataset}: an export lacks {name}");
+            }
+            for (name, _) in compared.may_be_alone {
+                assert!(find(name).is_some(), "{dataset} has no {name}");
+            }
+            assert!(!compared.identity.is_empty() && !compared.columns.is_empty());
+        }
     }
 
     /// A limit is kept by the endpoint's name, so two endpoints with one name would share it.

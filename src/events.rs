@@ -222,6 +222,11 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
+    /// The list beside an export did not answer, so that both are not compared.
+    NotCompared {
+        /// Why.
+        failure: Failure,
+    },
     /// Rows of a day are left out, because the day is of the other source.
     OfOtherSource {
         /// Tasks that brought them.
@@ -357,6 +362,7 @@ impl EventKind {
             | Self::OfOtherSource { .. }
             | Self::PartitionPublished { .. } => Level::Info,
             Self::FiringSkipped { .. }
+            | Self::NotCompared { .. }
             | Self::WindowLost
             | Self::WindowNearlyLost { .. }
             | Self::QuotaShared { .. }
@@ -458,6 +464,10 @@ impl Event {
                 format!("could not clean the spool: {problem}")
             }
             EventKind::DayImplausible { reason } => format!("the day is partial: {reason}"),
+            EventKind::NotCompared { failure } => format!(
+                "the export is not compared with the list: {}",
+                failure.message
+            ),
             EventKind::OfOtherSource { tasks } => format!(
                 "rows of {tasks} tasks are left out: the day is of the other source, which has them"
             ),

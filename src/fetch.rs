@@ -5,6 +5,7 @@
 //! drive    asks the machine what comes next, journals the state, waits, has the effect performed
 //! effect   performs one effect: a submit, a poll or a download
 //! listing  reads the pages of a listing, all or nothing
+//! witness  asks the list beside an export for the same rows
 //! ```
 //! Every state is in the ledger before its effect is performed. After a stop at any point, calling
 //! [`Fetcher::fetch`] again continues. Nothing is retried here: the client retries within seconds,
@@ -15,6 +16,7 @@ mod effect;
 pub mod listing;
 pub mod pace;
 pub mod rooms;
+mod witness;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,6 +40,8 @@ use crate::task::machine::{GaveUp, IllegalTransition, State};
 use listing::PageSink;
 use pace::Pace;
 
+pub use witness::Witnesses;
+
 /// What is needed to get the originals of one tenant; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
@@ -51,6 +55,8 @@ pub struct Fetcher {
     pub clock: Clock,
     /// How long each kind of export usually takes.
     pub pace: Pace,
+    /// Which lists are asked beside exports.
+    pub witnesses: Witnesses,
     /// Cancelled when the program stops. Exports under way then end at their next wait.
     pub stop: CancellationToken,
     /// Largest workbook that is fetched, bytes.

@@ -2,9 +2,13 @@
 //!
 //! Places and reasons, never values. The ledger keeps one of these a task, so it is ground.
 
+mod comparison;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub use comparison::{ComparedRow, Comparison, Witness};
 
 /// Why a cell or its row does not fit the contract. Never holds the cell's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
@@ -124,6 +128,12 @@ pub struct Findings {
     /// What the fast reader does not know, where calamine read the workbook instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_to_calamine: Option<String>,
+    /// How its rows compare with those of the other source, where that was to be asked too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Comparison>,
+    /// SHA-256 of the other source's answer, once it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
 }
 
 /// Whether a count is left out of JSON, so that records from before it was counted stay the same.
@@ -159,6 +169,14 @@ impl Findings {
                 .map(|(sheet, columns)| (format!("missing in sheet {sheet}"), columns.join(", "))),
         );
         remarks
+    }
+
+    /// What the rows were compared with; `None` if nothing else was to be asked.
+    #[must_use]
+    pub fn witness(&self) -> Option<Witness> {
+        self.compared.as_ref()?;
+        let sha256 = self.witness.clone();
+        Some(sha256.map_or(Witness::Unanswered, Witness::Sha256))
     }
 
     pub(crate) fn add_reject(&mut self, reject: Reject) {

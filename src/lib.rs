@@ -23,6 +23,7 @@
 //! | which windows a job has by now, what a backfill asks for | [`plan::due`] |
 //! | which children a parent's rows have | [`plan::children`] |
 //! | what makes a day partial, what a revision is made of | [`plan::partition`], [`plan::plausible`] |
+//! | how two sources of one dataset are compared | `findings::comparison`, `pipeline::compared` |
 //! | where the facts for that are gathered | [`pipeline`], [`status`] |
 //! | how an event is kept before it is acknowledged | [`inlet`], `client::long_connection` |
 //! | a dataset: its endpoint, its columns, how it is asked for | [`datasets`], one file each |

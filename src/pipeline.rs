@@ -8,6 +8,7 @@
 //! arrow: what was recorded is not done again, and what was not is done again with the same result.
 
 mod commit;
+mod compared;
 mod ending;
 mod failing;
 mod lake_check;
@@ -141,6 +142,11 @@ enum Attempt {
     Stopped,
 }
 
+/// Whether the job asks the other source too, and compares.
+fn is_compared(job: &JobSpec, task: &TaskRow) -> bool {
+    job.options.is_compared && task.spec.request.source().is_export()
+}
+
 /// fetch ─► decode ─► normalize ─► policy ─► spool ─► ledger
 async fn attempt(
     tenant: &Tenant,
@@ -159,7 +165,14 @@ async fn attempt(
         Err(error) => return Ok(Attempt::Failed(ending::not_fetched(task, error)?.into())),
     };
     crash_point!("w07-fetched");
-    let read = match reading::read(tenant, job, task, &fetched).await? {
+    let witness = match is_compared(job, task) {
+        true => Some(tenant.fetcher.urgent(urgency).witness(task).await),
+        false => None,
+    };
+    let Ok(witness) = witness.transpose() else {
+        return Ok(Attempt::Stopped);
+    };
+    let read = match reading::read(tenant, job, task, &fetched, witness).await? {
         Ok(read) => read,
         Err(failed) => return Ok(Attempt::Failed(failed)),
     };
@@ -242,6 +255,7 @@ async fn publish_round(
             }
         }
     }
+    compared::record(tenant, job.dataset, windows).await?;
     let now = tenant.clock.now();
     let keys = keys_of(&round);
     tenant.ledger.tasks_published(&keys, now).await?;

@@ -159,17 +159,15 @@ impl Publisher {
     ) -> Result<PackIndex, Error> {
         let mut index = PackIndex::new();
         for (dt, tasks) in tasks {
-            let size_of = |sha256: &str| self.spool.original_size(sha256).unwrap_or(0);
-            let originals = tasks.iter().map(|task| {
-                let sha256 = task.source_sha256.clone();
-                let size_bytes = size_of(&sha256);
-                (sha256, size_bytes)
-            });
-            for group in pack::groups(originals.collect(), pack::PACK_BYTES) {
-                let members: HashSet<&String> = group.iter().collect();
+            for mut group in pack::groups(self.sizes(&tasks), pack::PACK_BYTES) {
+                let members: HashSet<String> = group.iter().cloned().collect();
                 let of_group = |task: &&ArchivedTask| members.contains(&task.source_sha256);
                 let mut of_pack: Vec<_> = tasks.iter().filter(of_group).cloned().collect();
                 of_pack.sort_by(|a, b| a.task_key.cmp(&b.task_key));
+                let witnesses = of_pack.iter().filter_map(ArchivedTask::witness_sha256);
+                group.extend(witnesses.map(str::to_owned));
+                group.sort_unstable();
+                group.dedup();
                 let keys: Vec<_> = of_pack.iter().map(|task| task.task_key.clone()).collect();
                 let spool = self.spool.clone();
                 let build = move || build_pack(&spool, dataset, &group, &of_pack);
@@ -182,6 +180,19 @@ impl Publisher {
             }
         }
         Ok(index)
+    }
+
+    /// The originals of tasks, each with its size and that of what its tasks were compared with,
+    /// which goes into the same pack.
+    fn sizes(&self, tasks: &[ArchivedTask]) -> Vec<(String, u64)> {
+        let size_of = |sha256: &str| self.spool.original_size(sha256).unwrap_or(0);
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+        for task in tasks {
+            let of_original = sizes.entry(task.source_sha256.clone());
+            let size = of_original.or_insert_with(|| size_of(&task.source_sha256));
+            *size += task.witness_sha256().map_or(0, size_of);
+        }
+        sizes.into_iter().collect()
     }
 
     /// Opens a pack of a tenant and dataset to read originals from it.
@@ -595,6 +606,7 @@ mod tests {
     use super::rows::{TopUserRow, batch, row};
     use super::*;
     use crate::datasets::{Lineage, Request, TopUserOrder, UserIdType};
+    use crate::findings::Witness;
     use crate::plan::tests::owner;
     use crate::record::{Input, InputOutcome, PassedRows, ReadingSettings};
     use jiff::Timestamp;
@@ -720,6 +732,7 @@ mod tests {
             request,
             lineage: Lineage::default(),
             redacted: Vec::new(),
+            witness: None,
         }
     }
 
@@ -754,6 +767,47 @@ mod tests {
             pack.task(&unknown, owner()),
             Err(Error::Record { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn what_an_original_was_compared_with_lies_in_its_pack() {
+        let fixture = Fixture::new(None);
+        let (publisher, dataset) = (&fixture.publisher, Dataset::MeetingList);
+        let put = |bytes: &[u8]| publisher.spool.put_original(bytes).expect("put");
+        let (export, list) = (put(b"PK export"), put(b"PK list"));
+        let compared = |witness| {
+            let mut task = archived("t", &export);
+            (task.request.dataset, task.witness) = (dataset, Some(witness));
+            BTreeMap::from([(DAY, vec![task])])
+        };
+        for (witness, held) in [
+            (Witness::Unanswered, vec![export.clone()]),
+            (
+                Witness::Sha256(list.clone()),
+                vec![export.clone(), list.clone()],
+            ),
+        ] {
+            let index = publisher.pack("公司", dataset, compared(witness)).await;
+            let index = index.expect("packed");
+            let pack = publisher.open_pack("公司", dataset, &index[&TaskKey::from_stored("t")]);
+            let mut pack = pack.await.expect("a pack");
+            let mut expected = held.clone();
+            expected.sort();
+            assert_eq!(pack.originals(), expected);
+            pack.check(&export).expect("whole");
+            let copy = publisher.spool.temp_file();
+            assert_eq!(
+                pack.extract(&list, copy.path()).is_ok(),
+                held.contains(&list)
+            );
+        }
+        // One that the spool has lost is named.
+        let lost = compared(Witness::Sha256("00".repeat(32)));
+        let error = publisher
+            .pack("公司", dataset, lost)
+            .await
+            .expect_err("lost");
+        assert!(matches!(&error, Error::OriginalsLost(lost) if lost[0].starts_with("00")));
     }
 
     fn input() -> Input {

@@ -47,6 +47,7 @@ pub async fn from_lake(
     let mut windows = windows::form(&setting, &found);
     windows::open_what_is_partial(&setting, &found.partitions, &mut windows);
     children::look_at(&setting, &found.tasks, &mut windows);
+    windows::compare(&found.tasks, &mut windows);
     let schedules = schedules::of(&setting, &found, &windows)?;
     Ok(report::finish(found, windows, schedules))
 }

@@ -248,7 +248,7 @@ async fn check_tenant(
         .map(|granted| scopes::employee_ids(granted, &config.jobs, tenant));
     checks.extend(ids.flatten());
     let mut may_export = true;
-    for (dataset, options) in asked_for(&config.jobs, &tenant.name) {
+    for (dataset, options) in with_lists(asked_for(&config.jobs, &tenant.name)) {
         let source = options.source(dataset);
         // A list with other names than the documented ones says nothing: then Feishu is asked.
         let granted = granted.as_ref().filter(|list| list.tells_of(&source));
@@ -284,7 +284,12 @@ async fn check_tenant(
                 continue;
             }
         };
-        checks.push(check(dataset.as_str(), found, Code::Credentials));
+        checks.push(
+            match options.is_compared && options.mode == SourceMode::Query {
+                true => of_list(tenant, dataset, found),
+                false => check(dataset.as_str(), found, Code::Credentials),
+            },
+        );
     }
     let mut jobs = jobs_of(&config.jobs, &tenant.name);
     let has_exports = jobs.any(|job| job.options.source(job.dataset).is_export());
@@ -319,6 +324,37 @@ fn asked_for(jobs: &[JobSpec], tenant: &str) -> BTreeMap<Dataset, RequestOptions
     let needs_rooms = of_jobs.keys().any(|dataset| dataset.needs_rooms());
     let rooms = needs_rooms.then(|| (ROOMS, RequestOptions::for_dataset(ROOMS)));
     rooms.into_iter().chain(of_jobs).collect()
+}
+
+/// The same, and each list that is asked beside its export.
+fn with_lists(
+    asked_for: BTreeMap<Dataset, RequestOptions>,
+) -> impl Iterator<Item = (Dataset, RequestOptions)> {
+    asked_for.into_iter().flat_map(|(dataset, options)| {
+        let list = options.is_compared.then(|| RequestOptions {
+            mode: SourceMode::Query,
+            ..options.clone()
+        });
+        [Some(options), list]
+            .into_iter()
+            .flatten()
+            .map(move |options| (dataset, options))
+    })
+}
+
+/// What was found of a list that is asked beside an export. No day waits for it.
+fn of_list(tenant: &TenantConfig, dataset: Dataset, found: Result<String, String>) -> DoctorCheck {
+    let check = |found| {
+        let found = Ok(format!("the list beside the export: {found}"));
+        DoctorCheck::new(&tenant.name, dataset.as_str(), found, Code::Credentials)
+    };
+    match found {
+        Ok(found) => check(found),
+        Err(wrong) => check(format!(
+            "{wrong}; until then its days come by export and are not compared"
+        ))
+        .warning(),
+    }
 }
 
 /// Whether it can be asked for as it is. An export makes something, and what is made from the rows

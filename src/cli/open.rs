@@ -17,8 +17,8 @@ use crate::config::{Config, TenantConfig, WriteApp};
 use crate::datasets::Dataset;
 use crate::decode::Fallback;
 use crate::events::Events;
-use crate::fetch::Fetcher;
 use crate::fetch::pace::Pace;
+use crate::fetch::{Fetcher, Witnesses};
 use crate::ledger::Ledger;
 use crate::pipeline::{self, LakeCheck, Tenant};
 use crate::policy::Policy;
@@ -118,6 +118,7 @@ impl App {
             let spool = Spool::of_tenant(&config.spool_path, &tenant.name)?;
             spool.clean(kept.get(&tenant.name).unwrap_or(&Keep::default()))?;
             let fetcher = Fetcher {
+                witnesses: Witnesses::default(),
                 client,
                 ledger: ledger.clone(),
                 spool: spool.clone(),
@@ -260,6 +261,7 @@ async fn spooled(ledger: &Ledger) -> Result<BTreeMap<String, Keep>> {
     for content in ledger.spool_contents().await? {
         let keep = kept.entry(content.tenant).or_default();
         keep.originals.extend(content.original);
+        keep.originals.extend(content.witness);
         keep.rows.insert((content.key, content.generation));
     }
     Ok(kept)

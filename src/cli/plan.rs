@@ -184,7 +184,11 @@ fn show_remarks(forecast: &JobForecast<'_>) {
         };
         println!("{job}: the tasks of {} windows are {why}", forecast.unknown);
     }
-    if let Some(coverage) = forecast.coverage.filter(|coverage| coverage.is_bounded()) {
+    if let Some(coverage) = forecast
+        .coverage
+        .as_ref()
+        .filter(|coverage| coverage.is_bounded())
+    {
         let left_out =
             coverage.below_min_participants + coverage.not_sampled + coverage.over_max_tasks;
         println!(

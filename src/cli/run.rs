@@ -24,7 +24,7 @@ use crate::record::WindowRow;
 use crate::run::summary::LostWindow;
 use crate::run::{self, DatasetSummary, RunLimits, Scope, Summary};
 use crate::schedule::Schedule;
-use crate::status::text::{CauseList, left_out, number, table};
+use crate::status::text::{CauseList, compared, left_out, number, table};
 use crate::status::{self, DayStatus};
 use crate::window::Window;
 
@@ -473,6 +473,11 @@ fn lines_of(summary: &Summary) -> Vec<String> {
             .filter(|coverage| coverage.is_worth_telling())
         {
             lines.push(format!("{dataset}: {}", left_out(coverage)));
+        }
+        let found = counts.coverage.as_ref();
+        let found = found.and_then(|coverage| coverage.compared.as_ref());
+        if let Some(found) = found.filter(|found| found.is_worth_telling()) {
+            lines.push(format!("{dataset}: {}", compared(found)));
         }
     }
     if summary.stopped {

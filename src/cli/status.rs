@@ -13,7 +13,7 @@ use crate::exit::Code;
 use crate::ledger::{Attention, PartitionStatus, RunRecord};
 use crate::record::{Coverage, EventTypeRecord, MissingEnds, PartitionRow, Phase, WindowRow};
 use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
-use crate::status::text::{CauseList, bytes, left_out, number, outcomes, span, table};
+use crate::status::text::{CauseList, bytes, compared, left_out, number, outcomes, span, table};
 
 /// Arguments of `meetlake status`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -106,6 +106,9 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
         let coverage = Coverage::sum(&of.windows).unwrap_or_default();
         if coverage.is_worth_telling() {
             bounds.push(format!("{}: {}", of.dataset, left_out(&coverage)));
+        }
+        if let Some(found) = &coverage.compared {
+            bounds.push(format!("{}: {}", of.dataset, compared(found)));
         }
         rows.push(vec![
             of.dataset.to_string(),

@@ -409,6 +409,15 @@ fn request_options(
     let mode = section.optional("mode", |field| field.parse(source_mode));
     let tenant_user_ids = section.optional("tenant_user_ids", Field::boolean);
     let dataset = dataset?;
+    let (mode, is_compared) = mode.map_or((None, false), |(mode, both)| (Some(mode), both));
+    let has_mode = dataset.definition().options.contains(&RequestOption::Mode);
+    if is_compared && has_mode && dataset.compared().is_none() {
+        let why = format!(
+            "`both` compares row by row, and an export of {dataset} names no id that tells its \
+             rows apart; write export or query"
+        );
+        section.problem("mode", why);
+    }
     let has_ids = |owner: Dataset| owner.definition().options.contains(&RequestOption::IdsFile);
     let of_file = |field: &Field<'_>| {
         field.parse(|name| match folder.filter(|_| has_ids(dataset)) {
@@ -454,6 +463,7 @@ fn request_options(
         reserve_ids: ids.unwrap_or(defaults.reserve_ids),
         mode: mode.unwrap_or(defaults.mode),
         tenant_user_ids: tenant_user_ids.unwrap_or(defaults.tenant_user_ids),
+        is_compared,
     })
 }
 
@@ -462,15 +472,15 @@ fn user_id_type(text: &str) -> Result<UserIdType, String> {
     text::word(text, &kinds.map(|kind| (kind.as_str(), kind)))
 }
 
-fn source_mode(text: &str) -> Result<SourceMode, String> {
-    if text == "both" {
-        return Err(
-            "is not there yet: nothing compares both sources of one day; write export or query"
-                .to_owned(),
-        );
-    }
-    let modes = [SourceMode::Export, SourceMode::Query];
-    text::word(text, &modes.map(|mode| (mode.as_str(), mode)))
+/// The source whose rows are published, and whether the other one is asked too.
+fn source_mode(text: &str) -> Result<(SourceMode, bool), String> {
+    let [export, query] = [SourceMode::Export, SourceMode::Query];
+    let modes = [
+        (export.as_str(), (export, false)),
+        (query.as_str(), (query, false)),
+        ("both", (export, true)),
+    ];
+    text::word(text, &modes)
 }
 
 fn duration_unit(text: &str) -> Result<DurationUnit, String> {

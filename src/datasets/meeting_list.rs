@@ -7,7 +7,7 @@ use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::listing::{Listed, text};
 use super::query;
 use super::{
-    Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters,
+    Ask, ComparedColumns, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters,
     ParentColumns, Piece, Plausibility, Request, RequestOption, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind, EnumValue};
@@ -35,6 +35,7 @@ pub(super) const DEFINITION: Definition = Definition {
             ..query::listed("meeting_list")
         },
         queried,
+        Some(&COMPARED),
     )),
     with_tenant_ids: None,
     options: &[RequestOption::UserIdType, RequestOption::Mode],
@@ -61,6 +62,25 @@ pub(super) const DEFINITION: Definition = Definition {
     provisional: None,
     early: None,
     job_file: include_str!("../../jobs/meeting_list.toml"),
+};
+
+/// Which meeting it is, what is to be equal, and what an export may leave out (resources, 4.2).
+const COMPARED: ComparedColumns = ComparedColumns {
+    identity: &["meeting_no", "start_time"],
+    user_id: None,
+    otherwise: &[],
+    columns: &[
+        "end_time",
+        "duration_s",
+        "participant_count",
+        "device_count",
+        "used_audio",
+        "used_video",
+        "used_screen_share",
+        "was_recorded",
+        "used_phone",
+    ],
+    may_be_alone: &[("is_external", "true"), ("meeting_subtype", "webinar")],
 };
 
 fn requests(piece: &Piece<'_>) -> Vec<(Request, Lineage)> {

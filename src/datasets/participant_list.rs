@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::query;
 use super::{
-    Ask, DAY, Dataset, Definition, Early, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
+    Ask, ComparedColumns, DAY, Dataset, Definition, Early, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
     ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Siblings,
     Tier, UserIdType,
 };
@@ -37,6 +37,7 @@ pub(super) const DEFINITION: Definition = Definition {
         "participant_list",
         query::listed("participants"),
         query::meeting,
+        Some(&COMPARED),
     )),
     with_tenant_ids: None,
     options: &[RequestOption::UserIdType, RequestOption::Mode],
@@ -78,6 +79,21 @@ pub(super) const DEFINITION: Definition = Definition {
         by_default: false,
     }),
     job_file: include_str!("../../jobs/participant_list.toml"),
+};
+
+/// A stay is told by who joined and when (resources, 4.2). The list alone names rooms by id.
+const COMPARED: ComparedColumns = ComparedColumns {
+    identity: &["join_time"],
+    user_id: Some("user_id"),
+    otherwise: &["participant_name", "device"],
+    columns: &[
+        "leave_time",
+        "time_in_meeting_s",
+        "used_audio",
+        "used_video",
+        "used_screen_share",
+    ],
+    may_be_alone: &[],
 };
 
 fn request(meetings: &Siblings<'_>, options: &RequestOptions) -> Option<(Request, Lineage)> {

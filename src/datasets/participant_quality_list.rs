@@ -13,7 +13,7 @@ use super::listing::{Items, Listed, text};
 use super::participant_list::meeting;
 use super::query;
 use super::{
-    Ask, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent, ParticipantId,
+    Ask, ComparedColumns, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent, ParticipantId,
     Plausibility, Request, RequestOption, RequestOptions, Siblings, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind};
@@ -44,6 +44,7 @@ pub(super) const DEFINITION: Definition = Definition {
             ..query::listed("participant_quality_list")
         },
         queried,
+        Some(&COMPARED),
     )),
     with_tenant_ids: None,
     options: &[RequestOption::UserIdType, RequestOption::Mode],
@@ -57,6 +58,37 @@ pub(super) const DEFINITION: Definition = Definition {
     provisional: None,
     early: None,
     job_file: include_str!("../../jobs/participant_quality_list.toml"),
+};
+
+/// A row is a minute of the stay that was asked for. Compared is what both sources measure.
+const COMPARED: ComparedColumns = ComparedColumns {
+    identity: &["time"],
+    user_id: None,
+    otherwise: &[],
+    columns: &[
+        "audio_recv_bitrate_kbps",
+        "audio_recv_latency_ms",
+        "audio_recv_jitter_ms",
+        "audio_send_bitrate_kbps",
+        "audio_send_latency_ms",
+        "audio_send_jitter_ms",
+        "video_recv_bitrate_kbps",
+        "video_recv_latency_ms",
+        "video_recv_jitter_ms",
+        "video_send_bitrate_kbps",
+        "video_send_latency_ms",
+        "video_send_jitter_ms",
+        "share_recv_bitrate_kbps",
+        "share_recv_latency_ms",
+        "share_recv_jitter_ms",
+        "share_send_bitrate_kbps",
+        "share_send_latency_ms",
+        "share_send_jitter_ms",
+        "client_cpu_avg_percent",
+        "client_cpu_max_percent",
+        "system_cpu_max_percent",
+    ],
+    may_be_alone: &[],
 };
 
 /// Quality names one stay by exact times, so it gets the meeting's own, however long the meeting

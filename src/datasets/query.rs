@@ -1,7 +1,9 @@
 //! What the JSON lists share that are a second source beside the exports (resources, 4).
 
 use super::listing::Listed;
-use super::{Endpoint, Fetch, Method, Parameters, Request, Source, Tier, UserIdType};
+use super::{
+    ComparedColumns, Endpoint, Fetch, Method, Parameters, Request, Source, Tier, UserIdType,
+};
 
 /// Scopes of which every list needs one (resources, 6.3). The first is granted for use in the name
 /// of a user only; the second is no longer granted at all, and older apps have it.
@@ -10,12 +12,13 @@ const SCOPES: &[&str] = &["vc:rooms.room.detailinfo:read", "vc:room:readonly"];
 /// Items of a page: the most that is allowed.
 const PAGE_SIZE: u32 = 100;
 
-/// A list as a source.
+/// A list as a source. `compared` says how its rows are compared with those of the export.
 pub(super) const fn source(
     name: &'static str,
     path: &'static str,
     listed: Listed,
     parameters: fn(&Request) -> Parameters,
+    compared: Option<&'static ComparedColumns>,
 ) -> Source {
     Source {
         endpoint: Endpoint {
@@ -27,6 +30,7 @@ pub(super) const fn source(
         scopes: SCOPES,
         fetch: Fetch::Pages(listed),
         parameters,
+        compared,
     }
 }
 

@@ -392,6 +392,8 @@ pub struct RequestOptions {
     pub mode: SourceMode,
     /// Whether the users' ids in the tenant are asked for too.
     pub tenant_user_ids: bool,
+    /// Whether the list is asked beside the export, and compared with it.
+    pub is_compared: bool,
 }
 
 /// An option of a job's `[request]` section.
@@ -479,6 +481,7 @@ impl RequestOptions {
             reserve_ids: Vec::new(),
             mode: SourceMode::Export,
             tenant_user_ids: true,
+            is_compared: false,
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) const DEFINITION: Definition = Definition {
             ..query::listed("room_reservation_list")
         },
         queried,
+        // A sheet names no id of a room, and a room has several bookings of one name.
+        None,
     )),
     with_tenant_ids: None,
     options: &[

@@ -22,7 +22,7 @@ impl Ledger {
     /// A task that is already there with the same generation is left alone. One with an older
     /// generation starts again. Tasks of the window that are not in `live` are withdrawn.
     /// `parents_digest` and `coverage` say from which parent rows the tasks were planned, and what
-    /// was left out.
+    /// was left out; without any, what another source said of the window before stays.
     ///
     /// # Errors
     /// When the database refuses, a stored value cannot be read, or another process has taken over.
@@ -43,7 +43,7 @@ impl Ledger {
             withdraw_missing(&mut transaction, window, live, now).await?;
         }
         let query = sqlx::query(
-            "UPDATE job_window SET state = 'planned', parents = $5, coverage = $6 \
+            "UPDATE job_window SET state = 'planned', parents = $5, coverage = COALESCE($6, coverage) \
              WHERE tenant = $1 AND dataset = $2 AND start_at = $3 AND end_at = $4",
         );
         bind_window(query, &window.tenant, window.dataset, window.window)

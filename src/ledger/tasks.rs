@@ -8,6 +8,7 @@ use super::stored::{StoredRow, micros};
 use super::{Error, Ledger, Statement, bind_window, sql};
 use crate::cause::{Cause, Failure};
 use crate::datasets::Dataset;
+use crate::findings::Findings;
 use crate::record::{Damage, PackId, Phase, PhaseCounts, TaskRow};
 use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
@@ -24,6 +25,8 @@ pub struct SpoolContent {
     pub generation: u32,
     /// SHA-256 of its bytes, once fetched.
     pub original: Option<String>,
+    /// SHA-256 of what its rows were compared with.
+    pub witness: Option<String>,
 }
 
 /// A task that is neither published nor withdrawn, and what it refers to in the lake.
@@ -120,7 +123,7 @@ impl Ledger {
     /// When the database refuses, or a stored value cannot be read.
     pub async fn spool_contents(&self) -> Result<Vec<SpoolContent>, Error> {
         sqlx::query(
-            "SELECT key, tenant, generation, machine FROM task \
+            "SELECT key, tenant, generation, machine, result FROM task \
              WHERE phase IN ('open', 'spooled')",
         )
         .fetch_all(&self.read)
@@ -134,6 +137,9 @@ impl Ledger {
                 key: row.task_key("key")?,
                 generation: row.count("generation")?,
                 original: sha256(&row)?,
+                witness: row
+                    .optional_json::<Findings>("result")?
+                    .and_then(|findings| findings.witness),
             })
         })
         .collect()

@@ -54,7 +54,10 @@ pub(super) async fn export_lost_again(
         Some(publish::Error::OriginalsLost(hashes)) => {
             let is_lost = |task: &&TaskRow| {
                 let sha256 = task.sha256();
-                sha256.is_some_and(|sha256| hashes.iter().any(|hash| hash == sha256))
+                let findings = task.findings.as_ref();
+                let witness = findings.and_then(|findings| findings.witness.as_deref());
+                let mut own = sha256.into_iter().chain(witness);
+                own.any(|sha256| hashes.iter().any(|hash| hash == sha256))
             };
             let lost = round.iter().filter(is_lost);
             lost.map(|task| task.spec.key.clone()).collect()

@@ -11,10 +11,10 @@ use super::Tenant;
 use super::ending::FailedAttempt;
 use super::rows::{OriginalFacts, RowKeeper};
 use crate::contract::Contract;
-use crate::datasets::Lineage;
+use crate::datasets::{ComparedColumns, Lineage};
 use crate::decode;
 use crate::events::EventKind;
-use crate::findings::Findings;
+use crate::findings::{Findings, Witness};
 use crate::job::JobSpec;
 use crate::normalize::{self, Normalizer};
 use crate::policy::Policy;
@@ -27,12 +27,14 @@ use crate::task::{ExportId, TaskSpec};
 use crate::text::harmless;
 use crate::window::Window;
 
-/// Reads the bytes of a fetched task into the spool. The inner error says why no rows came of them.
+/// Reads the bytes of a fetched task into the spool, and compares them with what the other source
+/// said, where it was to be asked. The inner error says why no rows came of them.
 pub(super) async fn read(
     tenant: &Tenant,
     job: &JobSpec,
     task: &TaskRow,
     fetched: &State,
+    witness: Option<Witness>,
 ) -> Result<Result<OriginalFacts, Box<FailedAttempt>>> {
     let State::Fetched { sha256, .. } = fetched else {
         anyhow::bail!("an export ended without bytes")
@@ -49,6 +51,7 @@ pub(super) async fn read(
     // Before the bytes are read: what waits its turn must not wait in memory.
     let permit = tenant.decoders.acquire().await?;
     let reading = Reading::new(tenant, job, &task.spec, RowSource::of(fetched));
+    let reading = reading.comparing(witness.is_some());
     let (spool, sha256) = (tenant.spool.clone(), sha256.clone());
     let (key, generation) = (task.spec.key.clone(), task.generation);
     let read = run_blocking(move || {
@@ -56,7 +59,16 @@ pub(super) async fn read(
         let original = original.map_err(ReadFailure::OriginalNotOpened)?;
         let original = original.ok_or(ReadFailure::OriginalLost)?;
         let rows = spool.begin_rows(&key, generation);
-        reading.read(&original, Some(rows.map_err(ReadFailure::NotKept)?), true)
+        let rows = Some(rows.map_err(ReadFailure::NotKept)?);
+        let mut facts = reading.read(&original, rows, true)?;
+        if let Some(witness) = witness {
+            let kept = |sha256: String| {
+                let original = spool.open_original(&sha256).ok()??;
+                Some((sha256, original))
+            };
+            reading.compare(witness.sha256().and_then(kept), &mut facts);
+        }
+        Ok(facts)
     })
     .await?;
     drop(permit);
@@ -157,12 +169,15 @@ pub(super) struct Unread {
 }
 
 /// What a task's bytes are read with.
+#[derive(Clone)]
 pub(super) struct Reading {
     limits: decode::WorkbookLimits,
     fallback: decode::Fallback,
     pub(super) context: normalize::Context,
     pub(super) policy: Policy,
     pub(super) spec: TaskSpec,
+    /// What of the rows is kept to be compared.
+    pub(super) compared: Option<&'static ComparedColumns>,
 }
 
 impl Reading {
@@ -173,6 +188,15 @@ impl Reading {
             context: context_of(tenant, job, spec, source),
             policy: tenant.policy,
             spec: spec.clone(),
+            compared: None,
+        }
+    }
+
+    /// The same, which keeps what is compared of the rows.
+    pub(super) fn comparing(self, is_compared: bool) -> Self {
+        Self {
+            compared: self.spec.dataset().compared().filter(|_| is_compared),
+            ..self
         }
     }
 

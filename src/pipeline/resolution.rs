@@ -23,8 +23,8 @@ pub(super) async fn count(tenant: &Tenant, dataset: Dataset, windows: &[Window])
         };
         let listed = ledger.parents(name, parent, *window).await?;
         let found = ledger.parents(name, dataset, *window).await?;
-        let before = row.coverage.unwrap_or_default();
-        let after = before.with(resolve(&listed, &found));
+        let before = row.coverage.clone().unwrap_or_default();
+        let after = before.clone().with(resolve(&listed, &found));
         if before != after {
             ledger.set_coverage(&row, &after).await?;
         }

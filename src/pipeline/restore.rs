@@ -15,7 +15,7 @@ use super::rows::OriginalFacts;
 use crate::job::JobSpec;
 use crate::publish::{self, pack::Pack};
 use crate::record::{Input, PackId, SpooledTask};
-use crate::spool::SpooledOriginal;
+use crate::spool::{Spool, SpooledOriginal, TempFile};
 use crate::task::TaskSpec;
 use crate::task::disposition::Blame;
 
@@ -98,38 +98,32 @@ async fn reread_one(
         Ok(archived) => archived,
         Err(error) => return Ok(Err(error.into())),
     };
-    let (request, lineage) = (archived.request, archived.lineage);
+    let (request, lineage, witness) = (archived.request, archived.lineage, archived.witness);
     let spec = TaskSpec::new(tenant.owner(), window, request, lineage);
     let source = RowSource {
         export_id: input.export_id.clone(),
         sha256: sha256.clone(),
         extracted_at: input.extracted_at,
     };
-    let reading = Reading::new(tenant, job, &spec, source);
+    let reading = Reading::new(tenant, job, &spec, source).comparing(witness.is_some());
     let (spool, pack, sha256) = (tenant.spool.clone(), Arc::clone(pack), sha256.clone());
     let (key, generation) = (input.task_key.clone(), input.generation);
     let read = run_blocking(move || {
-        let copy = spool.temp_file();
-        // Whoever panicked while reading from it left it as it was.
-        let mut pack = pack.lock().unwrap_or_else(PoisonError::into_inner);
-        let size_bytes = pack
-            .extract(&sha256, copy.path())
-            .map_err(ReadFailure::NotExtracted)?;
-        drop(pack);
-        let opened = File::open(copy.path());
-        let file = opened.map_err(|error| ReadFailure::Mistake(error.into()))?;
-        let original = SpooledOriginal {
-            path: copy.path().to_owned(),
-            file,
-            size_bytes,
-        };
+        let (_copy, original) = extract(&spool, &pack, &sha256)?;
+        let size_bytes = original.size_bytes;
         let spooling = match rows {
             RereadRows::Spooled => Some(spool.begin_rows(&key, generation)),
             RereadRows::Forgotten => None,
         };
         let spooling = spooling.transpose().map_err(ReadFailure::NotKept)?;
         // What is archived was accepted as the task's when it came.
-        let read = reading.read(&original, spooling, false)?;
+        let mut read = reading.read(&original, spooling, false)?;
+        if let Some(witness) = witness {
+            let sha256 = witness.sha256();
+            let extracted = sha256.as_ref().map(|sha256| extract(&spool, &pack, sha256));
+            let (_copy, original) = extracted.transpose()?.unzip();
+            reading.compare(sha256.zip(original), &mut read);
+        }
         Ok(Reread {
             spec: reading.spec,
             size_bytes,
@@ -137,6 +131,28 @@ async fn reread_one(
         })
     });
     archived_or_reason(read.await?)
+}
+
+/// A copy of an original of a pack. It is there as long as the file is.
+fn extract(
+    spool: &Spool,
+    pack: &Mutex<Pack>,
+    sha256: &str,
+) -> Result<(TempFile, SpooledOriginal), ReadFailure> {
+    let copy = spool.temp_file();
+    // Whoever panicked while reading from it left it as it was.
+    let mut pack = pack.lock().unwrap_or_else(PoisonError::into_inner);
+    let size_bytes = pack.extract(sha256, copy.path());
+    let size_bytes = size_bytes.map_err(ReadFailure::NotExtracted)?;
+    drop(pack);
+    let opened = File::open(copy.path());
+    let file = opened.map_err(|error| ReadFailure::Mistake(error.into()))?;
+    let original = SpooledOriginal {
+        path: copy.path().to_owned(),
+        file,
+        size_bytes,
+    };
+    Ok((copy, original))
 }
 
 /// What reading an archived original gave, or the reason why it cannot be read.

@@ -9,11 +9,11 @@ use arrow::datatypes::Int32Type;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use super::parents;
 use super::reading::{ReadFailure, Reading, Unread};
 use super::stranger::Strangers;
+use super::{compared, parents};
 use crate::contract::Contract;
-use crate::findings::Findings;
+use crate::findings::{ComparedRow, Findings};
 use crate::normalize::{self, ConstantColumns, NormalizerOutput};
 use crate::plan::resolve::NEARBY_S;
 use crate::publish;
@@ -36,6 +36,8 @@ pub(crate) struct OriginalFacts {
     pub(crate) parents: ParentRows,
     /// What it says of single days, if it is a daily report.
     pub(crate) reported: Vec<ReportedDay>,
+    /// What of its rows is compared with the other source; nothing if that was not to be asked.
+    pub(crate) compared: Vec<ComparedRow>,
 }
 
 /// Takes the batches of one original.
@@ -57,6 +59,7 @@ struct RowFacts {
     dts: BTreeSet<Date>,
     parents: ParentRows,
     reported: Vec<ReportedDay>,
+    compared: Vec<ComparedRow>,
     strangers: Strangers,
     provisional: u64,
     /// When meetings begin that were looked for, Unix seconds.
@@ -100,6 +103,11 @@ impl<'r> RowKeeper<'r> {
         }
         let reported = parents::reported_days(zone, &batch);
         self.facts.reported.extend(reported);
+        if let Some(compared) = self.reading.compared {
+            self.facts
+                .compared
+                .extend(compared::of_batch(compared, &batch));
+        }
         self.facts.strangers.count(spec, &batch);
         if !spec.request.meetings.is_empty() {
             self.facts.starts.extend(parents::starts(dataset, &batch));
@@ -168,6 +176,7 @@ impl<'r> RowKeeper<'r> {
             findings,
             parents: self.facts.parents,
             reported: self.facts.reported,
+            compared: self.facts.compared,
         })
     }
 }

@@ -292,7 +292,8 @@ pub fn windows_to_work_on(
 /// with them.
 #[must_use]
 pub fn is_left_over(row: &WindowRow) -> bool {
-    row.state.has_ended() && row.coverage.is_some_and(|counts| counts.over_max_tasks > 0)
+    let counts = row.coverage.as_ref();
+    row.state.has_ended() && counts.is_some_and(|counts| counts.over_max_tasks > 0)
 }
 
 /// From where on the windows are the schedule's own; `None` if it never ran. A schedule inserts its

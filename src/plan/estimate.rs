@@ -43,6 +43,8 @@ pub struct Load {
     pub mode: SourceMode,
     /// Whether the users' ids in the tenant are asked for by a call of their own.
     pub with_tenant_ids: bool,
+    /// Whether the list is asked beside the export.
+    pub is_compared: bool,
 }
 
 /// Cost of what is planned of each dataset.
@@ -50,10 +52,10 @@ pub struct Load {
 pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimate {
     let mut calls: BTreeMap<String, (u64, u32)> = BTreeMap::new();
     for (dataset, load) in loads {
-        for (endpoint, of_a_task) in dataset
-            .source(load.mode, load.with_tenant_ids)
-            .calls(load.rows)
-        {
+        let own = dataset.source(load.mode, load.with_tenant_ids);
+        let list = dataset.definition().query.filter(|_| load.is_compared);
+        let sources = [Some(own), list].into_iter().flatten();
+        for (endpoint, of_a_task) in sources.flat_map(|source| source.calls(load.rows)) {
             let per_minute = limits.per_minute(endpoint.tier);
             let entry = calls.entry(endpoint.to_string());
             entry.or_insert((0, per_minute)).0 += load.tasks * of_a_task;
@@ -146,6 +148,19 @@ mod tests {
             .expect("polls");
         assert_eq!((poll.calls, poll.at_quota_s), (301, 180));
         assert_eq!((estimate.calls, estimate.at_quota_s), (301 * 3 + 7, 180));
+    }
+
+    #[test]
+    fn a_comparison_costs_the_pages_of_the_list_beside_the_export() {
+        for (rows, calls) in [(0, 4), (100, 4), (250, 8)] {
+            let compared = Load {
+                is_compared: true,
+                ..load(10, rows)
+            };
+            let loads = BTreeMap::from([(Dataset::MeetingList, compared)]);
+            let estimate = estimate(&loads, &CallLimits::default());
+            assert_eq!(estimate.calls, 10 * calls, "{rows} rows");
+        }
     }
 
     #[test]

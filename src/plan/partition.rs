@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::datasets::{Dataset, SourceMode};
-use crate::findings::{Findings, FindingsSummary};
+use crate::findings::{Comparison, Findings, FindingsSummary};
 use crate::record::{
     Coverage, Input, PartitionRow, Phase, Reason, ReasonKind, SpooledTask, TaskRow, WindowRow,
     WindowState,
@@ -66,8 +66,11 @@ pub struct NextRevision {
     pub reasons: Vec<Reason>,
     /// What normalizing found in all workbooks of the day.
     pub findings: FindingsSummary,
-    /// What the fan-out of the day's windows left out; `None` for datasets without one.
+    /// What the fan-out of the day's windows left out, and what another source says of the day's
+    /// rows; `None` if there is neither.
     pub coverage: Option<Coverage>,
+    /// Whether another source says something else than the published revision tells.
+    pub is_compared_anew: bool,
 }
 
 /// The next revision of a partition; `None` if nothing is known of the day yet.
@@ -114,6 +117,10 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
     inputs.extend(kept);
     add_missing(facts, &mut inputs);
     let published = facts.published;
+    let before = Coverage::sum(facts.windows);
+    let compared = compared(facts.tasks);
+    let is_compared_anew =
+        before.as_ref().and_then(|before| before.compared.as_ref()) != compared.as_ref();
     let number = published.map_or(0, |row| u32::try_from(row.revision).unwrap_or(u32::MAX - 1));
     Some(NextRevision {
         number: number + 1,
@@ -127,8 +134,16 @@ pub fn next_revision(facts: &DayFacts<'_>) -> Option<NextRevision> {
         inputs,
         reasons,
         findings: FindingsSummary::of(facts.tasks.iter().filter_map(|t| t.findings.as_ref())),
-        coverage: Coverage::sum(facts.windows),
+        coverage: Coverage::compared(before.as_ref(), compared),
+        is_compared_anew,
     })
+}
+
+/// How the rows of tasks compare with those of the other source; `None` if none was to be asked.
+#[must_use]
+pub fn compared(tasks: &[TaskRow]) -> Option<Comparison> {
+    let asked = tasks.iter().filter(|task| is_asked(task));
+    Comparison::sum(asked.filter_map(|task| task.findings.as_ref()?.compared.as_ref()))
 }
 
 /// The source that a day's rows come from, which is one: the one that its tasks ask. A day that was
@@ -315,7 +330,7 @@ fn keys(tasks: &[TaskRow]) -> impl Iterator<Item = &TaskKey> {
 pub enum Recording {
     /// The partition is as it was; only the check is recorded.
     Check,
-    /// A new revision: another content, another state, or another list of inputs.
+    /// A new revision: another content, another state, another list of inputs, or another comparison.
     Revision,
 }
 
@@ -326,7 +341,8 @@ impl NextRevision {
     #[must_use]
     pub fn recording(&self, is_unchanged: bool, is_ahead: bool) -> Recording {
         let is_complete = self.reasons.is_empty();
-        let is_same_state = self.was_complete == is_complete && !self.has_new_inputs;
+        let is_same_state =
+            self.was_complete == is_complete && !self.has_new_inputs && !self.is_compared_anew;
         match is_unchanged && is_same_state && !is_ahead {
             true => Recording::Check,
             false => Recording::Revision,
@@ -665,6 +681,62 @@ mod tests {
             let next = known.next().expect("a revision");
             let found: Vec<&str> = next.add.iter().map(|task| task.key.as_str()).collect();
             assert_eq!((found, next.of_other_source), (added, left_out));
+        }
+    }
+
+    #[test]
+    fn what_another_source_says_is_told_once_and_again_when_it_says_something_else() {
+        let of = |name: &str, phase: Phase, compared: Option<Comparison>| {
+            let mut task = task(name, DT, phase);
+            task.findings = Some(Findings {
+                compared,
+                ..Findings::default()
+            });
+            task
+        };
+        let alike = |rows: u64| {
+            Some(Comparison {
+                compared: 1,
+                in_both: rows,
+                ..Comparison::default()
+            })
+        };
+        let told = |compared: &Option<Comparison>| {
+            let mut row = window_row(Dataset::MeetingList, day(DT), WindowState::Settled);
+            row.coverage = Coverage::compared(None, compared.clone());
+            vec![row]
+        };
+        let published = |rows| vec![of("a", Phase::Published, alike(rows))];
+        let two = vec![
+            of("a", Phase::Published, alike(3)),
+            of("gone", Phase::Withdrawn, alike(3)),
+            of("b", Phase::Published, Some(Comparison::missing())),
+        ];
+        let mut of_two = alike(3);
+        if let Some(sum) = &mut of_two {
+            sum.add(&Comparison::missing());
+        }
+        let nothing = vec![of("a", Phase::Published, None)];
+        for (tasks, before, now, is_anew) in [
+            (nothing.clone(), None, None, false),
+            (published(3), None, alike(3), true),
+            (published(3), alike(3), alike(3), false),
+            (published(4), alike(3), alike(4), true),
+            (two, alike(3), of_two, true),
+            // The job does not compare any more.
+            (nothing, alike(3), None, true),
+        ] {
+            let known = Known {
+                published: Some(partition(1, true, None)),
+                windows: told(&before),
+                tasks,
+                ..Known::default()
+            };
+            let next = known.next().expect("a revision");
+            let found = next.coverage.as_ref().and_then(|of| of.compared.clone());
+            assert_eq!((found, next.is_compared_anew), (now, is_anew), "{before:?}");
+            let recording = next.recording(true, false);
+            assert_eq!(recording == Recording::Revision, is_anew);
         }
     }
 

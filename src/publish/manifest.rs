@@ -21,7 +21,7 @@ use super::Error;
 use super::location::{self, Place};
 use crate::contract;
 use crate::datasets::Dataset;
-use crate::findings::is_zero;
+use crate::findings::{Comparison, is_zero};
 use crate::job::{FanOut, FanOutOrder};
 use crate::record::{Coverage, Input, InputOutcome, PackId, PartitionId, ReadingSettings, Reason};
 use crate::store::{Lake, Version};
@@ -159,7 +159,7 @@ pub struct Chunk {
     pub inputs: u64,
 }
 
-/// What a fan-out over parent rows asked for and what it left out.
+/// What a fan-out over parent rows asked for and what it left out, and what another source says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoverageRecord {
@@ -177,6 +177,9 @@ pub struct CoverageRecord {
     pub not_listed: u64,
     /// The bounds in force.
     pub bounds: Bounds,
+    /// How the export's rows compare with those of the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Comparison>,
 }
 
 impl CoverageRecord {
@@ -198,6 +201,7 @@ impl CoverageRecord {
             without_event: counts.without_event,
             not_listed: counts.not_listed,
             bounds: fan_out.into(),
+            compared: counts.compared.clone(),
         }
     }
 }
@@ -465,6 +469,7 @@ pub async fn coverage(
         "without_event",
         "not_listed",
         "bounds",
+        "compared",
     ];
     record.retain(|key, _| counts.contains(&key.as_str()));
     let record = serde_json::Value::Object(record);
@@ -804,7 +809,10 @@ mod tests {
             rejects: BTreeMap::new(),
             blank_columns: BTreeSet::new(),
             unknown_columns: BTreeSet::new(),
-            coverage: Some(CoverageRecord::default()),
+            coverage: Some(CoverageRecord {
+                compared: Some(Comparison::missing()),
+                ..CoverageRecord::default()
+            }),
         }
     }
 

@@ -136,8 +136,8 @@ impl Pack {
         self.copy(sha256, file, to)
     }
 
-    /// Whether the pack holds the original, with the bytes that its name says, and the task that it
-    /// answers.
+    /// Whether the pack holds the original, with the bytes that its name says, the task that it
+    /// answers, and what that was compared with.
     ///
     /// # Errors
     /// As [`Pack::extract`].
@@ -151,7 +151,14 @@ impl Pack {
             let problem = format!("it does not say what {sha256} answers");
             return Err(damaged(&self.name, &problem));
         }
-        self.copy(sha256, io::sink(), Path::new("")).map(drop)
+        let of_original = self.tasks.values();
+        let of_original = of_original.filter(|task| task.source_sha256 == sha256);
+        let witnesses = of_original.filter_map(|task| task.witness_sha256().map(str::to_owned));
+        let witnesses: Vec<String> = witnesses.collect();
+        for sha256 in witnesses.iter().map(String::as_str).chain([sha256]) {
+            self.copy(sha256, io::sink(), Path::new(""))?;
+        }
+        Ok(())
     }
 
     fn copy(&mut self, sha256: &str, out: impl io::Write, to: &Path) -> Result<u64, Error> {
@@ -175,7 +182,7 @@ impl Pack {
     }
 }
 
-/// Cuts originals (hash and size in bytes) into groups of about `limit` bytes at most. The same
+/// Cuts originals (hash, and size in bytes with all that goes with it) into groups of about `limit` bytes at most. The same
 /// originals give the same groups.
 pub(super) fn groups(mut originals: Vec<(String, u64)>, limit: u64) -> Vec<Vec<String>> {
     originals.sort();
@@ -221,7 +228,14 @@ pub(super) fn build(
         let from = original.path.as_path();
         // Tasks with the same bytes asked the same source.
         let task = tasks.iter().find(|task| task.source_sha256 == sha256);
-        let source = task.map_or_else(|| dataset.own_source(), |task| task.request.source());
+        let is_witness = |task: &ArchivedTask| task.witness_sha256() == Some(sha256.as_str());
+        let list = dataset.definition().query;
+        let source = match task {
+            Some(task) => task.request.source(),
+            None => list
+                .filter(|_| tasks.iter().any(is_witness))
+                .unwrap_or(dataset.own_source()),
+        };
         let name = format!("{sha256}.{}", source.original_extension());
         let large = original.size_bytes >= u64::from(u32::MAX);
         zip.start_file(name, options.large_file(large))

@@ -130,7 +130,10 @@ mod tests {
         look_at(&setting(), &found.tasks, &mut windows);
         let mut of_child = windows.values().filter(|row| row.dataset == CHILD);
         let row = of_child.next().expect("the child's window");
-        (row.state, row.coverage.map(|counts| counts.planned))
+        (
+            row.state,
+            row.coverage.as_ref().map(|counts| counts.planned),
+        )
     }
 
     #[test]
@@ -238,7 +241,7 @@ mod tests {
             look_at(&setting(), &found.tasks, &mut windows);
             let mut rows = windows.values().filter(|row| row.dataset == CHILD);
             let of_child = rows.next().expect("the child's window");
-            assert_eq!((&of_child.parents, of_child.coverage), (&None, None));
+            assert_eq!((&of_child.parents, &of_child.coverage), (&None, &None));
         }
     }
 }

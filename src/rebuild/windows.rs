@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::found::{FoundLake, FoundPartition, Setting, Stream, Windows};
+use super::found::{FoundLake, FoundPartition, Setting, Stream, Tasks, Windows};
 use super::schedules::newest_answers;
 use crate::datasets::Dataset;
+use crate::findings::Comparison;
 use crate::job::JobSpec;
 use crate::plan::due::due_at;
 use crate::plan::settle::window_state;
-use crate::record::{Phase, PhaseCounts, Reason, ReasonKind, WindowRow, WindowState};
+use crate::record::{Coverage, Phase, PhaseCounts, Reason, ReasonKind, WindowRow, WindowState};
 use crate::window::Window;
 
 /// Of the tasks of a window: the newest generation, their phases, and whether it is known of all of
@@ -137,6 +138,24 @@ fn day_of_job(job: &JobSpec, partition: &FoundPartition) -> Option<Window> {
     is_daily
         .then(|| Window::day(&job.time_zone, partition.id.dt))
         .flatten()
+}
+
+/// Gives windows what reading their originals again found of both sources.
+pub(super) fn compare(tasks: &Tasks, windows: &mut Windows) {
+    let mut found: BTreeMap<(Stream, Window), Comparison> = BTreeMap::new();
+    for task in tasks.values() {
+        let findings = task.read.as_ref().map(|read| &read.findings);
+        let compared = findings.and_then(|findings| findings.compared.as_ref());
+        if let (Some(compared), Some(window)) = (compared, task.input.planned_for()) {
+            let of_window = found.entry((task.stream(), window)).or_default();
+            of_window.add(compared);
+        }
+    }
+    for (key, compared) in found {
+        if let Some(row) = windows.get_mut(&key) {
+            row.coverage = Coverage::compared(row.coverage.as_ref(), Some(compared));
+        }
+    }
 }
 
 /// Lets the next run look at days again whose manifest or object says that an answer is missing,

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::datasets::{Dataset, Lineage, Request};
+use crate::findings::{Findings, Witness};
 use crate::task::machine::State;
 use crate::task::{ExportId, TaskKey, TaskSpec};
 use crate::text::is_hex;
@@ -313,13 +314,20 @@ pub struct ArchivedTask {
     /// their values it is byte for byte what Feishu answered; without any, it is that as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redacted: Vec<String>,
+    /// What the other source answered, where it was to be asked too; it lies in the same pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
 }
 
 impl ArchivedTask {
     /// What is archived of a task; `None` while it has no original.
     #[must_use]
     pub fn of(task: &TaskRow) -> Option<Self> {
-        Some(Self::with(&task.spec, task.sha256()?))
+        let witness = task.findings.as_ref().and_then(Findings::witness);
+        Some(Self {
+            witness,
+            ..Self::with(&task.spec, task.sha256()?)
+        })
     }
 
     /// What is archived of a task with this original.
@@ -334,6 +342,16 @@ impl ArchivedTask {
             request: spec.request.clone(),
             lineage: spec.lineage.clone(),
             redacted: secrets.map(|path| (*path).to_owned()).collect(),
+            witness: None,
+        }
+    }
+
+    /// SHA-256 of the other source's answer, if there is one.
+    #[must_use]
+    pub fn witness_sha256(&self) -> Option<&str> {
+        match self.witness.as_ref()? {
+            Witness::Sha256(sha256) => Some(sha256),
+            Witness::Unanswered => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Phase, PhaseCounts};
 use crate::datasets::Dataset;
-use crate::findings::is_zero;
+use crate::findings::{Comparison, is_zero};
 use crate::window::Window;
 
 /// How far a job's schedule has been looked at for one tenant.
@@ -153,7 +153,8 @@ pub struct WindowRow {
     pub covered_at: Timestamp,
     /// Digest of the parent rows from which its tasks were planned.
     pub parents: Option<String>,
-    /// What the fan-out left out; `None` for a dataset without parents.
+    /// What the fan-out left out, and what another source says; `None` for a dataset without parents
+    /// that was not compared.
     pub coverage: Option<Coverage>,
 }
 
@@ -176,8 +177,9 @@ impl WindowRow {
     }
 }
 
-/// How many parents a fan-out met, and what became of each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a window is compared with: how many parents a fan-out met and what became of each, and what
+/// another source says of its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Distinct parent rows of the window.
     pub parents: u64,
@@ -206,6 +208,9 @@ pub struct Coverage {
     /// Meetings of whose end an event told, and which the list does not have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_listed: u64,
+    /// How the export's rows compare with those of the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Comparison>,
 }
 
 /// How many rows of a meeting list are which unique meeting.
@@ -227,7 +232,7 @@ impl Coverage {
     }
 
     /// Adds another window's counts.
-    pub const fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.parents += other.parents;
         self.planned += other.planned;
         self.not_ended += other.not_ended;
@@ -239,6 +244,9 @@ impl Coverage {
         self.unresolved += other.unresolved;
         self.without_event += other.without_event;
         self.not_listed += other.not_listed;
+        if let Some(compared) = &other.compared {
+            self.compared.get_or_insert_default().add(compared);
+        }
     }
 
     /// Whether a parent has no task, or none that brought what was looked for, or whether events
@@ -252,7 +260,7 @@ impl Coverage {
 
     /// The same with what became of the rows that were looked for.
     #[must_use]
-    pub const fn with(self, resolution: Resolution) -> Self {
+    pub fn with(self, resolution: Resolution) -> Self {
         Self {
             ambiguous: resolution.ambiguous,
             unresolved: resolution.unresolved,
@@ -260,7 +268,19 @@ impl Coverage {
         }
     }
 
-    /// The counts of several windows together; `None` if none of them fans out.
+    /// These counts with another comparison; `None` if there is nothing to say.
+    #[must_use]
+    pub fn compared(coverage: Option<&Self>, compared: Option<Comparison>) -> Option<Self> {
+        if coverage.is_none() && compared.is_none() {
+            return None;
+        }
+        Some(Self {
+            compared,
+            ..coverage.cloned().unwrap_or_default()
+        })
+    }
+
+    /// The counts of several windows together; `None` if none of them has any.
     #[must_use]
     pub fn sum<'c>(all: impl IntoIterator<Item = &'c WindowRow>) -> Option<Self> {
         let mut sum: Option<Self> = None;

@@ -153,6 +153,9 @@ impl Run {
             (coverage.without_event, coverage.not_listed) = disagreement(&told, &parents);
         }
         self.summary.cover(job.dataset, &planned.coverage);
+        // What another source said stays until the next answers are compared.
+        let before = row.coverage.as_ref();
+        planned.coverage.compared = before.and_then(|before| before.compared.clone());
         let now = tenant.clock.now();
         let tasks = placed(planned.tasks, self.urgency(job, &row.window));
         ledger

@@ -283,9 +283,14 @@ impl Summary {
         sum.add(coverage);
     }
 
-    /// Counts the rows of a window that ended of which the unique meeting is not known.
+    /// Counts the rows of a window that ended of which the unique meeting is not known, and how they
+    /// compare with those of another source.
     pub(super) fn resolve(&mut self, dataset: Dataset, coverage: &Coverage) {
         let of_dataset = self.datasets.entry(dataset).or_default();
+        if let Some(compared) = &coverage.compared {
+            let sum = of_dataset.coverage.get_or_insert_default();
+            sum.compared.get_or_insert_default().add(compared);
+        }
         if let Some(sum) = &mut of_dataset.coverage {
             sum.ambiguous += coverage.ambiguous;
             sum.unresolved += coverage.unresolved;

@@ -126,6 +126,7 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
         load.rows = load.rows.max(forecast.rows);
         load.mode = forecast.job.options.mode;
         load.with_tenant_ids = forecast.job.options.asks_twice();
+        load.is_compared = forecast.job.options.is_compared;
         let tasks = forecast.tasks + forecast.expected.unwrap_or(0);
         add_lists(&mut loads, forecast, tasks);
         // The rooms are listed once a run.
@@ -165,6 +166,7 @@ pub fn cost_of_month(
         load.rows = load.rows.max(forecast.rows);
         load.mode = forecast.job.options.mode;
         load.with_tenant_ids = forecast.job.options.asks_twice();
+        load.is_compared = forecast.job.options.is_compared;
         add_lists(&mut loads, forecast, usual * forecast.asks_a_month);
         if dataset.needs_rooms() {
             loads.entry(ROOMS).or_default().tasks += forecast.asks_a_month;
@@ -196,7 +198,7 @@ enum WindowForecast {
     /// It depends on what is exported first.
     Unknown,
     /// The children of known parents.
-    Children(Children),
+    Children(Box<Children>),
     /// Nothing: nobody asks for its parent.
     Nothing,
 }
@@ -379,7 +381,7 @@ impl Forecaster<'_> {
                     .await?;
                 let known = known_children(&tasks);
                 let children = children(job, self.owner, &window, &parents, &known, budget);
-                Ok(WindowForecast::Children(children))
+                Ok(WindowForecast::Children(Box::new(children)))
             }
         }
     }

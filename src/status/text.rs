@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::{DayOutcome, DayStatus};
+use crate::findings::Comparison;
 use crate::record::Coverage;
 
 /// A table with a header, as a person reads it.
@@ -151,6 +152,53 @@ pub fn left_out(coverage: &Coverage) -> String {
     text
 }
 
+/// How an export's rows compare with those of the list beside it.
+#[must_use]
+pub fn compared(comparison: &Comparison) -> String {
+    let Comparison {
+        compared,
+        not_compared,
+        in_both,
+        export_only,
+        query_only,
+        query_only_expected,
+        differing,
+    } = comparison;
+    let mut text = match compared {
+        0 => "not compared with the list".to_owned(),
+        _ => format!(
+            "compared with the list: {} rows in both, {} in the export only, {} in the list only",
+            number(*in_both),
+            number(*export_only),
+            number(*query_only),
+        ),
+    };
+    if *query_only_expected > 0 {
+        let _ = write!(
+            text,
+            " ({} of them external meetings or webinars)",
+            number(*query_only_expected)
+        );
+    }
+    if !differing.is_empty() {
+        let columns = differing.iter();
+        let columns: Vec<String> = columns
+            .map(|(column, rows)| format!("{column} of {}", number(*rows)))
+            .collect();
+        let _ = write!(text, "; they differ in {}", columns.join(", "));
+    }
+    if *not_compared > 0 && *compared > 0 {
+        let _ = write!(
+            text,
+            "; {} answers of the list are missing",
+            number(*not_compared)
+        );
+    } else if *not_compared > 0 {
+        text.push_str(", which did not answer; `meetlake doctor` says whether it may be asked");
+    }
+    text
+}
+
 /// The causes that a person was told already: many days may wait for one thing.
 #[derive(Clone, Debug, Default)]
 pub struct CauseList(HashSet<String>);
@@ -173,6 +221,36 @@ mod tests {
 
     use super::*;
     use crate::datasets::Dataset;
+
+    #[test]
+    fn a_comparison_says_who_has_what_and_where_they_differ() {
+        let missing = Comparison::missing();
+        let mut found = Comparison {
+            compared: 2,
+            in_both: 1_200,
+            ..Comparison::default()
+        };
+        let alike = compared(&found);
+        (
+            found.export_only,
+            found.query_only,
+            found.query_only_expected,
+        ) = (1, 3, 2);
+        found.differing = [("end_time".to_owned(), 4)].into();
+        found.add(&missing);
+        assert_eq!(
+            [compared(&missing), alike, compared(&found)],
+            [
+                "not compared with the list, which did not answer; `meetlake doctor` says whether \
+                 it may be asked",
+                "compared with the list: 1,200 rows in both, 0 in the export only, 0 in the list \
+                 only",
+                "compared with the list: 1,200 rows in both, 1 in the export only, 3 in the list \
+                 only (2 of them external meetings or webinars); they differ in end_time of 4; 1 \
+                 answers of the list are missing",
+            ]
+        );
+    }
 
     #[test]
     fn numbers_and_lengths_are_easy_to_read() {

@@ -52,6 +52,7 @@ fn sum(records: &[Value], pointer: &str) -> u64 {
 fn assert_bounded(app: &TestApp, summary: &Summary, left_out: u64, reason: &str) {
     let coverage = summary.datasets[&Dataset::ParticipantList]
         .coverage
+        .as_ref()
         .expect("coverage");
     assert_eq!(coverage.parents, 10);
     assert_eq!(coverage.planned, 10 - left_out);

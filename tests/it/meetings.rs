@@ -159,6 +159,7 @@ fn what_has_no_id_is_counted_and_shown() {
         let (_, meetings) = numbers_and_meetings(&app);
         let coverage = summary.datasets[&Dataset::Meeting]
             .coverage
+            .as_ref()
             .expect("a fan-out");
         let expected = (unresolved * meetings, 0);
         assert_eq!(

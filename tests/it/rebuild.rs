@@ -414,6 +414,7 @@ fn participants(n: u64, day: Window, sha256: &str) -> (ArchivedTask, Input) {
             ..Lineage::default()
         },
         redacted: Vec::new(),
+        witness: None,
     };
     let input = Input {
         task_key: archived.task_key.clone(),

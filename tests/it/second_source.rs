@@ -20,6 +20,13 @@ const TWO_SOURCES: [Dataset; 4] = [
 const NOT_COMPARED: [&str; 2] = ["booking_key", "dt_of_file"];
 const DETAIL: &str = "vc:rooms.room.detailinfo:read";
 const BY_QUERY: &str = "[request]\nmode = \"query\"\n";
+const BY_BOTH: &str = "[request]\nmode = \"both\"\n";
+/// Those whose sources are compared.
+const COMPARED: [Dataset; 3] = [
+    Dataset::MeetingList,
+    Dataset::ParticipantList,
+    Dataset::ParticipantQualityList,
+];
 
 fn grant(knobs: &mut Knobs) {
     knobs.scopes.insert(DETAIL.to_owned());
@@ -365,7 +372,7 @@ fn plan_counts_the_calls_of_the_source_that_is_asked() {
 fn what_is_no_source_is_refused_with_what_to_write() {
     let dataset = Dataset::ResourceReservationList;
     for (lines, said) in [
-        ("[request]\nmode = \"both\"\n", "write export or query"),
+        (BY_BOTH, "write export or query"),
         ("[request]\nmode = \"quary\"\n", "query"),
         (
             "[request]\nmode = \"query\"\nper_room = true\n",
@@ -387,4 +394,310 @@ fn what_is_no_source_is_refused_with_what_to_write() {
         "{}",
         output.text()
     );
+}
+
+// --- both sources of one day ----------------------------------------------------------------------
+
+fn by_both(datasets: &[Dataset]) -> Setup {
+    let mut setup = by_export().only(datasets);
+    for dataset in datasets {
+        setup = setup.job(*dataset, BY_BOTH);
+    }
+    setup
+}
+
+/// What the newest manifests of a dataset say of both sources, by day.
+fn compared_days(app: &TestApp, dataset: Dataset) -> BTreeMap<String, Value> {
+    let days = app.first_day().series(jiff::ToSpan::day(1)).take(10);
+    days.filter_map(|dt| {
+        let manifests = lake::manifests(&app.lake(), dataset, &dt.to_string());
+        let newest = manifests.into_values().next_back()?;
+        Some((dt.to_string(), newest["coverage"]["compared"].clone()))
+    })
+    .collect()
+}
+
+/// The same of all days together: a count of it.
+fn compared(app: &TestApp, dataset: Dataset, count: &str) -> u64 {
+    let days = compared_days(app, dataset);
+    days.values()
+        .map(|day| day[count].as_u64().unwrap_or(0))
+        .sum()
+}
+
+fn differing(app: &TestApp, dataset: Dataset) -> BTreeMap<String, u64> {
+    let mut sum = BTreeMap::new();
+    for day in compared_days(app, dataset).values() {
+        for (column, rows) in day["differing"].as_object().into_iter().flatten() {
+            *sum.entry(column.clone()).or_insert(0) += rows.as_u64().expect("a count");
+        }
+    }
+    sum
+}
+
+fn revisions(app: &TestApp) -> usize {
+    let records = app.lake().join("_manifest");
+    let files = lake::below(&records).into_iter();
+    files
+        .filter(|path| !path.to_string_lossy().contains("coverage"))
+        .count()
+}
+
+fn assert_agree(app: &TestApp, datasets: &[Dataset]) {
+    for dataset in datasets {
+        let days = compared_days(app, *dataset);
+        assert!(
+            days.len() >= 2 && days.values().all(Value::is_object),
+            "{dataset}: {days:?}"
+        );
+        let rows = lake::rows(&app.lake(), *dataset).len() as u64;
+        assert!(
+            rows > 0 && compared(app, *dataset, "in_both") >= rows,
+            "{dataset}: {days:?}"
+        );
+        for count in ["not_compared", "export_only", "query_only"] {
+            assert_eq!(compared(app, *dataset, count), 0, "{dataset}: {days:?}");
+        }
+        assert!(differing(app, *dataset).is_empty(), "{dataset}: {days:?}");
+        assert_all_from(app, *dataset, "export");
+    }
+}
+
+#[test]
+fn the_export_is_published_and_the_list_agrees() {
+    let exported = by_export().only(&COMPARED).start();
+    assert_eq!(exported.backfill(&[]).code, 0);
+    let app = by_both(&COMPARED).start();
+    let run = app.backfill(&[]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    assert!(!run.stdout.contains("compared"), "{}", run.stdout);
+    assert_eq!(app.content_hashes(), exported.content_hashes());
+    assert_eq!(app.submits(), exported.submits());
+    assert_agree(&app, &COMPARED);
+    let verified = app.meetlake(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.text());
+    let status = app.meetlake(&["status"]);
+    let told = "meeting_list: compared with the list: ";
+    assert!(status.stdout.contains(told), "{}", status.stdout);
+
+    // Looked at once more, there is nothing new to say.
+    let before = (app.content_hashes(), revisions(&app));
+    assert!(app.again().is_settled());
+    assert_eq!((app.content_hashes(), revisions(&app)), before);
+
+    // A lost ledger is made again from the lake, with what was compared.
+    let windows = |app: &TestApp| {
+        let status = app.meetlake(&["status", "--json"]).json();
+        let datasets = status["datasets"].as_array().cloned().expect("datasets");
+        let windows = datasets
+            .iter()
+            .flat_map(|of| of["windows"].as_array().cloned());
+        let windows = windows.flatten().map(|window| window["coverage"].clone());
+        windows.collect::<Vec<_>>()
+    };
+    let told = windows(&app);
+    assert!(
+        told.iter()
+            .any(|of| of["compared"]["in_both"].as_u64() > Some(0)),
+        "{told:?}"
+    );
+    std::fs::remove_file(app.path("meetlake.db")).expect("a lost ledger");
+    let rebuilt = app.meetlake(&["ledger", "rebuild"]);
+    assert_eq!(rebuilt.code, 0, "{}", rebuilt.text());
+    assert_eq!(windows(&app), told);
+    let calls = app.calls();
+    assert!(app.reconcile().is_settled());
+    assert_eq!(app.calls(), calls, "nothing is asked for again");
+    assert_eq!((app.content_hashes(), revisions(&app)), before);
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let replayed = app.meetlake(&["replay", "--from", &from, "--to", &to]);
+    assert_eq!(replayed.code, 0, "{}", replayed.text());
+    assert_eq!((app.content_hashes(), revisions(&app)), before);
+    assert_agree(&app, &COMPARED);
+}
+
+#[test]
+fn what_only_one_source_has_or_both_tell_otherwise_is_counted_and_told() {
+    let dataset = Dataset::MeetingList;
+    let export = by_export().only(&[dataset]).start();
+    assert!(export.reconcile().is_settled());
+    let lacks = by_both(&[dataset])
+        .knobs(|knobs| knobs.queries_lack = 1)
+        .start();
+    let run = lacks.backfill(&[]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    let windows = compared(&lacks, dataset, "compared");
+    assert!(windows >= 2);
+    assert_eq!(compared(&lacks, dataset, "export_only"), windows);
+    assert_eq!(compared(&lacks, dataset, "query_only"), 0);
+    let told = format!("{windows} in the export only, 0 in the list only");
+    assert!(run.stdout.contains(&told), "{}", run.stdout);
+    assert_eq!(lacks.content_hashes(), export.content_hashes());
+
+    let member = "number_of_participants";
+    let differs = by_both(&[dataset]).knobs(|knobs| knobs.queries_differ = Some(member.to_owned()));
+    let differs = differs.start();
+    let run = differs.backfill(&[]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    let windows = compared(&differs, dataset, "compared");
+    let expected = BTreeMap::from([("participant_count".to_owned(), windows)]);
+    assert_eq!(differing(&differs, dataset), expected);
+    assert!(
+        run.stdout.contains("they differ in participant_count of"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(differs.content_hashes(), export.content_hashes());
+
+    let short = by_both(&[dataset]).faults(&["short@meeting_list"]).start();
+    let run = short.backfill(&[]);
+    let [has, lists] = ["in_both", "query_only"].map(|count| compared(&short, dataset, count));
+    let rows = lake::rows(&export.lake(), dataset).len() as u64;
+    assert!(
+        has > 0 && lists > 0 && has + lists >= rows,
+        "{has} {lists} {rows}"
+    );
+    assert_eq!(compared(&short, dataset, "export_only"), 0);
+    assert!(run.stdout.contains("in the list only"), "{}", run.stdout);
+}
+
+/// The day of the export does not wait for the list, whatever is wrong with it.
+#[test]
+fn a_list_that_does_not_answer_holds_nothing_up() {
+    let datasets = [Dataset::MeetingList, Dataset::ParticipantList];
+    let export = by_export().only(&datasets).start();
+    assert!(export.reconcile().is_settled());
+    let no_scope = by_both(&datasets);
+    let no_scope = no_scope.knobs(|knobs| knobs.scopes.retain(|scope| scope != DETAIL));
+    let broken = by_both(&datasets);
+    let broken = broken.faults(&["html-200@query_meetings", "html-200@query_participants"]);
+    for (setup, most_calls) in [(no_scope, 8), (broken, 1_000)] {
+        let app = setup.start();
+        let run = app.backfill(&[]);
+        assert_eq!(run.code, 0, "{}", run.text());
+        assert_eq!(app.content_hashes(), export.content_hashes());
+        assert_eq!(app.submits(), export.submits());
+        let asked = calls(&app, "query_meetings") + calls(&app, "query_participants");
+        assert!((1..=most_calls).contains(&asked), "{asked} calls");
+        for dataset in datasets {
+            assert!(compared(&app, dataset, "not_compared") >= 2, "{dataset}");
+            assert_eq!(compared(&app, dataset, "compared"), 0, "{dataset}");
+        }
+        assert!(
+            run.stdout.contains("not compared with the list"),
+            "{}",
+            run.stdout
+        );
+        let verified = app.meetlake(&["verify"]);
+        assert_eq!(verified.code, 0, "{}", verified.text());
+        // What was not compared is known from the lake too.
+        let before = datasets.map(|dataset| compared_days(&app, dataset));
+        std::fs::remove_file(app.path("meetlake.db")).expect("a lost ledger");
+        let rebuilt = app.meetlake(&["ledger", "rebuild"]);
+        assert_eq!(rebuilt.code, 0, "{}", rebuilt.text());
+        let written = revisions(&app);
+        assert!(app.reconcile().is_settled());
+        assert_eq!(datasets.map(|dataset| compared_days(&app, dataset)), before);
+        assert_eq!(revisions(&app), written);
+        // Once it answers, the next export is compared. That of a meeting's participants was the only one.
+        if most_calls > 8 {
+            app.set_faults(&[]);
+            assert!(app.again().is_settled());
+            assert_agree(&app, &[Dataset::MeetingList]);
+            assert_eq!(app.content_hashes(), export.content_hashes());
+        } else {
+            let doctor = app.meetlake(&["doctor"]);
+            assert_eq!(doctor.code, 0, "{}", doctor.text());
+            for said in [
+                "the list beside the export: ",
+                DETAIL,
+                "and are not compared",
+            ] {
+                assert!(doctor.stdout.contains(said), "{}", doctor.stdout);
+            }
+        }
+    }
+}
+
+/// Killed before, while and after the list is asked: every day is compared, and everything is there once.
+#[cfg(feature = "failpoints")]
+#[test]
+fn killed_between_both_sources_every_day_is_compared() {
+    let datasets = [Dataset::MeetingList, Dataset::ParticipantList];
+    let sound = by_both(&datasets).start();
+    assert!(sound.reconcile().is_settled());
+    let app = by_both(&datasets).start();
+    let mut deaths = 0;
+    for place in [
+        "w07-fetched",
+        "w05-page-listed",
+        "w07-witness-fetched",
+        "w08-rows-kept",
+        "w08-rows-recorded",
+        "w08-pack-put",
+        "w10-manifest-put",
+    ] {
+        for passed in [0, 1] {
+            let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+            let mut command = app.command(&["backfill", "--from", &from, "--to", &to]);
+            let failpoint = format!("{place}={passed}*off->return");
+            let ended = command.env("FAILPOINTS", failpoint).output();
+            deaths += u64::from(ended.expect("it ran").status.code().is_none());
+        }
+    }
+    assert!(deaths >= 10, "{deaths} deaths");
+    let last = app.backfill(&[]);
+    assert_eq!(last.code, 0, "{}", last.text());
+    assert_eq!(app.content_hashes(), sound.content_hashes());
+    for dataset in datasets {
+        assert_eq!(
+            compared_days(&app, dataset),
+            compared_days(&sound, dataset),
+            "{dataset}"
+        );
+    }
+    assert_agree(&app, &datasets);
+    let verified = app.meetlake(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.text());
+}
+
+#[test]
+fn a_job_that_comes_to_compare_and_leaves_it_keeps_its_days() {
+    let datasets = [Dataset::MeetingList, Dataset::ParticipantList];
+    let mut app = by_export().only(&datasets).start();
+    assert!(app.reconcile().is_settled());
+    let (hashes, calls) = (app.content_hashes(), app.calls());
+    switch(&mut app, &datasets, BY_BOTH);
+    assert!(app.reconcile().is_settled());
+    assert_eq!((app.content_hashes(), app.calls()), (hashes.clone(), calls));
+    assert!(app.again().is_settled());
+    assert_eq!(app.content_hashes(), hashes);
+    assert!(compared(&app, Dataset::MeetingList, "in_both") > 0);
+    switch(&mut app, &datasets, "");
+    assert!(app.reconcile().is_settled());
+    assert!(app.again().is_settled());
+    assert_eq!(app.content_hashes(), hashes);
+    assert_eq!(compared(&app, Dataset::MeetingList, "in_both"), 0);
+    for dataset in datasets {
+        assert_all_from(&app, dataset, "export");
+    }
+    let verified = app.meetlake(&["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.text());
+}
+
+#[test]
+fn plan_counts_the_calls_of_both_sources() {
+    let app = by_both(&[Dataset::MeetingList]).start();
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let plan = |app: &TestApp| {
+        let plan = app.meetlake(&["plan", "--from", &from, "--to", &to, "--json"]);
+        plan.json()["tenants"][0].clone()
+    };
+    let both = plan(&app);
+    let export = plan(&by_export().only(&[Dataset::MeetingList]).start());
+    let days = both["jobs"][0]["tasks"].as_u64().expect("a count");
+    let calls = |plan: &Value| plan["cost"]["calls"].as_u64().expect("a count");
+    assert_eq!((calls(&export), calls(&both)), (3 * days, 4 * days));
+    let month = |plan: &Value| plan["month"]["calls"].as_u64().expect("a count");
+    assert!(month(&both) > month(&export), "{both}");
 }

@@ -268,6 +268,7 @@ async fn publishes(lake: Lake) {
         request: Request::between(id.dataset, 1, 2),
         lineage: Lineage::default(),
         redacted: Vec::new(),
+        witness: None,
     };
     let key = task.task_key.clone();
     let index = publisher

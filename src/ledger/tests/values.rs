@@ -6,6 +6,7 @@ use jiff::civil::{Date, date};
 
 use super::*;
 use crate::datasets::Parent;
+use crate::findings::Findings;
 use crate::ledger::tasks::SpoolContent;
 use crate::record::{
     Coverage, Damage, Input, InputOutcome, PublishedPartition, ReportedDay, ScheduleState,
@@ -44,10 +45,13 @@ async fn all_that_a_spooled_task_leaves_is_given_back_typed() {
         meetings,
     };
     let result = SpooledResult {
+        findings: Findings {
+            witness: Some("5f".to_owned()),
+            ..three_rows().findings
+        },
         dts: [DAY, date(1970, 1, 3)].into(),
         parents: std::iter::once(meeting.clone()).collect(),
         reported: vec![report(8), report(9)],
-        ..three_rows()
     };
     let machine = State::Fetched {
         export_id: Some(ExportId("7".to_owned())),
@@ -78,6 +82,7 @@ async fn all_that_a_spooled_task_leaves_is_given_back_typed() {
         key: task.spec.key,
         generation: 1,
         original: Some("5e".to_owned()),
+        witness: Some("5f".to_owned()),
     };
     assert_eq!(contents, [content]);
 }

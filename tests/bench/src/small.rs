@@ -142,6 +142,7 @@ pub(crate) fn publish(layout: Layout, exports: u32, folder: &Path) -> anyhow::Re
             request: Request::between(dataset, 1, 2),
             lineage: context.lineage.clone(),
             redacted: Vec::new(),
+            witness: None,
         });
         let rows = to_batch(&bytes, &context)?;
         let passed = Policy::Keep.apply(rows);

@@ -271,6 +271,10 @@ pub struct Knobs {
     /// So many listings by query see the order change between their first and their second page, as
     /// `rooms_move` says of rooms. Default: none.
     pub queries_move: u32,
+    /// So many items, the last ones, are missing in lists by query. Default: none.
+    pub queries_lack: usize,
+    /// The member of which the first item of a list by query says something else than the sheet. Default: none.
+    pub queries_differ: Option<String>,
     /// Two more rooms that change from day to day; [`Company::rooms_on`](crate::Company::rooms_on)
     /// says how. A listing across midnight sees both days. Default: rooms never change.
     pub rooms_change: bool,
@@ -374,6 +378,8 @@ impl Default for Knobs {
             rooms: None,
             rooms_move: 0,
             queries_move: 0,
+            queries_lack: 0,
+            queries_differ: None,
             rooms_change: false,
             rooms_vanish: 0,
             admins_offered: true,

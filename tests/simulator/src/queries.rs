@@ -72,6 +72,14 @@ pub(crate) fn list(
             ("room_reservation_list", items.collect())
         }
     };
+    items.truncate(items.len().saturating_sub(options.knobs.queries_lack));
+    let differing = options.knobs.queries_differ.as_deref();
+    if let Some(value) = items.first_mut().and_then(|item| item.get_mut(differing?)) {
+        *value = match &*value {
+            Value::Bool(flag) => (!*flag).into(),
+            other => format!("1{}", other.as_str().unwrap_or_default()).into(),
+        };
+    }
     let places = order.places_moved(page.is_first(), options.knobs.queries_move);
     let places = places.checked_rem(items.len()).unwrap_or(0);
     items.rotate_right(places);
