@@ -328,7 +328,10 @@ impl Source {
 
     fn list_with(&self, query: Vec<(&'static str, String)>) -> Option<List> {
         let (listed, beyond) = match self.fetch {
-            Fetch::Pages(listed) => (listed, Beyond::Nothing),
+            Fetch::Pages(listed) => {
+                let roles = listed.roles.map(Beyond::Roles);
+                (listed, roles.unwrap_or(Beyond::Nothing))
+            }
             Fetch::Walk(listed, tree) => (listed, Beyond::Tree(tree)),
             Fetch::Details(listed, details) => (listed, Beyond::Details(details)),
             Fetch::Export | Fetch::Call(_) | Fetch::Nodes(_) | Fetch::Received { .. } => {

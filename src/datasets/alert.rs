@@ -30,6 +30,7 @@ pub(super) const DEFINITION: Definition = Definition {
         secrets: &[],
         derive: lists_in_words,
         pivot: None,
+        roles: None,
     }),
     // Which spans are taken, and how far back, is not documented: a day at a time.
     extent: DAILY,

@@ -8,12 +8,14 @@
 //! Walk      root ─► list below the root ─► … ─► list below each item that has children ─► …
 //! Details   list ─► list, next page ─► … ─► detail of each item ─► …
 //! Nodes     lists of these kinds ─► several calls for each item ─► …
+//! Roles     list ─► the same list by role, for each role, if its items have roles or there are none
 //! ```
 //! A listing ends in any case: it fails on a repeated page token and beyond a number of pages.
 
 mod nodes;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Map, Value};
 
@@ -50,6 +52,20 @@ pub struct Listed {
     pub derive: fn(&mut Map<String, Value>),
     /// Makes the rows of all items, where an item is not a row.
     pub pivot: Option<fn(Items) -> Items>,
+    /// The roles by which the list may have to be asked for once more.
+    pub roles: Option<Roles>,
+}
+
+/// A list that may show all of its items only to who asks for each role of theirs.
+///
+/// It is asked for without a role first. If an item has a role, or there is none at all, it is asked
+/// for by each role too. An item of several of these lists is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    /// The member of an item that says its role, and the parameter that asks for it.
+    pub member: &'static str,
+    /// The roles.
+    pub values: &'static [&'static str],
 }
 
 impl Listed {
@@ -100,6 +116,8 @@ pub enum Beyond {
     Tree(Tree),
     /// Each item by itself.
     Details(Details),
+    /// The list by each role.
+    Roles(Roles),
 }
 
 /// Member that a walk adds to an item: its steps from the root.
@@ -157,7 +175,7 @@ enum Wanted {
     Root,
     /// A page of a list.
     List {
-        /// The item whose children are listed; `None` for all.
+        /// The item whose children are listed, or the role; `None` for all.
         parent: Option<String>,
         /// Steps from the root to the items of the page.
         depth: u32,
@@ -207,7 +225,7 @@ impl Listing {
     #[must_use]
     pub fn list_of_next(&self) -> Option<usize> {
         match self {
-            Self::List(list) => list.is_at_list().then_some(0),
+            Self::List(list) => list.list_of_next(),
             Self::Nodes(nodes) => nodes.list_of_next(),
         }
     }
@@ -221,6 +239,15 @@ impl Listing {
         match self {
             Self::List(list) => list.take(body),
             Self::Nodes(nodes) => nodes.take(body),
+        }
+    }
+
+    /// Whether an archived listing may end before the next call.
+    #[must_use]
+    pub fn may_end(&self) -> bool {
+        match self {
+            Self::List(list) => list.may_end(),
+            Self::Nodes(nodes) => nodes.next_call().is_none(),
         }
     }
 
@@ -247,6 +274,7 @@ pub struct List {
     tokens: HashSet<(Option<String>, String)>,
     ids: HashSet<String>,
     items: usize,
+    by_role: ShownByRole,
 }
 
 impl List {
@@ -261,7 +289,7 @@ impl List {
     ) -> Self {
         let first = match beyond {
             Beyond::Tree(_) => Wanted::Root,
-            Beyond::Nothing | Beyond::Details(_) => Wanted::first_page(None, 0),
+            Beyond::Nothing | Beyond::Details(_) | Beyond::Roles(_) => Wanted::first_page(None, 0),
         };
         Self {
             endpoint,
@@ -272,6 +300,7 @@ impl List {
             tokens: HashSet::new(),
             ids: HashSet::new(),
             items: 0,
+            by_role: ShownByRole::default(),
         }
     }
 
@@ -302,16 +331,19 @@ impl List {
             (Wanted::List { parent, token, .. }, beyond) => {
                 let mut query = vec![("page_size", self.listed.page_size.to_string())];
                 query.extend(self.query.iter().cloned());
-                if let (Beyond::Tree(tree), Some(parent)) = (beyond, parent) {
-                    query.push((tree.parent, parent.clone()));
-                }
+                let named = match beyond {
+                    Beyond::Tree(tree) => Some(tree.parent),
+                    Beyond::Roles(roles) => Some(roles.member),
+                    Beyond::Nothing | Beyond::Details(_) => None,
+                };
+                query.extend(named.zip(parent.clone()));
                 query.extend(token.clone().map(|token| ("page_token", token)));
                 own(Parameters::query(query))
             }
             (Wanted::Root | Wanted::Item(_), beyond) => own(Parameters {
                 segment: match beyond {
                     Beyond::Tree(tree) => Some(tree.root.to_owned()),
-                    Beyond::Nothing | Beyond::Details(_) => None,
+                    Beyond::Nothing | Beyond::Details(_) | Beyond::Roles(_) => None,
                 },
                 query: self.query.clone(),
                 body: None,
@@ -322,7 +354,30 @@ impl List {
     /// Whether the next call asks for a page of a list.
     #[must_use]
     pub fn is_at_list(&self) -> bool {
-        matches!(self.next.front(), Some(Wanted::List { .. }))
+        self.list_of_next().is_some()
+    }
+
+    /// See [`Listing::list_of_next`]: the list of all is 0, those by role follow.
+    #[must_use]
+    pub fn list_of_next(&self) -> Option<usize> {
+        let Wanted::List { parent, .. } = self.next.front()? else {
+            return None;
+        };
+        let Beyond::Roles(roles) = self.beyond else {
+            return Some(0);
+        };
+        let is_it = |role: &&str| Some(*role) == parent.as_deref();
+        Some(roles.values.iter().position(is_it).map_or(0, |at| at + 1))
+    }
+
+    /// Whether an archived listing may end before the next call: earlier ones have no lists by role.
+    #[must_use]
+    pub fn may_end(&self) -> bool {
+        self.next.is_empty() || self.list_of_next() == Some(1) && self.is_at_first_page()
+    }
+
+    fn is_at_first_page(&self) -> bool {
+        matches!(self.next.front(), Some(Wanted::List { token: None, .. }))
     }
 
     /// See [`Listing::take`].
@@ -355,7 +410,7 @@ impl List {
     const fn gone(&self) -> &'static [i64] {
         match self.beyond {
             Beyond::Details(details) => details.gone,
-            Beyond::Nothing | Beyond::Tree(_) => &[],
+            Beyond::Nothing | Beyond::Tree(_) | Beyond::Roles(_) => &[],
         }
     }
 
@@ -382,9 +437,21 @@ impl List {
             return Ok(Vec::new());
         }
         let data = data_of(body)?;
+        let waiting = self.next.len();
         self.plan_next_page(place, &data)?;
-        let items = list_of(&data, self.listed.list)?;
+        let is_last = self.next.len() == waiting;
+        let mut items = list_of(&data, self.listed.list)?;
         self.items += items.len();
+        if let (Beyond::Roles(roles), Wanted::List { parent, .. }) = (self.beyond, place) {
+            let of_list = parent.as_deref();
+            items.retain(|item| self.by_role.is_new(roles, item, of_list));
+            let has_roles = self.by_role.has_roles || self.items == 0;
+            if is_last && parent.is_none() && has_roles {
+                let by_role = roles.values.iter().map(|role| (*role).to_owned());
+                let by_role = by_role.map(|role| Wanted::first_page(Some(role), 0));
+                self.next.extend(by_role);
+            }
+        }
         let mut fresh: Vec<Map<String, Value>> = Vec::new();
         let mut of_page: HashMap<String, Vec<Map<String, Value>>> = HashMap::new();
         for item in items {
@@ -497,6 +564,31 @@ impl List {
     }
 }
 
+/// What lists by role have shown.
+#[derive(Clone, Debug, Default)]
+struct ShownByRole {
+    /// Whether an item of the list of all has a role.
+    has_roles: bool,
+    /// A hash of each item without its role, and the role of the list that showed it first.
+    items: HashMap<u64, Option<String>>,
+}
+
+impl ShownByRole {
+    /// Whether no list before this one has shown an item. Two of one list are two.
+    fn is_new(&mut self, roles: Roles, item: &Map<String, Value>, of_list: Option<&str>) -> bool {
+        let role = text(item.get(roles.member)).filter(|role| !role.is_empty());
+        self.has_roles |= of_list.is_none() && role.is_some();
+        let mut hasher = DefaultHasher::new();
+        let others = item.iter().filter(|(name, _)| *name != roles.member);
+        for (name, value) in others {
+            (name, value.to_string()).hash(&mut hasher);
+        }
+        let first = self.items.entry(hasher.finish());
+        let first = first.or_insert_with(|| of_list.map(str::to_owned));
+        first.as_deref() == of_list
+    }
+}
+
 /// The item of a tree, with its place in it.
 fn placed(mut item: Map<String, Value>, depth: u32, is_root: bool) -> Map<String, Value> {
     item.insert(DEPTH.to_owned(), depth.into());
@@ -604,6 +696,7 @@ mod tests {
         secrets: &[],
         derive: |_| {},
         pivot: None,
+        roles: None,
     };
     const TREE: Tree = Tree {
         root: "0",
@@ -731,6 +824,78 @@ mod tests {
         );
         assert_eq!(asked(&listing), "things ?page_size=100&below=c+");
         listing.take(&page(&[], None)).expect("a page");
+        assert_eq!(asked(&listing), "nothing");
+    }
+
+    const ROLES: Roles = Roles {
+        member: "role",
+        values: &["0", "3"],
+    };
+
+    /// A page of items with names and roles; no role is none.
+    fn by_role(items: &[(&str, &str)]) -> Vec<u8> {
+        let items: Vec<Value> = items
+            .iter()
+            .map(|(name, role)| json!({ "name": name, "role": role }))
+            .collect();
+        let data = json!({ "items": items, "has_more": false });
+        json!({ "code": 0, "data": data }).to_string().into_bytes()
+    }
+
+    #[test]
+    fn a_list_whose_items_have_roles_is_asked_for_by_each_and_shows_each_item_once() {
+        let listed = Listed { id: None, ..LISTED };
+        let all: &[(&str, &str)] = &[("a", "0"), ("a", "0"), ("b", "3")];
+        type RoleCase<'c> = (&'c str, [&'c [(&'c str, &'c str)]; 3], Vec<&'c str>);
+        let table: [RoleCase<'_>; 4] = [
+            (
+                "the list of all shows all",
+                [all, &all[..2], &all[2..]],
+                vec!["a", "a", "b"],
+            ),
+            (
+                "it shows one role",
+                [&all[..2], &all[..2], &all[2..]],
+                vec!["a", "a", "b"],
+            ),
+            (
+                "it shows nobody",
+                [&[], &all[..2], &all[2..]],
+                vec!["a", "a", "b"],
+            ),
+            (
+                "who is asked for a role shows all the same",
+                [all, all, all],
+                vec!["a", "a", "b"],
+            ),
+        ];
+        for (what, bodies, expected) in table {
+            let mut listing = List::new(ENDPOINT, listed, Beyond::Roles(ROLES), Vec::new());
+            let mut found = Vec::new();
+            let mut calls = Vec::new();
+            for (number, body) in bodies.iter().enumerate() {
+                calls.push(asked(&listing));
+                assert_eq!(listing.list_of_next(), Some(number), "{what}");
+                assert!(number != 0 || !listing.may_end(), "{what}");
+                let items = listing.take(&by_role(body)).expect("a page");
+                found.extend(items.iter().map(|item| item["name"].clone()));
+                // An archive from before lists were asked for by role ends here.
+                assert_eq!(listing.may_end(), number != 1, "{what}");
+            }
+            assert_eq!(found, expected, "{what}");
+            assert_eq!(
+                calls,
+                [
+                    "things ?page_size=100",
+                    "things ?page_size=100&role=0",
+                    "things ?page_size=100&role=3"
+                ]
+            );
+            assert_eq!(asked(&listing), "nothing");
+        }
+        // Without roles it is one list.
+        let mut listing = List::new(ENDPOINT, listed, Beyond::Roles(ROLES), Vec::new());
+        listing.take(&by_role(&[("a", "")])).expect("a page");
         assert_eq!(asked(&listing), "nothing");
     }
 

@@ -34,6 +34,7 @@ pub(super) const DEFINITION: Definition = Definition {
             secrets: &["data.meeting_briefs.[].password", PASSWORD],
             derive,
             pivot: None,
+            roles: None,
         },
         Details {
             endpoint: MEETING,

@@ -43,6 +43,7 @@ pub(super) const fn listed(list: &'static str) -> Listed {
         secrets: &[],
         derive: |_| {},
         pivot: None,
+        roles: None,
     }
 }
 

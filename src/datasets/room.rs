@@ -29,6 +29,7 @@ pub(super) const DEFINITION: Definition = Definition {
         secrets: &[],
         derive: is_disabled_forever,
         pivot: None,
+        roles: None,
     }),
     extent: Extent::Snapshot,
     ask: Ask::Windows(requests),

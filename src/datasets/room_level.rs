@@ -26,6 +26,7 @@ pub(super) const DEFINITION: Definition = Definition {
             secrets: &[],
             derive: |_| {},
             pivot: None,
+            roles: None,
         },
         Tree {
             root: "0",

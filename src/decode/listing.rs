@@ -126,9 +126,9 @@ fn for_each_item(
     if let Some(pivot) = pivot {
         pivot(pivoted).into_iter().for_each(each_row);
     }
-    match listing.next_call() {
-        None => Ok(()),
-        Some(_) => Err(refuse(format!(
+    match listing.may_end() {
+        true => Ok(()),
+        false => Err(refuse(format!(
             "a page is missing after the {}.",
             pages.len()
         ))),

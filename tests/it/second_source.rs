@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meetlake::testing::dataset::Dataset;
-use meetlake_simulator::{AlertPages, Knobs, Layout};
+use meetlake_simulator::{AlertPages, Knobs, Layout, WebinarList};
 use serde_json::Value;
 
 use crate::app::{Setup, TestApp};
@@ -394,6 +394,53 @@ fn what_is_no_source_is_refused_with_what_to_write() {
         "{}",
         output.text()
     );
+}
+
+/// Panelists and attendees are two lists. What one shows that is asked for neither is not documented.
+#[test]
+fn everybody_of_a_webinar_is_listed_once_whatever_a_list_shows_by_itself() {
+    let datasets = [Dataset::MeetingList, Dataset::ParticipantList];
+    let exported = by_export().only(&datasets).start();
+    assert!(exported.reconcile().is_settled());
+    let truth = lake::rows(&exported.lake(), Dataset::ParticipantList);
+    let ordinary = by_query().only(&datasets).start();
+    assert!(ordinary.reconcile().is_settled());
+    let usual = calls(&ordinary, "query_participants");
+    for shown in [
+        WebinarList::Whole,
+        WebinarList::Panelists,
+        WebinarList::Nobody,
+    ] {
+        let app = by_query().only(&datasets);
+        let app = app.knobs(|knobs| knobs.webinars = Some(shown)).start();
+        let summary = app.reconcile();
+        assert!(summary.is_settled(), "{shown:?}: {summary:?}");
+        let meetings = lake::rows(&app.lake(), Dataset::MeetingList);
+        let is_webinar = |row: &&Row| row["meeting_subtype"] == "webinar";
+        let webinars = meetings.iter().filter(is_webinar).count() as u64;
+        assert!(webinars > 0 && webinars < meetings.len() as u64);
+        let rows = lake::rows(&app.lake(), Dataset::ParticipantList);
+        let of_both = filled(&rows);
+        let common: BTreeSet<&str> = filled(&truth).intersection(&of_both).copied().collect();
+        assert!(common.len() >= 25, "{shown:?}: {common:?}");
+        assert_eq!(told(&rows, &common), told(&truth, &common), "{shown:?}");
+        let roles: BTreeSet<&str> = rows
+            .iter()
+            .filter_map(|row| row["webinar_user_role"].as_str())
+            .collect();
+        assert_eq!(roles, BTreeSet::from(["panelist", "attendee"]), "{shown:?}");
+        // The list of each webinar, and one for each role.
+        assert_eq!(calls(&app, "query_participants"), usual + 2 * webinars);
+        assert!(app.report().unknown_parameters.is_empty());
+
+        // The archived pages say by themselves which lists they are.
+        let before = (app.calls(), app.content_hashes());
+        std::fs::remove_file(app.path("meetlake.db")).expect("a lost ledger");
+        let rebuilt = app.meetlake(&["ledger", "rebuild"]);
+        assert_eq!(rebuilt.code, 0, "{}", rebuilt.text());
+        assert!(app.reconcile().is_settled());
+        assert_eq!((app.calls(), app.content_hashes()), before, "{shown:?}");
+    }
 }
 
 // --- both sources of one day ----------------------------------------------------------------------

@@ -301,6 +301,7 @@ mod tests {
         id: Some("id"),
         page_size: 100,
         pivot: None,
+        roles: None,
         secrets: &[],
         derive: |_| {},
     };

@@ -619,12 +619,22 @@ fn check_meeting_no(meeting_no: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
+/// A panelist of a webinar, on the wire.
+pub(crate) const PANELIST: &str = "0";
+/// Somebody who attends one.
+const ATTENDEE: &str = "3";
+
+/// Whether a meeting is a webinar, where there are any.
+pub(crate) fn is_webinar(meeting: &Meeting) -> bool {
+    meeting.meeting_no.ends_with(['0', '2', '4', '6', '8'])
+}
+
 /// What a list by query holds: the rows that the export of the same request has.
 pub(crate) enum Queried<'a> {
     /// Meetings.
     Meetings(Vec<Arc<Meeting>>),
-    /// Participants, each with its meeting's place.
-    Participants(Vec<Participant>),
+    /// Participants, each with the role in a webinar.
+    Participants(Vec<(Option<&'static str>, Participant)>),
     /// One participant.
     Quality(Box<Participant>),
     /// Bookings.
@@ -665,10 +675,18 @@ pub(crate) fn query<'a>(
             let Request::Participants { who, .. } = &request else {
                 return Err(ApiError::not_found());
             };
-            let stays = meetings.iter().flat_map(|meeting| &meeting.participants);
-            let stays = stays.filter(|stay| stay.join_time <= now);
-            let stays = stays.filter(|stay| who.as_ref().is_none_or(|who| who.is(stay)));
-            Queried::Participants(stays.cloned().collect())
+            let stays = meetings.iter().flat_map(|meeting| {
+                let role = |place: usize| match place % 3 {
+                    0 => PANELIST,
+                    _ => ATTENDEE,
+                };
+                let stays = meeting.participants.iter().enumerate();
+                stays.map(move |(place, stay)| (is_webinar(meeting).then(|| role(place)), stay))
+            });
+            let stays = stays.filter(|(_, stay)| stay.join_time <= now);
+            let stays = stays.filter(|(_, stay)| who.as_ref().is_none_or(|who| who.is(stay)));
+            let stays = stays.map(|(role, stay)| (role, stay.clone()));
+            Queried::Participants(stays.collect())
         }
         Endpoint::QueryQuality => {
             let request = reading.participant_quality_list()?;

@@ -151,6 +151,18 @@ pub enum AlertPages {
     Endless,
 }
 
+/// Whom a list by query shows of a webinar, if it asks for no role. Meetings with an even number are webinars; of their participants every
+/// third one is a panelist, the others are attendees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebinarList {
+    /// Everybody.
+    Whole,
+    /// The panelists.
+    Panelists,
+    /// Nobody.
+    Nobody,
+}
+
 /// What the list of scopes is like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ScopeList {
@@ -273,6 +285,8 @@ pub struct Knobs {
     pub queries_move: u32,
     /// So many items, the last ones, are missing in lists by query. Default: none.
     pub queries_lack: usize,
+    /// What a list by query that asks for no role shows of a webinar's participants. Default: no meeting is a webinar.
+    pub webinars: Option<WebinarList>,
     /// The member of which the first item of a list by query says something else than the sheet. Default: none.
     pub queries_differ: Option<String>,
     /// Two more rooms that change from day to day; [`Company::rooms_on`](crate::Company::rooms_on)
@@ -379,6 +393,7 @@ impl Default for Knobs {
             rooms_move: 0,
             queries_move: 0,
             queries_lack: 0,
+            webinars: None,
             queries_differ: None,
             rooms_change: false,
             rooms_vanish: 0,

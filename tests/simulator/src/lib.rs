@@ -40,7 +40,7 @@ pub use company::Company;
 mod knobs;
 pub use knobs::{
     AlertPages, DayBucket, ExportTimes, ExtraSheets, Face, Knobs, Language, Layout, MeetingFilter,
-    ScopeList, Selection, TopUserUnit, UnknownTarget,
+    ScopeList, Selection, TopUserUnit, UnknownTarget, WebinarList,
 };
 
 mod options;

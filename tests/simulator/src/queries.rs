@@ -11,7 +11,7 @@ use crate::auth::SCOPE_EMPLOYEE_ID;
 use crate::company::{Company, Meeting, MeetingKind, Participant, Reservation};
 use crate::endpoint::Endpoint;
 use crate::exports::{self, IdType, Queried, id_type};
-use crate::knobs::AlertPages;
+use crate::knobs::{AlertPages, WebinarList};
 use crate::params::Params;
 use crate::rooms::{Page, RoomOrder};
 use crate::tables::{self, View};
@@ -35,10 +35,11 @@ pub(crate) fn list(
     params.integer_in("page_size", PAGE_SIZES.0, PAGE_SIZES.1);
     let most = options.knobs.page_size;
     let page = Page::up_to(params, PAGE_SIZES.0, PAGE_SIZES.1, most)?;
-    let (with_external, _) = (
+    let (with_external, with_webinars) = (
         params.flag("include_external_meetings"),
         params.flag("include_webinar"),
     );
+    let role = params.text("webinar_user_role");
     let need_topic = params.flag("need_topic");
     let ids = id_type(params);
     let now = options.clock.now();
@@ -58,11 +59,15 @@ pub(crate) fn list(
         Queried::Meetings(meetings) => {
             let told = meetings.iter();
             let told = told.filter(|meeting| with_external || !meeting.is_external());
+            let told = told.filter(|meeting| with_webinars || !writer.is_webinar(meeting));
             let items: Vec<Value> = told.map(|meeting| writer.meeting(meeting)).collect();
             ("meeting_list", items)
         }
         Queried::Participants(stays) => {
-            let items = stays.iter().map(|stay| writer.participant(stay));
+            let shown = stays
+                .iter()
+                .filter(|(stay_role, _)| writer.shows(*stay_role, role.as_deref()));
+            let items = shown.map(|(role, stay)| writer.participant(*role, stay));
             ("participants", items.collect())
         }
         Queried::Quality(stay) => ("participant_quality_list", writer.quality(&stay)),
@@ -183,7 +188,10 @@ impl Writer<'_> {
         for (name, value) in [
             ("user_id", self.id(Some(&meeting.organizer))),
             ("meeting_type", kind.into()),
-            ("meeting_subtype", 0.into()),
+            (
+                "meeting_subtype",
+                if self.is_webinar(meeting) { 8 } else { 0 }.into(),
+            ),
             ("meeting_instance_id", meeting.id().into()),
             ("has_related_document", false.into()),
             ("ai_note", false.into()),
@@ -195,7 +203,27 @@ impl Writer<'_> {
         item.into()
     }
 
-    fn participant(&self, stay: &Participant) -> Value {
+    fn is_webinar(&self, meeting: &Meeting) -> bool {
+        self.view.knobs.webinars.is_some() && exports::is_webinar(meeting)
+    }
+
+    /// Whether somebody with a role, or in a meeting without roles, is shown to who asks for one.
+    fn shows(&self, role: Option<&str>, asked: Option<&str>) -> bool {
+        let Some(unasked) = self.view.knobs.webinars else {
+            return asked.is_none();
+        };
+        match (role, asked) {
+            (None, asked) => asked.is_none(),
+            (Some(role), Some(asked)) => role == asked,
+            (Some(role), None) => match unasked {
+                WebinarList::Whole => true,
+                WebinarList::Panelists => role == exports::PANELIST,
+                WebinarList::Nobody => false,
+            },
+        }
+    }
+
+    fn participant(&self, role: Option<&str>, stay: &Participant) -> Value {
         let names = [
             "participant_name",
             "department",
@@ -232,6 +260,9 @@ impl Writer<'_> {
             ("is_external", (!is_of_company).into()),
         ] {
             item.insert(name.to_owned(), value);
+        }
+        if let (Some(role), Some(_)) = (role, self.view.knobs.webinars) {
+            item.insert("webinar_user_role".to_owned(), role.into());
         }
         item.into()
     }
