@@ -21,7 +21,7 @@ const NEW_YORK: &str = "America/New_York";
 const SHANGHAI: &str = "Asia/Shanghai";
 
 /// Changes a text of the configuration.
-fn configure(app: &TestApp, from: &str, to: &str) {
+pub(crate) fn configure(app: &TestApp, from: &str, to: &str) {
     let path = app.path("meetlake.toml");
     let config = fs::read_to_string(&path).expect("a configuration");
     assert!(config.contains(from), "{from}: {config}");

@@ -472,6 +472,16 @@ fn compared(app: &TestApp, dataset: Dataset, count: &str) -> u64 {
         .sum()
 }
 
+/// What the ledger has of both sources, by window.
+fn compared_windows(app: &TestApp) -> Vec<Value> {
+    let status = app.meetlake(&["status", "--json"]).json();
+    let datasets = status["datasets"].as_array().expect("datasets").iter();
+    let windows = datasets.flat_map(|of| of["windows"].as_array().expect("windows"));
+    windows
+        .map(|window| window["coverage"]["compared"].clone())
+        .collect()
+}
+
 fn differing(app: &TestApp, dataset: Dataset) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
     for day in compared_days(app, dataset).values() {
@@ -533,25 +543,15 @@ fn the_export_is_published_and_the_list_agrees() {
     assert_eq!((app.content_hashes(), revisions(&app)), before);
 
     // A lost ledger is made again from the lake, with what was compared.
-    let windows = |app: &TestApp| {
-        let status = app.meetlake(&["status", "--json"]).json();
-        let datasets = status["datasets"].as_array().cloned().expect("datasets");
-        let windows = datasets
-            .iter()
-            .flat_map(|of| of["windows"].as_array().cloned());
-        let windows = windows.flatten().map(|window| window["coverage"].clone());
-        windows.collect::<Vec<_>>()
-    };
-    let told = windows(&app);
+    let told = compared_windows(&app);
     assert!(
-        told.iter()
-            .any(|of| of["compared"]["in_both"].as_u64() > Some(0)),
+        told.iter().any(|of| of["in_both"].as_u64() > Some(0)),
         "{told:?}"
     );
     std::fs::remove_file(app.path("meetlake.db")).expect("a lost ledger");
     let rebuilt = app.meetlake(&["ledger", "rebuild"]);
     assert_eq!(rebuilt.code, 0, "{}", rebuilt.text());
-    assert_eq!(windows(&app), told);
+    assert_eq!(compared_windows(&app), told);
     let calls = app.calls();
     assert!(app.reconcile().is_settled());
     assert_eq!(app.calls(), calls, "nothing is asked for again");
@@ -747,4 +747,34 @@ fn plan_counts_the_calls_of_both_sources() {
     assert_eq!((calls(&export), calls(&both)), (3 * days, 4 * days));
     let month = |plan: &Value| plan["month"]["calls"].as_u64().expect("a count");
     assert!(month(&both) > month(&export), "{both}");
+}
+
+/// Days that are cut anew are made of the same answers, which compare as before.
+#[test]
+fn a_re_cut_keeps_what_was_compared() {
+    let datasets = [Dataset::MeetingList, Dataset::ParticipantList];
+    let app = by_both(&datasets).start();
+    assert_eq!(app.backfill(&[]).code, 0);
+    let of_windows = compared_windows(&app);
+    assert!(of_windows.iter().any(Value::is_object), "{of_windows:?}");
+    let rows = |app: &TestApp| datasets.map(|dataset| lake::rows(&app.lake(), dataset).len());
+    let (before, calls) = (rows(&app), app.calls());
+    crate::remake::configure(&app, "Asia/Shanghai", "America/New_York");
+    let recut = app.meetlake(&["replay", "--re-cut"]);
+    assert_eq!(recut.code, 0, "{}", recut.text());
+    assert_eq!((rows(&app), app.calls()), (before, calls));
+    app.sound_and_verified();
+    assert_eq!(compared_windows(&app), of_windows);
+    for dataset in datasets {
+        assert!(compared(&app, dataset, "in_both") > 0, "{dataset}");
+        for count in ["not_compared", "export_only", "query_only"] {
+            assert_eq!(compared(&app, dataset, count), 0, "{dataset}");
+        }
+    }
+    let rebuilt = revisions(&app);
+    std::fs::remove_file(app.path("meetlake.db")).expect("a lost ledger");
+    let output = app.meetlake(&["ledger", "rebuild"]);
+    assert_eq!(output.code, 0, "{}", output.text());
+    assert_eq!(compared_windows(&app), of_windows);
+    assert_eq!(revisions(&app), rebuilt);
 }
