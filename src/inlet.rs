@@ -153,7 +153,7 @@ impl Inlet {
             id: header.id,
             event_type: header.event_type,
             dataset,
-            at: header.at.unwrap_or(received_at),
+            at: event::plausible(header.at, received_at).unwrap_or(received_at),
             received_at,
             body,
         };

@@ -87,6 +87,14 @@ pub fn keepable(body: &[u8]) -> Result<String, UnreadableEvent> {
     String::from_utf8(kept.into_owned()).map_err(|_| UnreadableEvent::NoJson)
 }
 
+/// When an event happened, if what it says of that can be true. Feishu gives up sending an event
+/// after hours; what would be of another year has no day in the lake.
+#[must_use]
+pub fn plausible(at: Option<Timestamp>, received_at: Timestamp) -> Option<Timestamp> {
+    let since = |at: &Timestamp| received_at.duration_since(*at).as_hours();
+    at.filter(|at| (-24..=30 * 24).contains(&since(at)))
+}
+
 /// An instant that the envelope gives as digits: 10 are seconds, 13 milliseconds, 16 microseconds.
 /// The pages show both of the latter.
 fn instant(value: &Value) -> Option<Timestamp> {
@@ -127,15 +135,20 @@ pub fn row(body: &[u8], received_at: &str) -> Result<Map<String, Value>, Unreada
         Some(Value::Object(members)) => members,
         _ => Map::new(),
     };
-    for shown_elsewhere in ["token", "create_time"] {
-        envelope.remove(shown_elsewhere);
-        members.remove(shown_elsewhere);
+    let received = received_at.parse().ok();
+    let at = received.map_or(header.at, |received| plausible(header.at, received));
+    envelope.remove("token");
+    members.remove("token");
+    // A time that cannot be true is shown as it came.
+    if at.is_some() || header.at.is_none() {
+        envelope.remove("create_time");
+        members.remove("create_time");
     }
     members.insert("event_id".to_owned(), header.id.into());
     members.insert("event_type".to_owned(), header.event_type.into());
     envelope.insert("header".to_owned(), members.into());
     let mut add = |name: &str, value: String| envelope.insert(name.to_owned(), value.into());
-    if let Some(at) = header.at {
+    if let Some(at) = at {
         add(EVENT_TIME, at.to_string());
     }
     add(RECEIVED_TIME, received_at.to_owned());

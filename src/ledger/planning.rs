@@ -238,7 +238,7 @@ pub(super) async fn insert_tasks(
     Ok(())
 }
 
-async fn withdraw_missing(
+pub(super) async fn withdraw_missing(
     transaction: &mut Transaction,
     window: &WindowRow,
     live: &HashSet<TaskKey>,

@@ -1,8 +1,11 @@
 //! Windows and schedules: what should exist by now.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::planning::withdraw_missing;
 use super::stored::{StoredRow, micros, to_json};
 use super::tasks::phases_in;
 use super::{Error, Ledger, Transaction, bind_window, commit, sql};
@@ -180,6 +183,25 @@ impl Ledger {
         }
         commit(transaction).await?;
         Ok(true)
+    }
+
+    /// Takes back a window that was asked for early and is planned by nobody. Its tasks are
+    /// withdrawn, so that another window can have them.
+    ///
+    /// # Errors
+    /// When the database refuses, or another process has taken over.
+    pub async fn withdraw_early(&self, row: &WindowRow, now: Timestamp) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        withdraw_missing(&mut transaction, row, &HashSet::new(), now).await?;
+        let query = sqlx::query(
+            "DELETE FROM job_window WHERE tenant = $1 AND dataset = $2 AND start_at = $3 \
+             AND end_at = $4",
+        );
+        bind_window(query, &row.tenant, row.dataset, row.window)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("take an early window back"))?;
+        commit(transaction).await
     }
 
     /// Sets the state of a window, unless another generation of it was started meanwhile.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::priority;
-use crate::datasets::{Ask, Dataset, Parent, ParentIdentity, Siblings};
+use crate::datasets::{Ask, Parent, ParentIdentity, Siblings};
 use crate::job::{FanOutOrder, JobSpec};
 use crate::record::{Coverage, OpenTask, Phase, PhaseCounts, TaskRow, WindowRow, WindowState};
 use crate::task::{TaskKey, TaskOwner, TaskSpec};
@@ -112,12 +112,12 @@ pub fn left_alone(mut known: KnownChildren) -> KnownChildren {
 }
 
 /// The known children of a window that is planned for the first time, which were asked for early.
-/// An export right after a meeting may lack some of it, so all of them are asked for again. What
-/// one call said of a meeting that had ended stays.
+/// What is told right after a meeting may lack some of it, and the night is the truth. So all of
+/// them are asked for once more.
 #[must_use]
-pub fn asked_early(of: Dataset, mut known: KnownChildren) -> KnownChildren {
+pub fn asked_early(mut known: KnownChildren) -> KnownChildren {
     for child in known.values_mut() {
-        child.is_provisional |= of.is_export();
+        child.is_provisional = true;
     }
     known
 }

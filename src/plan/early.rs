@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan};
 
 use super::due::due_at;
 use crate::datasets::{Early, Parent};
 use crate::job::JobSpec;
 use crate::plan::resolve::NEARBY_S;
 use crate::record::{NewWindow, WindowRow, WindowState};
-use crate::window::{Window, date_of};
+use crate::window::{Window, date_of, start_of_day};
 
 /// How a job asks early; `None` if it does not.
 #[must_use]
@@ -40,8 +40,10 @@ pub fn new_windows(
     if job.window_days != 1 {
         return Vec::new();
     }
+    // A meeting that ended and is still to begin is an event's mistake.
     let dates = starts
         .into_iter()
+        .filter(|start| *start <= now)
         .map(|start| date_of(&job.time_zone, start));
     let dates: BTreeSet<_> = dates.collect();
     let windows = dates
@@ -55,6 +57,19 @@ pub fn new_windows(
     };
     let new = windows.filter(is_new).map(new);
     new.filter(|new| new.due_at > now).collect()
+}
+
+/// Whether a window was asked for early and is not one that the job cuts any more, because its zone
+/// or its length has changed since. Nobody will plan it: `parents` are the windows of the dataset
+/// whose rows it would be planned from, and none is the same.
+#[must_use]
+pub fn is_out_of_place(job: &JobSpec, row: &WindowRow, parents: &[WindowRow]) -> bool {
+    let is_unplanned = row.state == WindowState::Due && row.coverage.is_none();
+    let date = date_of(&job.time_zone, row.window.start());
+    let end = date.checked_add(i64::from(job.window_days).days());
+    let is_cut = start_of_day(&job.time_zone, date) == row.window.start()
+        && end.is_ok_and(|end| start_of_day(&job.time_zone, end) == row.window.end());
+    is_unplanned && !is_cut && parents.iter().all(|parent| parent.window != row.window)
 }
 
 /// What events and list disagree on: meetings of the list of whose end no event told, and meetings
@@ -98,6 +113,7 @@ pub fn pause(tasks: u64) -> Duration {
 mod tests {
     use jiff::SignedDuration;
     use jiff::civil::date;
+    use jiff::tz::TimeZone;
 
     use super::*;
     use crate::datasets::Dataset;
@@ -126,17 +142,44 @@ mod tests {
         let day = |day| Window::day(&job.time_zone, date(2026, 11, day)).expect("a day");
         let noon = |of| day(of).start() + SignedDuration::from_hours(12);
         let known = [window_row(Dataset::Meeting, day(10), WindowState::Settled)];
-        let starts = [noon(12), noon(10), noon(11), noon(12)];
-        let found = new_windows(&job, starts, &known, noon(11));
+        let starts = [noon(12), noon(10), noon(11), noon(12), noon(20)];
+        let found = new_windows(&job, starts, &known, noon(12));
         let windows: Vec<Window> = found.iter().map(|new| new.window).collect();
-        assert_eq!(windows, [day(11), day(12)]);
+        assert_eq!(windows, [day(12)]);
         assert!(found.iter().all(|new| new.state == WindowState::Due));
-        assert_eq!(found[0].due_at, due_at(&job, &day(11)));
+        assert_eq!(found[0].due_at, due_at(&job, &day(12)));
         let mut long = job.clone();
         long.window_days = 7;
         assert_eq!(new_windows(&long, [noon(12)], &[], noon(12)), []);
         // Long ago, nobody waits for its night.
         assert_eq!(new_windows(&job, [noon(12)], &[], noon(14)), []);
+    }
+
+    #[test]
+    fn a_window_that_the_job_no_longer_cuts_is_out_of_place() {
+        let shanghai = job(Dataset::Meeting);
+        let mut berlin = shanghai.clone();
+        berlin.time_zone = TimeZone::get("Europe/Berlin").expect("a zone");
+        let mut weekly = shanghai.clone();
+        weekly.window_days = 7;
+        let day = Window::day(&shanghai.time_zone, date(2026, 11, 12)).expect("a day");
+        let parent = window_row(Dataset::MeetingList, day, WindowState::Due);
+        for (job, state, parents, is_out) in [
+            (&shanghai, WindowState::Due, &[][..], false),
+            (&berlin, WindowState::Due, &[], true),
+            (&weekly, WindowState::Due, &[], true),
+            // Its parents come, and it with them.
+            (
+                &berlin,
+                WindowState::Due,
+                std::slice::from_ref(&parent),
+                false,
+            ),
+            (&berlin, WindowState::Settled, &[], false),
+        ] {
+            let row = window_row(Dataset::Meeting, day, state);
+            assert_eq!(is_out_of_place(job, &row, parents), is_out, "{state:?}");
+        }
     }
 
     #[test]

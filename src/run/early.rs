@@ -12,7 +12,7 @@ use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::plan::children::{Budget, children, digest, known_children, left_alone};
-use crate::plan::early::{early, new_windows, pause};
+use crate::plan::early::{early, is_out_of_place, new_windows, pause};
 use crate::record::{WindowBatch, WindowRow};
 use crate::window::Window;
 
@@ -46,6 +46,26 @@ impl Run {
                 schedule: None,
             };
             ledger.insert_windows(&batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was asked for early in windows that the job no longer cuts. The windows in
+    /// their place ask for it.
+    pub(super) async fn withdraw_out_of_place(&mut self, job: &JobSpec) -> Result<()> {
+        let Some(parent) = job.dataset.parent() else {
+            return Ok(());
+        };
+        let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
+        if job.dataset.definition().early.is_none() {
+            return Ok(());
+        }
+        let parents = ledger.windows(name, parent, None).await?;
+        for row in ledger.windows(name, job.dataset, None).await? {
+            if is_out_of_place(job, &row, &parents) {
+                ledger.withdraw_early(&row, self.tenant.clock.now()).await?;
+                self.to_publish.insert((row.dataset, row.window));
+            }
         }
         Ok(())
     }

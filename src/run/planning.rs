@@ -133,6 +133,13 @@ impl Run {
             ParentWindow::Ready => {}
             ParentWindow::NotYet => return Ok(None),
             ParentWindow::LeftOut(state) => {
+                // What was asked for early is published all the same.
+                if row.was_planned_early() {
+                    if ledger.has_open(name, job.dataset, row.window).await? {
+                        return Ok(None);
+                    }
+                    self.to_publish.insert((job.dataset, row.window));
+                }
                 ledger.set_window_state(row, state).await?;
                 return Ok(None);
             }
@@ -140,7 +147,7 @@ impl Run {
         let parents = ledger.parents(name, parent, row.window).await?;
         let mut known = known_children(&ledger.tasks_of(name, job.dataset, row.window).await?);
         if row.was_planned_early() {
-            known = asked_early(job.dataset, known);
+            known = asked_early(known);
         }
         let budget = self.budgets.entry(job.name.clone());
         let budget = budget.or_insert_with(|| Budget::of(job));

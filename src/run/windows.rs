@@ -148,6 +148,7 @@ impl Run {
     }
 
     async fn insert_due(&mut self, job: &JobSpec) -> Result<()> {
+        self.withdraw_out_of_place(job).await?;
         let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
         let now = self.tenant.clock.now();
         let state = ledger.schedule(&job.name, name).await?;
@@ -175,6 +176,7 @@ impl Run {
         (from, to): (Date, Date),
         (is_named, once_more): (bool, bool),
     ) -> Result<()> {
+        self.withdraw_out_of_place(job).await?;
         let again = is_named && once_more;
         let now = self.tenant.clock.now();
         let backfill = due::backfill(job, from, to, now);
