@@ -582,7 +582,7 @@ fn the_documented_view_says_since_when_and_until_when_each_room_was_as_it_is() {
         println!("skipped: MEETLAKE_TEST_PYTHON is not set; tests/run sets it");
         return;
     };
-    let setup = Setup::fast().only(&[Dataset::Room]);
+    let setup = Setup::fast().only(&[Dataset::Room, Dataset::RoomConfig, Dataset::ReserveConfig]);
     let app = start(setup.knobs(|knobs| knobs.rooms_change = true), "*");
     let company = app.server().company();
     let mut snapshots: Vec<Date> = Vec::new();
@@ -629,19 +629,35 @@ fn the_documented_view_says_since_when_and_until_when_each_room_was_as_it_is() {
     let sql = sql.replace("'lake/", &format!("'{lake}/"));
     let script = "import duckdb, sys\nc = duckdb.connect()\nc.execute(sys.argv[1])\n\
                   for r in c.execute('SELECT room_id, valid_from, valid_to FROM room_validity').fetchall():\n    print(*r)\n";
-    let output = std::process::Command::new(python)
-        .args(["-c", script, &sql])
-        .output();
-    let output = output.expect("python starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let mut found: Vec<String> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(str::to_owned)
-        .collect();
-    found.sort();
-    assert_eq!(found, expected);
+    let rows = |sql: &str, script: &str| {
+        let output = std::process::Command::new(&python)
+            .args(["-c", script, sql])
+            .output();
+        let output = output.expect("python starts");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let mut found: Vec<String> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        found.sort();
+        found
+    };
+    assert_eq!(rows(&sql, script), expected);
+    // As the page says for the others.
+    for (dataset, ids) in [
+        ("room_config", "scope_type, scope_id, is_effective"),
+        ("reserve_config", "scope_type, scope_id"),
+    ] {
+        let sql = sql
+            .replace("room_id", ids)
+            .replace("/room/", &format!("/{dataset}/"));
+        let spells = rows(&sql, &script.replace("room_id", ids));
+        assert!(spells.len() >= 28, "{dataset}: {spells:#?}");
+        let once: std::collections::BTreeSet<&String> = spells.iter().collect();
+        assert_eq!(once.len(), spells.len(), "{dataset}");
+    }
 }
