@@ -88,9 +88,13 @@ async fn read_once<S: PageSink>(
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
         };
-        let items = match listing.take(&body) {
-            Ok(items) => items,
-            Err(error) => return Ok(Err(client::Error::unlisted(endpoint, &error))),
+        let items = match (listing.take(&body), &call.about) {
+            (Ok(items), _) => items,
+            (Err(listing::Error::Garbled(why)), Some(about)) => {
+                let named = listing::Error::Garbled(format!("{why} ({about})"));
+                return Ok(Err(client::Error::unlisted(endpoint, &named)));
+            }
+            (Err(error), _) => return Ok(Err(client::Error::unlisted(endpoint, &error))),
         };
         crash_point!("w05-page-listed");
         match (list, &ends.first) {
