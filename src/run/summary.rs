@@ -184,16 +184,17 @@ impl Summary {
         }
     }
 
-    /// Everything that stood in the way of more than one task.
+    /// Everything that stood in the way of more than one task, each once.
     pub fn causes(&self) -> impl Iterator<Item = &Failure> {
-        let blocked = self.blocked.values();
-        let is_other = |cause: &&Failure| self.stop_cause.as_ref() != Some(*cause);
-        let blocked = blocked.filter(is_other);
-        self.stop_cause
-            .iter()
-            .chain(blocked)
-            .chain(self.storage_error.iter().filter(is_other))
-            .chain(&self.trouble)
+        let all = self.stop_cause.iter().chain(self.blocked.values());
+        let all = all.chain(&self.storage_error).chain(&self.trouble);
+        let mut causes: Vec<&Failure> = Vec::new();
+        for cause in all {
+            if causes.iter().all(|known| known.message != cause.message) {
+                causes.push(cause);
+            }
+        }
+        causes.into_iter()
     }
 
     pub(super) fn count_task(&mut self, dataset: Dataset, ended: &TaskEnd) {
