@@ -21,22 +21,19 @@ use crate::window::Window;
 
 /// What is compared of the rows of a batch.
 pub(super) fn of_batch(compared: &ComparedColumns, batch: &RecordBatch) -> Vec<ComparedRow> {
-    let find = |name: &&str| batch.column_by_name(name).cloned();
-    let all =
-        |names: &[&'static str]| -> Vec<Option<ArrayRef>> { names.iter().map(find).collect() };
+    let find = |name: &&str| TextColumn::of(batch, name);
+    let all = |names: &[&str]| -> Vec<Option<TextColumn<'_>>> { names.iter().map(find).collect() };
     let (identity, otherwise) = (all(compared.identity), all(compared.otherwise));
     let (user_id, columns) = (
-        compared.user_id.and_then(|id| find(&id)),
+        compared.user_id.and_then(|name| find(&name)),
         all(compared.columns),
     );
     let alone = compared.may_be_alone.iter();
     let alone: Vec<_> = alone.map(|(name, value)| (find(name), *value)).collect();
-    let text = |column: &Option<ArrayRef>, row: usize| told(column.as_ref()?, row);
-    let joined = |columns: &[Option<ArrayRef>], row: usize| {
-        let texts: Vec<String> = columns
-            .iter()
-            .map(|column| text(column, row).unwrap_or_default())
-            .collect();
+    let text = |column: &Option<TextColumn<'_>>, row: usize| column.as_ref()?.told(row);
+    let joined = |columns: &[Option<TextColumn<'_>>], row: usize| {
+        let texts = columns.iter().map(|column| text(column, row));
+        let texts: Vec<String> = texts.map(Option::unwrap_or_default).collect();
         texts.join("\u{1f}")
     };
     (0..batch.num_rows())
@@ -55,15 +52,28 @@ pub(super) fn of_batch(compared: &ComparedColumns, batch: &RecordBatch) -> Vec<C
         .collect()
 }
 
-/// The value of a row as text; `None` if it has none.
-fn told(column: &ArrayRef, row: usize) -> Option<String> {
-    if column.is_null(row) {
-        return None;
-    }
-    let options = FormatOptions::default();
-    let formatter = ArrayFormatter::try_new(column.as_ref(), &options).ok()?;
-    Some(formatter.value(row).to_string()).filter(|text| !text.is_empty())
+/// A column whose values are read as text, whatever their type.
+struct TextColumn<'b> {
+    values: &'b ArrayRef,
+    texts: ArrayFormatter<'b>,
 }
+
+impl<'b> TextColumn<'b> {
+    fn of(batch: &'b RecordBatch, name: &str) -> Option<Self> {
+        let values = batch.column_by_name(name)?;
+        let texts = ArrayFormatter::try_new(values.as_ref(), &FORMAT).ok()?;
+        Some(Self { values, texts })
+    }
+
+    /// The value of a row; `None` if it has none.
+    fn told(&self, row: usize) -> Option<String> {
+        let text = || self.texts.value(row).to_string();
+        let told = (!self.values.is_null(row)).then(text);
+        told.filter(|text| !text.is_empty())
+    }
+}
+
+static FORMAT: FormatOptions<'static> = FormatOptions::new();
 
 /// Whether two values are the same is all that is asked of it, in one process.
 fn hashed(text: String) -> u64 {
