@@ -41,6 +41,13 @@ pub struct Args {
     /// query; comma-separated or repeated.
     #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
     pub grant: Vec<String>,
+    /// After how long the next event of the company's meetings and rooms comes to whoever has a
+    /// long connection, such as 5s or 2m; 0s: only by `POST /_simulator/events`.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = super::duration)]
+    pub events: Duration,
+    /// Call the webhook at this address with the events, in place of the long connection.
+    #[arg(long, value_name = "ADDRESS")]
+    pub webhook: Option<std::net::SocketAddr>,
     /// Print one line of JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -82,6 +89,8 @@ pub async fn run(args: Args) -> Result<Code> {
         meetings_per_day: args.meetings_per_day,
         clock: SimClock::new(now, args.speed),
         faults: args.faults.clone(),
+        event_every: (!args.events.is_zero()).then_some(args.events),
+        webhook: args.webhook,
         real_time_headers: true,
         ..Options::of(args.face, last_day, args.speed)
     };
@@ -100,13 +109,14 @@ pub async fn run(args: Args) -> Result<Code> {
 fn announce(args: &Args, server: &Server) {
     let options = server.options();
     let calls_per_minute = (100.0 * args.speed).ceil();
+    let configuration = configuration(args, server, calls_per_minute);
     if args.json {
         let line = json!({
             "base_url": server.base_url(), "app_id": options.app_id,
                 "app_secret": options.app_secret,
             "first_day": server.first_day(), "last_day": server.last_day(),
                 "time_zone": options.time_zone,
-            "calls_per_minute": calls_per_minute,
+            "calls_per_minute": calls_per_minute, "configuration": configuration,
         });
         println!("{line}");
         return;
@@ -121,16 +131,54 @@ fn announce(args: &Args, server: &Server) {
         server.last_day(),
         options.time_zone
     );
-    println!("  quota        {calls_per_minute} calls a minute per export endpoint\n");
-    println!("To export from it, put this into a meetlake.toml:\n");
-    println!("  [tenants.simulated]");
-    println!("  host = \"{}\"", server.base_url());
-    println!("  app_id = \"{}\"", options.app_id);
-    println!("  app_secret = \"{}\"", options.app_secret);
-    println!("  allow_inline_secret = true");
-    println!("  time_zone = \"{}\"", options.time_zone);
-    if args.speed != 1.0 {
-        println!("\n  [limits]");
-        println!("  exports_per_minute = {calls_per_minute}");
+    println!("  quota        {calls_per_minute} calls a minute per export endpoint");
+    println!("  events       {}\n", events(args, server));
+    println!(
+        "Put this into meetlake.toml, in place of its [tenants.acme]; the last section is for \
+         events, which `meetlake serve` receives:\n"
+    );
+    for line in configuration.lines() {
+        println!("  {line}");
     }
+}
+
+/// When events come, and how one is asked for.
+fn events(args: &Args, server: &Server) -> String {
+    let url = format!("{}/_simulator/events", server.base_url());
+    match (args.events.is_zero(), args.webhook) {
+        (true, _) => format!("one for each `curl -X POST {url}`"),
+        (false, None) => format!(
+            "one every {:?} while somebody has a long connection; one now: `curl -X POST {url}`",
+            args.events
+        ),
+        (false, Some(address)) => format!(
+            "one every {:?} to http://{address}/; one now: `curl -X POST {url}`",
+            args.events
+        ),
+    }
+}
+
+/// The tenant that the simulator is, as a configuration names it.
+fn configuration(args: &Args, server: &Server, calls_per_minute: f64) -> String {
+    let options = server.options();
+    let limits = match args.speed == 1.0 {
+        true => String::new(),
+        false => format!("[limits]\nexports_per_minute = {calls_per_minute}\n\n"),
+    };
+    let inlet = match args.webhook {
+        None => "inlet = \"long_connection\"".to_owned(),
+        Some(address) => format!(
+            "inlet = \"webhook\"\nlisten = \"{address}\"\nverification_token = \"{}\"\n\
+             encrypt_key = \"{}\"",
+            options.verification_token, options.encrypt_key
+        ),
+    };
+    format!(
+        "{limits}[tenants.simulated]\nhost = \"{}\"\napp_id = \"{}\"\napp_secret = \"{}\"\n\
+         allow_inline_secret = true\ntime_zone = \"{}\"\n\n[tenants.simulated.events]\n{inlet}\n",
+        server.base_url(),
+        options.app_id,
+        options.app_secret,
+        options.time_zone
+    )
 }

@@ -72,6 +72,7 @@ mod store_faults;
 mod tenant_ids;
 mod tenants;
 mod time;
+mod tryout;
 mod unread;
 mod unwritable;
 mod verbs;

@@ -284,6 +284,8 @@ pub(crate) enum Route {
     Company,
     /// `PUT /_simulator/faults`.
     Faults,
+    /// `GET` and `POST /_simulator/events`.
+    Events,
     /// The path exists, the method does not.
     WrongMethod,
     /// Nothing is there.
@@ -299,6 +301,8 @@ impl Route {
             "/_simulator/report" => (Method::GET, Self::Report),
             "/_simulator/company" => (Method::GET, Self::Company),
             "/_simulator/faults" => (Method::PUT, Self::Faults),
+            "/_simulator/events" if method == Method::POST => (Method::POST, Self::Events),
+            "/_simulator/events" => (Method::GET, Self::Events),
             _ => match path
                 .strip_prefix("/open-apis/")
                 .and_then(|path| write_route(method, path).or_else(|| api_route(path)))

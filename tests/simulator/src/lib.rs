@@ -21,7 +21,7 @@
 //! - [`Options`] and [`Knobs`] are what can be chosen; [`SimClock`] is simulated time
 //! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports`, `rooms`, `alerts` or [`meetings`]
 //! - `exports` → `tables` → `workbook` makes the files
-//! - `events` are what the company gives cause for, and `link` is the long connection that brings them
+//! - `events` are what the company gives cause for, `feed` tells them one by one, and `link` is the long connection that brings them
 //! - [`Report`] is what was received
 
 #![cfg_attr(
@@ -62,6 +62,8 @@ mod limits;
 
 mod events;
 pub use events::SentEvent;
+
+mod feed;
 
 mod link;
 pub use link::{LinkFaults, LinkReport, TICKET};

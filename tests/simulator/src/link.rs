@@ -42,11 +42,11 @@ pub const TICKET: &str = "simulator-ticket";
 
 const SERVICE: i32 = 33_554_678;
 /// An answer that comes later is none. In real time.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Real time between two events on one connection.
 const BETWEEN_EVENTS: Duration = Duration::from_millis(10);
 /// Simulated waits before an event is sent again.
-const AGAIN_AFTER: [Duration; 4] = [
+pub(crate) const AGAIN_AFTER: [Duration; 4] = [
     Duration::from_secs(15),
     Duration::from_secs(5 * 60),
     Duration::from_secs(60 * 60),
@@ -218,6 +218,26 @@ impl Hub {
         state.waiting.extend(waiting);
         drop(state);
         self.news.notify_waiters();
+    }
+
+    /// Somebody has a long connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.lock().report.open > 0
+    }
+
+    /// Some event was acknowledged.
+    pub(crate) fn has_acknowledged(&self) -> bool {
+        !self.lock().report.acknowledged.is_empty()
+    }
+
+    /// Notes an event that was sent another way.
+    pub(crate) fn sent(&self, id: &str) {
+        *self.lock().report.sent.entry(id.to_owned()).or_default() += 1;
+    }
+
+    /// Notes that such an event was acknowledged.
+    pub(crate) fn acknowledged(&self, id: &str) {
+        self.lock().report.acknowledged.insert(id.to_owned());
     }
 
     fn draw(&self, state: &mut HubState) -> Draw {

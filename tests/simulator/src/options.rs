@@ -1,5 +1,8 @@
 //! What a simulator is started with.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 
@@ -33,6 +36,12 @@ pub struct Options {
     pub write_app_secret: String,
     /// Its Verification Token, which every event carries. Default: `simulator-verification-token`.
     pub verification_token: String,
+    /// Its Encrypt Key, with which calls of a webhook are encrypted and signed. Default: `simulator-encrypt-key`.
+    pub encrypt_key: String,
+    /// Real time after which the next event of the company comes by itself. Default: none, events come when they are sent.
+    pub event_every: Option<Duration>,
+    /// Where such events, and those that are asked for, are posted in place of the long connection. Default: nowhere.
+    pub webhook: Option<SocketAddr>,
     /// The refresh token that is valid from the start, for a week. Default: `ur-simulator-refresh`.
     pub refresh_token: String,
     /// The authorization code that can be used once within five minutes of the clock's start. Default: `simulator-code`.
@@ -72,6 +81,9 @@ impl Options {
             write_app_id: "cli_a000000000000002".to_owned(),
             write_app_secret: "simulator-write-secret".to_owned(),
             verification_token: "simulator-verification-token".to_owned(),
+            encrypt_key: "simulator-encrypt-key".to_owned(),
+            event_every: None,
+            webhook: None,
             refresh_token: "ur-simulator-refresh".to_owned(),
             authorization_code: "simulator-code".to_owned(),
             knobs: Knobs::of(face),

@@ -31,6 +31,7 @@ use crate::endpoint::{Endpoint, Route};
 use crate::events::{self, Sender, SentEvent};
 use crate::exports::{Exports, Mishap};
 use crate::faults::{Fault, FaultKind, Faults};
+use crate::feed::{self, Feed};
 use crate::limits::Limits;
 use crate::line::{self, Cutter};
 use crate::link::{self, Hub, LinkFaults, LinkReport};
@@ -59,9 +60,9 @@ pub struct Server {
 }
 
 #[derive(Debug)]
-struct App {
-    options: Options,
-    company: Company,
+pub(crate) struct App {
+    pub(crate) options: Options,
+    pub(crate) company: Company,
     tokens: Tokens,
     limits: Limits,
     faults: Faults,
@@ -71,7 +72,8 @@ struct App {
     query_order: RoomOrder,
     tally: Tally,
     draw: Draw,
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) feed: Feed,
 }
 
 impl Server {
@@ -129,8 +131,12 @@ impl Server {
                 options.clock.clone(),
                 Draw::new(options.seed).label("link"),
             )),
+            feed: Feed::default(),
             options,
         });
+        if let Some(every) = app.options.event_every {
+            tokio::spawn(feed::tell(Arc::downgrade(&app), every));
+        }
         let (shutdown, stopped) = oneshot::channel::<()>();
         let stopped = async {
             // Stopped, or the server was dropped: both mean to end.
@@ -298,6 +304,7 @@ async fn answer(
         Route::Report => Reply::json(StatusCode::OK, 0, &app.report()),
         Route::Company => Reply::json(StatusCode::OK, 0, &app.summary()),
         Route::Faults => app.put_faults(&body),
+        Route::Events => app.tell_now(&parts.method, &body),
         Route::WrongMethod => ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             99_991_301,
@@ -596,7 +603,48 @@ impl App {
         }
     }
 
-    fn events_of(&self, start: Timestamp, end: Timestamp) -> Vec<SentEvent> {
+    /// What became of the events, or the next one, told now.
+    fn tell_now(self: &Arc<Self>, method: &Method, body: &[u8]) -> Reply {
+        if method == Method::GET {
+            let report = self.hub.report();
+            return Reply::data(json!({
+                "sent": report.sent.len(), "acknowledged": report.acknowledged.len(),
+                "open_connections": report.open, "connections": report.connections,
+            }));
+        }
+        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+        match self.feed.next(self, asked["type"].as_str()) {
+            Some(event) => {
+                let told = json!({
+                    "event_id": event.id, "event_type": event.event_type, "at": event.at,
+                });
+                self.tell(event);
+                Reply::data(told)
+            }
+            None => Reply::json(
+                StatusCode::NOT_FOUND,
+                -1,
+                &json!({ "code": -1, "msg": "no such event is left to be told" }),
+            ),
+        }
+    }
+
+    /// An event would reach somebody.
+    pub(crate) fn is_listened_to(&self) -> bool {
+        self.options.webhook.is_some() || self.hub.is_connected()
+    }
+
+    /// Sends an event the way that the options say.
+    pub(crate) fn tell(self: &Arc<Self>, event: SentEvent) {
+        match self.options.webhook {
+            Some(address) => {
+                tokio::spawn(feed::deliver(Arc::clone(self), address, event));
+            }
+            None => self.hub.send(&[event]),
+        }
+    }
+
+    pub(crate) fn events_of(&self, start: Timestamp, end: Timestamp) -> Vec<SentEvent> {
         let sender = Sender {
             app_id: &self.options.app_id,
             tenant_key: self.options.knobs.face.tenant_key(),
