@@ -29,6 +29,8 @@ DATASETS = {
     "meeting": ["meeting_id"],
     "meeting_participant": ["meeting_id", "participant_index"],
     "recording": ["meeting_id"],
+    "meeting_event": ["event_id"],
+    "room_event": ["event_id"],
 }
 failures = 0
 checks = 0

@@ -3,7 +3,8 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
@@ -14,14 +15,18 @@ use jiff::{SignedDuration, ToSpan};
 use meetlake_simulator::{Fault, Options, Server, SimClock};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::Common;
 use super::open::App;
 use super::progress::Style;
 use super::run::{execute_app, exit_of, print_summaries};
+use super::serve::event_datasets;
+use super::status::show_events;
 use crate::clock::Clock;
 use crate::datasets::{Dataset, RequestOption};
 use crate::exit::Code;
+use crate::inlet::Inlet;
 use crate::ledger::Ledger;
 use crate::ledger::PartitionStatus;
 use crate::run::Scope;
@@ -57,6 +62,10 @@ const ZONE: &str = "Asia/Shanghai";
 /// How much faster simulated time runs: the quota of a minute takes a seventh of a second.
 const SPEED: f64 = 400.0;
 const TENANT: &str = "demo";
+/// Under which the ledger says that the events came.
+const EVENTS_CAME: &str = "demo events";
+/// Real time in which so many events come at least, however slow the disk is.
+const EVENTS_IN_A_MINUTE: usize = 1_000;
 
 /// Runs the demo, or continues one that was interrupted.
 ///
@@ -115,6 +124,7 @@ pub async fn run(args: Args) -> Result<Code> {
              runs {SPEED} times as fast.\n"
         );
     }
+    receive_events(&app, &server).await?;
     // The jobs begin with the first day.
     let scope = Scope::Due;
     let summaries = execute_app(
@@ -127,6 +137,7 @@ pub async fn run(args: Args) -> Result<Code> {
     )
     .await?;
     let status = app.ledger.partition_status().await?;
+    let event_types = app.ledger.event_types(TENANT).await?;
     let report = server.report();
     server.stop().await;
     let exit = exit_of(&summaries);
@@ -149,14 +160,15 @@ pub async fn run(args: Args) -> Result<Code> {
     if !summaries.iter().all(crate::run::Summary::is_settled) {
         print_summaries(&summaries);
     }
-    println!("\n{}", lake_table(&status));
+    println!("\n{}\n", lake_table(&status));
+    show_events(TENANT, &event_types);
     let exports: u64 = summaries
         .iter()
         .flat_map(|summary| summary.datasets.values())
         .map(|counts| counts.finished)
         .sum();
     println!(
-        "\n{} exports and reports in {:.1} s.",
+        "{} exports and reports in {:.1} s.",
         number(exports),
         began.elapsed().as_secs_f64()
     );
@@ -172,6 +184,42 @@ pub async fn run(args: Args) -> Result<Code> {
     Ok(exit)
 }
 
+/// Receives the events of the company's days over the long connection, as `serve` does. Whatever
+/// did not come is sent again by the next start.
+async fn receive_events(app: &App, server: &Server) -> Result<()> {
+    if app.ledger.meta(EVENTS_CAME).await?.is_some() {
+        return Ok(());
+    }
+    let stop = CancellationToken::new();
+    let tenant = app.tenants.first().context("the demo has a tenant")?;
+    let inlet = Inlet::new(Arc::clone(tenant), event_datasets(app, TENANT), &stop);
+    let company = server.company();
+    let start = company.start_of_day(server.first_day());
+    let events = server.send_events(start, company.start_of_day(server.last_day().tomorrow()?));
+    let longest = Duration::from_secs(60) * (1 + events.len() / EVENTS_IN_A_MINUTE) as u32;
+    let all_came = async {
+        while server.events_waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let watched = async {
+        let came = tokio::time::timeout(longest, all_came).await;
+        stop.cancel();
+        came.is_ok()
+    };
+    let (received, came) = tokio::join!(inlet.receive(), watched);
+    received?;
+    match came {
+        true => app.ledger.set_meta(EVENTS_CAME, "all").await?,
+        false => eprintln!(
+            "note: {} of {} events did not come; the next start asks for them",
+            server.events_waiting(),
+            events.len()
+        ),
+    }
+    Ok(())
+}
+
 fn options(args: &Args, now: Timestamp) -> Options {
     Options {
         seed: args.seed,
@@ -181,6 +229,7 @@ fn options(args: &Args, now: Timestamp) -> Options {
         faults: args.faults.clone(),
         // The demo's client runs in simulated time too.
         real_time_headers: false,
+        event_pause: Duration::ZERO,
         ..Options::ending(LAST_DAY, SPEED)
     }
 }
@@ -193,7 +242,8 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
          version = 1\n\n\
          [lake]\nurl = \"file://{}\"\nkey_file = \"key/lake.key\"\n\n[ledger]\npath = \"meetlake.db\"\n\n[tenants.{TENANT}]\n\
          host = \"{}\"\napp_id = \"{}\"\n\
-         app_secret = \"{}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n",
+         app_secret = \"{}\"\nallow_inline_secret = true\ntime_zone = \"{ZONE}\"\n\n\
+         [tenants.{TENANT}.events]\ninlet = \"long_connection\"\n",
         out.join("lake").display(),
         server.base_url(),
         options.app_id,
@@ -203,14 +253,14 @@ fn write_configuration(out: &Path, server: &Server, first_day: Date) -> Result<(
     write_key(&out.join("key/lake.key"))?;
     std::fs::create_dir_all(out.join("jobs")).context("could not create the demo's jobs folder")?;
     std::fs::create_dir_all(out.join("lake")).context("could not create the demo's lake folder")?;
-    // Nobody sends it events, and nobody knows ids of reservations.
+    // Nobody knows ids of reservations.
     let is_shown = |dataset: &Dataset| {
         let options = dataset.definition().options;
-        !dataset.is_received() && !options.contains(&RequestOption::IdsFile)
+        !options.contains(&RequestOption::IdsFile)
     };
     for dataset in Dataset::ALL.into_iter().filter(is_shown) {
         let mut job = format!("version = 1\ndataset = \"{dataset}\"\ncron = \"0 5 * * *\"\n");
-        if !dataset.is_snapshot() {
+        if dataset.has_history() {
             let days = "window = \"1d\"\nsettle_delay = \"1h\"\nlookback = \"0d\"";
             job = format!("{job}{days}\nstart = {first_day}\n");
         }

@@ -158,7 +158,7 @@ async fn inlets(app: &App) -> Result<Vec<TenantInlet>> {
 type TenantInlet = (Arc<Tenant>, Option<(TcpListener, WebhookSecrets)>);
 
 /// The datasets of events that a tenant has jobs for.
-fn event_datasets(app: &App, tenant: &str) -> Vec<Dataset> {
+pub(super) fn event_datasets(app: &App, tenant: &str) -> Vec<Dataset> {
     let jobs = app.config.jobs.iter();
     let of_tenant = jobs.filter(|job| job.tenants.iter().any(|name| name == tenant));
     of_tenant

@@ -138,7 +138,7 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
 }
 
 /// When events of each type came. A type that was subscribed to and is not here never came.
-fn show_events(tenant: &str, event_types: &[EventTypeRecord]) {
+pub(super) fn show_events(tenant: &str, event_types: &[EventTypeRecord]) {
     let of_tenant = event_types.iter().filter(|of| of.tenant == tenant);
     let rows: Vec<Vec<String>> = of_tenant
         .map(|of| {

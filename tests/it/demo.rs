@@ -1,17 +1,18 @@
 //! `meetlake demo`: continued when interrupted, unchanged when repeated, the same for the same seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::civil::date;
+use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::Company;
 use serde_json::Value;
 
 use crate::app::{Output, binary, content_hashes, finish, snapshot, zone};
-use crate::lake::{below, unsound};
+use crate::lake::{Row, below, rows, unsound};
 use crate::truth::Truth;
 
 const DAYS: u32 = 3;
@@ -32,10 +33,37 @@ fn run(out: &Path, seed: &str, more: &[&str]) -> Output {
     finish(&mut demo(out, seed, more))
 }
 
-fn hashes(out: &Path) -> BTreeMap<(String, String), String> {
+fn status(out: &Path) -> Value {
     let config = out.join("meetlake.toml");
-    let status = finish(binary().args(["status", "--json", "--config"]).arg(config));
-    content_hashes(&status.json())
+    finish(binary().args(["status", "--json", "--config"]).arg(config)).json()
+}
+
+fn hashes(out: &Path) -> BTreeMap<(String, String), String> {
+    content_hashes(&status(out))
+}
+
+/// The start and the end of every meeting, and as many changes of rooms as meetings, each once; and `status` says when they came.
+fn assert_events_there(out: &Path) {
+    let ids = |dataset| -> Vec<String> {
+        let rows = rows(&out.join("lake"), dataset).into_iter();
+        let id = |row: Row| row["event_id"].as_str().expect("an id").to_owned();
+        rows.map(id).collect()
+    };
+    let meetings = (DAYS * MEETINGS_PER_DAY) as usize;
+    for (dataset, expected) in [
+        (Dataset::MeetingEvent, meetings * 2),
+        (Dataset::RoomEvent, meetings),
+    ] {
+        let ids = ids(dataset);
+        let different: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!((ids.len(), different.len()), (expected, expected));
+    }
+    let status = status(out);
+    let of_types = status["events"].as_array().expect("events").iter();
+    let kept: u64 = of_types
+        .map(|of| of["kept"].as_u64().expect("a count"))
+        .sum();
+    assert_eq!(kept, meetings as u64 * 3);
 }
 
 /// Asserts that the demo's lake, whose tenant has a name of its own, holds the company.
@@ -58,15 +86,25 @@ fn the_same_seed_gives_the_same_hashes_and_a_finished_demo_changes_nothing() {
         let output = run(folder.path(), "5", &[]);
         assert_eq!(output.code, 0, "{output:?}");
         assert!(output.stdout.contains("read_parquet"), "{output:?}");
+        for told in [
+            "last received",
+            "vc.meeting.all_meeting_ended_v1",
+            "vc.room.updated_v1",
+        ] {
+            assert!(output.stdout.contains(told), "{output:?}");
+        }
     }
     assert_eq!(hashes(one.path()), hashes(two.path()));
     assert_conserved(one.path(), 5);
+    assert_events_there(one.path());
+    let events = status(one.path())["events"].clone();
     let before = snapshot(&one.path().join("lake"));
     let again = run(one.path(), "5", &["--json"]);
     assert_eq!(again.code, 0, "{again:?}");
     assert!(before == snapshot(&one.path().join("lake")));
     let submitted = &again.json()["simulator"]["exports_submitted"];
     assert_eq!(submitted, &Value::Object(serde_json::Map::new()));
+    assert_eq!(status(one.path())["events"], events);
 }
 
 #[test]
@@ -114,6 +152,7 @@ fn an_interrupted_demo_goes_on() {
     let output = run(folder.path(), "3", &[]);
     assert_eq!(output.code, 0, "{output:?}");
     assert_conserved(folder.path(), 3);
+    assert_events_there(folder.path());
     let straight = tempfile::tempdir().expect("a folder");
     assert_eq!(run(straight.path(), "3", &[]).code, 0);
     assert_eq!(hashes(folder.path()), hashes(straight.path()));

@@ -144,6 +144,28 @@ const JOINS: &[(&str, &str, &[&str], &str, &str)] = &[
         "each",
     ),
     ("alert", "room", &["room_id"], "room_id IS NOT NULL", "each"),
+    (
+        "meeting_event",
+        "meeting",
+        &["meeting_id"],
+        "meeting_id IS NOT NULL",
+        "each",
+    ),
+    ("meeting", "meeting_event", &["meeting_id"], "", "each"),
+    (
+        "room_event",
+        "room",
+        &["room_id"],
+        "room_id IS NOT NULL",
+        "each",
+    ),
+    (
+        "room_event",
+        "room_level",
+        &["room_level_id"],
+        "room_level_id IS NOT NULL",
+        "each",
+    ),
     ("room", "room_level", &["room_level_id", "dt"], "", "each"),
     (
         "room_config",

@@ -8,7 +8,7 @@
 //! The messages are those of `prost`, made from the vendor's description, and not the client's own. The 3 seconds are real ones, because the
 //! client lives in real time; the waits between deliveries are simulated ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,8 +43,10 @@ pub const TICKET: &str = "simulator-ticket";
 const SERVICE: i32 = 33_554_678;
 /// An answer that comes later is none. In real time.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// Real time between two events on one connection.
-const BETWEEN_EVENTS: Duration = Duration::from_millis(10);
+/// Real time for answers that are on their way when the service leaves a connection.
+const BEFORE_LEAVING: Duration = Duration::from_millis(10);
+/// No further event is sent while so many answers are awaited.
+const MOST_UNANSWERED: usize = 500;
 /// Simulated waits before an event is sent again.
 pub(crate) const AGAIN_AFTER: [Duration; 4] = [
     Duration::from_secs(15),
@@ -103,6 +105,8 @@ pub struct LinkFaults {
     pub duplicates: f64,
     /// Events are sent in any order.
     pub reorder: bool,
+    /// Events are held back for up to so long, in simulated time.
+    pub delay: Duration,
     /// Events of this type are never sent.
     pub drops: Option<&'static str>,
     /// Events are split into up to so many parts, which come in any order. 0 and 1: they are not.
@@ -150,6 +154,8 @@ pub(crate) struct Hub {
     state: Mutex<HubState>,
     news: Notify,
     clock: SimClock,
+    /// Real time between two events on one connection.
+    pause: Duration,
     draw: Draw,
 }
 
@@ -157,8 +163,17 @@ pub(crate) struct Hub {
 struct HubState {
     faults: LinkFaults,
     report: LinkReport,
-    waiting: Vec<WaitingEvent>,
+    waiting: HashMap<u64, WaitingEvent>,
+    /// Numbers of events that are due, and of some that were answered since.
+    due: VecDeque<u64>,
+    /// Numbers of those that are due later, by real time.
+    later: BTreeSet<(Instant, u64)>,
+    /// Until when answers are awaited, and to what.
+    unanswered: BTreeSet<(Instant, u64)>,
+    /// The event of each message that was sent.
+    messages: HashMap<String, u64>,
     tickets: BTreeSet<String>,
+    numbered: u64,
     drawn: u64,
 }
 
@@ -167,18 +182,63 @@ struct WaitingEvent {
     id: String,
     body: String,
     tries: usize,
-    /// In real time.
-    due: Instant,
-    /// Under which message it was sent, if an answer is still awaited.
-    message: Option<String>,
+    /// When it is sent again, and until when an answer is awaited. In real time.
+    again: Option<(Instant, Instant)>,
+    /// The messages under which it was sent.
+    messages: Vec<String>,
+}
+
+impl HubState {
+    /// An event is neither sent nor awaited any more.
+    fn forget(&mut self, number: u64) -> Option<WaitingEvent> {
+        let event = self.waiting.remove(&number)?;
+        if let Some((again, answered_by)) = event.again {
+            self.later.remove(&(again, number));
+            self.unanswered.remove(&(answered_by, number));
+        }
+        for message in &event.messages {
+            self.messages.remove(message);
+        }
+        Some(event)
+    }
+
+    /// The number of an event that is due, or until when none is.
+    fn take_due(&mut self, now: Instant, chosen: Draw) -> Result<u64, Option<Instant>> {
+        let is_past = |of: Option<&(Instant, u64)>| of.is_some_and(|(at, _)| *at <= now);
+        while is_past(self.later.first()) {
+            let moved = self.later.pop_first().map(|(_, number)| number);
+            self.due.extend(moved);
+        }
+        while is_past(self.unanswered.first()) {
+            self.unanswered.pop_first();
+        }
+        if self.unanswered.len() >= MOST_UNANSWERED {
+            return Err(self.unanswered.first().map(|(at, _)| *at));
+        }
+        while !self.due.is_empty() {
+            let place = match self.faults.reorder {
+                true => chosen
+                    .at(self.due.len() as u64)
+                    .below(self.due.len() as u64),
+                false => 0,
+            };
+            self.due.swap(0, usize::try_from(place).unwrap_or(0));
+            let number = self.due.pop_front();
+            if let Some(number) = number.filter(|number| self.waiting.contains_key(number)) {
+                return Ok(number);
+            }
+        }
+        Err(self.later.first().map(|(at, _)| *at))
+    }
 }
 
 impl Hub {
-    pub(crate) fn new(clock: SimClock, draw: Draw) -> Self {
+    pub(crate) fn new(clock: SimClock, pause: Duration, draw: Draw) -> Self {
         Self {
             state: Mutex::default(),
             news: Notify::new(),
             clock,
+            pause,
             draw,
         }
     }
@@ -203,21 +263,36 @@ impl Hub {
     /// Sends events to whoever is connected, now or later.
     pub(crate) fn send(&self, events: &[SentEvent]) {
         let mut state = self.lock();
-        let drops = state.faults.drops;
-        let now = Instant::now();
+        let (drops, delay) = (state.faults.drops, self.clock.real(state.faults.delay));
         let kept = events
             .iter()
             .filter(|event| Some(event.event_type) != drops);
-        let waiting = kept.map(|event| WaitingEvent {
-            id: event.id.clone(),
-            body: event.body.clone(),
-            tries: 0,
-            due: now,
-            message: None,
-        });
-        state.waiting.extend(waiting);
+        for event in kept {
+            state.numbered += 1;
+            let number = state.numbered;
+            let waiting = WaitingEvent {
+                id: event.id.clone(),
+                body: event.body.clone(),
+                tries: 0,
+                again: None,
+                messages: Vec::new(),
+            };
+            state.waiting.insert(number, waiting);
+            match delay {
+                Duration::ZERO => state.due.push_back(number),
+                delay => {
+                    let held = delay.mul_f64(self.draw.label("delay").at(number).unit());
+                    state.later.insert((Instant::now() + held, number));
+                }
+            }
+        }
         drop(state);
         self.news.notify_waiters();
+    }
+
+    /// Events that are still to be sent, or that nobody acknowledged yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
     }
 
     /// Somebody has a long connection.
@@ -383,8 +458,15 @@ impl Hub {
                 }
             }
             events += 1;
+            let goes_silent = self.goes_silent();
+            let closes_after = self.lock().faults.closes_after;
+            let closes = closes_after.is_some_and(|most| events >= most);
             // An answer that is on its way by now is read even if the connection is closed.
-            while let Ok(message) = tokio::time::timeout(BETWEEN_EVENTS, socket.next()).await {
+            let pause = match goes_silent || closes {
+                true => self.pause.max(BEFORE_LEAVING),
+                false => self.pause,
+            };
+            while let Ok(message) = tokio::time::timeout(pause, socket.next()).await {
                 match message {
                     Some(Ok(Message::Binary(bytes))) => {
                         let answer = self.heard(&bytes).map(Message::binary);
@@ -398,7 +480,7 @@ impl Hub {
                     Some(Ok(_)) => {}
                 }
             }
-            if self.goes_silent() {
+            if goes_silent {
                 // Nobody reads and nobody writes, until the client goes away by itself.
                 while let Some(Ok(message)) = socket.next().await {
                     if message.is_close() {
@@ -407,8 +489,7 @@ impl Hub {
                 }
                 return;
             }
-            let closes_after = self.lock().faults.closes_after;
-            if closes_after.is_some_and(|most| events >= most) {
+            if closes {
                 return;
             }
         }
@@ -426,36 +507,38 @@ impl Hub {
         const LONGEST: Duration = Duration::from_millis(500);
         let now = Instant::now();
         let mut state = self.lock();
-        let due: Vec<usize> = (0..state.waiting.len())
-            .filter(|index| state.waiting[*index].due <= now)
-            .collect();
-        let Some(&first) = due.first() else {
-            let next = state.waiting.iter().map(|event| event.due).min();
-            let wait = next.map_or(LONGEST, |at| at.saturating_duration_since(now));
-            return Err(wait.min(LONGEST));
-        };
         let draw = self.draw(&mut state);
         let faults = state.faults.clone();
-        let chosen = match faults.reorder {
-            true => due[usize::try_from(draw.below(due.len() as u64)).unwrap_or(0)],
-            false => first,
+        let number = match state.take_due(now, draw.label("chosen")) {
+            Ok(number) => number,
+            Err(until) => {
+                let wait = until.map_or(LONGEST, |at| at.saturating_duration_since(now));
+                return Err(wait.min(LONGEST));
+            }
         };
         let message = draw.label("message").hex(16);
-        let event = &mut state.waiting[chosen];
+        let Some(event) = state.waiting.get_mut(&number) else {
+            return Err(Duration::ZERO);
+        };
         if event.tries > AGAIN_AFTER.len() {
             // The service gives up.
-            state.waiting.remove(chosen);
+            state.forget(number);
             return Err(Duration::ZERO);
         }
         event.tries += 1;
-        event.message = Some(message.clone());
+        event.messages.push(message.clone());
         let again = AGAIN_AFTER
             .get(event.tries - 1)
             .copied()
             .unwrap_or_default();
-        event.due = now + ANSWER_WITHIN + self.clock.real(again);
+        let answered_by = now + ANSWER_WITHIN;
+        let again = answered_by + self.clock.real(again);
+        event.again = Some((again, answered_by));
         let (id, body) = (event.id.clone(), event.body.clone().into_bytes());
         *state.report.sent.entry(id).or_default() += 1;
+        state.messages.insert(message.clone(), number);
+        state.later.insert((again, number));
+        state.unanswered.insert((answered_by, number));
         let oversize = match &mut state.faults.oversize {
             Some((bytes, times)) if *times > 0 => {
                 *times -= 1;
@@ -517,10 +600,9 @@ fn answered(state: &mut HubState, frame: &WireFrame) {
         state.report.refused += 1;
         return;
     }
-    let message = frame.header("message_id");
-    let of_message = |event: &WaitingEvent| event.message.as_deref() == message;
-    if let Some(place) = state.waiting.iter().position(of_message) {
-        let event = state.waiting.remove(place);
+    let number = frame.header("message_id");
+    let number = number.and_then(|message| state.messages.get(message).copied());
+    if let Some(event) = number.and_then(|number| state.forget(number)) {
         state.report.acknowledged.insert(event.id);
     }
 }

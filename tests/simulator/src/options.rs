@@ -40,6 +40,8 @@ pub struct Options {
     pub encrypt_key: String,
     /// Real time after which the next event of the company comes by itself. Default: none, events come when they are sent.
     pub event_every: Option<Duration>,
+    /// Real time between two events on one connection. Default: 10 ms.
+    pub event_pause: Duration,
     /// Where such events, and those that are asked for, are posted in place of the long connection. Default: nowhere.
     pub webhook: Option<SocketAddr>,
     /// The refresh token that is valid from the start, for a week. Default: `ur-simulator-refresh`.
@@ -83,6 +85,7 @@ impl Options {
             verification_token: "simulator-verification-token".to_owned(),
             encrypt_key: "simulator-encrypt-key".to_owned(),
             event_every: None,
+            event_pause: Duration::from_millis(10),
             webhook: None,
             refresh_token: "ur-simulator-refresh".to_owned(),
             authorization_code: "simulator-code".to_owned(),

@@ -129,6 +129,7 @@ impl Server {
             draw: Draw::new(options.seed).label("server"),
             hub: Arc::new(Hub::new(
                 options.clock.clone(),
+                options.event_pause,
                 Draw::new(options.seed).label("link"),
             )),
             feed: Feed::default(),
@@ -221,6 +222,12 @@ impl Server {
     /// Replaces what goes wrong on the long connection.
     pub fn set_link_faults(&self, faults: LinkFaults) {
         self.app.hub.set_faults(faults);
+    }
+
+    /// How many events are still to be sent or acknowledged.
+    #[must_use]
+    pub fn events_waiting(&self) -> usize {
+        self.app.hub.waiting()
     }
 
     /// What became of the events.
@@ -616,7 +623,7 @@ impl App {
         match self.feed.next(self, asked["type"].as_str()) {
             Some(event) => {
                 let told = json!({
-                    "event_id": event.id, "event_type": event.event_type, "at": event.at,
+                    "event_id": event.id, "event_type": event.event_type, "at": event.at.to_string(),
                 });
                 self.tell(event);
                 Reply::data(told)
