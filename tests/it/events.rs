@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meetlake::testing::dataset::Dataset;
-use meetlake_simulator::{LinkFaults, SentEvent, TICKET, WebhookCall, WebhookSender};
+use meetlake_simulator::{LinkFaults, SentEvent, SimClock, TICKET, WebhookCall, WebhookSender};
 use serde_json::Value;
 
 use crate::app::{SECRET, Setup, TestApp, signal, wait};
@@ -67,7 +67,7 @@ pub(crate) fn assert_all_there(app: &TestApp, sent: &[SentEvent]) {
     assert_eq!(lost(app), [""; 0], "acknowledged and not in the lake");
     let rows = rows_by_id(app);
     let found: BTreeSet<String> = rows.keys().cloned().collect();
-    let invented: Vec<&String> = found.iter().filter(|id| !ids(sent).contains(*id)).collect();
+    let invented: Vec<String> = found.difference(&ids(sent)).cloned().collect();
     assert!(invented.is_empty(), "never sent: {invented:?}");
     for event in sent.iter().filter(|event| found.contains(&event.id)) {
         let (row, body) = (&rows[&event.id], body_of(event));
@@ -210,6 +210,7 @@ fn every_fault_of_the_connection_at_once_loses_and_doubles_nothing() {
         handshake: Some((514, None, 1)),
         duplicates: 0.3,
         reorder: true,
+        delay: Duration::from_secs(300),
         parts: 8,
         closes_after: Some(7),
         lost_answers: 0.3,
@@ -233,6 +234,91 @@ fn every_fault_of_the_connection_at_once_loses_and_doubles_nothing() {
         "{report:?}"
     );
     assert_eq!(report.refused, 0, "{report:?}");
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+}
+
+/// So many events like `events`, each with an id of its own.
+fn copies(events: &[SentEvent], count: usize) -> Vec<SentEvent> {
+    let copies = events.iter().cycle().take(count).enumerate();
+    copies
+        .map(|(number, event)| {
+            let id = format!("{number:032x}");
+            SentEvent {
+                body: event.body.replace(&event.id, &id),
+                id,
+                ..event.clone()
+            }
+        })
+        .collect()
+}
+
+/// Thousands of events while everything goes wrong at once, a hundred thousand with `MEETLAKE_LONG`.
+#[test]
+fn a_flood_with_every_fault_loses_and_doubles_nothing() {
+    let is_long = std::env::var_os("MEETLAKE_LONG").is_some();
+    let (count, half_open) = if is_long { (100_000, 3) } else { (2_000, 1) };
+    let app = setup()
+        .with(|options| {
+            options.event_pause = Duration::ZERO;
+            // Six hours to the last delivery take three seconds.
+            options.clock = SimClock::new(options.clock.now(), 8_000.0);
+        })
+        .start();
+    let short_pings = LinkFaults {
+        ping_interval: Some(2),
+        ..LinkFaults::default()
+    };
+    app.server().set_link_faults(short_pings);
+    let serving = Serving::start(&app);
+    let pings = || app.server().link_report().pings;
+    serving.until(|| pings() > 1, "it has heard of the interval");
+    app.server().set_link_faults(LinkFaults {
+        discovery: Some((1, 2)),
+        handshake: Some((514, None, 2)),
+        duplicates: 0.2,
+        reorder: true,
+        delay: Duration::from_secs(4 * 60 * 60),
+        parts: 6,
+        closes_after: Some(count as u64 / 7),
+        half_open,
+        lost_answers: 0.1,
+        ping_interval: Some(2),
+        garbage: true,
+        oversize: Some((10 << 20, 2)),
+        ..LinkFaults::default()
+    });
+    let sent = copies(&events_of(&app), count);
+    let began = std::time::Instant::now();
+    app.server().send(&sent);
+    while app.server().events_waiting() > 0 {
+        let longest = Duration::from_secs(if is_long { 3_000 } else { 240 });
+        assert!(
+            began.elapsed() < longest,
+            "{} wait",
+            app.server().events_waiting()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let took = began.elapsed();
+    stop(serving);
+    // A run cuts some 20,000 events into batches; what is left is for the next one.
+    while {
+        let before = app.content_hashes();
+        assert_eq!(app.meetlake(&["run"]).code, 0);
+        before != app.content_hashes()
+    } {}
+    assert_all_there(&app, &sent);
+    let report = app.server().link_report();
+    let deliveries: u64 = report.sent.values().sum();
+    println!(
+        "{} events, {deliveries} deliveries in {took:.0?}, {} acknowledged, {} connections: 0 of them lost, 0 doubled",
+        sent.len(),
+        report.acknowledged.len(),
+        report.connections
+    );
+    assert_eq!(report.refused, 0, "{report:?}");
+    assert!(report.acknowledged.len() * 10 >= sent.len() * 9);
+    assert!(report.connections > 5 && deliveries > sent.len() as u64);
     assert_eq!(app.meetlake(&["verify"]).code, 0);
 }
 
@@ -325,19 +411,39 @@ fn a_message_that_is_longer_than_is_read_costs_one_connection_and_no_event() {
 #[test]
 fn a_half_open_connection_is_noticed_and_left() {
     let app = setup().start();
-    let serving = Serving::start(&app);
+    // Before it connects: it hears of the interval in the answer to its first ping.
     app.server().set_link_faults(LinkFaults {
         ping_interval: Some(2),
         half_open: 1,
         ..LinkFaults::default()
     });
+    let serving = Serving::start(&app);
     let report = || app.server().link_report();
-    serving.until(|| report().pings > 0, "it has heard of the interval");
+    serving.until(|| report().pings > 1, "it has heard of the interval");
+    let began = jiff::Timestamp::now();
     let sent = send_all(&app);
     serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
     assert!(report().connections == 2, "{:?}", report());
     let log = std::fs::read_to_string(app.path("child.log")).expect("a log");
-    assert!(log.contains("not even an answer to a ping"), "{log}");
+    // By the client's clock.
+    let times = |told: &str| -> Vec<jiff::Timestamp> {
+        let lines = log.lines().filter(|line| line.contains(told));
+        let time = |line: &str| line.split(' ').next().and_then(|time| time.parse().ok());
+        lines.filter_map(time).collect()
+    };
+    let left = times("not even an answer to a ping");
+    let opened = times("events come in over the long connection");
+    assert_eq!((left.len(), opened.len()), (1, 2), "{log}");
+    let noticed = left[0].duration_since(began).as_secs_f64();
+    let back = opened[1].duration_since(left[0]).as_secs_f64();
+    println!(
+        "a half-open connection was noticed after {noticed:.1} s and left once; the next was open {back:.1} s later"
+    );
+    // Two seconds to the next ping, 30 of silence after it, and a busy machine.
+    assert!(
+        (29.0..60.0).contains(&noticed) && back < 30.0,
+        "{noticed} {back}"
+    );
     stop(serving);
     assert_eq!(app.meetlake(&["run"]).code, 0);
     assert_all_there(&app, &sent);
