@@ -12,8 +12,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::text::printable;
 
-/// The default filter: our own steps, and warnings of other crates.
-pub const DEFAULT_FILTER: &str = "warn,meetlake=info";
+/// The default filter: our own steps, and warnings of other crates. The database's own are that a
+/// statement was slow, which happens where other programs keep the disk busy; nobody has to do
+/// anything then.
+pub const DEFAULT_FILTER: &str = "warn,sqlx=error,meetlake=info";
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
