@@ -76,6 +76,16 @@ fn rows(node: &Node, told: &[Told]) -> Result<Vec<Map<String, Value>>, Error> {
         None | Some(Value::Null) if origins.is_empty() => Map::new(),
         _ => return Err(garbled("an answer has no object `current_config`")),
     };
+    // What holds for a node is its own or a level's above it, never another room's.
+    let is_of_another = |config: &Map<String, Value>| {
+        let id = text(config.get("scope_id"));
+        id.is_some_and(|id| id.starts_with("omm_") && id != node.id)
+    };
+    let mut above = origins.iter().filter_map(Value::as_object);
+    let is_wrong = is_of_another(&effective) || above.any(is_of_another);
+    if is_wrong && !node.id.is_empty() {
+        return Err(garbled("an answer has the configuration of another room"));
+    }
     let is_own = |config: &&Map<String, Value>| {
         text(config.get("scope_id")).is_some_and(|id| id == node.id)
     };
@@ -326,6 +336,8 @@ mod tests {
             json!({ "origin_configs": {} }),
             json!({ "origin_configs": [config("omm_1")] }),
             json!({ "current_config": [] }),
+            json!({ "current_config": config("omm_2") }),
+            json!({ "current_config": config("omm_1"), "origin_configs": [config("omm_2")] }),
         ] {
             assert!(rows_of(garbled.clone()).is_err(), "{garbled}");
         }
