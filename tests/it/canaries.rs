@@ -21,11 +21,13 @@ use meetlake::testing::dataset::Dataset;
 use meetlake::testing::store::Lake;
 use meetlake::testing::task::ExportId;
 use meetlake::testing::task::{FileToken, State};
+use meetlake_simulator::{LinkFaults, SentEvent, TICKET, meetings as simulated};
 use rust_xlsxwriter::Workbook;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::app::{KEY_FILE, Output, Setup, TestApp, signal, wait, zone};
+use crate::app::{KEY_FILE, Output, SECRET, Setup, TestApp, signal, wait, zone};
 use crate::gate::{Act, Answer, Does, Gate, Place, Seen, When, Wrong};
+use crate::serving::Serving;
 
 const APP_SECRET: &str = "canary-app-secret-7f3a";
 const FILE_SECRET: &str = "canary-file-secret-91bc";
@@ -48,6 +50,9 @@ const HOST_PASSWORD: &str = "canary-host-password-0a0b";
 const HOST_QUERY: &str = "canary-host-query-9c9c";
 const INLINE_SECRET: &str = "canary-inline-secret-6d6d";
 const OPTION_SECRET: &str = "canary-option-secret-e2e2";
+const VERIFICATION_TOKEN: &str = "canary-verification-token-71d2";
+const ENCRYPT_KEY: &str = "canary-encrypt-key-0f4c";
+const MEETING_PASSWORD: &str = "canary-meeting-password-c3a8";
 
 /// Verbs at the most talkative level, in both formats.
 const FORMATS: [&[&str]; 2] = [&["--log", "trace"], &["--log", "trace", "--log-json"]];
@@ -149,13 +154,18 @@ impl Places {
     fn find(&self, canaries: &[String]) -> Vec<String> {
         const LONG_ENOUGH: usize = 16;
         let mut found = Vec::new();
+        // The standard library looks through text far faster than anything unoptimised does through bytes.
+        let text = |place: &Written| String::from_utf8_lossy(&place.bytes).into_owned();
+        let texts: Vec<String> = self.0.iter().map(text).collect();
         for canary in canaries {
             let escaped = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
             let bare: String = canary.chars().filter(char::is_ascii_alphanumeric).collect();
             let mut forms = vec![canary.clone(), escaped];
             forms.extend(Some(bare).filter(|bare| bare.len() >= LONG_ENOUGH));
-            for place in &self.0 {
-                if let Some(form) = forms.iter().find(|form| contains(&place.bytes, form)) {
+            forms.sort();
+            forms.dedup();
+            for (place, text) in self.0.iter().zip(&texts) {
+                if let Some(form) = forms.iter().find(|form| text.contains(*form)) {
                     let context = around(&place.bytes, form);
                     found.push(format!("{canary} in {}: {context}", place.name));
                 }
@@ -654,6 +664,242 @@ fn debug_and_panic(app: &TestApp, gate: &Gate, places: &mut Places) {
     let text = panic.downcast_ref::<String>().expect("its message");
     assert!(text.contains("host"), "it prints something: {text}");
     places.add("a panic", text.as_bytes());
+}
+
+// --- events -----------------------------------------------------------------------------------------------------------
+
+/// Events of the company, each with the password of its meeting.
+fn events_with_passwords(app: &TestApp) -> Vec<SentEvent> {
+    let mut events = crate::events::events_of(app);
+    for event in &mut events {
+        let mut body: Value = serde_json::from_str(&event.body).expect("JSON");
+        if let Some(meeting) = body["event"]["meeting"].as_object_mut() {
+            meeting.insert("password".into(), MEETING_PASSWORD.into());
+        }
+        event.body = body.to_string();
+    }
+    events
+}
+
+/// What every verb says of a lake, in both formats, and then again of a ledger that was made from the lake.
+fn ask_every_verb(app: &TestApp, places: &mut Places) {
+    let text = ["run", "status", "plan", "verify", "replay", "orphans"];
+    let json = ["run", "status", "doctor"];
+    for (format, more, verbs) in [
+        (FORMATS[0], None, &text[..]),
+        (FORMATS[1], Some("--json"), &json[..]),
+    ] {
+        for verb in verbs {
+            let args: Vec<&str> = [*verb].into_iter().chain(more).collect();
+            let output = app.meetlake(&[&args, format].concat());
+            // `doctor` may miss a scope, and says which.
+            assert!([0, 3, 4].contains(&output.code), "{args:?}: {output:?}");
+            places.add_output(&args.join(" "), &output);
+        }
+        app.lose_ledger();
+        let output = app.meetlake(&[&["ledger", "rebuild"], format].concat());
+        assert_eq!(output.code, 0, "{output:?}");
+        places.add_output("ledger rebuild", &output);
+    }
+    places.add_folder(app.path("").as_path());
+}
+
+/// Secrets in every file but the configuration, which they are read from.
+fn secrets_in_files(app: &TestApp, secrets: &[String], kinds: &[&str]) -> Vec<String> {
+    let mut everything = Places::default();
+    everything.add_every_file(app.path("").as_path());
+    everything.0.retain(|place| place.name != "meetlake.toml");
+    for kind in kinds {
+        let is_there = everything.0.iter().any(|place| place.name.contains(kind));
+        assert!(is_there, "no {kind} was searched");
+    }
+    println!(
+        "{} files and parts of files, {} bytes, searched for {} secrets",
+        everything.0.len(),
+        everything.bytes(),
+        secrets.len()
+    );
+    everything.find(secrets)
+}
+
+/// Ids and personal data of people in what the lake says of itself, and personal data in what was said.
+fn people_found(app: &TestApp, places: &Places) -> Vec<String> {
+    let people = personal_data(app);
+    let mut records = Places::default();
+    records.add_records(app.path("").as_path());
+    assert!(!people.is_empty() && records.0.len() > 2);
+    let in_records = records.find(&[ids_of_people(app), people.clone()].concat());
+    [in_records, places.find(&people)].concat()
+}
+
+#[test]
+fn no_secret_of_an_event_is_anywhere_and_nobody_is_named_where_it_should_not_be() {
+    for is_webhook in [false, true] {
+        let address = crate::events::free_address();
+        let mut setup = Setup::real().only(&crate::events::EVENTS);
+        setup = setup.with(|options| options.verification_token = VERIFICATION_TOKEN.to_owned());
+        setup.environment = Some(("MEETLAKE_LOG", "trace".to_owned()));
+        if is_webhook {
+            setup.inlet = format!(
+                "inlet = \"webhook\"\nlisten = \"{address}\"\n\
+                 verification_token = \"{VERIFICATION_TOKEN}\"\nencrypt_key = \"{ENCRYPT_KEY}\"\n"
+            );
+        }
+        let app = setup.start();
+        let gate = through_a_gate(&app);
+        let mut places = Places::default();
+        let mut serving = Serving::start(&app);
+        let sent = events_with_passwords(&app);
+        if is_webhook {
+            let sender = crate::events::sender(&app, Some(ENCRYPT_KEY));
+            for (number, event) in sent.iter().enumerate() {
+                let mut call = sender.event(&event.body, &number.to_string());
+                assert_eq!(crate::events::post(&app, &address, &call).0, 200);
+                // Refused, with everything in it.
+                call.body = event.body.clone().into_bytes();
+                let (status, answer) = crate::events::post(&app, &address, &call);
+                assert_eq!((status, answer.as_str()), (401, ""));
+            }
+        } else {
+            let report = || app.server().link_report();
+            serving.until(|| report().open == 1, "it is connected");
+            // The way back is refused with what was sent, and each event has a neighbour that makes no sense.
+            gate.set(&[Wrong {
+                place: Place::Other,
+                when: When::First(1),
+                does: Does::Instead(|s, _| echo(500, 1, s)),
+            }]);
+            app.server().set_link_faults(LinkFaults {
+                handshake: Some((514, None, 1)),
+                closes_after: Some(sent.len() as u64 / 2),
+                parts: 4,
+                garbage: true,
+                ..LinkFaults::default()
+            });
+            app.server().send(&sent);
+            serving.until(
+                || report().acknowledged == crate::events::ids(&sent),
+                "all are acknowledged",
+            );
+            assert!(report().connections > 1 && gate.struck() > 0);
+        }
+        let secrets = owned(&[
+            VERIFICATION_TOKEN,
+            ENCRYPT_KEY,
+            MEETING_PASSWORD,
+            SECRET,
+            TICKET,
+            "access_key=",
+        ]);
+        // The ledger still has the bodies, without secrets.
+        let found = secrets_in_files(&app, &secrets, &["meetlake.db-wal", "child.log"]);
+        assert_eq!(found, [""; 0], "{is_webhook}");
+        for path in ["/", "/status.json", "/readyz", "/nowhere"] {
+            let (_, page) = serving.get(path).expect("it answers");
+            places.add(format!("serve: {path}"), page);
+        }
+        signal(&serving.child, "TERM");
+        wait(&mut serving.child, Duration::from_secs(25));
+        drop(serving);
+        ask_every_verb(&app, &mut places);
+        let log = fs::read_to_string(app.path("child.log")).expect("a log");
+        assert!(log.contains("DEBUG"), "the log says everything");
+        let kinds = ["meetlake.db", ".parquet, its rows", ".zip/", "_manifest/"];
+        let found = secrets_in_files(&app, &secrets, &kinds);
+        let found = [found, places.find(&secrets), people_found(&app, &places)].concat();
+        assert!(found.is_empty(), "{is_webhook}: {}", found.join("\n\n"));
+        let rows = crate::events::EVENTS.map(|of| crate::lake::rows(&app.lake(), of).len());
+        assert_eq!(rows.iter().sum::<usize>(), sent.len());
+    }
+}
+
+/// Lets an application ask a gate in place of its API.
+fn through_a_gate(app: &TestApp) -> Gate {
+    let gate = app.block_on(Gate::start(app.server().base_url()));
+    let config = fs::read_to_string(app.path("meetlake.toml")).expect("a file");
+    let config = config.replace(app.server().base_url(), &gate.url());
+    app.write("meetlake.toml", &config);
+    gate
+}
+
+// --- what is asked for in JSON --------------------------------------------------------------------------------------
+
+/// An answer that breaks off in the middle, behind somebody's name and password.
+fn broken_off(mut answer: Answer) -> Act {
+    answer.body.truncate(answer.body.len() - 2);
+    Act::Answer(answer)
+}
+
+#[test]
+fn no_secret_of_an_answer_is_anywhere_and_nobody_is_named_where_it_should_not_be() {
+    let datasets = Dataset::ALL.into_iter().filter(|of| !of.is_received());
+    let datasets: Vec<Dataset> = datasets.collect();
+    let mut setup = Setup::real().only(&datasets).with(|options| {
+        (options.days, options.meetings_per_day) = (1, 3);
+    });
+    setup = setup.knobs(crate::second_source::grant);
+    for dataset in crate::second_source::TWO_SOURCES {
+        setup = setup.job(dataset, crate::second_source::BY_QUERY);
+    }
+    let app = setup.start();
+    let gate = through_a_gate(&app);
+    let wrong = |place, when, does| Wrong { place, when, does };
+    gate.set(&[
+        wrong(
+            Place::Other,
+            When::First(1),
+            Does::Instead(|s, _| echo(500, 121001, s)),
+        ),
+        wrong(
+            Place::Rooms,
+            When::First(1),
+            Does::Instead(|s, _| echo_page(s)),
+        ),
+        wrong(
+            Place::Other,
+            When::Always,
+            Does::After(|s, _, answer| match s.number {
+                5 => broken_off(answer),
+                _ => Act::Answer(answer),
+            }),
+        ),
+    ]);
+    let mut places = Places::default();
+    let output = app.meetlake(&["run", "--log", "trace"]);
+    assert!([0, 3].contains(&output.code), "{}", output.stdout);
+    places.add_output("run", &output);
+    assert!(gate.struck() > 2, "{}", gate.struck());
+    gate.set(&[]);
+    ask_every_verb(&app, &mut places);
+    for dataset in &datasets {
+        let rows = crate::lake::rows(&app.lake(), *dataset);
+        // Not every meeting is recorded.
+        assert!(
+            !rows.is_empty() || *dataset == Dataset::Recording,
+            "{dataset} has rows"
+        );
+    }
+    let company = app.server().company();
+    let meetings = company.meetings().iter();
+    let mut secrets: Vec<String> = meetings.map(|of| simulated::password(of)).collect();
+    for reserve in company.reserves() {
+        secrets.extend([reserve.password, reserve.settings_password]);
+    }
+    assert!(secrets.len() > 5, "{secrets:?}");
+    let tokens = gate.tokens();
+    assert!(!tokens.is_empty());
+    secrets.extend(tokens);
+    secrets.push(SECRET.to_owned());
+    let kinds = ["meetlake.db", ".parquet, its rows", ".zip/", "_manifest/"];
+    let found = secrets_in_files(&app, &secrets, &kinds);
+    let found = [found, places.find(&secrets), people_found(&app, &places)].concat();
+    println!(
+        "{} secrets, {} places, {} bytes",
+        secrets.len(),
+        places.0.len(),
+        places.bytes()
+    );
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
 }
 
 // --- workbooks with cells that do not fit ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::app::{Setup, TestApp};
 use crate::lake::{self, Row};
 
-const TWO_SOURCES: [Dataset; 4] = [
+pub(crate) const TWO_SOURCES: [Dataset; 4] = [
     Dataset::MeetingList,
     Dataset::ParticipantList,
     Dataset::ParticipantQualityList,
@@ -19,7 +19,7 @@ const TWO_SOURCES: [Dataset; 4] = [
 /// What only the other source tells of a row, or what is made of its source.
 const NOT_COMPARED: [&str; 2] = ["booking_key", "dt_of_file"];
 const DETAIL: &str = "vc:rooms.room.detailinfo:read";
-const BY_QUERY: &str = "[request]\nmode = \"query\"\n";
+pub(crate) const BY_QUERY: &str = "[request]\nmode = \"query\"\n";
 const BY_BOTH: &str = "[request]\nmode = \"both\"\n";
 /// Those whose sources are compared.
 const COMPARED: [Dataset; 3] = [
@@ -28,7 +28,7 @@ const COMPARED: [Dataset; 3] = [
     Dataset::ParticipantQualityList,
 ];
 
-fn grant(knobs: &mut Knobs) {
+pub(crate) fn grant(knobs: &mut Knobs) {
     knobs.scopes.insert(DETAIL.to_owned());
     knobs.layout = Layout::Observed;
     knobs.room_id_column = true;
