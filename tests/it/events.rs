@@ -1,6 +1,7 @@
 //! Events: what Feishu sends over the long connection is on disk before it is acknowledged, and in the lake minutes later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use meetlake::testing::dataset::Dataset;
@@ -30,10 +31,10 @@ pub(crate) fn ids(events: &[SentEvent]) -> BTreeSet<String> {
 }
 
 /// All rows of events in the lake by id. Each id has one row.
-fn rows_by_id(app: &TestApp) -> BTreeMap<String, Row> {
+fn rows_by_id(lake: &Path) -> BTreeMap<String, Row> {
     let mut found = BTreeMap::new();
     for dataset in EVENTS {
-        for row in lake::rows(&app.lake(), dataset) {
+        for row in lake::rows(lake, dataset) {
             let id = row["event_id"].as_str().expect("an id").to_owned();
             assert!(
                 found.insert(id.clone(), row).is_none(),
@@ -55,17 +56,22 @@ pub(crate) fn stop(mut serving: Serving<'_>) {
     assert_eq!(code, Some(0));
 }
 
-/// What was acknowledged and is not in the lake.
-fn lost(app: &TestApp) -> Vec<String> {
-    let rows = rows_by_id(app);
-    let is_lost = |id: &String| !rows.contains_key(id);
-    acknowledged(app).into_iter().filter(is_lost).collect()
+/// What was acknowledged and has no row.
+fn lost(rows: &BTreeMap<String, Row>, acknowledged: &BTreeSet<String>) -> Vec<String> {
+    let is_lost = |id: &&String| !rows.contains_key(*id);
+    acknowledged.iter().filter(is_lost).cloned().collect()
 }
 
 /// Everything that was acknowledged is in the lake as it was sent, and nothing else.
 pub(crate) fn assert_all_there(app: &TestApp, sent: &[SentEvent]) {
-    assert_eq!(lost(app), [""; 0], "acknowledged and not in the lake");
-    let rows = rows_by_id(app);
+    assert_all_in(&app.lake(), &acknowledged(app), sent);
+}
+
+/// The same of a lake that has one tenant.
+pub(crate) fn assert_all_in(lake: &Path, acknowledged: &BTreeSet<String>, sent: &[SentEvent]) {
+    let rows = rows_by_id(lake);
+    let lost = lost(&rows, acknowledged);
+    assert_eq!(lost, [""; 0], "acknowledged and not in the lake");
     let found: BTreeSet<String> = rows.keys().cloned().collect();
     let invented: Vec<String> = found.difference(&ids(sent)).cloned().collect();
     assert!(invented.is_empty(), "never sent: {invented:?}");
@@ -181,6 +187,111 @@ fn events_of_a_day_are_acknowledged_and_in_the_lake_and_no_secret_is() {
     assert_eq!(app.meetlake(&["run"]).code, 0);
     assert_all_there(&app, &sent);
     assert_eq!(app.content_hashes(), before);
+}
+
+/// The archived originals by their path and content.
+fn originals(app: &TestApp) -> BTreeMap<String, String> {
+    let packs = lake::below(&app.lake().join("_raw")).into_iter();
+    let pack = |path: std::path::PathBuf| {
+        let hash = lake::sha256(&std::fs::read(&path).expect("a pack"));
+        (path.display().to_string(), hash)
+    };
+    packs.map(pack).collect()
+}
+
+/// How many days `replay` found to be what.
+fn replayed(app: &TestApp, code: i32) -> Value {
+    let [meetings, rooms] = EVENTS.map(Dataset::as_str);
+    let output = app.meetlake(&["replay", meetings, rooms, "--json"]);
+    assert_eq!(output.code, code, "{output:?}");
+    output.json()["counts"].clone()
+}
+
+/// Nothing sends an event again, so that a lake of events is made again from what is archived, or not at all.
+#[test]
+fn events_are_made_again_from_their_originals_and_stay_the_same() {
+    let mut app = Setup::real()
+        .only(&[EVENTS[0], EVENTS[1], Dataset::MeetingList])
+        .start();
+    app.teach_pace();
+    let serving = Serving::start(&app);
+    let sent = send_all(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+    let deliveries = app.server().link_report().sent;
+    let (rows, packs) = (rows_by_id(&app.lake()), originals(&app));
+    assert!(!packs.is_empty());
+    let assert_same = |app: &TestApp| {
+        assert_eq!(rows_by_id(&app.lake()), rows);
+        assert_eq!(originals(app), packs);
+        assert_eq!(app.meetlake(&["verify"]).code, 0);
+    };
+    let is_of_events = |name: &str| EVENTS.iter().any(|of| of.as_str() == name);
+    let hashes = app.content_hashes();
+    let days = hashes.keys().filter(|(name, _)| is_of_events(name)).count();
+    let all = |outcome: &str, count: usize| {
+        let mut counts = serde_json::json!({ "unchanged": days - count, "restored": 0, "changed": 0, "left": 0 });
+        counts[outcome] = match outcome {
+            "unchanged" => days.into(),
+            _ => count.into(),
+        };
+        counts
+    };
+    assert_eq!(replayed(&app, 0), all("unchanged", 0));
+    assert_same(&app);
+
+    // A job's zone is another, and all originals are read again: events name instants. The second time, the ledger is new.
+    for is_rebuilt in [false, true] {
+        let zone = ["time_zone = \"Asia/Tokyo\"", ""][usize::from(is_rebuilt)];
+        app.setup.jobs.insert(Dataset::MeetingList, zone.to_owned());
+        if is_rebuilt {
+            app.lose_ledger();
+            app.rebuild();
+        }
+        app.write_configuration();
+        let read = app.meetlake(&["replay", "--re-read", "--json"]);
+        assert_eq!(read.code, 0, "{read:?}");
+        assert_eq!(read.json()["is_done"], true, "{read:?}");
+        let of = read.json()["partitions"]
+            .as_array()
+            .cloned()
+            .expect("a list");
+        let of_events = |of: &&Value| of["dataset"].as_str().is_some_and(is_of_events);
+        let read_again: Vec<&Value> = of.iter().filter(of_events).collect();
+        assert_eq!(read_again.len(), days, "{of:?}");
+        for of in read_again {
+            assert_eq!(of["outcome"], "unchanged", "{of}");
+        }
+        assert_same(&app);
+        assert_eq!(replayed(&app, 0), all("unchanged", 0));
+    }
+
+    // A file that is gone comes back with the same rows; without its originals it does not, and that is told.
+    let of_day = || {
+        let files = lake::files(&app.lake(), Dataset::MeetingEvent);
+        files.into_iter().next().expect("a day")
+    };
+    let file = of_day();
+    std::fs::remove_file(&file).expect("lost");
+    assert_ne!(app.meetlake(&["verify"]).code, 0);
+    assert_eq!(replayed(&app, 0), all("restored", 1));
+    assert_same(&app);
+    std::fs::remove_file(&file).expect("lost");
+    let dt = file.parent().and_then(Path::file_name).expect("a day");
+    let dt = dt.to_string_lossy();
+    let is_of_day = |path: &&String| path.contains("/meeting_event/") && path.contains(&*dt);
+    for pack in packs.keys().filter(is_of_day) {
+        std::fs::remove_file(pack).expect("lost");
+    }
+    assert_eq!(replayed(&app, 7), all("left", 1));
+    assert!(!file.exists());
+    assert_eq!(
+        app.server().link_report().sent,
+        deliveries,
+        "nobody sent again"
+    );
 }
 
 #[test]
@@ -522,7 +633,7 @@ fn a_process_that_dies_at_any_step_of_an_event_loses_and_doubles_none() {
     }
     assert_eq!(app.meetlake(&["run"]).code, 0);
     assert_all_there(&app, &sent);
-    assert_eq!(rows_by_id(&app).len(), sent.len());
+    assert_eq!(rows_by_id(&app.lake()).len(), sent.len());
     assert_eq!(app.meetlake(&["verify"]).code, 0);
 }
 
@@ -539,7 +650,8 @@ fn an_event_that_is_acknowledged_and_not_kept_is_noticed() {
     serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
     stop(serving);
     assert_eq!(app.meetlake(&["run"]).code, 0);
-    assert_eq!(lost(&app).len(), 1);
+    let rows = rows_by_id(&app.lake());
+    assert_eq!(lost(&rows, &acknowledged(&app)).len(), 1);
 }
 
 // --- the webhook ----------------------------------------------------------------------------------------------------
@@ -656,7 +768,7 @@ fn calls_of_the_webhook_are_kept_and_forged_ones_are_not() {
             assert!(!log.contains(canary), "{canary} is in the log");
         }
         assert_eq!(app.meetlake(&["run"]).code, 0);
-        let found: BTreeSet<String> = rows_by_id(&app).into_keys().collect();
+        let found: BTreeSet<String> = rows_by_id(&app.lake()).into_keys().collect();
         assert_eq!(found, ids(genuine));
         let status = app.status();
         let of_types = status["events"].as_array().expect("events");

@@ -131,7 +131,7 @@ fn events_of_lark_come_over_the_long_connection() {
     assert_eq!(app.meetlake(&["run"]).code, 0);
     events::assert_all_there(&app, &sent);
     assert_eq!(app.meetlake(&["verify"]).code, 0);
-    assert_days_are_of(&app, "America/New_York");
+    assert_days_are_of(&app.lake(), "America/New_York");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn events_of_lark_come_by_the_webhook() {
     assert_eq!(app.meetlake(&["run"]).code, 0);
     assert_eq!(rows_of_events(&app), sent.len());
     events::assert_all_there(&app, &sent);
-    assert_days_are_of(&app, "America/New_York");
+    assert_days_are_of(&app.lake(), "America/New_York");
 }
 
 fn rows_of_events(app: &TestApp) -> usize {
@@ -164,9 +164,9 @@ fn rows_of_events(app: &TestApp) -> usize {
 }
 
 /// Each event stands on its day in that zone.
-fn assert_days_are_of(app: &TestApp, zone: &str) {
+fn assert_days_are_of(lake: &Path, zone: &str) {
     let zone = jiff::tz::TimeZone::get(zone).expect("a bundled zone");
-    for row in EVENTS.map(|of| lake::rows(&app.lake(), of)).concat() {
+    for row in EVENTS.map(|of| lake::rows(lake, of)).concat() {
         let second = row["event_time"].as_i64().expect("an instant");
         let at = jiff::Timestamp::from_second(second).expect("an instant");
         let day = at.to_zoned(zone.clone()).date().to_string();
@@ -274,13 +274,7 @@ fn a_feishu_and_a_lark_tenant_share_a_lake_and_nothing_else() {
     let app = both_sites();
     let lark = lark_company(&app);
     let config = fs::read_to_string(app.path("meetlake.toml")).expect("a configuration");
-    let other = format!(
-        "[tenants.{OTHER}]\nhost = \"{}\"\napp_id = \"{}\"\napp_secret = \"{}\"\n\
-         allow_inline_secret = true\ntime_zone = \"America/New_York\"\n[limits]\n",
-        lark.base_url(),
-        lark.options().app_id,
-        lark.options().app_secret
-    );
+    let other = format!("{}[limits]\n", section_of(&lark));
     app.write("meetlake.toml", &config.replace("[limits]\n", &other));
     // A job has the days of one zone.
     for dataset in asked() {
@@ -299,7 +293,7 @@ fn a_feishu_and_a_lark_tenant_share_a_lake_and_nothing_else() {
     let verified = app.meetlake(&["verify"]);
     assert_eq!(verified.code, 0, "{verified:?}");
     for (tenant, company, english) in [(TENANT, app.server(), false), (OTHER, &lark, true)] {
-        let own = part_of(&app, tenant);
+        let own = part_of(&app, tenant, &asked());
         let wrong = differences(company, &own, english);
         assert!(wrong.is_empty(), "{tenant}: {}", wrong.join("\n"));
         // Ids of the other company's people stand in no byte of this one's files, originals and manifests.
@@ -326,6 +320,75 @@ fn a_feishu_and_a_lark_tenant_share_a_lake_and_nothing_else() {
         assert!(rows.iter().any(|row| row["tenant"] == tenant), "{tenant}");
     }
     app.block_on(lark.stop());
+}
+
+/// One binary receives the events of both: each tenant has those of its own company, on the days of its own zone.
+#[test]
+fn a_feishu_and_a_lark_tenant_both_receive_their_events() {
+    let app = Setup::real().only(&EVENTS).start();
+    let lark = lark_company(&app);
+    let config = fs::read_to_string(app.path("meetlake.toml")).expect("a configuration");
+    let other = format!(
+        "{}[tenants.{OTHER}.events]\ninlet = \"long_connection\"\n[limits]\n",
+        section_of(&lark)
+    );
+    app.write("meetlake.toml", &config.replace("[limits]\n", &other));
+    for dataset in EVENTS {
+        let path = format!("jobs/{dataset}.toml");
+        let job = fs::read_to_string(app.path(&path)).expect("a job");
+        let of = |tenant: &str| format!("{job}tenants = [\"{tenant}\"]\n");
+        app.write(&path, &of(TENANT));
+        app.write(&format!("jobs/{dataset}-lark.toml"), &of(OTHER));
+    }
+    let serving = Serving::start(&app);
+    let here = events::send_all(&app);
+    let company = lark.company();
+    let there = lark.send_events(
+        company.start_of_day(lark.first_day()),
+        company.start_of_day(lark.last_day().tomorrow().expect("a day")),
+    );
+    let both = events::ids(&here).is_disjoint(&events::ids(&there));
+    assert!(both && !here.is_empty() && !there.is_empty());
+    for (server, sent) in [(app.server(), &here), (&lark, &there)] {
+        let acknowledged = || server.link_report().acknowledged;
+        serving.until(
+            || acknowledged() == events::ids(sent),
+            "all are acknowledged",
+        );
+        assert_eq!(server.link_report().connections, 1);
+    }
+    events::stop(serving);
+    let run = app.meetlake(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    for (tenant, server, sent, zone) in [
+        (TENANT, app.server(), &here, "Asia/Shanghai"),
+        (OTHER, &lark, &there, "America/New_York"),
+    ] {
+        let own = part_of(&app, tenant, &EVENTS);
+        events::assert_all_in(&own, &server.link_report().acknowledged, sent);
+        assert_days_are_of(&own, zone);
+    }
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+    // One row a tenant and type, which counts its own.
+    let status = app.status();
+    let of_types = status["events"].as_array().expect("events");
+    for (tenant, sent) in [(TENANT, &here), (OTHER, &there)] {
+        let own = of_types.iter().filter(|of| of["tenant"] == tenant);
+        let kept: u64 = own.filter_map(|of| of["kept"].as_u64()).sum();
+        assert_eq!(kept, sent.len() as u64, "{tenant}: {status}");
+    }
+    app.block_on(lark.stop());
+}
+
+/// The tenant of the company on Lark.
+fn section_of(lark: &Server) -> String {
+    format!(
+        "[tenants.{OTHER}]\nhost = \"{}\"\napp_id = \"{}\"\napp_secret = \"{}\"\n\
+         allow_inline_secret = true\ntime_zone = \"America/New_York\"\n",
+        lark.base_url(),
+        lark.options().app_id,
+        lark.options().app_secret
+    )
 }
 
 /// Both clocks are as slow as ours, so that an alert stands where it stood when it was read.
@@ -363,11 +426,11 @@ fn lark_company(app: &TestApp) -> Server {
 }
 
 /// A lake of one tenant's files only.
-fn part_of(app: &TestApp, tenant: &str) -> PathBuf {
+fn part_of(app: &TestApp, tenant: &str, datasets: &[Dataset]) -> PathBuf {
     let own = app.path(&format!("of-{tenant}"));
     let folder = format!("tenant={tenant}");
-    for dataset in asked() {
-        for file in lake::files(&app.lake(), dataset) {
+    for dataset in datasets {
+        for file in lake::files(&app.lake(), *dataset) {
             let name = file.strip_prefix(app.lake()).expect("below the lake");
             if name.iter().any(|part| part == folder.as_str()) {
                 let copy = own.join(name);
