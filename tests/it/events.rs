@@ -310,6 +310,24 @@ fn a_backfill_of_events_is_refused_with_the_reason() {
     assert!(output.stderr.contains("nothing replays"), "{output:?}");
 }
 
+/// Feishu takes fifty connections of an app. One more waits for minutes, says what to do, and is no reason to end.
+#[test]
+fn a_connection_too_many_is_told_with_what_to_do() {
+    let app = setup().start();
+    app.server().set_link_faults(LinkFaults {
+        handshake: Some((514, Some(1_000_040_350), 1)),
+        ..LinkFaults::default()
+    });
+    let serving = Serving::start(&app);
+    let log = || std::fs::read_to_string(app.path("child.log")).expect("a log");
+    let told =
+        "all 50 connections of the app are in use (1000040350); end programs that use the same";
+    serving.until(|| log().contains(told), "it is told");
+    assert!(log().contains("It is tried again in 300 s"), "{}", log());
+    assert_eq!(app.server().link_report().open, 0);
+    stop(serving);
+}
+
 #[test]
 fn every_fault_of_the_connection_at_once_loses_and_doubles_nothing() {
     let app = setup().start();
