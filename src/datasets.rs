@@ -635,7 +635,7 @@ impl Dataset {
         }
     }
 
-    /// The source that is asked if a job chooses nothing and each task makes as few calls as it can.
+    /// The source that is asked if a job chooses nothing and a task makes as few calls as it can.
     #[must_use]
     pub const fn own_source(self) -> Source {
         self.source(SourceMode::Export, false)

@@ -18,7 +18,7 @@
 //! | `w06-mid-download` | when a first piece of a file is written |
 //! | `w06-original-kept` | when the original is in the spool, before the ledger says so |
 //! | `w07-fetched` | when the download is recorded, before it is decoded |
-//! | `w07-witness-fetched` | when the list beside an export has answered or failed, before both are compared |
+//! | `w07-witness-fetched` | when the list beside an export answered or failed |
 //! | `w07-decoding` | when it is being decoded, in a thread of its own |
 //! | `w08-rows-half-written` | when the rows of a task are written, not yet under their name |
 //! | `w08-rows-kept` | when the rows are in the spool, before the ledger says so |

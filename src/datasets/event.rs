@@ -340,6 +340,33 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_another_month_is_of_the_day_on_which_it_came() {
+        let received_at = Timestamp::from_second(1_795_000_000).expect("an instant");
+        let hour = 3_600;
+        for (ahead_s, is_plausible) in [
+            (0, true),
+            (24 * hour, true),
+            (26 * hour, false),
+            (70 * 365 * 24 * hour, false),
+            (-7 * hour, true),
+            (-30 * 24 * hour, true),
+            (-31 * 24 * hour, false),
+        ] {
+            let at = Timestamp::from_second(1_795_000_000 + ahead_s).ok();
+            let expected = at.filter(|_| is_plausible);
+            assert_eq!(plausible(at, received_at), expected, "{ahead_s}");
+            let created = (1_795_000_000 + ahead_s).to_string();
+            let header = json!({ "event_id": "e", "event_type": "t", "create_time": created });
+            let row = row(&body(&header, &json!({})), &received_at.to_string()).expect("a row");
+            assert_eq!(row.contains_key(EVENT_TIME), is_plausible, "{ahead_s}");
+            // What cannot be true is kept as it came.
+            let kept = row["header"].get("create_time").is_some();
+            assert_eq!(kept, !is_plausible, "{ahead_s}");
+        }
+        assert_eq!(plausible(None, received_at), None);
+    }
+
+    #[test]
     fn the_token_is_blanked_wherever_the_envelope_has_it() {
         let kept = keepable(br#"{"header":{"token":"canary","event_id":"e"},"token":"canary"}"#);
         assert_eq!(

@@ -8,7 +8,7 @@
 //! Walk      root ─► list below the root ─► … ─► list below each item that has children ─► …
 //! Details   list ─► list, next page ─► … ─► detail of each item ─► …
 //! Nodes     lists of these kinds ─► several calls for each item ─► …
-//! Roles     list ─► the same list by role, for each role, if its items have roles or there are none
+//! Roles     list ─► the same list by each role, if its items have roles or there are none
 //! ```
 //! A listing ends in any case: it fails on a repeated page token and beyond a number of pages.
 
@@ -58,8 +58,8 @@ pub struct Listed {
 
 /// A list that may show all of its items only to who asks for each role of theirs.
 ///
-/// It is asked for without a role first. If an item has a role, or there is none at all, it is asked
-/// for by each role too. An item of several of these lists is one.
+/// It is asked for without a role first. If an item has a role, or there is no item at all, it is
+/// asked for by each role too. An item of several of these lists is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Roles {
     /// The member of an item that says its role, and the parameter that asks for it.
@@ -370,7 +370,7 @@ impl List {
         Some(roles.values.iter().position(is_it).map_or(0, |at| at + 1))
     }
 
-    /// Whether an archived listing may end before the next call: earlier ones have no lists by role.
+    /// Whether an archived listing may end before the next call: earlier ones lack lists by role.
     #[must_use]
     pub fn may_end(&self) -> bool {
         self.next.is_empty() || self.list_of_next() == Some(1) && self.is_at_first_page()

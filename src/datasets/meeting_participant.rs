@@ -52,7 +52,9 @@ pub(super) const DEFINITION: Definition = Definition {
             },
             NodeCall {
                 endpoint: MEETING,
-                parameters: |node| by_id(node).with("user_id_type", Some(UserIdType::UserId.as_str())),
+                parameters: |node| {
+                    by_id(node).with("user_id_type", Some(UserIdType::UserId.as_str()))
+                },
                 codes: tenant_ids::NOT_TOLD,
                 is_made: |_| true,
             },

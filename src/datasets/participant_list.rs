@@ -9,7 +9,8 @@ use super::export::{DAILY, EXPORT_SCOPES, second};
 use super::listing::{Listed, Roles};
 use super::query;
 use super::{
-    Ask, ComparedColumns, DAY, Dataset, Definition, Early, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
+    Ask, ComparedColumns, DAY, Dataset, Definition, Early, Endpoint, Fetch, Lineage, Method,
+    Parameters, Parent,
     ParentColumns, ParticipantColumns, Plausibility, Request, RequestOption, RequestOptions, Siblings,
     Tier, UserIdType,
 };

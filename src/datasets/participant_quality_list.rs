@@ -13,7 +13,8 @@ use super::listing::{Items, Listed, text};
 use super::participant_list::meeting;
 use super::query;
 use super::{
-    Ask, ComparedColumns, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent, ParticipantId,
+    Ask, ComparedColumns, Dataset, Definition, Endpoint, Fetch, Lineage, Method, Parameters, Parent,
+    ParticipantId,
     Plausibility, Request, RequestOption, RequestOptions, Siblings, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind};

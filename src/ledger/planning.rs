@@ -43,7 +43,8 @@ impl Ledger {
             withdraw_missing(&mut transaction, window, live, now).await?;
         }
         let query = sqlx::query(
-            "UPDATE job_window SET state = 'planned', parents = $5, coverage = COALESCE($6, coverage) \
+            "UPDATE job_window \
+             SET state = 'planned', parents = $5, coverage = COALESCE($6, coverage) \
              WHERE tenant = $1 AND dataset = $2 AND start_at = $3 AND end_at = $4",
         );
         bind_window(query, &window.tenant, window.dataset, window.window)

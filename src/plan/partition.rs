@@ -330,7 +330,7 @@ fn keys(tasks: &[TaskRow]) -> impl Iterator<Item = &TaskKey> {
 pub enum Recording {
     /// The partition is as it was; only the check is recorded.
     Check,
-    /// A new revision: another content, another state, another list of inputs, or another comparison.
+    /// A new revision: another content, state, list of inputs, or comparison.
     Revision,
 }
 

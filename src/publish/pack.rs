@@ -182,8 +182,8 @@ impl Pack {
     }
 }
 
-/// Cuts originals (hash, and size in bytes with all that goes with it) into groups of about `limit` bytes at most. The same
-/// originals give the same groups.
+/// Cuts originals (hash, and size in bytes with all that goes with it) into groups of about `limit`
+/// bytes at most. The same originals give the same groups.
 pub(super) fn groups(mut originals: Vec<(String, u64)>, limit: u64) -> Vec<Vec<String>> {
     originals.sort();
     originals.dedup();

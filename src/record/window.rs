@@ -153,8 +153,8 @@ pub struct WindowRow {
     pub covered_at: Timestamp,
     /// Digest of the parent rows from which its tasks were planned.
     pub parents: Option<String>,
-    /// What the fan-out left out, and what another source says; `None` for a dataset without parents
-    /// that was not compared.
+    /// What the fan-out left out, and what another source says; `None` for a dataset without
+    /// parents that was not compared.
     pub coverage: Option<Coverage>,
 }
 

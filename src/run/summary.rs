@@ -284,8 +284,8 @@ impl Summary {
         sum.add(coverage);
     }
 
-    /// Counts the rows of a window that ended of which the unique meeting is not known, and how they
-    /// compare with those of another source.
+    /// Counts the rows of a window that ended of which the unique meeting is not known, and how
+    /// they compare with those of another source.
     pub(super) fn resolve(&mut self, dataset: Dataset, coverage: &Coverage) {
         let of_dataset = self.datasets.entry(dataset).or_default();
         if let Some(compared) = &coverage.compared {
