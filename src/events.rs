@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::cause::{Cause, Failure};
 use crate::clock::Clock;
 use crate::datasets::Dataset;
-use crate::record::{MissingEnds, PartitionId, Reason, TaskRow, WindowRow};
+use crate::record::{MissingEnds, PartitionId, Reason, TaskRow, Unfinished, WindowRow};
 use crate::task::{ExportId, TaskKey};
 use crate::window::Window;
 
@@ -222,6 +222,11 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
+    /// Rows tell of something unfinished, and nobody asks for them any more.
+    StaysUnfinished {
+        /// Which.
+        unfinished: Unfinished,
+    },
     /// The list beside an export did not answer, so that both are not compared.
     NotCompared {
         /// Why.
@@ -371,6 +376,7 @@ impl EventKind {
             | Self::SpoolLost { .. }
             | Self::SpoolNotCleaned { .. }
             | Self::DayImplausible { .. }
+            | Self::StaysUnfinished { .. }
             | Self::ManifestUnknown { .. }
             | Self::ObjectDamaged { .. }
             | Self::WorkRefused { .. }
@@ -397,6 +403,7 @@ impl EventKind {
                 | Self::QuotaShared { .. }
                 | Self::BackfillAhead { .. }
                 | Self::EndsMissing { .. }
+                | Self::StaysUnfinished { .. }
                 | Self::PublishAbandoned
         )
     }
@@ -464,6 +471,7 @@ impl Event {
                 format!("could not clean the spool: {problem}")
             }
             EventKind::DayImplausible { reason } => format!("the day is partial: {reason}"),
+            EventKind::StaysUnfinished { unfinished } => unfinished.to_string(),
             EventKind::NotCompared { failure } => format!(
                 "the export is not compared with the list: {}",
                 failure.message
@@ -620,6 +628,10 @@ impl EventKind {
             | Self::TaskHeld { failure }
             | Self::WorkRefused { failure } => Facts {
                 cause: Some(failure.cause),
+                ..none
+            },
+            Self::StaysUnfinished { unfinished } => Facts {
+                rows: Some(unfinished.rows),
                 ..none
             },
             Self::PartitionPublished {

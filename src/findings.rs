@@ -119,6 +119,10 @@ pub struct Findings {
     /// Rows that may say something else later, such as a recording that is still being processed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_provisional: u64,
+    /// Rows that tell of something unfinished, such as a meeting that goes on, however long after
+    /// its end they were asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_unfinished: u64,
     /// Sheets with rows that a program which shows the workbook hides. Their rows are in the batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden_sheets: Vec<String>,

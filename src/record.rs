@@ -15,6 +15,7 @@ mod received;
 mod rows;
 mod settings;
 mod task;
+mod unfinished;
 mod window;
 
 pub use crate::task::disposition::Damage;
@@ -32,6 +33,7 @@ pub use settings::{
 };
 pub(crate) use task::keys_of;
 pub use task::{OpenTask, Phase, PhaseCounts, SpooledResult, TaskRow};
+pub use unfinished::{FINAL_AFTER, Unfinished};
 pub use window::{
     Coverage, NewWindow, ReportedDay, Resolution, ScheduleState, WindowBatch, WindowRow,
     WindowState,

@@ -176,6 +176,8 @@ struct Run {
     refused_at: Option<Timestamp>,
     /// Until when nothing is asked for once more because the month's calls are used up.
     quota_used_up_until: Option<Timestamp>,
+    /// Windows of children that a person asks for once more, until they are planned.
+    again: HashSet<(Dataset, Window)>,
     /// What each job may still plan in this run.
     budgets: HashMap<String, Budget>,
     /// The tenant's rooms, once asked for.
@@ -224,6 +226,7 @@ impl Run {
             jobs,
             tasks_in_flight: limits.tasks_in_flight,
             puts_off: true,
+            again: HashSet::new(),
             budgets: HashMap::new(),
             rooms: None,
             queue: TaskQueue::default(),

@@ -11,7 +11,9 @@ use super::{Common, identify, open};
 use crate::config::Config;
 use crate::exit::Code;
 use crate::ledger::{Attention, PartitionStatus, RunRecord};
-use crate::record::{Coverage, EventTypeRecord, MissingEnds, PartitionRow, Phase, WindowRow};
+use crate::record::{
+    Coverage, EventTypeRecord, MissingEnds, PartitionRow, Phase, Unfinished, WindowRow,
+};
 use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
 use crate::status::text::{CauseList, bytes, compared, left_out, number, outcomes, span, table};
 
@@ -83,6 +85,10 @@ fn show(config: &Config, overview: &Overview) {
     }
     let off = why_off(&config.jobs_off);
     off.iter().for_each(|line| println!("{line}"));
+        let unfinished = overview.unfinished.iter();
+        for (_, rows) in unfinished.filter(|(of, _)| of == tenant) {
+            println!("{rows}.\n");
+        }
     if !off.is_empty() {
         println!();
     }
@@ -263,6 +269,7 @@ fn dataset(of: &DatasetOverview) -> Value {
         .collect();
     json!({
         "tenant": of.tenant, "dataset": of.dataset, "tasks": tasks,
+        "unfinished": overview.unfinished.iter().map(unfinished).collect::<Vec<_>>(),
         "windows": of.windows.iter().map(window).collect::<Vec<_>>(),
         "submits": of.counts.submits, "polls": of.counts.polls,
     })
@@ -314,3 +321,10 @@ fn run_record(run: &RunRecord) -> Value {
         "exit_code": run.exit_code, "summary": run.summary,
     })
 }
+fn unfinished((tenant, rows): &(String, Unfinished)) -> Value {
+    json!({
+        "tenant": tenant, "dataset": rows.dataset, "rows": rows.rows, "from": rows.from,
+        "to": rows.to,
+    })
+}
+

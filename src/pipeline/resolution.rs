@@ -1,19 +1,22 @@
-//! How many rows of a meeting list got their unique id, beside what the fan-out left out.
+//! What the answers of a window leave open, beside what the fan-out left out: rows of a meeting list
+//! without a unique id, and rows that tell of something unfinished.
 
 use anyhow::Result;
 
 use super::Tenant;
 use crate::datasets::Dataset;
+use crate::plan::children::unfinished_rows;
 use crate::plan::resolve::resolve;
 use crate::record::WindowRow;
 use crate::window::Window;
 
-/// Counts it for windows of a dataset that resolves the rows of its parent, and records it with
-/// their coverage. Any other dataset has nothing to count.
+/// Counts it for windows of a dataset, and records it with their coverage. Most datasets have
+/// nothing to count.
 pub(super) async fn count(tenant: &Tenant, dataset: Dataset, windows: &[Window]) -> Result<()> {
-    let Some(parent) = dataset.resolves() else {
+    let has_states = dataset.definition().provisional.is_some();
+    if dataset.resolves().is_none() && !has_states {
         return Ok(());
-    };
+    }
     let (ledger, name) = (&tenant.ledger, &tenant.name);
     for window in windows {
         let rows = ledger.windows(name, dataset, Some(*window)).await?;
@@ -21,10 +24,16 @@ pub(super) async fn count(tenant: &Tenant, dataset: Dataset, windows: &[Window])
         let Some(row) = rows.into_iter().find(is_planned) else {
             continue;
         };
-        let listed = ledger.parents(name, parent, *window).await?;
-        let found = ledger.parents(name, dataset, *window).await?;
         let before = row.coverage.clone().unwrap_or_default();
-        let after = before.clone().with(resolve(&listed, &found));
+        let mut after = before.clone();
+        if let Some(parent) = dataset.resolves() {
+            let listed = ledger.parents(name, parent, *window).await?;
+            let found = ledger.parents(name, dataset, *window).await?;
+            after = after.with(resolve(&listed, &found));
+        }
+        if has_states {
+            after.unfinished = unfinished_rows(&ledger.tasks_of(name, dataset, *window).await?);
+        }
         if before != after {
             ledger.set_coverage(&row, &after).await?;
         }

@@ -6,25 +6,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{AsArray as _, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 
 use super::reading::{ReadFailure, Reading, Unread};
 use super::stranger::Strangers;
 use super::{compared, parents};
 use crate::contract::Contract;
+use crate::datasets::Dataset;
 use crate::findings::{ComparedRow, Findings};
-use crate::normalize::{self, ConstantColumns, NormalizerOutput};
+use crate::normalize::{ConstantColumns, NormalizerOutput};
 use crate::plan::resolve::NEARBY_S;
 use crate::publish;
-use crate::record::{ParentRows, ReportedDay};
+use crate::record::{FINAL_AFTER, ParentRows, ReportedDay};
 use crate::spool::SpoolingRows;
-use crate::task::TaskSpec;
 use crate::task::disposition::Blame;
 use crate::window::date_of;
-
-/// How long after a meeting's end what is said of it may still change.
-const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What reading an original gave, beside its rows.
 pub(crate) struct OriginalFacts {
@@ -61,7 +58,7 @@ struct RowFacts {
     reported: Vec<ReportedDay>,
     compared: Vec<ComparedRow>,
     strangers: Strangers,
-    provisional: u64,
+    unfinished: u64,
     /// When meetings begin that were looked for, Unix seconds.
     starts: Vec<i64>,
 }
@@ -112,7 +109,7 @@ impl<'r> RowKeeper<'r> {
         if !spec.request.meetings.is_empty() {
             self.facts.starts.extend(parents::starts(dataset, &batch));
         }
-        self.facts.provisional += provisional_rows(&self.reading.context, spec, &batch);
+        self.facts.unfinished += unfinished_rows(dataset, &batch);
         self.facts.rows += batch.num_rows();
         let passed = self.reading.policy.apply(batch);
         let home = date_of(zone, spec.window.start());
@@ -167,7 +164,12 @@ impl<'r> RowKeeper<'r> {
             })));
         }
         let not_found = self.reading.not_found(&self.facts.starts);
-        findings.rows_provisional = self.facts.provisional + not_found;
+        findings.rows_unfinished = self.facts.unfinished;
+        let provisional = match self.reading.is_final() {
+            true => 0,
+            false => self.facts.unfinished,
+        };
+        findings.rows_provisional = provisional + not_found;
         if let Some(rows) = self.rows {
             rows.keep().map_err(ReadFailure::NotKept)?;
         }
@@ -189,27 +191,29 @@ impl Reading {
         let is_late = |end: i64| {
             let end = Timestamp::from_second(end).ok();
             let since = asked_at.zip(end);
-            since.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= A_DAY)
+            since.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= FINAL_AFTER)
         };
         let is_found = |start: i64| starts.iter().any(|found| found.abs_diff(start) <= NEARBY_S);
         let missing = self.spec.request.meetings.iter();
         let missing = missing.filter(|(start, end)| !is_found(*start) && !is_late(*end));
         missing.count() as u64
     }
+
+    /// Whether what was said stays: it was asked for a day after the meeting's end.
+    fn is_final(&self) -> bool {
+        let asked_at = self.context.stamp.extracted_at;
+        let end = self.spec.lineage.meeting_end_time;
+        let end = end.or_else(|| Timestamp::from_second(self.spec.request.end?).ok());
+        let times = asked_at.zip(end);
+        times.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= FINAL_AFTER)
+    }
 }
 
-/// How many rows may say something else later. A day after the meeting's end, what was said stays.
-fn provisional_rows(context: &normalize::Context, spec: &TaskSpec, batch: &RecordBatch) -> u64 {
-    let Some((column, values)) = spec.dataset().definition().provisional else {
+/// How many rows tell of something unfinished.
+fn unfinished_rows(dataset: Dataset, batch: &RecordBatch) -> u64 {
+    let Some((column, values)) = dataset.definition().provisional else {
         return 0;
     };
-    let asked_at = context.stamp.extracted_at;
-    let end = spec.lineage.meeting_end_time;
-    let end = end.or_else(|| Timestamp::from_second(spec.request.end?).ok());
-    let is_final = asked_at.zip(end);
-    if is_final.is_some_and(|(asked_at, end)| asked_at.duration_since(end) >= A_DAY) {
-        return 0;
-    }
     let Some(column) = batch.column_by_name(column) else {
         return 0;
     };

@@ -133,6 +133,29 @@ fn is_provisional(task: &TaskRow) -> bool {
     }
 }
 
+/// The known children of a window that a person asks for once more: all that have an answer, where
+/// answers may stay unfinished. Of any other dataset the same parent gives the same answer, and
+/// most cost an export each.
+#[must_use]
+pub fn asked_again(job: &JobSpec, mut known: KnownChildren) -> KnownChildren {
+    if job.dataset.definition().provisional.is_none() {
+        return known;
+    }
+    for child in known.values_mut() {
+        child.is_provisional |= child.rows.is_some();
+    }
+    known
+}
+
+/// Rows of a window's answers that tell of something unfinished.
+#[must_use]
+pub fn unfinished_rows(tasks: &[TaskRow]) -> u64 {
+    let is_answered = |task: &&TaskRow| matches!(task.phase, Phase::Spooled | Phase::Published);
+    let findings = tasks.iter().filter(is_answered);
+    let findings = findings.filter_map(|task| task.findings.as_ref());
+    findings.map(|findings| findings.rows_unfinished).sum()
+}
+
 /// The children of a window.
 #[derive(Clone, Debug, Default)]
 pub struct Children {
@@ -783,6 +806,28 @@ mod tests {
             let mut row = window_row(Dataset::ParticipantList, window(), state);
             row.parents = parents.map(str::to_owned);
             assert_eq!(must_be_planned_again(&row, &digest), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_stay_unfinished_is_asked_for_again_on_demand_and_nothing_else() {
+        for (dataset, rows, is_asked) in [
+            (Dataset::Meeting, Some(1), true),
+            (Dataset::Recording, Some(0), true),
+            // Its answer is still to come.
+            (Dataset::Meeting, None, false),
+            (Dataset::MeetingParticipant, Some(1), false),
+            (Dataset::ParticipantList, Some(1), false),
+        ] {
+            let child = KnownChild {
+                generation: 1,
+                rows,
+                is_provisional: false,
+            };
+            let known = HashMap::from([(TaskKey::from_stored("a"), child)]);
+            let asked = asked_again(&job(dataset), known);
+            let found = asked.values().all(|child| child.is_provisional);
+            assert_eq!(found, is_asked, "{dataset} {rows:?}");
         }
     }
 

@@ -175,6 +175,9 @@ pub struct CoverageRecord {
     /// Meetings of whose end an event told, and which are no parents.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_listed: u64,
+    /// Rows that tell of something unfinished, such as a meeting that goes on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfinished: u64,
     /// The bounds in force.
     pub bounds: Bounds,
     /// How the export's rows compare with those of the list.
@@ -200,6 +203,7 @@ impl CoverageRecord {
             },
             without_event: counts.without_event,
             not_listed: counts.not_listed,
+            unfinished: counts.unfinished,
             bounds: fan_out.into(),
             compared: counts.compared.clone(),
         }

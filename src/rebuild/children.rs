@@ -37,6 +37,10 @@ pub(super) fn look_at(setting: &Setting<'_>, tasks: &Tasks, windows: &mut Window
             let ids = parents_in(tasks, tenant, *dataset, window);
             found.coverage = found.coverage.with(resolve(&parents, &ids));
         }
+        let read =
+            of_window(tasks, tenant, *dataset, window).filter_map(|(_, task)| task.read.as_ref());
+        let unfinished = read.map(|read| read.findings.rows_unfinished);
+        found.coverage.unfinished = unfinished.sum();
         let fits = found.are_those_known(&known);
         planned.push(((stream.clone(), *window), fits, found));
     }

@@ -208,6 +208,9 @@ pub struct Coverage {
     /// Meetings of whose end an event told, and which the list does not have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_listed: u64,
+    /// Rows that tell of something unfinished, such as a meeting that goes on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfinished: u64,
     /// How the export's rows compare with those of the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<Comparison>,
@@ -244,6 +247,7 @@ impl Coverage {
         self.unresolved += other.unresolved;
         self.without_event += other.without_event;
         self.not_listed += other.not_listed;
+        self.unfinished += other.unfinished;
         if let Some(compared) = &other.compared {
             self.compared.get_or_insert_default().add(compared);
         }

@@ -11,7 +11,9 @@ use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::pipeline;
 use crate::plan;
-use crate::plan::children::{Budget, ParentWindow, asked_early, children, known_children};
+use crate::plan::children::{
+    Budget, ParentWindow, asked_again, asked_early, children, known_children,
+};
 use crate::plan::due::is_lost;
 use crate::plan::early::disagreement;
 use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
@@ -148,6 +150,9 @@ impl Run {
         let mut known = known_children(&ledger.tasks_of(name, job.dataset, row.window).await?);
         if row.was_planned_early() {
             known = asked_early(known);
+        }
+        if self.again.remove(&(job.dataset, row.window)) {
+            known = asked_again(job, known);
         }
         let budget = self.budgets.entry(job.name.clone());
         let budget = budget.or_insert_with(|| Budget::of(job));

@@ -17,7 +17,7 @@ use crate::pipeline;
 use crate::plan::children::{digest, must_be_planned_again};
 use crate::plan::partition::windows_asked_for;
 use crate::plan::settle::window_state;
-use crate::record::{Phase, Reason, ReasonKind, WindowState};
+use crate::record::{Phase, Reason, ReasonKind, Unfinished, WindowRow, WindowState};
 use crate::status;
 use crate::task::Urgency;
 use crate::window::Window;
@@ -109,7 +109,8 @@ impl Run {
     /// Closes a window whose tasks all ended and were published, and opens the children of changed
     /// parents.
     async fn settle(&mut self, dataset: Dataset, window: Window) -> Result<()> {
-        let (name, ledger) = (&self.tenant.name, &self.tenant.ledger);
+        let tenant = Arc::clone(&self.tenant);
+        let (name, ledger) = (&tenant.name, &tenant.ledger);
         let tasks = ledger.phases_of(name, dataset, window).await?;
         let state = match window_state(&tasks) {
             Some(state) => state,
@@ -126,6 +127,7 @@ impl Run {
                 if let Some(coverage) = &row.coverage {
                     self.summary.resolve(dataset, coverage);
                 }
+                self.tell_of_unfinished(&row);
                 ledger.set_window_state(&row, state).await?;
                 crash_point!("w11-window-settled");
             }
@@ -140,6 +142,17 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Tells of rows that the last answers left unfinished.
+    fn tell_of_unfinished(&mut self, row: &WindowRow) {
+        let Some(job) = self.job(row.dataset) else {
+            return;
+        };
+        let now = self.tenant.clock.now();
+        if let Some(unfinished) = Unfinished::of([row], &job.time_zone, now) {
+            self.warn(row.into(), EventKind::StaysUnfinished { unfinished });
+        }
     }
 
     /// Looks at the days of children whose verdict is not that of their parent's day, whatever

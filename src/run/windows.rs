@@ -185,6 +185,9 @@ impl Run {
         self.insert(job, &backfill.asks(job, &known, again, once_more, now))
             .await?;
         if again {
+            let windows = backfill.windows.iter();
+            self.again
+                .extend(windows.map(|window| (job.dataset, *window)));
             // Whoever began this made sure that all days are asked for again.
             pipeline::ask_differently(&self.tenant, job).await?;
         }

@@ -4,11 +4,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{DayStatus, all_days};
+use super::{DayStatus, all_days, jobs_of};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
-use crate::record::{EventTypeRecord, MissingEnds, PartitionRow, Phase, WindowRow};
+use crate::record::{EventTypeRecord, MissingEnds, PartitionRow, Phase, Unfinished, WindowRow};
 
 /// Most tasks that need attention that are listed.
 const ATTENTION: u32 = 1_000;
@@ -79,6 +79,8 @@ pub struct Overview {
     pub event_types: Vec<EventTypeRecord>,
     /// What events say began and not that it ended, with the tenant.
     pub missing_ends: Vec<(String, MissingEnds)>,
+    /// Rows that tell of something unfinished and that nobody asks for any more, with the tenant.
+    pub unfinished: Vec<(String, Unfinished)>,
     /// The last twenty runs, the newest first.
     pub runs: Vec<RunRecord>,
 }
@@ -95,7 +97,7 @@ impl Overview {
         now: Timestamp,
     ) -> Result<Self> {
         let (mut datasets, mut event_types) = (Vec::new(), Vec::new());
-        let mut missing_ends = Vec::new();
+        let (mut missing_ends, mut unfinished) = (Vec::new(), Vec::new());
         for (tenant, _) in tenants {
             event_types.extend(ledger.event_types(tenant).await?);
             let missing = ledger.missing_ends(tenant, now).await?.into_iter();
@@ -108,6 +110,14 @@ impl Overview {
                     counts: ledger.dataset_status(tenant, dataset).await?,
                 });
             }
+            for job in jobs_of(jobs, tenant) {
+                let windows = datasets.iter().filter(|of: &&DatasetOverview| {
+                    of.tenant == **tenant && of.dataset == job.dataset
+                });
+                let windows = windows.flat_map(|of| &of.windows);
+                let found = Unfinished::of(windows, &job.time_zone, now);
+                unfinished.extend(found.map(|found| ((*tenant).to_owned(), found)));
+            }
         }
         Ok(Self {
             lake: LakeOverview::read(ledger, tenants, jobs, now).await?,
@@ -116,6 +126,7 @@ impl Overview {
             attention: ledger.attention(ATTENTION).await?,
             event_types,
             missing_ends,
+            unfinished,
             runs: ledger.runs(RUNS).await?,
         })
     }

@@ -304,6 +304,58 @@ fn a_recording_that_is_not_ready_is_asked_for_again_for_a_day() {
     assert_eq!(calls(&app, "recording"), before, "nothing is left to ask");
 }
 
+/// What never ends is asked for until a day after its end. Then it is said how many of which days stay so, and the command that is named
+/// asks once more.
+#[test]
+fn a_meeting_that_never_ends_is_told_of_with_a_command_that_asks_once_more() {
+    let setup = Setup::fast().only(&CHAIN).knobs(|knobs| {
+        knobs.goes_on_for = SignedDuration::from_hours(30 * 24);
+    });
+    let app = setup.start();
+    looks_again(&app);
+    let clock = app.server().options().clock.clone();
+    let unfinished = || app.status()["unfinished"].clone();
+    let (from, to) = (app.first_day().to_string(), app.end_day().to_string());
+    let (numbers, meetings) = numbers_and_meetings(&app);
+    let sentence = |meetings: u64, days: &str, to: &str| {
+        format!(
+            "meeting: {meetings} rows of {days} still say calling or ongoing, a day after that and later, and nobody asks again; \
+             `meetlake backfill --dataset meeting --from {from} --to {to} --again` does"
+        )
+    };
+
+    let first = app.meetlake(&["run"]);
+    let second_day = app.first_day().tomorrow().expect("a day").to_string();
+    let text = sentence(meetings / 2, &from, &second_day);
+    assert!(first.text().contains(&text), "{}", first.text());
+    clock.advance(Duration::from_secs(48 * 3_600));
+    app.meetlake(&["run"]);
+    let text = sentence(meetings, &format!("2 days from {from} on"), &to);
+    let status = app.meetlake(&["status"]).stdout;
+    assert!(status.contains(&text), "{status}");
+    let found = serde_json::json!([
+        { "tenant": "acme", "dataset": "meeting", "rows": meetings, "from": from, "to": to }
+    ]);
+    assert_eq!(unfinished(), found);
+    let settled = app.meetlake(&["run"]);
+    let before = calls(&app, "meeting_list_by_no");
+    app.meetlake(&["run"]);
+    assert_eq!(calls(&app, "meeting_list_by_no"), before, "{settled:?}");
+
+    app.lose_ledger();
+    app.rebuild();
+    assert_eq!(unfinished(), found, "the originals say it too");
+
+    clock.advance(Duration::from_secs(30 * 24 * 3_600));
+    let again = app.backfill(&["--dataset", "meeting", "--again"]);
+    assert_eq!(again.code, 0, "{}", again.text());
+    assert_eq!(calls(&app, "meeting_list_by_no"), before + numbers);
+    assert_eq!(unfinished(), serde_json::json!([]));
+    let rows = lake::rows(&app.lake(), Dataset::Meeting);
+    assert_eq!(rows.len() as u64, meetings);
+    assert!(rows.iter().all(|row| row["status"] == "ended"), "{rows:?}");
+}
+
 /// Killed at each of its calls, one start after the other; then everything is there once.
 #[test]
 fn killed_at_every_call_nothing_is_lost_doubled_or_half() {

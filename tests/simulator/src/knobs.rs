@@ -316,6 +316,8 @@ pub struct Knobs {
     /// How long after a meeting its recording is linked to it. Until then the answer has none, or
     /// is 124002. Default: 15 minutes.
     pub recording_after: SignedDuration,
+    /// How long after its end a meeting's detail says that it goes on. Default: it does not.
+    pub goes_on_for: SignedDuration,
 }
 
 /// Which meetings of a number a range of time selects.
@@ -405,6 +407,7 @@ impl Default for Knobs {
             meetings_visible: true,
             meeting_drift_s: 0,
             recording_after: SignedDuration::from_mins(15),
+            goes_on_for: SignedDuration::ZERO,
         }
     }
 }

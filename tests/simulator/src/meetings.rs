@@ -99,7 +99,7 @@ pub(crate) fn detail(
     let drift = SignedDuration::from_secs(options.knobs.meeting_drift_s);
     let start = meeting.start.saturating_add(drift).unwrap_or(meeting.start);
     let status = match () {
-        () if meeting.end <= now => 3,
+        () if meeting.end + options.knobs.goes_on_for <= now => 3,
         () if meeting.start <= now => 2,
         () => 1,
     };

@@ -1,0 +1,157 @@
+//! Rows that still tell of something unfinished when nobody asks for them any more: a meeting that
+//! goes on although its list says that it ended, a recording that never became ready.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
+
+use super::WindowRow;
+use crate::datasets::Dataset;
+use crate::window::date_of;
+
+/// An answer that is so much younger than its meeting's end is final: nobody asks for it again.
+pub const FINAL_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// Rows of one dataset that stay as they are, although they tell of something unfinished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which data.
+    pub dataset: Dataset,
+    /// How many rows.
+    pub rows: u64,
+    /// Of how many windows.
+    pub windows: u64,
+    /// The first civil day of these, in the job's zone.
+    pub from: Date,
+    /// The first civil day after them.
+    pub to: Date,
+}
+
+impl Unfinished {
+    /// What the windows of one dataset hold of such rows at `now`; `None` if nothing. Of a window
+    /// whose day ended less than [`FINAL_AFTER`] ago, they may still be asked for.
+    #[must_use]
+    pub fn of<'r>(
+        windows: impl IntoIterator<Item = &'r WindowRow>,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let mut found: Option<Self> = None;
+        for row in windows {
+            let rows = row.coverage.as_ref().map_or(0, |counts| counts.unfinished);
+            let end = row.window.end();
+            if rows == 0 || now.duration_since(end) < FINAL_AFTER {
+                continue;
+            }
+            let from = date_of(zone, row.window.start());
+            let last = date_of(zone, end - SignedDuration::from_nanos(1));
+            let to = last.saturating_add(1.day());
+            let all = found.get_or_insert(Self {
+                dataset: row.dataset,
+                rows: 0,
+                windows: 0,
+                from,
+                to,
+            });
+            all.rows += rows;
+            all.windows += 1;
+            (all.from, all.to) = (all.from.min(from), all.to.max(to));
+        }
+        found
+    }
+}
+
+/// The sentence for people, with what they can do.
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            dataset,
+            rows,
+            windows,
+            from,
+            to,
+        } = self;
+        let states = dataset.definition().provisional;
+        let states = states.map_or(String::new(), |(_, states)| states.join(" or "));
+        let (rows, say) = match rows {
+            1 => ("1 row".to_owned(), "says"),
+            rows => (format!("{rows} rows"), "say"),
+        };
+        let days = match windows {
+            1 => from.to_string(),
+            windows => format!("{windows} days from {from} on"),
+        };
+        write!(
+            f,
+            "{dataset}: {rows} of {days} still {say} {states}, a day after that and later, and \
+             nobody asks again; `meetlake backfill --dataset {dataset} --from {from} --to {to} \
+             --again` does"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::plan::tests::window_row;
+    use crate::record::{Coverage, WindowState};
+    use crate::window::Window;
+
+    #[test]
+    fn only_what_nobody_asks_for_again_is_unfinished_for_good() {
+        let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
+        let row = |day: i8, unfinished: u64| {
+            let window = Window::day(&zone, date(2026, 11, day)).expect("a day");
+            let mut row = window_row(Dataset::Meeting, window, WindowState::Settled);
+            row.coverage = Some(Coverage {
+                unfinished,
+                ..Coverage::default()
+            });
+            row
+        };
+        let now: Timestamp = "2026-11-13T00:00:00+08:00".parse().expect("an instant");
+        let of = |rows: &[WindowRow]| Unfinished::of(rows, &zone, now);
+        let found = |rows, windows, from: i8, to: i8| {
+            Some(Unfinished {
+                dataset: Dataset::Meeting,
+                rows,
+                windows,
+                from: date(2026, 11, from),
+                to: date(2026, 11, to),
+            })
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[row(10, 0)]), None);
+        assert_eq!(of(&[row(11, 2)]), found(2, 1, 11, 12), "a day ago");
+        assert_eq!(of(&[row(12, 2)]), None, "may still be asked for");
+        let all = [row(8, 1), row(9, 0), row(10, 3), row(12, 5)];
+        assert_eq!(of(&all), found(4, 2, 8, 11));
+    }
+
+    #[test]
+    fn a_person_is_told_how_many_of_which_days_and_what_to_do() {
+        let mut found = Unfinished {
+            dataset: Dataset::Meeting,
+            rows: 1,
+            windows: 1,
+            from: date(2026, 11, 10),
+            to: date(2026, 11, 11),
+        };
+        assert_eq!(
+            found.to_string(),
+            "meeting: 1 row of 2026-11-10 still says calling or ongoing, a day after that and \
+             later, and nobody asks again; `meetlake backfill --dataset meeting --from 2026-11-10 \
+             --to 2026-11-11 --again` does"
+        );
+        (found.rows, found.windows) = (5, 2);
+        let text = found.to_string();
+        assert!(
+            text.contains("5 rows of 2 days from 2026-11-10 on still say"),
+            "{text}"
+        );
+    }
+}
