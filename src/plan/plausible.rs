@@ -29,20 +29,32 @@ pub fn readings(zone: &TimeZone, dt: Date, reported: &ReportedDay) -> HashSet<Wi
     bucket.into_iter().chain(Window::day(zone, dt)).collect()
 }
 
-/// The different meetings that begin in `range`; `None` while a part of it is not exported.
-/// `windows` are the meeting list's windows that overlap the range, in order, each with its tasks.
+/// A window of the meeting list, and what is known of its rows.
+#[derive(Clone, Debug)]
+pub struct ListedWindow {
+    /// The window.
+    pub row: WindowRow,
+    /// Its tasks.
+    pub tasks: PhaseCounts,
+    /// Whether the lake still has a day of it from tasks that were withdrawn, because the job asks
+    /// another source since. Their rows are no longer known here.
+    pub is_of_withdrawn: bool,
+}
+
+/// The different meetings that begin in `range`; `None` while a part of it is not known. `windows`
+/// are the meeting list's windows that overlap the range, in order.
 #[must_use]
 pub fn listed_meetings(
     range: Window,
-    windows: &[(WindowRow, PhaseCounts)],
+    windows: &[ListedWindow],
     meetings: &[Parent],
 ) -> Option<u64> {
     let mut reached = range.start();
-    for (row, tasks) in windows {
-        if row.window.start() > reached || !is_exported(row, tasks) {
+    for of in windows {
+        if of.row.window.start() > reached || !is_known(of) {
             return None;
         }
-        reached = reached.max(row.window.end());
+        reached = reached.max(of.row.window.end());
     }
     if reached < range.end() {
         return None;
@@ -55,13 +67,15 @@ pub fn listed_meetings(
     Some(different.len() as u64)
 }
 
-/// Whether the rows of a window are known: those of the generation before stay until the next ones
-/// are there.
-fn is_exported(row: &WindowRow, tasks: &PhaseCounts) -> bool {
-    match row.state {
+/// Whether the rows of a window are known. Those of the generation before are, until the next ones
+/// are there: the same tasks are asked for again. Those of withdrawn tasks are not, though the lake
+/// has them until all of the new answers are there.
+fn is_known(of: &ListedWindow) -> bool {
+    let tasks = &of.tasks;
+    match of.row.state {
         WindowState::Settled => true,
         WindowState::Skipped | WindowState::Lost => false,
-        _ if row.generation > 1 => true,
+        _ if of.row.generation > 1 && !of.is_of_withdrawn => true,
         WindowState::Due => false,
         WindowState::Planned | WindowState::Stuck => {
             !tasks.has(Phase::Open) && !tasks.has(Phase::Failed) && !tasks.has(Phase::Quarantined)
@@ -185,7 +199,15 @@ mod tests {
             let range = Window::new(at(from), at(to)).expect("a window");
             let mut row = window_row(Dataset::MeetingList, range, state);
             row.generation = generation;
-            (row, phases.iter().copied().collect::<PhaseCounts>())
+            ListedWindow {
+                row,
+                tasks: phases.iter().copied().collect(),
+                is_of_withdrawn: false,
+            }
+        };
+        let other = |mut windows: Vec<ListedWindow>| {
+            windows[0].is_of_withdrawn = true;
+            windows
         };
         let whole =
             |state, generation, phases: &[Phase]| vec![window(0, 24, state, generation, phases)];
@@ -198,6 +220,14 @@ mod tests {
             (whole(Planned, 1, &[Phase::Open]), None),
             (whole(Planned, 2, &[Phase::Open]), Some(2)),
             (whole(Planned, 1, &[Phase::Spooled]), Some(2)),
+            // The lake has the day from another source.
+            (other(whole(Due, 2, &[])), None),
+            (other(whole(Planned, 2, &[Phase::Open])), None),
+            (other(whole(Stuck, 2, &[Phase::Failed])), None),
+            (
+                other(whole(Planned, 2, &[Phase::Spooled, Phase::Withdrawn])),
+                Some(2),
+            ),
             (whole(Stuck, 1, &[Phase::Published, Phase::Failed]), None),
             (whole(Stuck, 1, &[Phase::Quarantined]), None),
             (vec![], None),

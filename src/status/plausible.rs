@@ -15,8 +15,8 @@ use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::due::due_at;
 use crate::plan::partition::{DayFacts, not_over, parent_partial, reasons, windows_asked_for};
-use crate::plan::plausible;
-use crate::record::Reason;
+use crate::plan::plausible::{self, ListedWindow};
+use crate::record::{Reason, WindowRow, WindowState};
 use crate::window::Window;
 
 /// Why the day `dt` of the job's dataset cannot be all there is; `None` if nothing speaks against
@@ -115,7 +115,7 @@ async fn missing_meetings(
     };
     let mut listed = Vec::new();
     for reading in plausible::readings(zone, dt, &reported) {
-        listed.push(listed_meetings(ledger, tenant, job.dataset, reading).await?);
+        listed.push(listed_meetings(ledger, tenant, zone, job.dataset, reading).await?);
     }
     Ok(plausible::missing_meetings(&job.check, &reported, listed))
 }
@@ -124,13 +124,26 @@ async fn missing_meetings(
 async fn listed_meetings(
     ledger: &Ledger,
     tenant: &str,
+    zone: &TimeZone,
     dataset: Dataset,
     range: Window,
 ) -> Result<Option<u64>> {
+    let rows = ledger.windows(tenant, dataset, Some(range)).await?;
+    // All others are known by their state.
+    let is_asked_again = |row: &WindowRow| row.generation > 1 && row.state != WindowState::Settled;
+    let mut withdrawn = Vec::new();
+    if rows.iter().any(is_asked_again) {
+        withdrawn = ledger.withdrawn_inputs(tenant).await?;
+        withdrawn.retain(|(of, ..)| *of == dataset);
+    }
     let mut windows = Vec::new();
-    for row in ledger.windows(tenant, dataset, Some(range)).await? {
-        let phases = ledger.phases_of(tenant, dataset, row.window).await?;
-        windows.push((row, phases));
+    for row in rows {
+        let dates = row.window.dates(zone);
+        windows.push(ListedWindow {
+            tasks: ledger.phases_of(tenant, dataset, row.window).await?,
+            is_of_withdrawn: withdrawn.iter().any(|(_, dt, ..)| dates.contains(dt)),
+            row,
+        });
     }
     let meetings = ledger.parents(tenant, dataset, range).await?;
     Ok(plausible::listed_meetings(range, &windows, &meetings))

@@ -266,6 +266,26 @@ fn a_day_changes_its_source_once_all_of_its_new_answers_are_there() {
     assert_eq!(verified.code, 0, "{}", verified.text());
 }
 
+/// While the new answers do not come, a day is what the other source said, whole: the daily report does not call it short.
+#[test]
+fn a_day_that_waits_for_its_other_source_is_not_called_short() {
+    let datasets = [Dataset::DailyReport, Dataset::MeetingList];
+    let mut app = by_export().only(&datasets).start();
+    assert!(app.reconcile().is_settled());
+    let before = lake::rows(&app.lake(), Dataset::MeetingList).len();
+    switch(&mut app, &[Dataset::MeetingList], BY_QUERY);
+    app.set_faults(&["5xx@query_meetings"]);
+    let summary = app.again();
+    assert!(!summary.unsettled.is_empty(), "{summary:?}");
+    assert!(summary.implausible.is_empty(), "{summary:?}");
+    assert_all_from(&app, Dataset::MeetingList, "export");
+    assert_eq!(lake::rows(&app.lake(), Dataset::MeetingList).len(), before);
+    app.set_faults(&[]);
+    let summary = app.reconcile();
+    assert!(summary.is_settled(), "{summary:?}");
+    assert_all_from(&app, Dataset::MeetingList, "query");
+}
+
 /// Killed at each step; then everything is there once.
 #[cfg(feature = "failpoints")]
 #[test]
