@@ -178,6 +178,16 @@ impl Cause {
     pub const fn exit(self) -> Code {
         self.class().exit()
     }
+
+    /// The exit code of a command that asks Feishu something and exports nothing, such as `doctor`
+    /// and `api`, where this is why it was not answered: the same, but that no day waits for it.
+    #[must_use]
+    pub const fn exit_of_call(self) -> Code {
+        match self.class() {
+            CauseClass::Other => Code::Unexpected,
+            class => class.exit(),
+        }
+    }
 }
 
 /// How far a cause reaches beyond the task that met it.
@@ -279,6 +289,8 @@ mod tests {
         for (cause, class, reach, exit) in table {
             let found = (cause.class(), cause.reach(), cause.exit().number());
             assert_eq!(found, (class, reach, exit), "{cause}");
+            let of_call = if exit == 3 { 1 } else { exit };
+            assert_eq!(cause.exit_of_call().number(), of_call, "{cause}");
             assert!(!cause.remedy().is_empty());
         }
     }

@@ -56,8 +56,6 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::cause::Cause;
-use crate::client;
 use crate::config::{self, Config};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
@@ -281,15 +279,6 @@ fn exit_for(error: &anyhow::Error) -> Code {
         return Code::Storage;
     }
     Code::Unexpected
-}
-
-/// The exit code of a call that failed.
-fn exit_of_call(error: &client::Error) -> Code {
-    match error.kind() {
-        Cause::Credentials | Cause::Scope | Cause::Role => Code::Credentials,
-        Cause::QuotaExhausted | Cause::RateLimited => Code::Quota,
-        _ => Code::Unexpected,
-    }
 }
 
 /// Reads the configuration; prints its problems and gives `None` if there are any.

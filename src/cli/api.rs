@@ -291,7 +291,7 @@ fn show(args: &Args, outcome: Result<AskedAnswer, client::Error>) -> Code {
         Ok(answer) => answer,
         Err(error) => {
             eprintln!("error: {}", harmless(&error.by_hand()));
-            return super::exit_of_call(&error);
+            return error.kind().exit_of_call();
         }
     };
     let kept = match args.show_secrets {

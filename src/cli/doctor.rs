@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Common, identify, open};
 use crate::cause::Cause;
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig};
 use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions, Source, SourceMode};
@@ -60,6 +60,12 @@ impl DoctorCheck {
         }
     }
 
+    /// What came of asking Feishu.
+    fn of_call(about: &str, what: &'static str, found: Result<String, Wrong>) -> Self {
+        let exit = found.as_ref().err().map_or(Code::Done, |wrong| wrong.exit);
+        Self::new(about, what, found.map_err(|wrong| wrong.what), exit)
+    }
+
     fn warning(mut self) -> Self {
         self.is_warning = true;
         self
@@ -78,6 +84,31 @@ impl DoctorCheck {
         let (Ok(found) | Err(found)) = &self.found;
         json!({ "about": self.about, "check": self.what, "ok": self.found.is_ok(),
             "warning": self.is_warning, "found": found })
+    }
+}
+
+/// What Feishu does not do for us, and the exit code that says why.
+struct Wrong {
+    /// What is wrong, and what to do.
+    what: String,
+    exit: Code,
+}
+
+impl Wrong {
+    /// Somebody must grant something.
+    fn not_granted(what: String) -> Self {
+        let exit = Cause::Scope.exit_of_call();
+        Self { what, exit }
+    }
+}
+
+impl From<client::Error> for Wrong {
+    fn from(error: client::Error) -> Self {
+        let exit = error.kind().exit_of_call();
+        Self {
+            what: error.to_string(),
+            exit,
+        }
     }
 }
 
@@ -227,7 +258,7 @@ async fn check_tenant(
         Err(error) => checks.push(check(
             "token",
             Err(error.to_string()),
-            super::exit_of_call(&error),
+            error.kind().exit_of_call(),
         )),
         Ok(found) => {
             let valid = format!("valid for {}", span(found.expires_in.as_secs()));
@@ -257,7 +288,7 @@ async fn check_tenant(
         let found = match verdict {
             Some(Err(wrong)) => {
                 may_export &= !source.is_export();
-                Err(wrong)
+                Err(Wrong::not_granted(wrong))
             }
             Some(Ok(scope)) if has_a_first_call(dataset, &source) => {
                 let answered = may_read(&client, dataset, &options, tenant, clock.now()).await;
@@ -287,7 +318,7 @@ async fn check_tenant(
         checks.push(
             match options.is_compared && options.mode == SourceMode::Query {
                 true => of_list(tenant, dataset, found),
-                false => check(dataset.as_str(), found, Code::Credentials),
+                false => DoctorCheck::of_call(&tenant.name, dataset.as_str(), found),
             },
         );
     }
@@ -295,7 +326,8 @@ async fn check_tenant(
     let has_exports = jobs.any(|job| job.options.source(job.dataset).is_export());
     // Without the scope the answer would be what was said already.
     if has_exports && may_export {
-        checks.push(check("exports", exports(&client).await, Code::Credentials));
+        let found = exports(&client).await;
+        checks.push(DoctorCheck::of_call(&tenant.name, "exports", found));
     }
     Some(client)
 }
@@ -343,7 +375,7 @@ fn with_lists(
 }
 
 /// What was found of a list that is asked beside an export. No day waits for it.
-fn of_list(tenant: &TenantConfig, dataset: Dataset, found: Result<String, String>) -> DoctorCheck {
+fn of_list(tenant: &TenantConfig, dataset: Dataset, found: Result<String, Wrong>) -> DoctorCheck {
     let check = |found| {
         let found = Ok(format!("the list beside the export: {found}"));
         DoctorCheck::new(&tenant.name, dataset.as_str(), found, Code::Credentials)
@@ -351,7 +383,8 @@ fn of_list(tenant: &TenantConfig, dataset: Dataset, found: Result<String, String
     match found {
         Ok(found) => check(found),
         Err(wrong) => check(format!(
-            "{wrong}; until then its days come by export and are not compared"
+            "{}; until then its days come by export and are not compared",
+            wrong.what
         ))
         .warning(),
     }
@@ -370,10 +403,11 @@ async fn may_read(
     options: &RequestOptions,
     tenant: &TenantConfig,
     now: Timestamp,
-) -> Result<(), String> {
+) -> Result<(), Wrong> {
     let end = now.as_second() - 86_400;
     let Ask::Windows(requests) = dataset.definition().ask else {
-        return Err(format!("{dataset} is made from other datasets"));
+        // Never asked: see `has_a_first_call`.
+        return Ok(());
     };
     let piece = Piece {
         start: end - 86_400,
@@ -389,11 +423,14 @@ async fn may_read(
             Some(page) => client.page(&page).await,
             None => client.answer(&request).await,
         };
-        answer.map_err(|error| match error.kind() {
-            Cause::Scope if options.mode == SourceMode::Query => {
-                format!("{error}; {}", scopes::BY_EXPORT)
+        answer.map_err(|error| {
+            let is_scope_of_list =
+                error.kind() == Cause::Scope && options.mode == SourceMode::Query;
+            let mut wrong = Wrong::from(error);
+            if is_scope_of_list {
+                wrong.what = format!("{}; {}", wrong.what, scopes::BY_EXPORT);
             }
-            _ => error.to_string(),
+            wrong
         })?;
     }
     Ok(())
@@ -401,7 +438,7 @@ async fn may_read(
 
 /// Asks for an export that does not exist. With scope and role the answer is "no such export";
 /// without them it is a refusal.
-async fn exports(client: &Client) -> Result<String, String> {
+async fn exports(client: &Client) -> Result<String, Wrong> {
     let exports = Dataset::ALL.into_iter().find(|dataset| dataset.is_export());
     let scopes = exports.map_or(String::new(), |of| of.definition().scopes.join(" or "));
     match client.poll(&ExportId("1".into())).await {
@@ -409,6 +446,6 @@ async fn exports(client: &Client) -> Result<String, String> {
         Err(error) if matches!(error.kind(), Cause::Gone | Cause::BadRequest) => {
             Ok(format!("the app may ask for exports ({scopes})"))
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -268,6 +268,25 @@ fn a_list_of_scopes_that_does_not_come_is_no_failure_unless_it_says_why() {
     );
 }
 
+/// The cause has one exit code, whichever verb meets it and whatever is asked.
+#[test]
+fn a_month_without_calls_left_ends_doctor_as_it_ends_api() {
+    let app = setup().start();
+    for (endpoint, what) in [
+        ("get_daily", "daily_report"),
+        ("poll", "exports"),
+        ("rooms", "room"),
+    ] {
+        app.set_faults(&[&format!("quota@{endpoint}")]);
+        let output = doctor(&app);
+        assert_eq!(output.code, 5, "{endpoint}: {output:?}");
+        let (ok, _, text) = check(&output, what);
+        assert!(!ok && text.contains("monthly API quota"), "{text}");
+    }
+    let asked = app.meetlake(&["api", "GET", "/open-apis/vc/v1/rooms"]);
+    assert_eq!(asked.code, 5, "{asked:?}");
+}
+
 #[test]
 fn a_missing_role_is_explained_with_the_range_that_an_app_may_see() {
     let app = setup().knobs(|knobs| knobs.admin_role = false).start();
