@@ -152,7 +152,7 @@ pub(crate) mod tests {
     use crate::datasets::{Parent, RequestOptions, UserIdType};
     use crate::job::{Check, FanOut, MissedPolicy, OverlapPolicy};
     use crate::lake_key::LakeKey;
-    use crate::record::{Phase, TaskRow, WindowRow, WindowState};
+    use crate::record::{LastTry, Phase, TaskRow, WindowRow, WindowState};
     use crate::task::machine::State;
 
     /// The tenant of the tests, with a key that everybody knows.
@@ -223,6 +223,10 @@ pub(crate) mod tests {
             findings: None,
             damage: None,
             failure: None,
+            last_try: LastTry {
+                at: window.end(),
+                next: None,
+            },
         }
     }
 

@@ -32,7 +32,7 @@ pub use settings::{
     ReadingSettings, Remake, Remedy, RowSettings, SettingChange, TenantSettings, zone_name,
 };
 pub(crate) use task::keys_of;
-pub use task::{OpenTask, Phase, PhaseCounts, SpooledResult, TaskRow};
+pub use task::{LastTry, OpenTask, Phase, PhaseCounts, SpooledResult, TaskRow};
 pub use unfinished::{FINAL_AFTER, Unfinished};
 pub use window::{
     Coverage, NewWindow, ReportedDay, Resolution, ScheduleState, WindowBatch, WindowRow,

@@ -15,7 +15,9 @@ use crate::record::{
     Coverage, EventTypeRecord, MissingEnds, PartitionRow, Phase, Unfinished, WindowRow,
 };
 use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
-use crate::status::text::{CauseList, bytes, compared, left_out, number, outcomes, span, table};
+use crate::status::text::{
+    CauseList, bytes, compared, instant, last_try, left_out, number, outcomes, span, table,
+};
 
 /// Arguments of `meetlake status`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -56,13 +58,14 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let tenants: Vec<(&str, &TimeZone)> = tenants
         .map(|tenant| (tenant.name.as_str(), &tenant.time_zone))
         .collect();
-    let overview = Overview::read(&ledger, &tenants, &config.jobs, Timestamp::now()).await?;
+    let now = Timestamp::now();
+    let overview = Overview::read(&ledger, &tenants, &config.jobs, now).await?;
     if args.json {
         let mut report = as_json(&overview);
         report["jobs_off"] = names_of(&config.jobs_off).into();
         println!("{report}");
     } else {
-        show(&config, &overview);
+        show(&config, &overview, now);
     }
     Ok(match overview.lake.late_days().next() {
         Some(_) => Code::NotSettled,
@@ -72,7 +75,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 
 // --- for people ---------------------------------------------------------------------------------
 
-fn show(config: &Config, overview: &Overview) {
+fn show(config: &Config, overview: &Overview, now: Timestamp) {
     for tenant in config.tenants.keys() {
         let of_tenant = |of: &&DatasetOverview| of.tenant == *tenant;
         let datasets: Vec<_> = overview.datasets.iter().filter(of_tenant).collect();
@@ -82,19 +85,19 @@ fn show(config: &Config, overview: &Overview) {
         for (_, ends) in missing.filter(|(of, _)| of == tenant) {
             println!("{ends}.\n");
         }
-    }
-    let off = why_off(&config.jobs_off);
-    off.iter().for_each(|line| println!("{line}"));
         let unfinished = overview.unfinished.iter();
         for (_, rows) in unfinished.filter(|(of, _)| of == tenant) {
             println!("{rows}.\n");
         }
+    }
+    let off = why_off(&config.jobs_off);
+    off.iter().for_each(|line| println!("{line}"));
     if !off.is_empty() {
         println!();
     }
-    show_late(config, &overview.lake);
+    show_late(config, &overview.lake, now);
     let is_late = overview.lake.late_days().next().is_some();
-    show_attention(&overview.attention, is_late);
+    show_attention(config, &overview.attention, is_late, now);
     if let Some(run) = overview.runs.first() {
         show_last_run(run);
     }
@@ -174,27 +177,29 @@ fn range(row: &PartitionStatus) -> String {
 }
 
 /// Names the days that should be in the lake, whole, and are not.
-fn show_late(config: &Config, lake: &LakeOverview) {
+fn show_late(config: &Config, lake: &LakeOverview, now: Timestamp) {
     let late = lake.late_days();
     let mut causes = CauseList::default();
     for (index, (day, late_s)) in late.clone().take(SHOWN).enumerate() {
         if index == 0 {
             println!("Late:");
         }
-        let zone = config.tenants.get(&day.tenant);
-        let zone = zone.map_or(TimeZone::UTC, |tenant| tenant.time_zone.clone());
-        let expected = day.expected_at.to_zoned(zone).strftime("%F %H:%M %:z");
+        let zone = zone_of(config, &day.tenant);
         println!(
-            "  {} {} {}: {}, {} late (expected by {expected}): {}",
+            "  {} {} {}: {}, {} late (expected by {})",
             day.tenant,
             day.dataset,
             day.dt,
             day.outcome.as_str(),
             span(late_s),
-            day.why
-                .as_deref()
-                .map_or("it is not there", |why| causes.first_mention(why))
+            instant(day.expected_at, &zone),
         );
+        if let Some(tried) = &day.last_try {
+            println!("    {}", last_try(tried, &zone, now));
+        }
+        let why = day.why.as_deref();
+        let why = why.map_or("it is not there", |why| causes.first_mention(why));
+        println!("    {why}");
     }
     let late = late.count();
     if late > SHOWN {
@@ -208,7 +213,12 @@ fn show_late(config: &Config, lake: &LakeOverview) {
     }
 }
 
-fn show_attention(attention: &[Attention], is_late: bool) {
+fn zone_of(config: &Config, tenant: &str) -> TimeZone {
+    let tenant = config.tenants.get(tenant);
+    tenant.map_or(TimeZone::UTC, |tenant| tenant.time_zone.clone())
+}
+
+fn show_attention(config: &Config, attention: &[Attention], is_late: bool, now: Timestamp) {
     if attention.is_empty() {
         match is_late {
             true => println!("No single task needs attention."),
@@ -219,16 +229,19 @@ fn show_attention(attention: &[Attention], is_late: bool) {
     println!("Needs attention:");
     let mut causes = CauseList::default();
     for task in attention.iter().take(SHOWN) {
+        let zone = zone_of(config, &task.tenant);
         println!(
-            "  {} {} window from {}: {} after {} attempt{}: {}",
+            "  {} {} window from {}: {} after {} attempt{}",
             task.tenant,
             task.dataset,
-            task.window_start,
+            instant(task.window_start, &zone),
             task.phase.as_str(),
             task.attempts,
             if task.attempts == 1 { "" } else { "s" },
-            causes.first_mention(&task.failure.message)
         );
+        println!("    {}", last_try(&task.last_try, &zone, now));
+        let message = causes.first_mention(&task.failure.message);
+        println!("    {message}");
     }
     if attention.len() > SHOWN {
         println!("  … and more; `meetlake status --json` has them all");
@@ -256,6 +269,7 @@ fn as_json(overview: &Overview) -> Value {
         "attention": overview.attention.iter().map(attention).collect::<Vec<_>>(),
         "events": overview.event_types.iter().map(event_type).collect::<Vec<_>>(),
         "missing_ends": overview.missing_ends.iter().map(missing_ends).collect::<Vec<_>>(),
+        "unfinished": overview.unfinished.iter().map(unfinished).collect::<Vec<_>>(),
         "runs": overview.runs.iter().map(run_record).collect::<Vec<_>>(),
     })
 }
@@ -269,7 +283,6 @@ fn dataset(of: &DatasetOverview) -> Value {
         .collect();
     json!({
         "tenant": of.tenant, "dataset": of.dataset, "tasks": tasks,
-        "unfinished": overview.unfinished.iter().map(unfinished).collect::<Vec<_>>(),
         "windows": of.windows.iter().map(window).collect::<Vec<_>>(),
         "submits": of.counts.submits, "polls": of.counts.polls,
     })
@@ -296,7 +309,8 @@ fn attention(task: &Attention) -> Value {
         "task_key": task.key, "tenant": task.tenant, "dataset": task.dataset,
         "window_start": task.window_start, "phase": task.phase.as_str(),
         "attempts": task.attempts, "kind": task.failure.cause.as_str(),
-        "error": task.failure.message,
+        "error": task.failure.message, "last_tried_at": task.last_try.at,
+        "next_try_at": task.last_try.next,
     })
 }
 
@@ -315,12 +329,6 @@ fn missing_ends((tenant, ends): &(String, MissingEnds)) -> Value {
     })
 }
 
-fn run_record(run: &RunRecord) -> Value {
-    json!({
-        "verb": run.verb, "started_at": run.started_at, "ended_at": run.ended_at,
-        "exit_code": run.exit_code, "summary": run.summary,
-    })
-}
 fn unfinished((tenant, rows): &(String, Unfinished)) -> Value {
     json!({
         "tenant": tenant, "dataset": rows.dataset, "rows": rows.rows, "from": rows.from,
@@ -328,3 +336,9 @@ fn unfinished((tenant, rows): &(String, Unfinished)) -> Value {
     })
 }
 
+fn run_record(run: &RunRecord) -> Value {
+    json!({
+        "verb": run.verb, "started_at": run.started_at, "ended_at": run.ended_at,
+        "exit_code": run.exit_code, "summary": run.summary,
+    })
+}

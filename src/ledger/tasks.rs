@@ -9,7 +9,7 @@ use super::{Error, Ledger, Statement, bind_window, sql};
 use crate::cause::{Cause, Failure};
 use crate::datasets::Dataset;
 use crate::findings::Findings;
-use crate::record::{Damage, PackId, Phase, PhaseCounts, TaskRow};
+use crate::record::{Damage, LastTry, PackId, Phase, PhaseCounts, TaskRow};
 use crate::task::machine::State;
 use crate::task::{TaskKey, TaskSpec};
 use crate::window::Window;
@@ -48,7 +48,7 @@ pub struct Unpublished {
 
 const COLUMNS: &str = "key, tenant, job_start, job_end, window_start, window_end, request, \
      lineage, generation, phase, machine, attempts, rows_out, dts, pack, result, \
-     error_kind, error, damaged_sha256, damaged_times";
+     error_kind, error, damaged_sha256, damaged_times, run_at, updated_at";
 
 impl Ledger {
     /// Open tasks of a tenant that may run at `now` and whose priority is `from` or larger, the
@@ -264,6 +264,18 @@ fn task_row(row: &StoredRow<'_>) -> Result<TaskRow, Error> {
         findings: row.optional_json("result")?,
         damage: damage(row)?,
         failure: failure(row)?,
+        last_try: last_try(row)?,
+    })
+}
+
+/// When a task was last tried, and when it is again. One that failed gets new attempts at the next
+/// firing; what is in quarantine stays there.
+pub(super) fn last_try(row: &StoredRow<'_>) -> Result<LastTry, Error> {
+    let phase = row.word("phase", Phase::from_stored)?;
+    let run_at = row.instant("run_at")?;
+    Ok(LastTry {
+        at: row.instant("updated_at")?,
+        next: matches!(phase, Phase::Open | Phase::Failed).then_some(run_at),
     })
 }
 

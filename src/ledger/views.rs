@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::stored::{StoredRow, micros};
-use super::tasks::failure;
+use super::tasks::{failure, last_try};
 use super::{Error, Ledger, commit, sql};
 use crate::cause::{Cause, Failure};
 use crate::datasets::Dataset;
-use crate::record::{Phase, PhaseCounts, WindowState};
+use crate::record::{LastTry, Phase, PhaseCounts, WindowState};
 
 /// One dataset of one tenant, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Attention {
     pub attempts: u64,
     /// Its last failure; [`Cause::Other`] without a message if none is recorded.
     pub failure: Failure,
+    /// When that was, and when it is tried again.
+    pub last_try: LastTry,
 }
 
 /// One execution of a verb that writes.
@@ -159,8 +161,8 @@ impl Ledger {
     /// When the database refuses, or a stored value cannot be read.
     pub async fn attention(&self, limit: u32) -> Result<Vec<Attention>, Error> {
         sqlx::query(
-            "SELECT key, tenant, dataset, window_start, phase, attempts, error_kind, error \
-             FROM task WHERE phase IN ('quarantined', 'failed') \
+            "SELECT key, tenant, dataset, window_start, phase, attempts, error_kind, error, \
+             run_at, updated_at FROM task WHERE phase IN ('quarantined', 'failed') \
              OR (phase = 'open' AND error IS NOT NULL) \
              ORDER BY window_start DESC, key LIMIT $1",
         )
@@ -179,6 +181,7 @@ impl Ledger {
                 phase: row.word("phase", Phase::from_stored)?,
                 attempts: row.count("attempts")?,
                 failure: failure(&row)?.unwrap_or_else(|| Failure::new(Cause::Other, "")),
+                last_try: last_try(&row)?,
             })
         })
         .collect()

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
+use serde::Serialize;
 
 use crate::cause::Failure;
 use crate::findings::Findings;
@@ -119,6 +121,18 @@ pub struct OpenTask {
     pub generation: u32,
 }
 
+/// When a task was last tried, and when it is tried again. What its failure names may be mended
+/// since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LastTry {
+    /// When something last came of it.
+    #[serde(rename = "last_tried_at")]
+    pub at: Timestamp,
+    /// Not before this instant, by a run; `None` if only a person has it tried again.
+    #[serde(rename = "next_try_at")]
+    pub next: Option<Timestamp>,
+}
+
 /// A task as recorded.
 #[derive(Clone, Debug)]
 pub struct TaskRow {
@@ -146,6 +160,8 @@ pub struct TaskRow {
     pub damage: Option<Damage>,
     /// The last failure of this generation.
     pub failure: Option<Failure>,
+    /// When it was last tried, and when it is again.
+    pub last_try: LastTry,
 }
 
 impl TaskRow {

@@ -18,7 +18,7 @@ use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::due::{Due, expected_at};
 use crate::plan::partition::not_covered;
-use crate::record::{PartitionRow, Phase, Reason, ReasonKind, TaskRow, WindowState};
+use crate::record::{LastTry, PartitionRow, Phase, Reason, ReasonKind, TaskRow, WindowState};
 use crate::window::Window;
 
 /// What became of a day.
@@ -104,6 +104,9 @@ pub struct DayStatus {
     /// What is missing and why, for people; `None` if nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// When that was found, if it is the failure of a task.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub last_try: Option<LastTry>,
 }
 
 /// Every due day at `now`, of one tenant or of all: by tenant, dataset, job and date. Each tenant
@@ -202,6 +205,7 @@ impl TenantRecords<'_> {
             let partition = partitions.get(&dt).copied();
             let day = self.record(job, dt, &windows, partition, now).await?;
             let (outcome, why) = outcome(job, &day);
+            let last_try = day.last_try(outcome);
             let due_at = windows.iter().map(|window| window.due_at).max();
             let expected_at = expected_at(job, &record.schedule, due_at.unwrap_or(now));
             days.push(DayStatus {
@@ -213,6 +217,7 @@ impl TenantRecords<'_> {
                 expected_at,
                 late_s: late_s(outcome, expected_at, now).filter(|_| !day.lacks_hours_only()),
                 why,
+                last_try,
             });
         }
         Ok(days)
@@ -266,6 +271,18 @@ struct DayRecord<'a> {
 }
 
 impl DayRecord<'_> {
+    /// When the task was last tried whose failure is told of a day with this outcome.
+    fn last_try(&self, outcome: DayOutcome) -> Option<LastTry> {
+        let phase = match outcome {
+            DayOutcome::Quarantined => Phase::Quarantined,
+            DayOutcome::Failed => Phase::Failed,
+            DayOutcome::Partial | DayOutcome::Waiting => Phase::Open,
+            _ => return None,
+        };
+        let told = first_failed(&of_phase(&self.tasks, phase))?;
+        Some(told.last_try)
+    }
+
     /// Whether nothing is missing but hours for which the job has no window, or none that is due;
     /// the parents of such a day lack the same hours.
     fn lacks_hours_only(&self) -> bool {
@@ -359,8 +376,12 @@ fn of_phase(tasks: &[TaskRow], phase: Phase) -> Vec<&TaskRow> {
 }
 
 fn first_message<'t>(tasks: &[&'t TaskRow]) -> Option<&'t str> {
-    let mut failures = tasks.iter().filter_map(|task| task.failure.as_ref());
-    failures.next().map(|failure| failure.message.as_str())
+    let failure = first_failed(tasks)?.failure.as_ref()?;
+    Some(failure.message.as_str())
+}
+
+fn first_failed<'t>(tasks: &[&'t TaskRow]) -> Option<&'t TaskRow> {
+    tasks.iter().find(|task| task.failure.is_some()).copied()
 }
 
 /// Seconds since a day should have been there, if something more is expected of it.
@@ -595,6 +616,39 @@ mod tests {
         assert!(record.lacks_hours_only());
         record.windows = &windows;
         assert!(!record.lacks_hours_only(), "a window is still to come");
+    }
+
+    /// Of several tasks, of the one whose failure is told.
+    #[test]
+    fn a_failure_is_told_with_the_time_of_its_try() {
+        let tried = |phase, message, hour| TaskRow {
+            last_try: LastTry {
+                at: at(hour),
+                next: None,
+            },
+            ..task(phase, message)
+        };
+        let record = DayRecord {
+            windows: &[],
+            partition: None,
+            tasks: vec![
+                tried(Phase::Open, None, 1),
+                tried(Phase::Open, Some("cut off"), 2),
+                tried(Phase::Open, Some("refused"), 3),
+                tried(Phase::Failed, Some("gone"), 4),
+            ],
+            against: vec![],
+        };
+        for (outcome, hour) in [
+            (DayOutcome::Waiting, Some(2)),
+            (DayOutcome::Partial, Some(2)),
+            (DayOutcome::Failed, Some(4)),
+            (DayOutcome::Quarantined, None),
+            (DayOutcome::Published, None),
+        ] {
+            let found = record.last_try(outcome).map(|last_try| last_try.at);
+            assert_eq!(found, hour.map(at), "{outcome:?}");
+        }
     }
 
     #[test]

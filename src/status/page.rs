@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::cause::{Cause, Failure};
     use crate::datasets::Dataset;
-    use crate::record::Phase;
+    use crate::record::{LastTry, Phase};
     use crate::status::{DayOutcome, DayStatus};
 
     /// The part of a page below its headline.
@@ -159,6 +159,7 @@ mod tests {
                 expected_at: Timestamp::UNIX_EPOCH,
                 late_s: Some(600),
                 why: Some("<b> is 'gone'".into()),
+                last_try: None,
             }],
         };
         let attention = [Attention {
@@ -169,6 +170,10 @@ mod tests {
             phase: Phase::Failed,
             attempts: 3,
             failure: Failure::new(Cause::Gone, "\"x\" > y"),
+            last_try: LastTry {
+                at: Timestamp::UNIX_EPOCH,
+                next: None,
+            },
         }];
         let page = below_headline(&lake, &attention);
         for row in [

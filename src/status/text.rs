@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::{DayOutcome, DayStatus};
 use crate::findings::Comparison;
-use crate::record::Coverage;
+use crate::record::{Coverage, LastTry};
 
 /// A table with a header, as a person reads it.
 #[must_use]
@@ -93,6 +96,24 @@ pub fn outcomes<'d>(days: impl Iterator<Item = &'d DayStatus> + Clone) -> String
         .map(|(what, n)| format!("{n} {what}"))
         .collect();
     parts.join(", ")
+}
+
+/// An instant in a zone, as a person reads it: `2026-11-19 05:00 +08:00`.
+#[must_use]
+pub fn instant(at: Timestamp, zone: &TimeZone) -> String {
+    let local = at.to_zoned(zone.clone());
+    local.strftime("%F %H:%M %:z").to_string()
+}
+
+/// When a task was last tried, and when it is again: what its failure names may be mended since.
+#[must_use]
+pub fn last_try(last_try: &LastTry, zone: &TimeZone, now: Timestamp) -> String {
+    let next = match last_try.next {
+        None => "not tried again by itself".to_owned(),
+        Some(next) if next <= now => "again with the next run".to_owned(),
+        Some(next) => format!("again from {} on", instant(next, zone)),
+    };
+    format!("last tried {}, {next}", instant(last_try.at, zone))
 }
 
 /// What a fan-out left out, and why.
@@ -216,7 +237,6 @@ impl CauseList {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use jiff::civil::date;
 
     use super::*;
@@ -279,6 +299,7 @@ mod tests {
             expected_at: Timestamp::UNIX_EPOCH,
             late_s,
             why: None,
+            last_try: None,
         };
         let days = [
             day(DayOutcome::Waiting, Some(5)),
@@ -287,6 +308,22 @@ mod tests {
         ];
         assert_eq!(outcomes(days.iter()), "1 published, 2 waiting, 1 late");
         assert_eq!(outcomes([].iter()), "");
+    }
+
+    #[test]
+    fn a_last_try_says_when_the_next_one_is() {
+        let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
+        let at: Timestamp = "2026-11-19T21:03:59Z".parse().expect("an instant");
+        let now = at + jiff::SignedDuration::from_mins(30);
+        let said = |next| last_try(&LastTry { at, next }, &zone, now);
+        let tried = "last tried 2026-11-20 05:03 +08:00";
+        assert_eq!(said(None), format!("{tried}, not tried again by itself"));
+        assert_eq!(said(Some(at)), format!("{tried}, again with the next run"));
+        let later = now + jiff::SignedDuration::from_mins(7);
+        assert_eq!(
+            said(Some(later)),
+            format!("{tried}, again from 2026-11-20 05:40 +08:00 on")
+        );
     }
 
     #[test]

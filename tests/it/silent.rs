@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::ToSpan;
+use jiff::{Timestamp, ToSpan};
 use jiff::civil::Date;
 use meetlake::testing::clock::Clock;
 use meetlake::testing::config;
@@ -537,6 +537,39 @@ fn a_day_is_late_by_its_own_time_though_others_are_there() {
     let run = app.meetlake(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(app.meetlake(&["status"]).code, 0);
+}
+
+/// A cause may be mended since: `status` says when it was met, and when it is tried again.
+#[test]
+fn a_cause_is_told_with_the_time_of_the_last_try() {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    app.set_faults(&["permission-denied"]);
+    let began = Timestamp::now();
+    assert_eq!(app.meetlake(&["run"]).code, 4);
+    app.set_faults(&[]);
+    let status = app.status();
+    let instant = |value: &Value| -> Timestamp {
+        let text = value
+            .as_str()
+            .unwrap_or_else(|| panic!("no time in {status}"));
+        text.parse().expect("an instant")
+    };
+    let tried = began..Timestamp::now();
+    let waits = |day: &&Value| day["why"].is_string();
+    let days = status["days"].as_array().expect("days").iter();
+    let tasks = status["attention"].as_array().expect("tasks").iter();
+    let told: Vec<&Value> = days.filter(waits).chain(tasks).collect();
+    let met = told.iter().filter(|of| of["last_tried_at"].is_string());
+    assert!(met.count() >= 2, "a day and a task: {status}");
+    for of in told {
+        if of["last_tried_at"].is_string() {
+            assert!(tried.contains(&instant(&of["last_tried_at"])), "{of}");
+            assert!(instant(&of["next_try_at"]) <= Timestamp::now(), "{of}");
+        }
+    }
+    let text = app.meetlake(&["status"]).stdout;
+    assert!(text.contains("    last tried "), "{text}");
+    assert!(text.contains(", again with the next run\n"), "{text}");
 }
 
 #[test]
