@@ -299,6 +299,16 @@ impl Source {
         }
     }
 
+    /// Calls that a list takes beside its pages if its items have roles, which only the answer says.
+    #[must_use]
+    pub fn calls_by_role(&self) -> u64 {
+        let roles = match self.fetch {
+            Fetch::Pages(listed) => listed.roles,
+            _ => None,
+        };
+        roles.map_or(0, |roles| roles.values.len() as u64)
+    }
+
     /// The listing that answers a request; `None` for what is not listed.
     #[must_use]
     pub fn listing(&self, request: &Request) -> Option<Listing> {

@@ -50,6 +50,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     for tenant in config.tenants.values() {
         let forecaster = Forecaster {
             ledger: ledger.as_ref(),
+            jobs: &config.jobs,
             owner: TaskOwner {
                 tenant: &tenant.name,
                 key: &key,
@@ -58,7 +59,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             range: args.from.zip(args.to),
             now,
         };
-        let forecasts = forecaster.all(&config.jobs).await?;
+        let forecasts = forecaster.all().await?;
         let cost = cost(&forecasts, &config.limits.calls);
         let month = cost_of_month(&forecasts, &config.limits.calls);
         let off = jobs_off(&forecaster, &config).await?;

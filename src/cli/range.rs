@@ -128,6 +128,7 @@ async fn size(
     for tenant in tenants.filter(|tenant| only.is_none_or(|only| only == tenant.name)) {
         let forecaster = Forecaster {
             ledger: ledger.as_ref(),
+            jobs: &jobs,
             owner: TaskOwner {
                 tenant: &tenant.name,
                 key: &key,
@@ -136,7 +137,7 @@ async fn size(
             range: Some((from, to)),
             now,
         };
-        let cost = cost(&forecaster.all(&jobs).await?, &config.limits.calls);
+        let cost = cost(&forecaster.all().await?, &config.limits.calls);
         all.calls += cost.calls;
         // Each tenant's app has a quota of its own.
         all.at_quota_s = all.at_quota_s.max(cost.at_quota_s);

@@ -25,6 +25,17 @@ pub fn early(job: &JobSpec) -> Option<Early> {
         .then_some(early)
 }
 
+/// Whether events have a job's tasks asked for early: one of `jobs` receives them, and those between
+/// ask early too. `jobs` are all of the tenant's.
+#[must_use]
+pub fn is_told_by_events(job: &JobSpec, jobs: &[&JobSpec]) -> bool {
+    let Some(early) = early(job) else {
+        return false;
+    };
+    let mut tells = jobs.iter().filter(|other| other.dataset == early.by);
+    tells.any(|by| by.dataset.is_received() || is_told_by_events(by, jobs))
+}
+
 /// The windows of meetings that began at `starts` which nobody asks for yet. Their own time comes
 /// once the meetings' list is due; where that is over, the schedule or a person says what is asked
 /// for.
@@ -134,6 +145,29 @@ mod tests {
             job.fan_out.early = said;
             assert_eq!(early(&job).is_some(), asks, "{dataset} {said:?}");
         }
+    }
+
+    #[test]
+    fn events_reach_a_job_over_jobs_that_ask_early() {
+        use Dataset::{Meeting, MeetingEvent, MeetingList, MeetingParticipant, Recording};
+        for (dataset, others, told) in [
+            (Meeting, &[MeetingEvent][..], true),
+            (Meeting, &[MeetingList], false),
+            (Recording, &[MeetingEvent, Meeting], true),
+            (Recording, &[MeetingEvent], false),
+            (MeetingParticipant, &[Meeting], false),
+            (MeetingList, &[MeetingEvent], false),
+        ] {
+            let others: Vec<JobSpec> = others.iter().map(|of| job(*of)).collect();
+            let others: Vec<&JobSpec> = others.iter().collect();
+            let found = is_told_by_events(&job(dataset), &others);
+            assert_eq!(found, told, "{dataset}");
+        }
+        let mut waits = job(Meeting);
+        waits.fan_out.early = Some(false);
+        let events = job(MeetingEvent);
+        let told = is_told_by_events(&job(Recording), &[&events, &waits]);
+        assert!(!told, "its meetings wait for the night");
     }
 
     #[test]

@@ -87,17 +87,18 @@ pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimat
 pub const MONTH_DAYS: u32 = 30;
 
 /// How often the tasks of a window are asked for in a usual month, given how often the job fires in
-/// it. What fans out from parents is asked for once, because its key changes with its parent. Each
-/// firing takes a snapshot. Of all else, each firing asks for what the lookback reaches, the newest
-/// window among it.
+/// it. What fans out from parents is asked for once, because its key changes with its parent; and
+/// once more where an event `is_told` of, because what is asked for early is asked for again in the
+/// night. Each firing takes a snapshot. Of all else, each firing asks for what the lookback reaches,
+/// the newest window among it.
 #[must_use]
-pub fn asks_a_month(job: &JobSpec, firings: u64) -> u64 {
+pub fn asks_a_month(job: &JobSpec, firings: u64, is_told: bool) -> u64 {
     let windows = u64::from(MONTH_DAYS) / u64::from(job.window_days.max(1));
     let reached = u64::from(job.lookback_days) / u64::from(job.window_days.max(1));
     match job.dataset.parent() {
         None if job.dataset.is_snapshot() => firings,
         None => windows.max(firings * reached),
-        Some(_) => windows,
+        Some(_) => windows * (1 + u64::from(is_told)),
     }
 }
 
@@ -121,8 +122,10 @@ mod tests {
         ] {
             let mut job = job(dataset);
             job.lookback_days = lookback_days;
-            assert_eq!(asks_a_month(&job, firings), asks, "{dataset} {firings}");
+            let found = asks_a_month(&job, firings, false);
+            assert_eq!(found, asks, "{dataset} {firings}");
         }
+        assert_eq!(asks_a_month(&job(Dataset::Recording), 90, true), 60);
     }
 
     fn load(tasks: u64, rows: u64) -> Load {

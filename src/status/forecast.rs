@@ -16,8 +16,11 @@ use super::jobs_of;
 use crate::datasets::{CallLimits, Dataset, Extent, ROOMS};
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
-use crate::plan::children::{Budget, Children, ParentWindow, children, known_children};
+use crate::plan::children::{
+    Budget, Children, ParentWindow, asked_early, children, known_children,
+};
 use crate::plan::due::{Backfill, Due, backfill, is_left_over, windows_to_work_on};
+use crate::plan::early::is_told_by_events;
 use crate::plan::estimate::{Estimate, Load, MONTH_DAYS, asks_a_month, estimate};
 use crate::plan::tasks;
 use crate::record::{Coverage, NewWindow, Phase, PhaseCounts, WindowRow, WindowState};
@@ -70,6 +73,10 @@ pub enum ForecastNote {
     DaysWithoutSnapshot(u64),
     /// How many calls it takes depends on lists that are not in the lake.
     CallsNotKnown(&'static [Dataset]),
+    /// A meeting whose participants have roles, which a webinar's have, takes so many calls more.
+    AskedByRole(u64),
+    /// Tasks are asked for twice, and a month counts both.
+    AskedEarly,
 }
 
 impl fmt::Display for ForecastNote {
@@ -106,6 +113,15 @@ impl fmt::Display for ForecastNote {
                            once {names} are in the lake"
                 )
             }
+            Self::AskedByRole(calls) => write!(
+                f,
+                "a webinar takes {calls} calls more, one for each role; which meetings are \
+                 webinars is not known before, so these are not counted"
+            ),
+            Self::AskedEarly => f.write_str(
+                "a month counts each meeting twice: right after its end, if an event tells of it, \
+                 and once more in the night",
+            ),
             Self::DaysWithoutSnapshot(days) => {
                 write!(
                     f,
@@ -180,6 +196,8 @@ pub fn cost_of_month(
 pub struct Forecaster<'a> {
     /// What is known and done; without one, nothing ever ran.
     pub ledger: Option<&'a Ledger>,
+    /// All jobs: what some ask for tells others what to ask for.
+    pub jobs: &'a [JobSpec],
     /// Whose data, and under which key.
     pub owner: TaskOwner<'a>,
     /// The tenant's data residency.
@@ -203,14 +221,14 @@ enum WindowForecast {
     Nothing,
 }
 
-impl Forecaster<'_> {
+impl<'a> Forecaster<'a> {
     /// What each of the tenant's jobs would do, parents before children.
     ///
     /// # Errors
     /// When the ledger cannot be read, or a job's schedule.
-    pub async fn all<'j>(&self, jobs: &'j [JobSpec]) -> Result<Vec<JobForecast<'j>>> {
+    pub async fn all(&self) -> Result<Vec<JobForecast<'a>>> {
         let mut forecasts = Vec::new();
-        for job in jobs_of(jobs, self.owner.tenant) {
+        for job in jobs_of(self.jobs, self.owner.tenant) {
             forecasts.push(self.job(job).await?);
         }
         Ok(forecasts)
@@ -231,7 +249,7 @@ impl Forecaster<'_> {
                 || failed.contains(&window);
             let of_window = match has_tasks {
                 true => self.unfinished(job.dataset, window).await?,
-                false => self.window(job, window, &mut budget).await?,
+                false => self.window(job, (window, row), &mut budget).await?,
             };
             forecast.add(&of_window);
         }
@@ -241,7 +259,15 @@ impl Forecaster<'_> {
             Some(roots) => Some(roots),
             None => average,
         };
-        forecast.asks_a_month = asks_a_month(job, firings_of_month(job, self.now)?);
+        let of_tenant: Vec<&JobSpec> = jobs_of(self.jobs, self.owner.tenant).collect();
+        let is_told = is_told_by_events(job, &of_tenant);
+        forecast.asks_a_month = asks_a_month(job, firings_of_month(job, self.now)?, is_told);
+        forecast
+            .notes
+            .extend(is_told.then_some(ForecastNote::AskedEarly));
+        let by_role = calls_by_role(job);
+        let note = (by_role > 0).then_some(ForecastNote::AskedByRole(by_role));
+        forecast.notes.extend(note);
         let rows = self.newest_rows(job.dataset).await?;
         forecast.rows = rows.div_ceil(forecast.usual.unwrap_or(1).max(1));
         self.count_nodes(&mut forecast).await?;
@@ -322,12 +348,12 @@ impl Forecaster<'_> {
     async fn window(
         &self,
         job: &JobSpec,
-        window: Window,
+        (window, row): (Window, Option<&WindowRow>),
         budget: &mut Budget,
     ) -> Result<WindowForecast> {
         match job.dataset.parent() {
             None => self.roots(job, window).await,
-            Some(parent) => self.children(job, parent, window, budget).await,
+            Some(parent) => self.children(job, parent, (window, row), budget).await,
         }
     }
 
@@ -361,7 +387,7 @@ impl Forecaster<'_> {
         &self,
         job: &JobSpec,
         parent: Dataset,
-        window: Window,
+        (window, of_children): (Window, Option<&WindowRow>),
         budget: &mut Budget,
     ) -> Result<WindowForecast> {
         let Some(ledger) = self.ledger else {
@@ -379,7 +405,10 @@ impl Forecaster<'_> {
                 let tasks = ledger
                     .tasks_of(self.owner.tenant, job.dataset, window)
                     .await?;
-                let known = known_children(&tasks);
+                let mut known = known_children(&tasks);
+                if of_children.is_some_and(WindowRow::was_planned_early) {
+                    known = asked_early(known);
+                }
                 let children = children(job, self.owner, &window, &parents, &known, budget);
                 Ok(WindowForecast::Children(Box::new(children)))
             }
@@ -437,6 +466,16 @@ impl Forecaster<'_> {
         // Rounded up: a day in three is not none.
         Ok(Some(counts.tasks.total().div_ceil(settled)))
     }
+}
+
+/// Calls that a meeting's list takes beside its pages if its participants have roles: the list that
+/// is asked for, or is asked beside the export.
+fn calls_by_role(job: &JobSpec) -> u64 {
+    let own = job.options.source(job.dataset);
+    let list = job.dataset.definition().query;
+    let list = list.filter(|_| job.options.is_compared);
+    let sources = [Some(own), list].into_iter().flatten();
+    sources.map(|source| source.calls_by_role()).sum()
 }
 
 /// How often a job fires in the month from `now` on.

@@ -8,6 +8,7 @@ use super::forecast::{ForecastNote, Forecaster, JobForecast, cost};
 use super::*;
 use crate::datasets::{CallLimits, Lineage, Parent, Request, UserIdType};
 use crate::ledger::{Ledger, Restored, RestoredPartition, RestoredSchedule, RestoredTask};
+use crate::plan::children::{Budget, KnownChildren, children};
 use crate::plan::tests::{job, meeting, task_row, window_row};
 use crate::record::{
     Coverage, Phase, PublishedPartition, ReportedDay, ScheduleState, WindowRow, WindowState,
@@ -104,6 +105,7 @@ async fn backfill_of<'j>(
     let (_folder, ledger) = ledger_with(restored).await;
     let forecaster = Forecaster {
         ledger: Some(&ledger),
+        jobs: &[],
         owner: crate::plan::tests::owner(),
         unit: None,
         range: Some((dt(from), dt(to))),
@@ -151,6 +153,42 @@ async fn a_forecast_knows_the_children_that_a_run_would_plan() {
     }
 }
 
+/// What was asked for early is asked for once more when its night is planned.
+#[tokio::test]
+async fn a_forecast_counts_what_was_asked_for_early_once_more() {
+    let details = job(Dataset::Meeting);
+    let list = two_meetings(10);
+    let children = children(
+        &details,
+        crate::plan::tests::owner(),
+        &window(10),
+        &list.parents,
+        &KnownChildren::new(),
+        &mut Budget::unlimited(),
+    );
+    let asked_early = children.tasks.into_iter().map(|planned| RestoredTask {
+        spec: planned.spec,
+        rows: Some(1),
+        ..task(Dataset::Meeting, 10, 0, Phase::Published)
+    });
+    let tasks: Vec<RestoredTask> = asked_early.chain([list]).collect();
+    for (told, coverage, expected) in [
+        (Some("told"), None, 2),
+        (Some("planned"), Some(Coverage::default()), 0),
+    ] {
+        let mut early = window_row(Dataset::Meeting, window(10), WindowState::Due);
+        (early.parents, early.coverage) = (told.map(str::to_owned), coverage);
+        let listed = window_row(Dataset::MeetingList, window(10), WindowState::Settled);
+        let restored = Restored {
+            windows: vec![listed, early],
+            tasks: tasks.clone(),
+            ..Restored::default()
+        };
+        let forecast = backfill_of(&restored, &details, 10, 11).await;
+        assert_eq!(forecast.tasks, expected, "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn one_budget_serves_the_windows_of_a_forecast_and_planned_tasks_cost_nothing() {
     let mut participants = job(Dataset::ParticipantList);
@@ -194,12 +232,13 @@ async fn a_first_run_knows_no_children_and_says_what_it_leaves_out() {
     let jobs = [job(Dataset::ParticipantList), job(Dataset::MeetingList)];
     let mut forecaster = Forecaster {
         ledger: None,
+        jobs: &jobs,
         owner: crate::plan::tests::owner(),
         unit: None,
         range: None,
         now: after(12),
     };
-    let forecasts = forecaster.all(&jobs).await.expect("forecasts");
+    let forecasts = forecaster.all().await.expect("forecasts");
     let found = forecasts.iter().map(|of| {
         let windows = of.windows.len();
         (of.job.dataset, windows, of.tasks, of.unknown, of.expected)

@@ -87,6 +87,11 @@ fn assert_true(app: &TestApp) {
 #[test]
 fn a_meeting_is_in_the_lake_minutes_after_its_event_and_the_night_is_the_truth() {
     let mut app = before_the_night();
+    let plan = app.meetlake(&["plan"]).stdout;
+    for told in ["meeting", "meeting_participant", "recording"] {
+        let twice = format!("{told}: a month counts each meeting twice");
+        assert!(plan.contains(&twice), "{plan}");
+    }
     let serving = Serving::start(&app);
     serving.until(|| app.server().link_report().open == 1, "it is connected");
     let events = ended(&app);

@@ -385,6 +385,9 @@ fn plan_counts_the_calls_of_the_source_that_is_asked() {
     let plan = app.meetlake(&["plan", "--from", &from, "--to", &to]);
     assert_eq!(plan.code, 0, "{}", plan.text());
     assert!(plan.stdout.contains("GET meeting_list"), "{}", plan.stdout);
+    // What only the answers tell is said.
+    let webinars = "participant_list: a webinar takes 2 calls more";
+    assert!(plan.stdout.contains(webinars), "{}", plan.stdout);
     assert!(!plan.stdout.contains("exports/"), "{}", plan.stdout);
 }
 

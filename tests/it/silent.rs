@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, ToSpan};
 use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
 use meetlake::testing::clock::Clock;
 use meetlake::testing::config;
 use meetlake::testing::dataset::Dataset;
