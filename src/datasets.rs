@@ -616,7 +616,7 @@ impl Dataset {
     #[must_use]
     pub const fn why_lost(self) -> &'static str {
         match self.definition().extent {
-            Extent::Windows { .. } => "Feishu no longer answers, and nothing was exported before",
+            Extent::Windows { .. } => "Feishu no longer answers, and nothing was fetched before",
             Extent::Snapshot => "nothing was listed on the day itself, and the API has no history",
             Extent::Received => {
                 "nothing was received on the day itself, and nothing replays events"

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::datasets::Dataset;
 use crate::record::{MissingEnds, PartitionId, Reason, TaskRow, Unfinished, WindowRow};
 use crate::task::{ExportId, TaskKey};
+use crate::text::count;
 use crate::window::Window;
 
 /// Something that happened.
@@ -418,12 +419,15 @@ impl Event {
             EventKind::FiringSkipped { job } => format!(
                 "job {job} was still running when it fired again; this firing is left to the next"
             ),
-            EventKind::TasksPlanned { tasks } => format!("{tasks} tasks planned"),
+            EventKind::TasksPlanned { tasks } => format!("{} planned", count(*tasks, "task")),
             EventKind::FailedTasksRearmed { tasks } => {
-                format!("{tasks} failed tasks get another round of attempts")
+                format!(
+                    "another round of attempts for {}",
+                    count(*tasks, "failed task")
+                )
             }
             EventKind::QuarantineReopened { tasks } => {
-                format!("{tasks} quarantined tasks are tried again")
+                format!("tried again: {}", count(*tasks, "quarantined task"))
             }
             EventKind::WindowLost => {
                 let why = self.subject.dataset.map_or("", Dataset::why_lost);
@@ -454,13 +458,15 @@ impl Event {
                 format!("the column {column} is blank throughout")
             }
             EventKind::TaskSpooled { rows, rejects } => {
-                format!("{rows} rows are in the spool, {rejects} cells did not fit")
+                let (rows, cells) = (count(*rows, "row"), count(*rejects, "cell"));
+                format!("{rows} in the spool, {cells} did not fit")
             }
             EventKind::TaskDeferred {
                 attempt, failure, ..
             } => format!("attempt {attempt} put off: {}", failure.message),
             EventKind::TaskFailed { attempts, failure } => {
-                format!("failed after {attempts} attempts: {}", failure.message)
+                let attempts = count(u64::from(*attempts), "attempt");
+                format!("failed after {attempts}: {}", failure.message)
             }
             EventKind::TaskQuarantined { failure }
             | EventKind::TaskHeld { failure }
@@ -477,7 +483,8 @@ impl Event {
                 failure.message
             ),
             EventKind::OfOtherSource { tasks } => format!(
-                "rows of {tasks} tasks are left out: the day is of the other source, which has them"
+                "rows of {} are left out: the day is of the other source, which has them",
+                count(*tasks, "task")
             ),
             EventKind::ManifestUnknown { revision } => {
                 format!("the manifest of revision {revision} is not the one that was published")
@@ -493,7 +500,7 @@ impl Event {
             } => {
                 let verb = if *unchanged { "unchanged" } else { "published" };
                 let state = if *complete { "complete" } else { "partial" };
-                format!("partition {verb}: {rows} rows, {state}")
+                format!("partition {verb}: {}, {state}", count(*rows, "row"))
             }
             EventKind::PublishFailed { problem } => format!("could not publish: {problem}"),
             EventKind::PublishAbandoned => {

@@ -1,4 +1,26 @@
-//! Text from outside, made harmless before it is shown or kept.
+//! Text from outside, made harmless before it is shown or kept; and things that are counted in a
+//! sentence.
+
+/// A count with thousands separators: `12,345`.
+#[must_use]
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of things, as a sentence has it: `1 task`, `2,000 tasks`. The thing's name takes an `s`.
+#[must_use]
+pub fn count(of: u64, thing: &str) -> String {
+    let plural = if of == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", number(of))
+}
 
 /// `text` without control characters and without characters that change the direction of a line.
 /// For texts from outside that are shown or kept anywhere but in a log.
@@ -75,6 +97,12 @@ pub fn control_characters(value: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_no_things() {
+        let counted = [0, 1, 2_000].map(|of| count(of, "day"));
+        assert_eq!(counted, ["0 days", "1 day", "2,000 days"]);
+    }
 
     #[test]
     fn a_control_character_is_told_from_a_line_end() {

@@ -418,7 +418,7 @@ impl Verifier<'_> {
             let workbook = extensions.iter().find(|extension| *extension != "json");
             let Some(extension) = workbook else {
                 let path = format!("{name}json");
-                let why = "its workbook is gone".to_owned();
+                let why = "its original is gone".to_owned();
                 self.add_finding(FindingKind::Quarantine, &path, why);
                 continue;
             };
@@ -448,7 +448,7 @@ impl Verifier<'_> {
             {
                 let path = location::quarantine(task.dataset, &task.tenant, sha256, "json")?;
                 let why = format!(
-                    "the workbook of task {} is not there, the ledger says it was quarantined",
+                    "the original of task {} is not there, the ledger says it was quarantined",
                     task.key
                 );
                 self.add_finding(FindingKind::Quarantine, path.as_ref(), why);

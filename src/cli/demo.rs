@@ -162,14 +162,14 @@ pub async fn run(args: Args) -> Result<Code> {
     }
     println!("\n{}\n", lake_table(&status));
     show_events(TENANT, &event_types);
-    let exports: u64 = summaries
+    let tasks: u64 = summaries
         .iter()
         .flat_map(|summary| summary.datasets.values())
         .map(|counts| counts.finished)
         .sum();
     println!(
-        "{} exports and reports in {:.1} s.",
-        number(exports),
+        "{} tasks in {:.1} s: exports, reports and lists.",
+        number(tasks),
         began.elapsed().as_secs_f64()
     );
     println!("The lake is {}", out.join("lake").display());

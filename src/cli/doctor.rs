@@ -77,7 +77,8 @@ impl DoctorCheck {
             Ok(found) => ("ok", found),
             Err(wrong) => ("WRONG", wrong),
         };
-        format!("{word:<6} {:<16} {:<24} {found}", self.about, self.what)
+        // No name of a dataset is longer.
+        format!("{word:<6} {:<16} {:<25} {found}", self.about, self.what)
     }
 
     fn as_json(&self) -> Value {

@@ -15,6 +15,7 @@ use crate::plan::estimate::{Estimate, MONTH_DAYS};
 use crate::status::forecast::{Forecaster, JobForecast, cost, cost_of_month};
 use crate::status::text::{number, span, table};
 use crate::task::TaskOwner;
+use crate::text::count;
 
 /// Arguments of `meetlake plan`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -145,7 +146,7 @@ fn row(forecast: &JobForecast<'_>) -> Vec<String> {
     let tasks = match (forecast.unknown, forecast.expected) {
         (0, _) => tasks,
         (_, Some(expected)) => format!("{tasks} + about {}", number(expected)),
-        (unknown, None) => format!("{tasks} + ? for {} windows", number(unknown)),
+        (unknown, None) => format!("{tasks} + ? for {}", count(unknown, "window")),
     };
     vec![
         forecast.job.dataset.to_string(),
@@ -159,11 +160,21 @@ fn range(forecast: &JobForecast<'_>) -> String {
     let (Some(first), Some(last)) = (forecast.windows.first(), forecast.windows.last()) else {
         return "nothing due".to_owned();
     };
-    let shown = |at: Timestamp| {
-        let local = at.to_zoned(forecast.job.time_zone.clone());
-        local.strftime("%F %H:%M %:z").to_string()
-    };
-    format!("[{}, {})", shown(first.start()), shown(last.end()))
+    let local = |at: Timestamp| at.to_zoned(forecast.job.time_zone.clone());
+    let (start, end) = (local(first.start()), local(last.end()));
+    match start.offset() == end.offset() {
+        true => format!(
+            "[{}, {}) {}",
+            start.strftime("%F %H:%M"),
+            end.strftime("%F %H:%M"),
+            end.strftime("%:z")
+        ),
+        false => format!(
+            "[{}, {})",
+            start.strftime("%F %H:%M %:z"),
+            end.strftime("%F %H:%M %:z")
+        ),
+    }
 }
 
 /// What the table's line of a job does not say.
@@ -174,16 +185,22 @@ fn show_remarks(forecast: &JobForecast<'_>) {
     }
     if forecast.left_over > 0 {
         println!(
-            "{job}: {} windows go on where the last run's bound of tasks left off",
-            forecast.left_over
+            "{job}: {} {} on where the last run's bound of tasks left off",
+            count(forecast.left_over, "window"),
+            if forecast.left_over == 1 {
+                "goes"
+            } else {
+                "go"
+            }
         );
     }
     if forecast.unknown > 0 {
         let why = match forecast.job.dataset.parent() {
-            Some(parent) => format!("known once {parent} is exported"),
+            Some(parent) => format!("known once {parent} is in the lake"),
             None => "known once the rooms are listed".to_owned(),
         };
-        println!("{job}: the tasks of {} windows are {why}", forecast.unknown);
+        let windows = count(forecast.unknown, "window");
+        println!("{job}: the tasks of {windows} are {why}");
     }
     if let Some(coverage) = forecast
         .coverage
@@ -222,15 +239,15 @@ fn show_cost(cost: &Estimate) {
 fn show_month((month, unknown): &(Estimate, Vec<Dataset>)) {
     let not_known = unknown.iter().map(|dataset| dataset.as_str());
     let not_known = not_known.collect::<Vec<_>>().join(", ");
-    let without = match not_known.is_empty() {
-        true => String::new(),
-        false => format!(", without {not_known}, which are known after a first run"),
-    };
     println!(
-        "In a usual month these jobs make about {} calls, {} a day{without}.\n",
+        "In a usual month these jobs make about {} calls, {} a day.",
         number(month.calls),
         number(month.calls.div_ceil(MONTH_DAYS.into())),
     );
+    if !not_known.is_empty() {
+        println!("Known after a first run, and not counted: {not_known}.");
+    }
+    println!();
 }
 
 fn as_json(

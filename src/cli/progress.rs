@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::datasets::Dataset;
 use crate::events::{Event, EventKind, Events};
+use crate::text::count;
 
 /// Plain output says how far it is this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -134,11 +135,11 @@ impl Counts {
 
 fn line(now: &Counts) -> String {
     let mut line = format!(
-        "{}/{} exports, {} rows, {} days",
+        "{}/{}, {}, {}",
         now.ended,
-        now.planned.max(now.ended),
-        now.rows,
-        now.days.len()
+        count(now.planned.max(now.ended), "task"),
+        count(now.rows, "row"),
+        count(now.days.len() as u64, "day")
     );
     if now.deferred > 0 {
         let _ = write!(line, ", {} put off", now.deferred);

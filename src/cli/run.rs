@@ -26,6 +26,7 @@ use crate::run::{self, DatasetSummary, RunLimits, Scope, Summary};
 use crate::schedule::Schedule;
 use crate::status::text::{CauseList, compared, left_out, number, table};
 use crate::status::{self, DayStatus};
+use crate::text::count;
 use crate::window::Window;
 
 /// Arguments of `meetlake run`.
@@ -175,12 +176,12 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         println!("Nothing was taken back.");
     }
     for (dataset, windows) in &taken_back {
-        println!("{dataset}: {} windows taken back", number(*windows));
+        println!("{dataset}: {} taken back", count(*windows, "window"));
     }
     if kept > 0 {
         println!(
-            "{} windows stay: they hold something, or the schedule asks for them.",
-            number(kept)
+            "{} kept: something is in the lake of it, or the schedule asks for it.",
+            count(kept, "window")
         );
     }
     Ok(Code::Done)
@@ -421,7 +422,7 @@ fn one_line(summaries: &[Summary]) -> String {
         .iter()
         .flat_map(|summary| summary.datasets.values())
     {
-        *totals.entry("exports").or_default() += counts.finished;
+        *totals.entry("tasks").or_default() += counts.finished;
         *totals.entry("rows").or_default() += counts.rows;
         *totals.entry("partitions published").or_default() += counts.published;
         *totals.entry("unchanged").or_default() += counts.unchanged;
@@ -431,7 +432,7 @@ fn one_line(summaries: &[Summary]) -> String {
         *totals.entry("failed").or_default() += counts.failed;
         *totals.entry("lost").or_default() += counts.lost;
     }
-    let is_told = |(what, n): &(&&str, &u64)| **n > 0 || ["exports", "rows"].contains(*what);
+    let is_told = |(what, n): &(&&str, &u64)| **n > 0 || ["tasks", "rows"].contains(*what);
     let parts: Vec<String> = totals
         .iter()
         .filter(is_told)
@@ -501,36 +502,37 @@ fn has_figures(counts: &DatasetSummary) -> bool {
     counted + counts.published + counts.unchanged + counts.lost > 0
 }
 
+/// A column of figures: what is counted, and where.
+type Figures = (&'static str, fn(&DatasetSummary) -> u64);
+
+const COLUMNS: [Figures; 10] = [
+    ("tasks", |counts| counts.finished),
+    ("rows", |counts| counts.rows),
+    ("empty", |counts| counts.empty),
+    ("rejects", |counts| counts.rejects),
+    ("quarantined", |counts| counts.quarantined),
+    ("failed", |counts| counts.failed),
+    ("days published", |counts| counts.published),
+    ("unchanged", |counts| counts.unchanged),
+    ("partial", |counts| counts.partial),
+    ("lost", |counts| counts.lost),
+];
+
 fn figures(summary: &Summary) -> String {
-    let rows = summary.datasets.iter().map(|(dataset, counts)| {
-        vec![
-            dataset.to_string(),
-            number(counts.finished),
-            number(counts.rows),
-            number(counts.empty),
-            number(counts.rejects),
-            number(counts.quarantined),
-            number(counts.failed),
-            number(counts.published),
-            number(counts.unchanged),
-            number(counts.partial),
-            number(counts.lost),
-        ]
+    // What is nowhere is not told, so that the table fits a terminal.
+    let mut columns = COLUMNS.to_vec();
+    columns.retain(|(name, count)| {
+        let is_always_told = ["tasks", "rows", "days published"].contains(name);
+        is_always_told || summary.datasets.values().any(|counts| count(counts) > 0)
     });
-    let header = [
-        "dataset",
-        "exports",
-        "rows",
-        "empty",
-        "rejects",
-        "quarantined",
-        "failed",
-        "days published",
-        "unchanged",
-        "partial",
-        "lost",
-    ];
-    table(&header, rows)
+    let header: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let rows = summary.datasets.iter().map(|(dataset, counts)| {
+        let figures = columns.iter().map(|(_, count)| number(count(counts)));
+        std::iter::once(dataset.to_string())
+            .chain(figures)
+            .collect()
+    });
+    table(&[&["dataset"][..], &header].concat(), rows)
 }
 
 /// A line for each dataset with windows that were not exported in time.
@@ -543,8 +545,8 @@ fn lost(summary: &Summary) -> Vec<String> {
         let start = lost.iter().map(|lost| lost.start).min()?;
         let end = lost.iter().map(|lost| lost.end).max()?;
         Some(format!(
-            "lost: {dataset}: {} windows in [{start}, {end}); {}",
-            lost.len(),
+            "lost: {dataset}: {} in [{start}, {end}); {}",
+            count(lost.len() as u64, "window"),
             dataset.why_lost()
         ))
     };
@@ -581,8 +583,8 @@ fn unsettled(summary: &Summary) -> Vec<String> {
     }
     if summary.unsettled.len() > SHOWN {
         lines.push(format!(
-            "… and {} windows more; `meetlake status` lists them",
-            summary.unsettled.len() - SHOWN
+            "… and {} more; `meetlake status` lists them",
+            count((summary.unsettled.len() - SHOWN) as u64, "window")
         ));
     }
     lines

@@ -15,6 +15,7 @@ use crate::datasets::Dataset;
 use crate::exit;
 use crate::job::JobSpec;
 use crate::schedule::Schedule;
+use crate::text::count;
 
 /// How many firings are shown.
 const FIRINGS: usize = 5;
@@ -158,8 +159,12 @@ impl<'p> ValidateReport<'p> {
         }
         let path = self.config.display();
         match self.problems.len() {
-            0 => writeln!(out, "{path} is valid: {}", count(self.jobs.len(), "job")),
-            problems => writeln!(out, "{path}: {}", count(problems, "problem")),
+            0 => writeln!(
+                out,
+                "{path} is valid: {}",
+                count(self.jobs.len() as u64, "job")
+            ),
+            problems => writeln!(out, "{path}: {}", count(problems as u64, "problem")),
         }
     }
 }
@@ -334,11 +339,6 @@ fn notes(schedule: &Schedule) -> Vec<String> {
     let either = "day of month and day of week are both given: it fires on days that match either";
     let notes = schedule.days_are_alternatives().then(|| either.to_owned());
     notes.into_iter().collect()
-}
-
-fn count(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
 }
 
 #[cfg(test)]

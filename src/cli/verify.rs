@@ -13,6 +13,7 @@ use crate::owner_only::{self, ScratchFolder};
 use crate::publish::identity::LakeState;
 use crate::spool::Spool;
 use crate::status::text::number;
+use crate::text::count;
 use crate::verify::{self, VerifyReport};
 
 /// Arguments of `meetlake verify`.
@@ -88,14 +89,13 @@ fn show(report: &VerifyReport) {
         );
     }
     println!(
-        "{} partitions with {} rows, {} manifests, {} originals in {} packs, {} workbooks in \
-         quarantine.",
-        number(report.partitions),
-        number(report.rows),
-        number(report.manifests),
-        number(report.originals),
-        number(report.packs),
-        number(report.quarantined)
+        "{} with {}, {}, {} in {}, {} in quarantine.",
+        count(report.partitions, "partition"),
+        count(report.rows, "row"),
+        count(report.manifests, "manifest"),
+        count(report.originals, "original"),
+        count(report.packs, "pack"),
+        count(report.quarantined, "original")
     );
     match (report.findings.len(), report.has_ledger) {
         (0, true) => println!("Everything is as the records say."),

@@ -153,9 +153,10 @@ impl<'r> RowKeeper<'r> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        let why = self.facts.strangers.why_not_of_task();
+        let is_export = self.reading.spec.request.source().is_export();
+        let why = self.facts.strangers.why_not_of_task(is_export);
         if let Some(reason) = why.filter(|_| refuses_strangers) {
-            // What another export brought is as good as damaged: the next attempt fetches the file
+            // What belongs to another request is as good as damaged: the next attempt fetches the file
             // once more.
             return Err(ReadFailure::Unread(Box::new(Unread {
                 reason,

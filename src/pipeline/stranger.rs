@@ -1,4 +1,4 @@
-//! Whether a workbook answers what was asked: the file of another export has the same header, and
+//! Whether an original answers what was asked: the file of another export has the same header, and
 //! would be published without a word.
 
 use arrow::array::{Array as _, AsArray as _, PrimitiveArray, RecordBatch};
@@ -41,13 +41,14 @@ impl Strangers {
 
     /// What is wrong, if most of the rows that tell a time lie outside. A few may: what a window
     /// selects by is not documented to the second.
-    pub(super) fn why_not_of_task(self) -> Option<String> {
+    pub(super) fn why_not_of_task(self, is_export: bool) -> Option<String> {
         let Self { told, outside } = self;
+        let whose = match is_export {
+            true => "it is another export's file",
+            false => "it is no answer to what was asked",
+        };
         (outside * 2 > told).then(|| {
-            format!(
-                "{outside} of {told} rows lie outside of the time that was asked for; it is \
-                 another export's file"
-            )
+            format!("{outside} of {told} rows lie outside of the time that was asked for; {whose}")
         })
     }
 }
@@ -115,7 +116,7 @@ mod tests {
         for row in 0..batch.num_rows() {
             strangers.count(&spec, &batch.slice(row, 1));
         }
-        strangers.why_not_of_task()
+        strangers.why_not_of_task(true)
     }
 
     #[test]

@@ -216,7 +216,7 @@ pub fn not_covered(
         .map(|part| part.length().as_secs().unsigned_abs())
         .sum();
     let parts: Vec<String> = missing.iter().map(Window::to_string).collect();
-    let detail = format!("no export covers {}", parts.join(", "));
+    let detail = format!("no window covers {}", parts.join(", "));
     Some(Reason::with_detail(
         ReasonKind::NotCovered,
         seconds.div_ceil(MINUTE),
@@ -608,7 +608,7 @@ mod tests {
             (first_hours.kind, first_hours.count),
             (ReasonKind::NotCovered, 16 * 60)
         );
-        let detail = "no export covers [2026-11-10T00:00:00Z, 2026-11-10T16:00:00Z)";
+        let detail = "no window covers [2026-11-10T00:00:00Z, 2026-11-10T16:00:00Z)";
         assert_eq!(first_hours.to_string(), detail);
         // With rows the day is partial; without any it is not known.
         let mut known = Known {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::count;
+
 /// One reason for which a partition is not complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +94,7 @@ impl Reason {
 impl ReasonKind {
     /// The kinds that count tasks, and how their sentence ends.
     const OF_TASKS: [(Self, &'static str); 5] = [
-        (Self::NotExported, "not exported yet"),
+        (Self::NotExported, "not fetched yet"),
         (Self::NotPublished, "not published yet"),
         (Self::Quarantined, "quarantined"),
         (Self::Failed, "failed"),
@@ -113,7 +115,7 @@ impl fmt::Display for Reason {
             .iter()
             .find(|(kind, _)| *kind == self.kind);
         match of_tasks {
-            Some((_, end)) => write!(f, "{} tasks {end}", self.count),
+            Some((_, end)) => write!(f, "{} {end}", count(self.count, "task")),
             None if self.kind == ReasonKind::NotPlanned => f.write_str(NOT_PLANNED),
             None => f.write_str(UNKNOWN),
         }
@@ -139,7 +141,9 @@ pub(crate) mod format_1 {
         if sentence == NOT_PLANNED {
             return Reason::new(ReasonKind::NotPlanned, 1);
         }
-        for (kind, end) in ReasonKind::OF_TASKS {
+        // What was fetched was an export then.
+        let exported = (ReasonKind::NotExported, "not exported yet");
+        for (kind, end) in [exported].into_iter().chain(ReasonKind::OF_TASKS) {
             let count = sentence
                 .strip_suffix(end)
                 .and_then(|start| start.strip_suffix(" tasks "))
@@ -197,6 +201,12 @@ mod tests {
         let json = r#"{"reasons":["a window of the day is not planned yet","2 tasks not exported yet","3 tasks not published yet","4 tasks quarantined","5 tasks failed","6 tasks with rows that lack a key"]}"#;
         let record: OldRecord = serde_json::from_str(json).expect("JSON");
         assert_eq!(record, OldRecord { reasons });
+    }
+
+    #[test]
+    fn a_person_is_told_of_tasks_that_may_be_no_exports() {
+        let told = [1, 2].map(|count| Reason::new(ReasonKind::NotExported, count).to_string());
+        assert_eq!(told, ["1 task not fetched yet", "2 tasks not fetched yet"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::ledger::Ledger;
 use crate::plan::due::{Due, expected_at};
 use crate::plan::partition::not_covered;
 use crate::record::{LastTry, PartitionRow, Phase, Reason, ReasonKind, TaskRow, WindowState};
+use crate::text::count;
 use crate::window::Window;
 
 /// What became of a day.
@@ -342,8 +343,12 @@ fn waits_for(job: &JobSpec, day: &DayRecord<'_>) -> String {
     if !open.is_empty() {
         let message = first_message(&open);
         let message = message.map_or_else(String::new, |message| format!(": {message}"));
-        let (open, all) = (open.len(), day.tasks.len());
-        return format!("{open} of {all} tasks are not exported yet{message}");
+        let who = match (open.len(), day.tasks.len()) {
+            (1, 1) => "its task is".to_owned(),
+            (1, all) => format!("1 of {all} tasks is"),
+            (open, all) => format!("{open} of {all} tasks are"),
+        };
+        return format!("{who} not fetched yet{message}");
     }
     let is_due = |window: &ExpectedWindow| window.state == WindowState::Due;
     if day.windows.iter().any(is_due) {
@@ -367,7 +372,7 @@ fn ended_badly(tasks: &[TaskRow], phase: Phase) -> Option<String> {
     Some(match (ended.len(), first_message(&ended)) {
         (1, Some(message)) => message.to_owned(),
         (tasks, Some(message)) => format!("{tasks} tasks, the first: {message}"),
-        (tasks, None) => format!("{tasks} tasks {}", phase.as_str()),
+        (tasks, None) => format!("{} {}", count(tasks as u64, "task"), phase.as_str()),
     })
 }
 
@@ -471,7 +476,7 @@ mod tests {
                 None,
                 vec![],
                 Day::Lost,
-                "Feishu no longer answers, and nothing was exported before",
+                "Feishu no longer answers, and nothing was fetched before",
             ),
             (known(Lost), part(), vec![], Day::Partial, not_there),
             (
@@ -503,7 +508,7 @@ mod tests {
                 None,
                 vec![task(Failed, None)],
                 Day::Failed,
-                "1 tasks failed",
+                "1 task failed",
             ),
             (
                 known(Stuck),
@@ -525,14 +530,14 @@ mod tests {
                     task(Open, Some("cut off")),
                 ],
                 Day::Waiting,
-                "2 of 3 tasks are not exported yet: cut off",
+                "2 of 3 tasks are not fetched yet: cut off",
             ),
             (
                 known(Planned),
                 part(),
                 vec![task(Open, None)],
                 Day::Partial,
-                "1 of 1 tasks are not exported yet",
+                "its task is not fetched yet",
             ),
             (
                 vec![expected(Planned, true), expected(Due, false)],

@@ -9,6 +9,8 @@ use jiff::tz::TimeZone;
 use super::{DayOutcome, DayStatus};
 use crate::findings::Comparison;
 use crate::record::{Coverage, LastTry};
+use crate::text::count;
+pub use crate::text::number;
 
 /// A table with a header, as a person reads it.
 #[must_use]
@@ -36,20 +38,6 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
         }
     }
     table.to_string()
-}
-
-/// A count with thousands separators: `12,345`.
-#[must_use]
-pub fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A length with a unit: `512 B`, `1.2 MB`.
@@ -144,11 +132,11 @@ pub fn left_out(coverage: &Coverage) -> String {
     }
     let without_id = coverage.ambiguous + coverage.unresolved;
     if without_id > 0 {
-        let _ = write!(
-            text,
-            "; {} meetings of the list have no unique id",
-            number(without_id)
-        );
+        let without_id = match without_id {
+            1 => "1 meeting of the list has".to_owned(),
+            meetings => format!("{} meetings of the list have", number(meetings)),
+        };
+        let _ = write!(text, "; {without_id} no unique id");
         if coverage.ambiguous > 0 {
             let _ = write!(
                 text,
@@ -160,14 +148,17 @@ pub fn left_out(coverage: &Coverage) -> String {
     let disagree = [
         (
             coverage.without_event,
+            "meeting of the list ended without an event",
             "meetings of the list ended without an event",
         ),
         (
             coverage.not_listed,
+            "meeting with an event is not in the list",
             "meetings with an event are not in the list",
         ),
     ];
-    for (meetings, what) in disagree.iter().filter(|(meetings, _)| *meetings > 0) {
+    for (meetings, one, several) in disagree.iter().filter(|(meetings, ..)| *meetings > 0) {
+        let what = if *meetings == 1 { one } else { several };
         let _ = write!(text, "; {} {what}", number(*meetings));
     }
     text
@@ -211,8 +202,9 @@ pub fn compared(comparison: &Comparison) -> String {
     if *not_compared > 0 && *compared > 0 {
         let _ = write!(
             text,
-            "; {} answers of the list are missing",
-            number(*not_compared)
+            "; {} of the list {} missing",
+            count(*not_compared, "answer"),
+            if *not_compared == 1 { "is" } else { "are" }
         );
     } else if *not_compared > 0 {
         text.push_str(", which did not answer; `meetlake doctor` says whether it may be asked");
@@ -267,7 +259,7 @@ mod tests {
                  only",
                 "compared with the list: 1,200 rows in both, 1 in the export only, 3 in the list \
                  only (2 of them external meetings or webinars); they differ in end_time of 4; 1 \
-                 answers of the list are missing",
+                 answer of the list is missing",
             ]
         );
     }
@@ -340,12 +332,15 @@ mod tests {
             planned: 5,
             ambiguous: 1,
             unresolved: 2,
+            without_event: 1,
+            not_listed: 2,
             ..Coverage::default()
         };
         assert_eq!(
             left_out(&not_found),
             "5 of 5 parents asked for; 3 meetings of the list have no unique id, 1 because \
-             several could be it"
+             several could be it; 1 meeting of the list ended without an event; 2 meetings with an \
+             event are not in the list"
         );
         assert_eq!(
             left_out(&coverage),

@@ -154,7 +154,7 @@ pub fn of_failure(failure: AttemptFailure, attempts: Attempts<'_>) -> Dispositio
             failure: Failure::new(Cause::Storage, message),
         },
         AttemptFailure::OriginalLost => {
-            let message = "the spool lost the download; it is exported again";
+            let message = "the spool lost what was fetched; it is fetched again";
             later(
                 State::Planned,
                 Failure::new(Cause::SpoolLost, message),
@@ -231,7 +231,7 @@ fn not_read(
         // Bytes that differ each time are the connection's fault: such a task fails when its
         // attempts are used up, and is never quarantined.
         Blame::Bytes => {
-            let message = format!("the download cannot be read: {reason}");
+            let message = format!("what was fetched cannot be used: {reason}");
             let cause = match attempts.is_last() {
                 true => Cause::Export,
                 false => Cause::Data,
@@ -244,7 +244,7 @@ fn not_read(
             )
         }
         Blame::Reader => {
-            let message = format!("the download was not read: {reason}");
+            let message = format!("what was fetched was not read: {reason}");
             later_or_fail(
                 fetched,
                 Failure::new(Cause::Data, message),
@@ -508,28 +508,28 @@ mod tests {
                 0,
                 submitted(),
                 Cause::Data,
-                "the download cannot be read: no zip",
+                "what was fetched cannot be used: no zip",
             ),
             (
                 Blame::Bytes,
                 4,
                 submitted(),
                 Cause::Export,
-                "the download cannot be read: no zip",
+                "what was fetched cannot be used: no zip",
             ),
             (
                 Blame::Reader,
                 0,
                 fetched("aa"),
                 Cause::Data,
-                "the download was not read: no zip",
+                "what was fetched was not read: no zip",
             ),
             (
                 Blame::Reader,
                 4,
                 fetched("aa"),
                 Cause::Data,
-                "the download was not read: no zip",
+                "what was fetched was not read: no zip",
             ),
             (Blame::Machine, 0, fetched("aa"), Cause::Local, "no zip"),
             (Blame::Machine, 4, fetched("aa"), Cause::Local, "no zip"),

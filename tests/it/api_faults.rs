@@ -748,7 +748,7 @@ fn a_host_that_is_not_there_is_named_and_not_called_a_quota() {
         "{output:?}"
     );
     assert!(
-        !output.stdout.contains("exports"),
+        !output.stdout.contains("days published"),
         "a table of zeros: {output:?}"
     );
     let json = app.backfill(&["--deadline", "2s", "--json"]).json();

@@ -290,7 +290,7 @@ fn a_weekly_snapshot_has_no_holes_and_its_hash_tells_what_changed() {
     // A Sunday without a run is lost, and the days around it are not.
     let later = run_at(&app, &["run"], "2026-11-10T06:00");
     assert!(
-        later.stdout.contains("lost: room_config: 1 windows"),
+        later.stdout.contains("lost: room_config: 1 window in"),
         "{later:?}"
     );
 }

@@ -150,7 +150,7 @@ fn a_day_is_partial_whose_first_hours_no_window_covers() {
     let day = status_of(&app, MeetingList, first);
     let why = day["why"].as_str().expect("a reason");
     assert!(
-        why.starts_with("no export covers ["),
+        why.starts_with("no window covers ["),
         "what is missing is named: {why}"
     );
     assert_eq!(day["late_s"], Value::Null, "no more is expected of it");
@@ -246,7 +246,7 @@ fn children_of_a_day_with_missing_hours_are_not_late() {
     let first = status_of(&app, ParticipantList, app.first_day());
     let why = first["why"].as_str().expect("a reason");
     assert!(
-        why.contains("day of meeting_list is partial") && why.contains("no export covers"),
+        why.contains("day of meeting_list is partial") && why.contains("no window covers"),
         "{why}"
     );
 }

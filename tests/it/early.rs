@@ -185,11 +185,11 @@ fn a_meeting_is_in_the_lake_minutes_after_its_event_and_the_night_is_the_truth()
     // What events and list disagree on is shown.
     let status = app.meetlake(&["status"]).stdout;
     assert!(
-        status.contains("1 meetings of the list ended without an event"),
+        status.contains("1 meeting of the list ended without an event"),
         "{status}"
     );
     assert!(
-        status.contains("1 meetings with an event are not in the list"),
+        status.contains("1 meeting with an event is not in the list"),
         "{status}"
     );
     assert!(!meeting_ids(&app, Dataset::Meeting).is_empty());

@@ -664,7 +664,7 @@ fn quarantine(proven: &Proven) {
         fs::write(folder(app).join(name), bytes).expect("written");
     };
     let name = sha256(b"broken");
-    proven.finds("quarantine", &name, "its workbook is gone", |app| {
+    proven.finds("quarantine", &name, "its original is gone", |app| {
         put(app, &format!("{name}.json"), b"{}");
     });
     proven.finds("quarantine", &name, "no record", |app| {
