@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::{LinkFaults, SentEvent, SimClock, TICKET, WebhookCall, WebhookSender};
 use serde_json::Value;
@@ -294,6 +295,64 @@ fn events_are_made_again_from_their_originals_and_stay_the_same() {
     );
 }
 
+/// The company's zone was wrong: each event stands in the day of the right one, and is otherwise the same.
+#[test]
+fn a_re_cut_puts_every_event_into_its_day_and_changes_none() {
+    const NEW_YORK: &str = "America/New_York";
+    let app = setup().start();
+    let serving = Serving::start(&app);
+    let sent = send_all(&app);
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+    let without_day = |lake: &Path| -> BTreeMap<String, Row> {
+        let mut rows = rows_by_id(lake);
+        for row in rows.values_mut() {
+            // The day is another, and so are the ends of the job's window.
+            for name in ["dt", "_window_start", "_window_end"] {
+                row.remove(name).expect("a column");
+            }
+        }
+        rows
+    };
+    let (before, originals_before) = (without_day(&app.lake()), originals(&app));
+    let days = |zone: &TimeZone| -> BTreeMap<String, Value> {
+        let day = |event: &SentEvent| event.at.to_zoned(zone.clone()).date().to_string();
+        let days = sent
+            .iter()
+            .map(|event| (event.id.clone(), day(event).into()));
+        days.collect()
+    };
+    let found = |app: &TestApp| -> BTreeMap<String, Value> {
+        let rows = rows_by_id(&app.lake()).into_iter();
+        rows.map(|(id, row)| (id, row["dt"].clone())).collect()
+    };
+    let old = TimeZone::get(app.setup.options.time_zone.as_str()).expect("a zone");
+    let new = TimeZone::get(NEW_YORK).expect("a zone");
+    assert_eq!(found(&app), days(&old));
+    assert_ne!(days(&old), days(&new), "some stand in another day");
+    let path = app.path("meetlake.toml");
+    let config = std::fs::read_to_string(path).expect("a configuration");
+    app.write(
+        "meetlake.toml",
+        &config.replace(&app.setup.options.time_zone, NEW_YORK),
+    );
+    let recut = app.meetlake(&["replay", "--re-cut"]);
+    assert_eq!(recut.code, 0, "{recut:?}");
+    assert_eq!(found(&app), days(&new));
+    assert!(without_day(&app.lake()) == before, "a row is another");
+    assert_eq!(app.meetlake(&["verify"]).code, 0);
+    // What is known of them is known of the new days: nothing is due, and nothing changes.
+    let run = app.meetlake(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(found(&app), days(&new));
+    assert!(without_day(&app.lake()) == before, "a row is another");
+    for (pack, hash) in originals_before {
+        assert_eq!(originals(&app).get(&pack), Some(&hash), "{pack}");
+    }
+}
+
 #[test]
 fn a_backfill_of_events_is_refused_with_the_reason() {
     let app = setup().start();
@@ -572,6 +631,48 @@ fn a_half_open_connection_is_noticed_and_left() {
     assert!(
         (29.0..60.0).contains(&noticed) && back < 30.0,
         "{noticed} {back}"
+    );
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(&app, &sent);
+}
+
+/// A server that answers no ping is left for dead, however open its socket is; what it sends on the next connection is kept, and none of it
+/// is lost when that one is left too.
+#[test]
+fn a_connection_without_any_pong_is_left_and_no_event_is_lost() {
+    let app = setup().start();
+    app.server().set_link_faults(LinkFaults {
+        no_pong: true,
+        ..LinkFaults::default()
+    });
+    let serving = Serving::start(&app);
+    let report = || app.server().link_report();
+    serving.until(|| report().connections == 1, "it is connected");
+    // Events are life as well: half of them come while nothing else does.
+    serving.until(|| report().connections == 2, "the first one was left");
+    let company = app.server().company();
+    let middle = company.start_of_day(app.first_day().tomorrow().expect("a day"));
+    let (start, end) = (
+        company.start_of_day(app.first_day()),
+        company.start_of_day(app.end_day()),
+    );
+    let mut sent = app.server().send_events(start, middle);
+    serving.until(|| acknowledged(&app) == ids(&sent), "half are acknowledged");
+    app.server().set_link_faults(LinkFaults {
+        no_pong: true,
+        closes_after: Some(1),
+        ..LinkFaults::default()
+    });
+    sent.extend(app.server().send_events(middle, end));
+    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
+    let log = std::fs::read_to_string(app.path("child.log")).expect("a log");
+    let left = log.matches("not even an answer to a ping").count();
+    assert_eq!(left, 1, "{log}");
+    assert!(
+        report().pings > 1 && report().connections > 2,
+        "{:?}",
+        report()
     );
     stop(serving);
     assert_eq!(app.meetlake(&["run"]).code, 0);
