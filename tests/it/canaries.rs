@@ -4,6 +4,7 @@
 //! against an API and a store that send back what they are told; then everything it wrote or said is searched. A secret is in none of it. Personal
 //! data is the product: workbooks, packs, Parquet and the spool hold it. Logs, errors, names of files, the ledger, manifests, quarantine records and pages must not.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use aho_corasick::AhoCorasick;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use meetlake::testing::cli::App;
@@ -153,22 +155,26 @@ impl Places {
     /// Where a canary was found: as it is, as it stands in a query, or as letters and digits alone, which is how log ids are shown.
     fn find(&self, canaries: &[String]) -> Vec<String> {
         const LONG_ENOUGH: usize = 16;
-        let mut found = Vec::new();
-        // The standard library looks through text far faster than anything unoptimised does through bytes.
-        let text = |place: &Written| String::from_utf8_lossy(&place.bytes).into_owned();
-        let texts: Vec<String> = self.0.iter().map(text).collect();
-        for canary in canaries {
+        // All of them in one pass: one after the other took most of a story's time.
+        let mut forms: Vec<(usize, String)> = Vec::new();
+        for (number, canary) in canaries.iter().enumerate() {
             let escaped = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
             let bare: String = canary.chars().filter(char::is_ascii_alphanumeric).collect();
-            let mut forms = vec![canary.clone(), escaped];
-            forms.extend(Some(bare).filter(|bare| bare.len() >= LONG_ENOUGH));
-            forms.sort();
-            forms.dedup();
-            for (place, text) in self.0.iter().zip(&texts) {
-                if let Some(form) = forms.iter().find(|form| text.contains(*form)) {
-                    let context = around(&place.bytes, form);
-                    found.push(format!("{canary} in {}: {context}", place.name));
-                }
+            let bare = Some(bare).filter(|bare| bare.len() >= LONG_ENOUGH);
+            let of_canary = [canary.clone(), escaped].into_iter().chain(bare);
+            forms.extend(of_canary.map(|form| (number, form)));
+        }
+        let search = AhoCorasick::new(forms.iter().map(|(_, form)| form)).expect("texts");
+        let mut found = Vec::new();
+        for place in &self.0 {
+            let mut of_place: BTreeMap<usize, &str> = BTreeMap::new();
+            for hit in search.find_overlapping_iter(&place.bytes) {
+                let (number, form) = &forms[hit.pattern().as_usize()];
+                of_place.entry(*number).or_insert(form);
+            }
+            for (number, form) in of_place {
+                let (canary, context) = (&canaries[number], around(&place.bytes, form));
+                found.push(format!("{canary} in {}: {context}", place.name));
             }
         }
         found
