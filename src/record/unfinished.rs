@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::WindowRow;
 use crate::datasets::Dataset;
+use crate::text::count;
 use crate::window::date_of;
 
 /// An answer that is so much younger than its meeting's end is final: nobody asks for it again.
@@ -21,11 +22,9 @@ pub struct Unfinished {
     pub dataset: Dataset,
     /// How many rows.
     pub rows: u64,
-    /// Of how many windows.
-    pub windows: u64,
-    /// The first civil day of these, in the job's zone.
+    /// The first civil day with one, in the job's zone.
     pub from: Date,
-    /// The first civil day after them.
+    /// The first civil day after the last one.
     pub to: Date,
 }
 
@@ -51,12 +50,10 @@ impl Unfinished {
             let all = found.get_or_insert(Self {
                 dataset: row.dataset,
                 rows: 0,
-                windows: 0,
                 from,
                 to,
             });
             all.rows += rows;
-            all.windows += 1;
             (all.from, all.to) = (all.from.min(from), all.to.max(to));
         }
         found
@@ -69,25 +66,22 @@ impl fmt::Display for Unfinished {
         let Self {
             dataset,
             rows,
-            windows,
             from,
             to,
         } = self;
         let states = dataset.definition().provisional;
         let states = states.map_or(String::new(), |(_, states)| states.join(" or "));
-        let (rows, say) = match rows {
-            1 => ("1 row".to_owned(), "says"),
-            rows => (format!("{rows} rows"), "say"),
-        };
-        let days = match windows {
-            1 => from.to_string(),
-            windows => format!("{windows} days from {from} on"),
+        let say = if *rows == 1 { "says" } else { "say" };
+        let rows = count(*rows, "row");
+        let last = to.saturating_sub(1.day());
+        let days = match last == *from {
+            true => from.to_string(),
+            false => format!("{from} to {last}"),
         };
         write!(
             f,
-            "{dataset}: {rows} of {days} still {say} {states}, a day after that and later, and \
-             nobody asks again; `meetlake backfill --dataset {dataset} --from {from} --to {to} \
-             --again` does"
+            "{dataset}: {rows} of {days} still {say} {states} a day later; to ask once more, \
+             `meetlake backfill --dataset {dataset} --from {from} --to {to} --again`"
         )
     }
 }
@@ -115,21 +109,20 @@ mod tests {
         };
         let now: Timestamp = "2026-11-13T00:00:00+08:00".parse().expect("an instant");
         let of = |rows: &[WindowRow]| Unfinished::of(rows, &zone, now);
-        let found = |rows, windows, from: i8, to: i8| {
+        let found = |rows, from: i8, to: i8| {
             Some(Unfinished {
                 dataset: Dataset::Meeting,
                 rows,
-                windows,
                 from: date(2026, 11, from),
                 to: date(2026, 11, to),
             })
         };
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[row(10, 0)]), None);
-        assert_eq!(of(&[row(11, 2)]), found(2, 1, 11, 12), "a day ago");
+        assert_eq!(of(&[row(11, 2)]), found(2, 11, 12), "a day ago");
         assert_eq!(of(&[row(12, 2)]), None, "may still be asked for");
         let all = [row(8, 1), row(9, 0), row(10, 3), row(12, 5)];
-        assert_eq!(of(&all), found(4, 2, 8, 11));
+        assert_eq!(of(&all), found(4, 8, 11));
     }
 
     #[test]
@@ -137,20 +130,18 @@ mod tests {
         let mut found = Unfinished {
             dataset: Dataset::Meeting,
             rows: 1,
-            windows: 1,
             from: date(2026, 11, 10),
             to: date(2026, 11, 11),
         };
         assert_eq!(
             found.to_string(),
-            "meeting: 1 row of 2026-11-10 still says calling or ongoing, a day after that and \
-             later, and nobody asks again; `meetlake backfill --dataset meeting --from 2026-11-10 \
-             --to 2026-11-11 --again` does"
+            "meeting: 1 row of 2026-11-10 still says calling or ongoing a day later; to ask once \
+             more, `meetlake backfill --dataset meeting --from 2026-11-10 --to 2026-11-11 --again`"
         );
-        (found.rows, found.windows) = (5, 2);
+        (found.rows, found.to) = (5, date(2026, 11, 13));
         let text = found.to_string();
         assert!(
-            text.contains("5 rows of 2 days from 2026-11-10 on still say"),
+            text.contains("5 rows of 2026-11-10 to 2026-11-12 still say"),
             "{text}"
         );
     }

@@ -319,8 +319,8 @@ fn a_meeting_that_never_ends_is_told_of_with_a_command_that_asks_once_more() {
     let (numbers, meetings) = numbers_and_meetings(&app);
     let sentence = |meetings: u64, days: &str, to: &str| {
         format!(
-            "meeting: {meetings} rows of {days} still say calling or ongoing, a day after that and later, and nobody asks again; \
-             `meetlake backfill --dataset meeting --from {from} --to {to} --again` does"
+            "meeting: {meetings} rows of {days} still say calling or ongoing a day later; to ask once more, \
+             `meetlake backfill --dataset meeting --from {from} --to {to} --again`"
         )
     };
 
@@ -330,7 +330,7 @@ fn a_meeting_that_never_ends_is_told_of_with_a_command_that_asks_once_more() {
     assert!(first.text().contains(&text), "{}", first.text());
     clock.advance(Duration::from_secs(48 * 3_600));
     app.meetlake(&["run"]);
-    let text = sentence(meetings, &format!("2 days from {from} on"), &to);
+    let text = sentence(meetings, &format!("{from} to {second_day}"), &to);
     let status = app.meetlake(&["status"]).stdout;
     assert!(status.contains(&text), "{status}");
     let found = serde_json::json!([
