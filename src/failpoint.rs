@@ -41,6 +41,9 @@
 //! | `w15-event-kept` | when an event is kept, before it is acknowledged |
 //! | `w15-batch-planned` | when events are assigned to a batch, before its task begins |
 //!
+//! At `wait-ledger-locked` it waits, as long as the test says, when it holds a ledger's lock and
+//! has not opened the ledger yet.
+//!
 //! A process that is suspended until it has lost its lock (W13) and a full disk (W14) need no
 //! failpoint.
 
@@ -51,6 +54,14 @@ macro_rules! crash_point {
         if $crate::failpoint::is_on($name) {
             std::process::abort();
         }
+    };
+}
+
+/// Waits here for as long as a test asked for, in the syntax of the package `fail`.
+macro_rules! wait_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        let _ = $crate::failpoint::is_on($name);
     };
 }
 

@@ -291,6 +291,7 @@ impl Ledger {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let lock = lock::Lock::take(path, verb)?;
+        wait_point!("wait-ledger-locked");
         owner_only::make_file(path).map_err(failed)?;
         // SQLite makes these with the mode of the database.
         for end in ["-wal", "-shm"] {

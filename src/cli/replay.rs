@@ -1,6 +1,7 @@
 //! `meetlake replay`: makes partitions again from the archived originals, without asking Feishu.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -115,6 +116,25 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     Ok(code)
 }
 
+/// Removes the folder of a replay that is done, while its lock is still held: at once under its
+/// name, so that whoever begins meanwhile finds all of it, or makes one of their own.
+fn take_away(scratch: &Path) -> io::Result<()> {
+    let done = beside(scratch, ".done");
+    if done.exists() {
+        // Left by one that was killed here.
+        std::fs::remove_dir_all(&done)?;
+    }
+    std::fs::rename(scratch, &done)?;
+    std::fs::remove_dir_all(&done)
+}
+
+/// Whether a ledger was not opened because its folder went away meanwhile.
+fn is_taken_away(scratch: &Path, error: &anyhow::Error) -> bool {
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.into_iter().any(is_missing) && !scratch.exists()
+}
+
 /// Writes the data of the configured lake, which has format 1, into a new lake.
 async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> Result<Code> {
     let folder = std::env::current_dir().context("could not find the working directory")?;
@@ -158,7 +178,18 @@ async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> R
     config.lake.url = new_url.clone();
     config.ledger_path = scratch.join("meetlake.db");
     config.spool_path = scratch.join("spool");
-    let app = App::open_with(config, clock, NAME_INTO, Purpose::ReplayInto).await?;
+    let app = match App::open_with(config, clock, NAME_INTO, Purpose::ReplayInto).await {
+        // Whoever works on the same holds the lock in it, or has just ended and taken it away.
+        Err(error) if is_taken_away(&scratch, &error) => {
+            eprintln!(
+                "error: another `meetlake replay --into {url}` has ended meanwhile, and took {} \
+                 away; run it again, and it goes on from what is there",
+                scratch.display()
+            );
+            return Ok(Code::LedgerLocked);
+        }
+        opened => opened?,
+    };
     let mut replayed = Vec::new();
     let all = manifest::all(&old).await?;
     let mut first_days: BTreeMap<String, Date> = BTreeMap::new();
@@ -187,10 +218,10 @@ async fn run_into(mut config: Config, clock: Clock, args: &Args, url: &str) -> R
         .iter()
         .any(|(_, outcome)| matches!(outcome, Replayed::Left { .. }));
     let code = if is_whole { Code::Done } else { Code::Contract };
-    drop(app);
-    if is_whole && let Err(error) = std::fs::remove_dir_all(&scratch) {
+    if is_whole && let Err(error) = take_away(&scratch) {
         eprintln!("note: {} could not be removed: {error}", scratch.display());
     }
+    drop(app);
     if args.json {
         println!("{}", to_json(&replayed, &OUTCOMES_INTO, code));
         return Ok(code);

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use meetlake::testing::dataset::Dataset;
 use serde_json::{Value, json};
@@ -390,6 +391,67 @@ fn a_pack_that_is_damaged_leaves_its_days_out_and_says_so() {
     for (name, rows) in taken {
         assert_eq!(rows, left[&name], "{}", name.display());
     }
+}
+
+/// Two at once into the same new lake: one does it, and the other is told that somebody does, or did.
+#[test]
+fn two_at_once_do_it_once_and_the_other_is_told_why_not() {
+    for round in 0..4 {
+        let old = OldLake::unpacked();
+        let into = ["replay", "--into", "new"];
+        let children = [0, 1].map(|number| {
+            // One begins while the other works, or while it ends.
+            std::thread::sleep(Duration::from_millis(number * round * 700));
+            let mut command = old.command(&into);
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            child.spawn().expect("it starts")
+        });
+        let ended = children.map(|child| child.wait_with_output().expect("it ends"));
+        let codes = ended.each_ref().map(|output| output.status.code());
+        assert!(codes.contains(&Some(0)), "{ended:?}");
+        for output in &ended {
+            let code = output.status.code();
+            assert!([Some(0), Some(9)].contains(&code), "{round}: {output:?}");
+        }
+        is_taken_over(&old, &old.path("new"));
+    }
+}
+
+/// The folder of a replay is gone before its ledger is open, because the other one ended in that moment.
+#[cfg(feature = "failpoints")]
+#[test]
+fn one_that_begins_while_the_other_ends_says_so() {
+    let old = OldLake::unpacked();
+    let mut command = old.command(&["replay", "--into", "new"]);
+    let command = command.env("FAILPOINTS", "wait-ledger-locked=sleep(2000)");
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let scratch = || {
+        let entries = fs::read_dir(old.folder.path()).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.into_iter().find(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            name.contains("replay-into") && path.join("meetlake.db.lock").exists()
+        })
+    };
+    let began = Instant::now();
+    while scratch().is_none() {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "no lock is taken"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::remove_dir_all(scratch().expect("it is there")).expect("removed");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    assert!(
+        said.contains("another `meetlake replay --into new` has ended meanwhile"),
+        "{said}"
+    );
+    assert_eq!(old.run(&["replay", "--into", "new"]).code, 0);
+    is_taken_over(&old, &old.path("new"));
 }
 
 #[test]
