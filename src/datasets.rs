@@ -33,13 +33,14 @@ use crate::column::Column;
 use listing::{Beyond, Details, List, Listed, Listing, Node, NodeListing, Nodes, Tree};
 
 pub use endpoint::{CallLimits, DOWNLOAD, Endpoint, Method, POLL, Parameters, Tier};
+pub use meeting::ARTIFACT_SCOPES;
 pub use methods::{ApiPath, all_methods};
 pub use parent::{
     MeetingColumns, Parent, ParentColumns, ParentIdentity, ParticipantColumns, Siblings, Who,
 };
 pub use request::{
-    DurationUnit, Lineage, LineageValue, ParticipantId, Request, RequestOption, RequestOptions,
-    SourceMode, TopUserOrder, UserIdType,
+    DurationUnit, FoundBy, Lineage, LineageValue, ParticipantId, Request, RequestOption,
+    RequestOptions, SourceMode, TopUserOrder, UserIdType,
 };
 pub use scopes::{EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, accepted_scopes};
 pub use secrets::{without_named_secrets, without_secrets};
@@ -140,9 +141,9 @@ pub struct Definition {
     pub parameters: fn(&Request) -> Parameters,
     /// The JSON list of the same rows, beside an export.
     pub query: Option<Source>,
-    /// How an answer is got that has the users' ids in the tenant too; `None` if its own has them,
-    /// or nobody has one.
-    pub with_tenant_ids: Option<Fetch>,
+    /// How an answer is got that also has what takes a call of its own, such as the users' ids in
+    /// the tenant; `None` if there is nothing of the kind.
+    pub fuller: Option<Fetch>,
     /// What a job may choose.
     pub options: &'static [RequestOption],
     /// Kind of user ids, unless the job says otherwise.
@@ -284,8 +285,12 @@ impl Source {
         match self.fetch {
             Fetch::Export => vec![own(1), (POLL, 1), (DOWNLOAD, 1)],
             Fetch::Call(_) => vec![own(1)],
-            // A number is listed on one page, and most days it is the number of one meeting.
-            Fetch::Details(_, details) => vec![own(1), (details.endpoint, 1)],
+            // A number is listed on one page, and most days it is the number of one meeting. At
+            // most: not every meeting has what is told apart.
+            Fetch::Details(_, details) => {
+                let of_an_item = 1 + u64::from(details.apart.is_some());
+                vec![own(1), (details.endpoint, of_an_item)]
+            }
             Fetch::Pages(listed) => vec![own(listed.calls(rows))],
             // At most: one below each item, and few pages are full.
             Fetch::Walk(..) => vec![own(rows.max(1) + 1 + 2 * u64::from(rows > 1))],
@@ -624,12 +629,12 @@ impl Dataset {
         }
     }
 
-    /// The source that is asked in this mode, and how, if the users' ids in the tenant are asked
-    /// for too where that takes a call of its own.
+    /// The source that is asked in this mode, and how, if what takes a call of its own is asked for
+    /// too.
     #[must_use]
-    pub const fn source(self, mode: SourceMode, with_tenant_ids: bool) -> Source {
+    pub const fn source(self, mode: SourceMode, is_fuller: bool) -> Source {
         let definition = self.definition();
-        let fetch = match (with_tenant_ids, definition.with_tenant_ids) {
+        let fetch = match (is_fuller, definition.fuller) {
             (true, Some(fetch)) => fetch,
             _ => definition.fetch,
         };

@@ -279,6 +279,10 @@ async fn check_tenant(
         .as_ref()
         .map(|granted| scopes::employee_ids(granted, &config.jobs, tenant));
     checks.extend(ids.flatten());
+    let documents = granted
+        .as_ref()
+        .map(|granted| scopes::artifacts(granted, &config.jobs, tenant));
+    checks.extend(documents.flatten());
     let mut may_export = true;
     for (dataset, options) in with_lists(asked_for(&config.jobs, &tenant.name)) {
         let source = options.source(dataset);

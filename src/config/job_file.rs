@@ -408,6 +408,7 @@ fn request_options(
     let per_room = section.optional("per_room", Field::boolean);
     let mode = section.optional("mode", |field| field.parse(source_mode));
     let tenant_user_ids = section.optional("tenant_user_ids", Field::boolean);
+    let artifacts = section.optional("artifacts", Field::boolean);
     let dataset = dataset?;
     let (mode, is_compared) = mode.map_or((None, false), |(mode, both)| (Some(mode), both));
     let has_mode = dataset.definition().options.contains(&RequestOption::Mode);
@@ -463,6 +464,7 @@ fn request_options(
         reserve_ids: ids.unwrap_or(defaults.reserve_ids),
         mode: mode.unwrap_or(defaults.mode),
         tenant_user_ids: tenant_user_ids.unwrap_or(defaults.tenant_user_ids),
+        artifacts: artifacts.unwrap_or(defaults.artifacts),
         is_compared,
     })
 }

@@ -33,7 +33,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(requests),
     parameters,
     query: None,
-    with_tenant_ids: None,
+    fuller: None,
     options: &[],
     user_id_type: UserIdType::UserId,
     columns,

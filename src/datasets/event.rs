@@ -194,7 +194,7 @@ pub(super) const fn definition(
         ask: Ask::Nobody,
         parameters: |_| Parameters::default(),
         query: None,
-        with_tenant_ids: None,
+        fuller: None,
         options: &[],
         user_id_type: UserIdType::UnionId,
         columns,

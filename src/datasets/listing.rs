@@ -6,7 +6,7 @@
 //! ```text
 //! Pages     list ─► list, next page ─► …
 //! Walk      root ─► list below the root ─► … ─► list below each item that has children ─► …
-//! Details   list ─► list, next page ─► … ─► detail of each item ─► …
+//! Details   list ─► list, next page ─► … ─► detail of each item, and what is told apart ─► …
 //! Nodes     lists of these kinds ─► several calls for each item ─► …
 //! Roles     list ─► the same list by each role, if its items have roles or there are none
 //! ```
@@ -105,6 +105,21 @@ pub struct Details {
     pub item: &'static str,
     /// Codes that say that there is no such item. Then there is no row of it.
     pub gone: &'static [i64],
+    /// What is asked for by one more call, where the item may have it.
+    pub apart: Option<Apart>,
+}
+
+/// A part of an item that the same endpoint tells only by a call of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart {
+    /// What that call sends besides.
+    pub query: &'static [(&'static str, &'static str)],
+    /// The member of `data` that is the part. The item gets it under the same name.
+    pub part: &'static str,
+    /// Whether an item may have it.
+    pub may_have: fn(&Map<String, Value>) -> bool,
+    /// Codes that say that it is not told. The item is a row all the same.
+    pub withheld: &'static [i64],
 }
 
 /// What is read beyond the pages of one list.
@@ -186,6 +201,8 @@ enum Wanted {
     },
     /// One item, by its id.
     Item(String),
+    /// What is told apart of an item, which is kept until then.
+    Apart(String, Box<Map<String, Value>>),
 }
 
 impl Wanted {
@@ -313,21 +330,31 @@ impl List {
             answers: self.gone().to_vec(),
             about: None,
         };
-        Some(match (self.next.front()?, self.beyond) {
-            (Wanted::Item(id), Beyond::Details(details)) => PageCall {
+        let of_item = |details: Details, id: &str, query: &[(&'static str, &str)], answers| {
+            let query = query
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()));
+            PageCall {
                 endpoint: details.endpoint,
                 parameters: Parameters {
-                    segment: Some(id.clone()),
-                    query: details
-                        .query
-                        .iter()
-                        .map(|(name, value)| (*name, (*value).to_owned()))
-                        .collect(),
+                    segment: Some(id.to_owned()),
+                    query: query.collect(),
                     body: None,
                 },
-                answers: details.gone.to_vec(),
+                answers,
                 about: None,
-            },
+            }
+        };
+        Some(match (self.next.front()?, self.beyond) {
+            (Wanted::Item(id), Beyond::Details(details)) => {
+                of_item(details, id, details.query, details.gone.to_vec())
+            }
+            (Wanted::Apart(id, _), Beyond::Details(details)) => {
+                let apart = details.apart.as_ref();
+                let query = apart.map_or(&[][..], |apart| apart.query);
+                let withheld = apart.map_or(&[][..], |apart| apart.withheld);
+                of_item(details, id, query, [details.gone, withheld].concat())
+            }
             (Wanted::List { parent, token, .. }, beyond) => {
                 let mut query = vec![("page_size", self.listed.page_size.to_string())];
                 query.extend(self.query.iter().cloned());
@@ -340,7 +367,7 @@ impl List {
                 query.extend(token.clone().map(|token| ("page_token", token)));
                 own(Parameters::query(query))
             }
-            (Wanted::Root | Wanted::Item(_), beyond) => own(Parameters {
+            (Wanted::Root | Wanted::Item(_) | Wanted::Apart(..), beyond) => own(Parameters {
                 segment: match beyond {
                     Beyond::Tree(tree) => Some(tree.root.to_owned()),
                     Beyond::Nothing | Beyond::Details(_) | Beyond::Roles(_) => None,
@@ -388,6 +415,7 @@ impl List {
         let place = self.next.pop_front().ok_or(Error::TooManyPages)?;
         let mut items = match &place {
             Wanted::Item(id) => self.take_item(id, body)?,
+            Wanted::Apart(_, item) => vec![self.take_apart((**item).clone(), body)?],
             Wanted::Root => self.take_root(body)?,
             Wanted::List { .. } => self.take_page(&place, body)?,
         };
@@ -485,7 +513,7 @@ impl List {
         Ok(fresh)
     }
 
-    fn take_item(&self, id: &str, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
+    fn take_item(&mut self, id: &str, body: &[u8]) -> Result<Vec<Map<String, Value>>, Error> {
         let Beyond::Details(details) = self.beyond else {
             return Err(Error::TooManyPages);
         };
@@ -499,7 +527,42 @@ impl List {
             let why = format!("`{}` has another `{name}`", details.item);
             return Err(Error::Garbled(why));
         }
+        if details.apart.is_some_and(|apart| (apart.may_have)(&item)) {
+            let wanted = Wanted::Apart(id.to_owned(), Box::new(item));
+            self.next.push_front(wanted);
+            return Ok(Vec::new());
+        }
         Ok(vec![item])
+    }
+
+    /// The item with what is told apart of it. Where nothing is told, it is a row all the same.
+    fn take_apart(
+        &self,
+        mut item: Map<String, Value>,
+        body: &[u8],
+    ) -> Result<Map<String, Value>, Error> {
+        let Beyond::Details(Details {
+            apart: Some(apart), ..
+        }) = self.beyond
+        else {
+            return Err(Error::TooManyPages);
+        };
+        let code = code_of(&json_of(body)?);
+        let is_untold = |code| self.gone().contains(&code) || apart.withheld.contains(&code);
+        if code.is_some_and(is_untold) {
+            return Ok(item);
+        }
+        match data_of(body)?.remove(apart.part) {
+            None | Some(Value::Null) => {}
+            Some(part @ Value::Object(_)) => {
+                item.insert(apart.part.to_owned(), part);
+            }
+            Some(_) => {
+                let why = format!("`{}` of an answer is no object", apart.part);
+                return Err(Error::Garbled(why));
+            }
+        }
+        Ok(item)
     }
 
     /// The id of an item that more is asked for. Without it, that would be missed.
@@ -910,6 +973,7 @@ mod tests {
         query: &[("full", "true")],
         item: "thing",
         gone: &[7],
+        apart: None,
     };
 
     #[test]
@@ -944,6 +1008,54 @@ mod tests {
             .take(detail("c").to_string().as_bytes())
             .expect("an item");
         assert_eq!(asked(&listing), "nothing");
+    }
+
+    #[test]
+    fn what_is_told_apart_is_asked_for_where_an_item_may_have_it() {
+        let details = Details {
+            apart: Some(Apart {
+                query: &[("mode", "1")],
+                part: "more",
+                may_have: |item| item.contains_key("note"),
+                withheld: &[8],
+            }),
+            ..DETAILS
+        };
+        let mut listing = begun(Beyond::Details(details), Vec::new());
+        listing.take(&page(&["a", "b"], None)).expect("a page");
+        let with_note = json!({ "code": 0, "data": { "thing": { "id": "a", "note": "n" } } });
+        let item = listing.take(with_note.to_string().as_bytes());
+        assert_eq!(item.expect("an item").len(), 0, "it waits for the rest");
+        assert_eq!(asked(&listing), "things/:id a?mode=1");
+        assert_eq!(listing.next_call().expect("a call").answers, [7, 8]);
+        for (body, more) in [
+            (r#"{"code":0,"data":{"more":{"x":""}}}"#, json!({ "x": "" })),
+            (r#"{"code":0,"data":{"more":null}}"#, json!(null)),
+            (r#"{"code":0,"data":{}}"#, json!(null)),
+            (r#"{"code":7}"#, json!(null)),
+            (r#"{"code":8}"#, json!(null)),
+        ] {
+            let mut listing = listing.clone();
+            let items = listing.take(body.as_bytes()).expect("an item");
+            assert_eq!(ids(&items), ["a"]);
+            let found = items[0].get("more").cloned().unwrap_or_default();
+            assert_eq!(found, more, "{body}");
+            // The next one has no note, and is complete.
+            assert_eq!(asked(&listing), "things/:id b?full=true");
+            let without = listing.take(br#"{"code":0,"data":{"thing":{"id":"b"}}}"#);
+            assert_eq!(ids(&without.expect("an item")), ["b"]);
+            assert_eq!(asked(&listing), "nothing");
+        }
+        for (body, why) in [
+            (r#"{"code":9}"#, "the code of a page is 9"),
+            (
+                r#"{"code":0,"data":{"more":[]}}"#,
+                "`more` of an answer is no object",
+            ),
+        ] {
+            let refused = listing.clone().take(body.as_bytes());
+            assert_eq!(refused.expect_err("refused").to_string(), why);
+        }
     }
 
     #[test]

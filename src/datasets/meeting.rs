@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::listing::{Details, Listed, text};
+use super::listing::{Apart, Details, Listed, text};
 use super::request::{USER_ID_TYPES, USER_TYPES};
 use super::{
-    Ask, Dataset, Definition, Early, Endpoint, Extent, Fetch, Lineage, MeetingColumns, Method, Parameters,
-    Parent, ParentColumns, Pieces, Plausibility, Request, RequestOptions, Siblings, Tier,
-    UserIdType,
+    Ask, Dataset, Definition, Early, Endpoint, Extent, Fetch, Lineage, MeetingColumns, Method,
+    Parameters, Parent, ParentColumns, Pieces, Plausibility, Request, RequestOption,
+    RequestOptions, Siblings, Tier, UserIdType,
 };
 use crate::column::{Column, ColumnKind, EnumValue};
 
@@ -26,29 +26,7 @@ pub(super) const DEFINITION: Definition = Definition {
         tier: Tier::Three,
     },
     scopes: &["vc:meeting.meetingid:read", "vc:meeting:readonly"],
-    fetch: Fetch::Details(
-        Listed {
-            list: "meeting_briefs",
-            id: Some("id"),
-            page_size: 50,
-            secrets: &["data.meeting_briefs.[].password", PASSWORD],
-            derive,
-            pivot: None,
-            roles: None,
-        },
-        Details {
-            endpoint: MEETING,
-            scopes: DETAIL_SCOPES,
-            query: &[
-                ("with_participants", "false"),
-                ("with_meeting_ability", "true"),
-                ("user_id_type", "open_id"),
-            ],
-            item: "meeting",
-            // The list has an id of which the detail knows nothing (any more).
-            gone: &[NO_MEETING],
-        },
-    ),
+    fetch: Fetch::Details(BRIEFS, DETAILS),
     extent: Extent::Windows {
         pieces: Pieces::Spans(super::DAY),
         horizon: Some(HORIZON),
@@ -62,8 +40,14 @@ pub(super) const DEFINITION: Definition = Definition {
     },
     parameters,
     query: None,
-    with_tenant_ids: None,
-    options: &[],
+    fuller: Some(Fetch::Details(
+        BRIEFS,
+        Details {
+            apart: Some(ARTIFACTS),
+            ..DETAILS
+        },
+    )),
+    options: &[RequestOption::Artifacts],
     // With another kind of id, rooms and telephones would be dropped from a meeting (resources, 2.5).
     user_id_type: UserIdType::OpenId,
     columns,
@@ -91,6 +75,46 @@ pub(super) const DEFINITION: Definition = Definition {
     }),
     job_file: include_str!("../../jobs/meeting.toml"),
 };
+
+const BRIEFS: Listed = Listed {
+    list: "meeting_briefs",
+    id: Some("id"),
+    page_size: 50,
+    secrets: &["data.meeting_briefs.[].password", PASSWORD],
+    derive,
+    pivot: None,
+    roles: None,
+};
+
+const DETAILS: Details = Details {
+    endpoint: MEETING,
+    scopes: DETAIL_SCOPES,
+    query: &[
+        ("with_participants", "false"),
+        ("with_meeting_ability", "true"),
+        ("user_id_type", "open_id"),
+    ],
+    item: "meeting",
+    // The list has an id of which the detail knows nothing (any more).
+    gone: &[NO_MEETING],
+    apart: None,
+};
+
+/// The documents that a meeting left behind (resources, 2.5 and 6.3). That only a meeting with
+/// notes has any is not documented; a call for every other meeting would cost more than it tells.
+const ARTIFACTS: Apart = Apart {
+    query: &[("query_mode", "1")],
+    part: "related_artifacts",
+    may_have: |meeting| text(meeting.get("note_id")).is_some_and(|id| !id.is_empty()),
+    // The scope is missing.
+    withheld: &[99991672],
+};
+
+/// Scopes of single members of [`ARTIFACTS`]: without one, its member is absent.
+pub const ARTIFACT_SCOPES: [&str; 2] = [
+    "vc:meeting.artifact.note:read",
+    "vc:meeting.artifact.verbatim:read",
+];
 
 /// One meeting by its unique id.
 pub(super) const MEETING: Endpoint = Endpoint {
@@ -135,6 +159,7 @@ fn request(meetings: &Siblings<'_>, options: &RequestOptions) -> Option<(Request
         meeting_no: meeting_no.clone(),
         user_id_type,
         meetings: looked_for,
+        artifacts: options.artifacts,
         ..Request::between(Dataset::Meeting, start, end)
     };
     let lineage = Lineage {
@@ -161,9 +186,21 @@ fn derive(meeting: &mut Map<String, Value>) {
     if let Some((start, end)) = times.filter(|(start, end)| *start > 0 && end >= start) {
         meeting.insert(DURATION_S.to_owned(), (end - start).into());
     }
+    let artifacts = meeting.get(ARTIFACTS.part).and_then(Value::as_object);
+    let is_there = |name: &str| {
+        let token = text(artifacts?.get(name))?;
+        Some(!token.is_empty())
+    };
+    let note = is_there("note_doc_token").map(|is_there| (HAS_NOTE_DOC, is_there));
+    let verbatim = is_there("verbatim_doc_token").map(|is_there| (HAS_VERBATIM_DOC, is_there));
+    for (name, is_there) in [note, verbatim].into_iter().flatten() {
+        meeting.insert(name.to_owned(), is_there.into());
+    }
 }
 
 const DURATION_S: &str = "(derived) duration_s";
+const HAS_NOTE_DOC: &str = "(derived) has_note_doc";
+const HAS_VERBATIM_DOC: &str = "(derived) has_verbatim_doc";
 
 const STATUSES: &[EnumValue] = &[
     EnumValue {
@@ -181,7 +218,7 @@ const STATUSES: &[EnumValue] = &[
 ];
 
 fn columns() -> Vec<Column> {
-    use ColumnKind::{Bool, Enum, Id, Integer, MeetingNo, Text, UnixTime};
+    use ColumnKind::{Bool, Enum, Id, Integer, MeetingNo, Text, TextList, UnixTime};
     let used = |name, header: &str, doc| Column::new(name, Bool, &[header], doc);
     vec![
         Column::new("meeting_id", Id, &["id"], "unique id of the meeting, 19 digits").required(),
@@ -242,6 +279,41 @@ fn columns() -> Vec<Column> {
         used("used_phone", "ability.use_pstn", "whether anyone dialled in by phone"),
         Column::new("note_id", Id, &["note_id"], "id of its notes, where an assistant took them")
             .sparse(),
+        Column::new(
+            "has_note_doc",
+            Bool,
+            &[HAS_NOTE_DOC],
+            "whether there is a document of its notes; null where that is not told",
+        )
+        .sparse(),
+        Column::new(
+            "note_doc_token",
+            Text,
+            &["related_artifacts.note_doc_token"],
+            "token of the document of its notes; needs `vc:meeting.artifact.note:read`",
+        )
+        .sparse(),
+        Column::new(
+            "has_verbatim_doc",
+            Bool,
+            &[HAS_VERBATIM_DOC],
+            "whether there is a document of what was said; null where that is not told",
+        )
+        .sparse(),
+        Column::new(
+            "verbatim_doc_token",
+            Text,
+            &["related_artifacts.verbatim_doc_token"],
+            "token of the document of what was said; needs `vc:meeting.artifact.verbatim:read`",
+        )
+        .sparse(),
+        Column::new(
+            "discovered_by",
+            TextList,
+            &[],
+            "what told of it: `event`, `export`, `query`, and `list_by_no`, which told its id",
+        )
+        .of_task(),
         Column::meeting_key(),
     ]
 }
@@ -286,6 +358,32 @@ mod tests {
                 ("end_time", "93600".to_owned()),
             ]
         );
+    }
+
+    /// An absent member is not told, and an empty one says that there is none (resources, 2.5).
+    #[test]
+    fn a_document_is_there_or_not_or_that_is_not_told() {
+        for (artifacts, note, verbatim) in [
+            (json!(null), json!(null), json!(null)),
+            (json!({}), json!(null), json!(null)),
+            (json!({ "note_doc_token": "d" }), json!(true), json!(null)),
+            (
+                json!({ "note_doc_token": "", "verbatim_doc_token": "v" }),
+                json!(false),
+                json!(true),
+            ),
+        ] {
+            let Value::Object(mut meeting) = json!({ "related_artifacts": artifacts }) else {
+                unreachable!("an object")
+            };
+            derive(&mut meeting);
+            let found = |name: &str| meeting.get(name).cloned().unwrap_or_default();
+            assert_eq!(
+                (found(HAS_NOTE_DOC), found(HAS_VERBATIM_DOC)),
+                (note, verbatim),
+                "{meeting:?}"
+            );
+        }
     }
 
     #[test]

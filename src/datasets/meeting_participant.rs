@@ -41,7 +41,7 @@ pub(super) const DEFINITION: Definition = Definition {
     },
     parameters,
     query: None,
-    with_tenant_ids: Some(Fetch::Nodes(Nodes {
+    fuller: Some(Fetch::Nodes(Nodes {
         of: &[],
         calls: &[
             NodeCall {

@@ -44,7 +44,7 @@ pub(super) const DEFINITION: Definition = Definition {
         query::meeting,
         Some(&COMPARED),
     )),
-    with_tenant_ids: None,
+    fuller: None,
     options: &[RequestOption::UserIdType, RequestOption::Mode],
     user_id_type: UserIdType::UserId,
     columns,

@@ -47,7 +47,7 @@ pub(super) const DEFINITION: Definition = Definition {
         queried,
         Some(&COMPARED),
     )),
-    with_tenant_ids: None,
+    fuller: None,
     options: &[RequestOption::UserIdType, RequestOption::Mode],
     user_id_type: UserIdType::UserId,
     columns,

@@ -49,7 +49,7 @@ pub(super) const DEFINITION: Definition = Definition {
         ..Parameters::default()
     },
     query: None,
-    with_tenant_ids: None,
+    fuller: None,
     options: &[],
     user_id_type: UserIdType::OpenId,
     columns,

@@ -219,6 +219,9 @@ pub struct Request {
     /// Whether the users' ids in the tenant are asked for too, by one more call.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub tenant_user_ids: bool,
+    /// Whether what a meeting left behind is asked for too, by one more call.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub artifacts: bool,
 }
 
 impl Request {
@@ -246,6 +249,7 @@ impl Request {
             reserve_id: None,
             mode: SourceMode::Export,
             tenant_user_ids: false,
+            artifacts: false,
         }
     }
 
@@ -283,7 +287,8 @@ impl Request {
     /// What is asked.
     #[must_use]
     pub const fn source(&self) -> Source {
-        self.dataset.source(self.mode, self.tenant_user_ids)
+        let is_fuller = self.tenant_user_ids || self.artifacts;
+        self.dataset.source(self.mode, is_fuller)
     }
 }
 
@@ -331,16 +336,57 @@ pub struct Lineage {
     /// The reservation's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve_id: Option<String>,
+    /// What told of the meeting, in the order of [`FoundBy`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discovered_by: Vec<FoundBy>,
     /// Which source was asked, for the column that says so. It is not stored: the request has it.
     #[serde(skip)]
     pub source_mode: Option<SourceMode>,
 }
 
+/// What tells of a meeting before it is asked for by its unique id (resources, 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// An event told of its end.
+    Event,
+    /// It is in an export of the list of meetings.
+    Export,
+    /// It is in the JSON list of meetings.
+    Query,
+    /// Its id is in the list of its number's meetings.
+    ListByNo,
+}
+
+impl FoundBy {
+    /// The word in the column `discovered_by`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Export => "export",
+            Self::Query => "query",
+            Self::ListByNo => "list_by_no",
+        }
+    }
+}
+
+impl From<SourceMode> for FoundBy {
+    fn from(mode: SourceMode) -> Self {
+        match mode {
+            SourceMode::Export => Self::Export,
+            SourceMode::Query => Self::Query,
+        }
+    }
+}
+
 /// A value that a task gives to its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LineageValue<'l> {
     /// Text, or the value of an enumeration.
     Text(&'l str),
+    /// A list of texts.
+    Texts(Vec<&'static str>),
     /// An instant.
     Time(Timestamp),
     /// A civil date.
@@ -351,7 +397,7 @@ impl Lineage {
     /// The value of a field; `None` if there is no such field, or if it has no value.
     #[must_use]
     pub fn value(&self, field: &str) -> Option<LineageValue<'_>> {
-        use LineageValue::{Date, Text, Time};
+        use LineageValue::{Date, Text, Texts, Time};
         match field {
             "meeting_no" => self.meeting_no.as_deref().map(Text),
             "meeting_start_time" => self.meeting_start_time.map(Time),
@@ -365,6 +411,11 @@ impl Lineage {
             "snapshot_date" => self.snapshot_date.map(Date),
             "meeting_id" => self.meeting_id.as_deref().map(Text),
             "reserve_id" => self.reserve_id.as_deref().map(Text),
+            "discovered_by" => {
+                let by = self.discovered_by.iter().map(|by| by.as_str());
+                let by: Vec<&str> = by.collect();
+                (!by.is_empty()).then_some(Texts(by))
+            }
             "source_mode" => self.source_mode.map(|mode| Text(mode.as_str())),
             _ => None,
         }
@@ -392,6 +443,8 @@ pub struct RequestOptions {
     pub mode: SourceMode,
     /// Whether the users' ids in the tenant are asked for too.
     pub tenant_user_ids: bool,
+    /// Whether what a meeting left behind is asked for too.
+    pub artifacts: bool,
     /// Whether the list is asked beside the export, and compared with it.
     pub is_compared: bool,
 }
@@ -415,11 +468,13 @@ pub enum RequestOption {
     Mode,
     /// Whether the users' ids in the tenant are asked for too.
     TenantUserIds,
+    /// Whether what a meeting left behind is asked for too.
+    Artifacts,
 }
 
 impl RequestOption {
     /// All options.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UserIdType,
         Self::Limit,
         Self::DurationUnit,
@@ -428,6 +483,7 @@ impl RequestOption {
         Self::IdsFile,
         Self::Mode,
         Self::TenantUserIds,
+        Self::Artifacts,
     ];
 
     /// The key in the job file.
@@ -442,6 +498,7 @@ impl RequestOption {
             Self::IdsFile => "ids_file",
             Self::Mode => "mode",
             Self::TenantUserIds => "tenant_user_ids",
+            Self::Artifacts => "artifacts",
         }
     }
 }
@@ -481,6 +538,7 @@ impl RequestOptions {
             reserve_ids: Vec::new(),
             mode: SourceMode::Export,
             tenant_user_ids: true,
+            artifacts: true,
             is_compared: false,
         }
     }
@@ -492,10 +550,18 @@ impl RequestOptions {
         self.tenant_user_ids && self.user_id_type != UserIdType::UserId
     }
 
+    /// Whether something is asked for of a dataset that takes a call of its own.
+    #[must_use]
+    pub fn is_fuller(&self, dataset: Dataset) -> bool {
+        let has = |option| dataset.definition().options.contains(&option);
+        has(RequestOption::TenantUserIds) && self.asks_twice()
+            || has(RequestOption::Artifacts) && self.artifacts
+    }
+
     /// What is asked for a dataset.
     #[must_use]
     pub fn source(&self, dataset: Dataset) -> Source {
-        dataset.source(self.mode, self.asks_twice())
+        dataset.source(self.mode, self.is_fuller(dataset))
     }
 }
 
@@ -581,6 +647,10 @@ mod tests {
             mode: SourceMode::Query,
             ..meetings.clone()
         };
+        let with_artifacts = Request {
+            artifacts: true,
+            ..number.clone()
+        };
         for (request, json) in [
             (
                 queried,
@@ -596,6 +666,10 @@ mod tests {
             (
                 number,
                 r#"{"dataset":"meeting","meeting_no":"123456789","start":1,"end":5,"user_id_type":"open_id","meetings":[[1,2],[3,4]]}"#,
+            ),
+            (
+                with_artifacts,
+                r#"{"dataset":"meeting","meeting_no":"123456789","start":1,"end":5,"user_id_type":"open_id","meetings":[[1,2],[3,4]],"artifacts":true}"#,
             ),
             (
                 recording,

@@ -52,7 +52,7 @@ pub(super) const DEFINITION: Definition = Definition {
         ..of_users(request)
     },
     query: None,
-    with_tenant_ids: None,
+    fuller: None,
     options: &[RequestOption::UserIdType, RequestOption::IdsFile],
     user_id_type: UserIdType::UnionId,
     columns,

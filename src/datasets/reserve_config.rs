@@ -60,7 +60,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(|piece| vec![snapshot(Dataset::ReserveConfig, piece)]),
     parameters,
     query: None,
-    with_tenant_ids: None,
+    fuller: None,
     options: &[RequestOption::UserIdType],
     user_id_type: UserIdType::UnionId,
     columns,

@@ -38,7 +38,7 @@ pub(super) const DEFINITION: Definition = Definition {
         // A sheet names no id of a room, and a room has several bookings of one name.
         None,
     )),
-    with_tenant_ids: None,
+    fuller: None,
     options: &[
         RequestOption::NeedTopic,
         RequestOption::PerRoom,

@@ -35,7 +35,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(requests),
     parameters,
     query: None,
-    with_tenant_ids: None,
+    fuller: None,
     options: &[RequestOption::UserIdType],
     // Needs no scope of its own and is the same for all apps of a developer (resources, 2).
     user_id_type: UserIdType::UnionId,

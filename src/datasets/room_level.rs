@@ -39,7 +39,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(requests),
     parameters: |_| Parameters::default(),
     query: None,
-    with_tenant_ids: None,
+    fuller: None,
     options: &[],
     user_id_type: UserIdType::UnionId,
     columns,

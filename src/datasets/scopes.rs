@@ -120,10 +120,10 @@ impl GrantedScopes {
         }
     }
 
-    /// Whether answers have employee ids.
+    /// Whether the app has the scope itself.
     #[must_use]
-    pub fn has_employee_ids(&self) -> bool {
-        self.of_app.contains(EMPLOYEE_ID_SCOPE)
+    pub fn has(&self, scope: &str) -> bool {
+        self.of_app.contains(scope)
     }
 
     /// The granted scopes that let the app change things.

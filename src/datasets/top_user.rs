@@ -27,7 +27,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ask: Ask::Windows(requests),
     parameters,
     query: None,
-    with_tenant_ids: Some(Fetch::Nodes(Nodes {
+    fuller: Some(Fetch::Nodes(Nodes {
         of: &[],
         calls: &[
             NodeCall {

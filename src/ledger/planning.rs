@@ -212,7 +212,7 @@ pub(super) async fn insert_tasks(
          machine = excluded.machine, attempts = 0, run_at = excluded.run_at, rows_out = NULL, \
          dts = NULL, pack = NULL, result = NULL, error_kind = NULL, error = NULL, \
          damaged_sha256 = NULL, damaged_times = NULL, priority = excluded.priority, \
-         job_start = excluded.job_start, job_end = excluded.job_end, \
+         lineage = excluded.lineage, job_start = excluded.job_start, job_end = excluded.job_end, \
          updated_at = excluded.updated_at \
          WHERE task.generation < excluded.generation OR task.phase = 'withdrawn'",
         values.join(", ")

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, new_empty_array, new_null_array,
+    ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondArray, new_empty_array, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use jiff::civil::Date;
 use super::column::{days_since_1970, dictionary_key};
 use super::keys::{EachRow, KeyColumn};
 use super::{Context, Stamp};
-use crate::column::{Column, ColumnKind, ColumnSource, EnumValue, OTHER};
+use crate::column::{Column, ColumnKind, ColumnSource, EnumValue, OTHER, list_element};
 use crate::contract::{self, Contract, lineage};
 use crate::datasets::{Lineage, LineageValue};
 use crate::task::TaskKey;
@@ -210,8 +210,8 @@ pub(super) fn has_lineage_value(lineage: &Lineage, column: &Column) -> bool {
 /// A column with the task's value in every row.
 fn lineage_column(column: &Column, lineage: &Lineage, rows: usize) -> ArrayRef {
     let value = lineage.value(column.task_field());
-    let text = match value {
-        Some(LineageValue::Text(text)) => Some(text),
+    let text = match &value {
+        Some(LineageValue::Text(text)) => Some(*text),
         _ => None,
     };
     match column.kind {
@@ -235,8 +235,27 @@ fn lineage_column(column: &Column, lineage: &Lineage, rows: usize) -> ArrayRef {
             let keys: Int32Array = std::iter::repeat_n(key, rows).collect();
             Arc::new(DictionaryArray::new(keys, dictionary_names(values)))
         }
+        ColumnKind::TextList => {
+            let texts = match value {
+                Some(LineageValue::Texts(texts)) => texts,
+                _ => Vec::new(),
+            };
+            constant_texts(&texts, rows)
+        }
         _ => constant_text(text, rows),
     }
+}
+
+/// A list without elements is null, as everywhere.
+fn constant_texts(texts: &[&str], rows: usize) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(list_element());
+    for _ in 0..rows {
+        texts
+            .iter()
+            .for_each(|text| lists.values().append_value(text));
+        lists.append(!texts.is_empty());
+    }
+    Arc::new(lists.finish())
 }
 
 fn constant_text(value: Option<&str>, rows: usize) -> ArrayRef {
@@ -264,7 +283,7 @@ fn constant_date(value: Option<Date>, rows: usize) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasets::{Dataset, UserIdType};
+    use crate::datasets::{Dataset, FoundBy, UserIdType};
     use crate::normalize::Normalizer;
     use crate::table::{Cell, Header, HeaderColumn, RowSink};
     use arrow::array::Array as _;
@@ -290,6 +309,30 @@ mod tests {
         let kind = column("contact_id_type", ColumnKind::Id).of_task_field("user_id_type");
         let kinds = lineage_column(&kind, &lineage, 1);
         assert_eq!(kinds.as_string::<i32>().value(0), "union_id");
+    }
+
+    #[test]
+    fn a_list_of_the_task_is_the_same_in_every_row_and_null_without_elements() {
+        let column = Column::new("discovered_by", ColumnKind::TextList, &[], "").of_task();
+        for (by, expected) in [
+            (vec![], None),
+            (
+                vec![FoundBy::Event, FoundBy::ListByNo],
+                Some(["event", "list_by_no"]),
+            ),
+        ] {
+            let lineage = Lineage {
+                discovered_by: by,
+                ..Lineage::default()
+            };
+            let lists = lineage_column(&column, &lineage, 2);
+            assert_eq!(*lists.data_type(), DataType::List(list_element()));
+            for list in lists.as_list::<i32>().iter() {
+                let texts = list.as_ref().map(|list| list.as_string::<i32>());
+                let texts = texts.map(|texts| texts.iter().flatten().collect::<Vec<_>>());
+                assert_eq!(texts.as_deref(), expected.as_ref().map(|texts| &texts[..]));
+            }
+        }
     }
 
     #[test]

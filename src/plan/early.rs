@@ -3,16 +3,16 @@
 //! Their tasks are those that the list gives rise to, with the same keys where list and event agree
 //! to the second. So the night asks only for what is new or different; exports once more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
 
 use super::due::due_at;
-use crate::datasets::{Early, Parent};
+use crate::datasets::{Early, FoundBy, Parent};
 use crate::job::JobSpec;
 use crate::plan::resolve::NEARBY_S;
-use crate::record::{NewWindow, WindowRow, WindowState};
+use crate::record::{NewWindow, OpenTask, Phase, TaskRow, WindowRow, WindowState};
 use crate::window::{Window, date_of, start_of_day};
 
 /// How a job asks early; `None` if it does not.
@@ -108,6 +108,24 @@ pub fn disagreement(told: &[Parent], listed: &[Parent]) -> (u64, u64) {
     (without(listed, told), without(told, listed))
 }
 
+/// Says of tasks that find the ids of meetings what told of these meetings: the events of `told`,
+/// and the lists of the tasks that are published.
+pub fn name_discoverers(tasks: &mut [OpenTask], told: &[Parent], lists: &[TaskRow]) {
+    let told: HashSet<&str> = told.iter().map(|told| told.meeting_no.as_str()).collect();
+    let published = lists.iter().filter(|task| task.phase == Phase::Published);
+    let lists: BTreeSet<FoundBy> = published
+        .map(|task| FoundBy::from(task.spec.request.mode))
+        .collect();
+    for task in tasks {
+        let lineage = &mut task.spec.lineage;
+        let meeting_no = lineage.meeting_no.as_deref();
+        let is_told = meeting_no.is_some_and(|meeting_no| told.contains(meeting_no));
+        let event = is_told.then_some(FoundBy::Event);
+        let all = event.into_iter().chain(lists.iter().copied());
+        lineage.discovered_by = all.chain([FoundBy::ListByNo]).collect();
+    }
+}
+
 fn number_and_start(meeting: &Parent) -> (&str, i64) {
     (&meeting.meeting_no, meeting.start.as_second())
 }
@@ -127,8 +145,8 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::datasets::Dataset;
-    use crate::plan::tests::{job, window_row};
+    use crate::datasets::{Dataset, SourceMode};
+    use crate::plan::tests::{job, meeting, task_row, window_row};
 
     #[test]
     fn details_are_asked_for_early_and_exports_where_the_job_says_so() {
@@ -213,6 +231,46 @@ mod tests {
         ] {
             let row = window_row(Dataset::Meeting, day, state);
             assert_eq!(is_out_of_place(job, &row, parents), is_out, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn tasks_name_what_told_of_their_meetings() {
+        use FoundBy::{Event, Export, ListByNo, Query};
+        let shanghai = job(Dataset::Meeting);
+        let day = Window::day(&shanghai.time_zone, date(2026, 11, 12)).expect("a day");
+        let told = |number: &str| meeting(number, day.start(), None, 2);
+        let list = |mode, phase| {
+            let mut list = task_row(Dataset::MeetingList, day, phase);
+            list.spec.request.mode = mode;
+            list
+        };
+        let export = list(SourceMode::Export, Phase::Published);
+        let query = list(SourceMode::Query, Phase::Published);
+        let failed = list(SourceMode::Query, Phase::Failed);
+        for (told, lists, expected) in [
+            (vec![told("1")], vec![], vec![Event, ListByNo]),
+            (
+                vec![told("2")],
+                vec![export.clone()],
+                vec![Export, ListByNo],
+            ),
+            (vec![], vec![query, failed.clone()], vec![Query, ListByNo]),
+            (
+                vec![told("2"), told("1")],
+                vec![failed, export],
+                vec![Event, Export, ListByNo],
+            ),
+        ] {
+            let mut spec = task_row(Dataset::Meeting, day, Phase::Open).spec;
+            spec.lineage.meeting_no = Some("1".into());
+            let mut tasks = [OpenTask {
+                priority: 0,
+                generation: 1,
+                spec,
+            }];
+            name_discoverers(&mut tasks, &told, &lists);
+            assert_eq!(tasks[0].spec.lineage.discovered_by, expected);
         }
     }
 

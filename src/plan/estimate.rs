@@ -41,8 +41,8 @@ pub struct Load {
     pub rows: u64,
     /// Which source is asked.
     pub mode: SourceMode,
-    /// Whether the users' ids in the tenant are asked for by a call of their own.
-    pub with_tenant_ids: bool,
+    /// Whether what takes a call of its own is asked for too.
+    pub is_fuller: bool,
     /// Whether the list is asked beside the export.
     pub is_compared: bool,
 }
@@ -52,7 +52,7 @@ pub struct Load {
 pub fn estimate(loads: &BTreeMap<Dataset, Load>, limits: &CallLimits) -> Estimate {
     let mut calls: BTreeMap<String, (u64, u32)> = BTreeMap::new();
     for (dataset, load) in loads {
-        let own = dataset.source(load.mode, load.with_tenant_ids);
+        let own = dataset.source(load.mode, load.is_fuller);
         let list = dataset.definition().query.filter(|_| load.is_compared);
         let sources = [Some(own), list].into_iter().flatten();
         for (endpoint, of_a_task) in sources.flat_map(|source| source.calls(load.rows)) {

@@ -12,7 +12,7 @@ use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::job::JobSpec;
 use crate::plan::children::{Budget, children, digest, known_children, left_alone};
-use crate::plan::early::{early, is_out_of_place, new_windows, pause};
+use crate::plan::early::{early, is_out_of_place, name_discoverers, new_windows, pause};
 use crate::record::{WindowBatch, WindowRow};
 use crate::window::Window;
 
@@ -88,7 +88,10 @@ impl Run {
         let known = left_alone(known);
         let budget = self.budgets.entry(job.name.clone());
         let budget = budget.or_insert_with(|| Budget::of(job));
-        let planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
+        let mut planned = children(job, tenant.owner(), &row.window, &parents, &known, budget);
+        if job.dataset.resolves().is_some() {
+            name_discoverers(&mut planned.tasks, &parents, &[]);
+        }
         let all = planned.tasks.len() as u64;
         let tasks = placed(planned.tasks, self.urgency(job, &row.window));
         let run_at = now + SignedDuration::try_from(early.after)?;

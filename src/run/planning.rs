@@ -15,7 +15,7 @@ use crate::plan::children::{
     Budget, ParentWindow, asked_again, asked_early, children, known_children,
 };
 use crate::plan::due::is_lost;
-use crate::plan::early::disagreement;
+use crate::plan::early::{disagreement, name_discoverers};
 use crate::record::{OpenTask, PhaseCounts, WindowRow, WindowState};
 use crate::task::Urgency;
 
@@ -163,6 +163,8 @@ impl Run {
             let told = ledger.parents(name, told_by, row.window).await?;
             let coverage = &mut planned.coverage;
             (coverage.without_event, coverage.not_listed) = disagreement(&told, &parents);
+            let listed_by = ledger.tasks_of(name, parent, row.window).await?;
+            name_discoverers(&mut planned.tasks, &told, &listed_by);
         }
         self.summary.cover(job.dataset, &planned.coverage);
         // What another source said stays until the next answers are compared.

@@ -141,7 +141,7 @@ pub fn cost(forecasts: &[JobForecast<'_>], limits: &CallLimits) -> Estimate {
         load.tasks += forecast.tasks + forecast.expected.unwrap_or(0);
         load.rows = load.rows.max(forecast.rows);
         load.mode = forecast.job.options.mode;
-        load.with_tenant_ids = forecast.job.options.asks_twice();
+        load.is_fuller = forecast.job.options.is_fuller(forecast.job.dataset);
         load.is_compared = forecast.job.options.is_compared;
         let tasks = forecast.tasks + forecast.expected.unwrap_or(0);
         add_lists(&mut loads, forecast, tasks);
@@ -181,7 +181,7 @@ pub fn cost_of_month(
         load.tasks += usual * forecast.asks_a_month;
         load.rows = load.rows.max(forecast.rows);
         load.mode = forecast.job.options.mode;
-        load.with_tenant_ids = forecast.job.options.asks_twice();
+        load.is_fuller = forecast.job.options.is_fuller(dataset);
         load.is_compared = forecast.job.options.is_compared;
         add_lists(&mut loads, forecast, usual * forecast.asks_a_month);
         if dataset.needs_rooms() {

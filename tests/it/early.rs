@@ -155,6 +155,13 @@ fn a_meeting_is_in_the_lake_minutes_after_its_event_and_the_night_is_the_truth()
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
     assert!(warnings.is_empty(), "{warnings:#?}");
     assert_eq!(calls(&app, "meeting_list"), 0, "the night is to come");
+    let by = |app: &TestApp| -> BTreeSet<String> {
+        let rows = lake::rows(&app.lake(), Dataset::Meeting);
+        let by = rows.iter().map(|row| row["discovered_by"].to_string());
+        by.collect()
+    };
+    let by_event = r#"["event","list_by_no"]"#.to_owned();
+    assert_eq!(by(&app), BTreeSet::from([by_event]));
     assert_eq!(app.meetlake(&["verify"]).code, 0);
     let by_number = calls(&app, "meeting_list_by_no");
 
@@ -165,6 +172,10 @@ fn a_meeting_is_in_the_lake_minutes_after_its_event_and_the_night_is_the_truth()
     for partition in app.status()["partitions"].as_array().expect("partitions") {
         assert_eq!(partition["state"], "complete", "{partition}");
     }
+    // Of numbers with an event, the list told too.
+    let by_list = r#"["export","list_by_no"]"#.to_owned();
+    let by_both = r#"["event","export","list_by_no"]"#.to_owned();
+    assert_eq!(by(&app), BTreeSet::from([by_both, by_list]));
     // Everything is asked for once more.
     let company = app.server().company();
     let days = [app.first_day(), app.first_day().tomorrow().expect("a day")];

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::company::Meeting;
 use meetlake_simulator::{MeetingFilter, meetings as simulated};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::{Setup, TestApp};
 use crate::lake;
@@ -73,12 +74,83 @@ fn every_meeting_of_the_list_has_its_id_participants_and_recording() {
         assert!(!keys(Dataset::Recording).is_empty());
 
         let (_, meetings) = numbers_and_meetings(&app);
-        // Once for the meeting, once for its participants.
-        assert_eq!(calls(&app, "meeting"), 3 * meetings);
+        // Once for the meeting, twice for its participants, and once for the documents of its notes.
+        assert_eq!(calls(&app, "meeting"), 3 * meetings + with_notes(&app));
         let before = app.calls();
         let again = app.reconcile();
         assert!(again.is_settled() && again.datasets.is_empty(), "{again:?}");
         assert_eq!(app.calls(), before, "nothing is asked for twice");
+    }
+}
+
+fn with_notes(app: &TestApp) -> u64 {
+    let meetings = app.server().company().meetings().iter();
+    meetings
+        .filter_map(|meeting| simulated::notes(meeting))
+        .count() as u64
+}
+
+/// Token and whether there is one, of both documents of a meeting.
+fn documents(row: &lake::Row) -> Value {
+    let of = |name: &str| json!([row[&format!("has_{name}")], row[&format!("{name}_token")]]);
+    json!([of("note_doc"), of("verbatim_doc")])
+}
+
+/// Without a scope nothing of its document is told, which is another thing than that there is none.
+#[test]
+fn the_documents_of_a_meetings_notes_are_named_as_far_as_scopes_allow() {
+    let note = "vc:meeting.artifact.note:read";
+    let verbatim = "vc:meeting.artifact.verbatim:read";
+    for (missing, artifacts) in [
+        (vec![], true),
+        (vec![verbatim], true),
+        (vec![note, verbatim], true),
+        (vec![], false),
+    ] {
+        let setup = Setup::fast().only(&CHAIN).knobs(|knobs| {
+            knobs
+                .scopes
+                .retain(|scope| !missing.contains(&scope.as_str()));
+        });
+        let of_job = format!("[request]\nartifacts = {artifacts}\n");
+        let app = setup.job(Dataset::Meeting, &of_job).start();
+        assert!(app.reconcile().is_settled());
+        assert_true(&app);
+        let told = |scope, token: &str| match missing.contains(&scope) || !artifacts {
+            true => json!([null, null]),
+            false if token.is_empty() => json!([false, null]),
+            false => json!([true, token]),
+        };
+        let company = app.server().company();
+        let mut left = 0;
+        for row in lake::rows(&app.lake(), Dataset::Meeting) {
+            let is_it = |meeting: &&Arc<Meeting>| row["meeting_id"] == json!(meeting.id());
+            let meeting = company.meetings().iter().find(is_it).expect("a meeting");
+            let expected = match simulated::notes(meeting) {
+                Some(notes) => {
+                    left += 1;
+                    assert_eq!(row["note_id"], json!(notes.id));
+                    json!([
+                        told(note, &notes.note_doc_token),
+                        told(verbatim, &notes.verbatim_doc_token)
+                    ])
+                }
+                None => json!([[null, null], [null, null]]),
+            };
+            assert_eq!(documents(&row), expected, "{missing:?}");
+            assert_eq!(row["discovered_by"], json!(["export", "list_by_no"]));
+        }
+        assert_eq!(left, with_notes(&app));
+        assert!(left > 1, "several meetings have notes");
+        let doctor = app.meetlake(&["doctor"]).text();
+        let is_told = doctor.contains("the tokens of a meeting's documents stay blank");
+        assert_eq!(is_told, artifacts && !missing.is_empty(), "{doctor}");
+        // Both kinds of originals are read again as they were written.
+        let before = app.content_hashes();
+        fs::remove_file(app.path("meetlake.db")).expect("lost");
+        assert_eq!(app.meetlake(&["ledger", "rebuild"]).code, 0);
+        assert_eq!(app.meetlake(&["replay"]).code, 0);
+        assert_eq!(app.content_hashes(), before);
     }
 }
 
@@ -444,10 +516,10 @@ fn a_plan_tells_the_calls_of_a_month() {
     let (numbers, meetings) = numbers_and_meetings(&app);
     assert_eq!(of("GET meetings/list_by_no"), 30 * numbers / 2);
     assert_eq!(of("POST exports/meeting_list"), 30);
-    // One for each number's detail, and two for each meeting's participants.
+    // At most two for each number's detail, and two for each meeting's participants.
     assert_eq!(
         of("GET meetings/:meeting_id"),
-        30 * (numbers / 2 + 2 * meetings / 2)
+        30 * (2 * numbers / 2 + 2 * meetings / 2)
     );
     let text = app.meetlake(&["plan"]).stdout;
     assert!(

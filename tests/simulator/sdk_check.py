@@ -121,18 +121,24 @@ def check_meetings(client, listed, start, end):
             sys.exit(f"mismatch: meetings of {number}")
         ids += [brief.id for brief in briefs]
     expect(len(set(ids)) == rows(listed), f"list_by_no: {len(ids)} ids for the rows of the sheet")
-    recorded = 0
+    recorded, documents = 0, 0
     for id in ids[:50]:
         request = GetMeetingRequest.builder().meeting_id(id).with_participants(True).with_meeting_ability(True).user_id_type("open_id").build()
         meeting = client.vc.v1.meeting.get(request)
         if not meeting.success() or meeting.data.meeting.id != id or not meeting.data.meeting.participants:
             sys.exit(f"mismatch: meeting {id} (code {meeting.code}, {meeting.msg})")
+        if meeting.data.meeting.note_id:
+            left = client.vc.v1.meeting.get(GetMeetingRequest.builder().meeting_id(id).query_mode(1).build())
+            if not left.success() or left.data.meeting or not left.data.related_artifacts.note_doc_token:
+                sys.exit(f"mismatch: artifacts of {id} (code {left.code}, {left.msg})")
+            documents += 1
         if meeting.data.meeting.ability.use_recording:
             recorded += 1
             recording = client.vc.v1.meeting_recording.get(GetMeetingRecordingRequest.builder().meeting_id(id).build())
             if not recording.success() or "/minutes/" not in recording.data.recording.url:
                 sys.exit(f"mismatch: recording of {id} (code {recording.code}, {recording.msg})")
     expect(recorded > 0, f"meetings: 50 with participants, {recorded} with a recording")
+    expect(documents > 0, f"meetings: {documents} with a document of their notes")
     gone = client.vc.v1.meeting.get(GetMeetingRequest.builder().meeting_id("7000000000000000000").build())
     expect(gone.code == 121004, "an unknown meeting is refused with 121004")
     alerts = lambda size: pages(

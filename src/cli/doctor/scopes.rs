@@ -7,8 +7,8 @@ use super::DoctorCheck;
 use crate::client::Client;
 use crate::config::TenantConfig;
 use crate::datasets::{
-    Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, Source, SourceMode,
-    UserIdType, accepted_scopes,
+    ARTIFACT_SCOPES, Dataset, EMPLOYEE_ID_SCOPE, Grant, GrantedScopes, RequestOption, Source,
+    SourceMode, UserIdType, accepted_scopes,
 };
 use crate::exit::Code;
 use crate::job::JobSpec;
@@ -130,6 +130,35 @@ pub(super) fn verdict(
     }
 }
 
+/// Says which columns of meetings stay blank although their job asks for them.
+pub(super) fn artifacts(
+    granted: &GrantedScopes,
+    jobs: &[JobSpec],
+    tenant: &TenantConfig,
+) -> Option<DoctorCheck> {
+    let asks = |job: &JobSpec| {
+        let has_it = job
+            .dataset
+            .definition()
+            .options
+            .contains(&RequestOption::Artifacts);
+        has_it && job.options.artifacts
+    };
+    // A site that does not list them does not have them.
+    let is_missing = |scope: &&str| granted.lists(scope) && !granted.has(scope);
+    let missing: Vec<&str> = ARTIFACT_SCOPES.into_iter().filter(is_missing).collect();
+    if missing.is_empty() || !jobs_of(jobs, &tenant.name).any(asks) {
+        return None;
+    }
+    let found = format!(
+        "without {} the tokens of a meeting's documents stay blank; grant it in {CONSOLES}, or \
+         write artifacts = false in the job and save a call for each meeting with notes",
+        missing.join(" and ")
+    );
+    let check = DoctorCheck::new(&tenant.name, "artifacts", Ok(found), Code::Credentials);
+    Some(check.warning())
+}
+
 /// Says which datasets would lack the ids that their jobs ask for.
 pub(super) fn employee_ids(
     granted: &GrantedScopes,
@@ -146,7 +175,7 @@ pub(super) fn employee_ids(
         .filter(asks)
         .map(|job| job.dataset)
         .collect();
-    if granted.has_employee_ids() || asking.is_empty() {
+    if granted.has(EMPLOYEE_ID_SCOPE) || asking.is_empty() {
         return None;
     }
     let names: Vec<&str> = asking.into_iter().map(Dataset::as_str).collect();

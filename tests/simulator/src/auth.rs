@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::Options;
 use crate::endpoint::Endpoint;
-use crate::knobs::ScopeList;
+use crate::knobs::{Face, ScopeList};
 use crate::params::Params;
 use crate::random::Draw;
 use crate::wire::{ApiError, Reply, ScopeItem, ScopesData, TenantTokenBody, UserTokenBody};
@@ -30,6 +30,9 @@ pub(crate) const SCOPE_DETAIL: &str = "vc:rooms.room.detailinfo:read";
 const OTHER_SCOPES: [&str; 3] = ["vc:meeting", "vc:record", "vc:reserve"];
 pub(crate) const SCOPE_MEETING_READONLY: &str = "vc:meeting:readonly";
 pub(crate) const SCOPE_RECORD: &str = "vc:record:readonly";
+/// Scopes of single members of an answer.
+pub(crate) const SCOPE_NOTE: &str = "vc:meeting.artifact.note:read";
+pub(crate) const SCOPE_VERBATIM: &str = "vc:meeting.artifact.verbatim:read";
 pub(crate) const SCOPE_EMPLOYEE_ID: &str = "contact:user.employee_id:readonly";
 
 const TENANT_TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(2);
@@ -400,7 +403,12 @@ impl Tokens {
         let all = needed
             .flat_map(|endpoint| endpoint.scopes(knobs.face))
             .chain(OTHER_SCOPES)
-            .chain([SCOPE_EMPLOYEE_ID]);
+            .chain([SCOPE_EMPLOYEE_ID])
+            .chain(
+                [SCOPE_NOTE, SCOPE_VERBATIM]
+                    .into_iter()
+                    .filter(|_| knobs.face == Face::Feishu),
+            );
         let names: BTreeSet<String> = all
             .map(str::to_owned)
             .chain(knobs.scopes.iter().cloned())

@@ -216,6 +216,7 @@ impl Endpoint {
     pub(crate) const fn unknown_parameters(self, face: Face) -> &'static [&'static str] {
         match (face, self) {
             (Face::Lark, Self::GetDaily | Self::GetTopUser) => &["unit"],
+            (Face::Lark, Self::Meeting) => &["query_mode"],
             (Face::Lark, Self::MeetingList) => &["meeting_status", "meeting_type"],
             _ => &[],
         }

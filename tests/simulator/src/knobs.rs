@@ -340,11 +340,17 @@ impl Knobs {
             Face::Feishu => Language::Zh,
             Face::Lark => Language::En,
         };
-        Self {
+        let mut knobs = Self {
             face,
             language,
             ..Self::default()
+        };
+        if face == Face::Lark {
+            for unknown in [crate::auth::SCOPE_NOTE, crate::auth::SCOPE_VERBATIM] {
+                knobs.scopes.remove(unknown);
+            }
         }
+        knobs
     }
 }
 
@@ -359,6 +365,8 @@ impl Default for Knobs {
             crate::auth::SCOPE_RECORD,
             crate::auth::SCOPE_RESERVE_READONLY,
             crate::auth::SCOPE_EMPLOYEE_ID,
+            crate::auth::SCOPE_NOTE,
+            crate::auth::SCOPE_VERBATIM,
         ];
         Self {
             face: Face::default(),
