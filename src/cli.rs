@@ -173,9 +173,9 @@ pub fn main() -> ExitCode {
         return Code::Usage.into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
-        // Decoding and merging are bounded by cores; more threads would only give the allocator
-        // more arenas to keep.
-        .max_blocking_threads(3)
+        // They wait for disks and names; `workers` has those that compute. More would only give the
+        // allocator more arenas to keep.
+        .max_blocking_threads(2)
         .enable_all()
         .build()
     {

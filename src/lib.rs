@@ -103,6 +103,7 @@ pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod text;
 pub(crate) mod window;
+pub(crate) mod workers;
 
 // --- beside the layers: what tests need, and what holds the layers
 #[cfg(test)]

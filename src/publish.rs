@@ -49,6 +49,7 @@ use crate::record::{ArchivedTask, PackId, PartitionId, SpooledTask};
 use crate::spool::{self, Spool, SpooledRows, TempFile};
 use crate::store::{self, Lake};
 use crate::task::{TaskKey, hex};
+use crate::workers;
 
 pub use split::split_by_dt;
 
@@ -491,7 +492,7 @@ fn build_pack(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match workers::work(work).await {
         Ok(result) => result,
         Err(stopped) => match stopped.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -30,8 +30,9 @@ use self::order::{KeyedBatch, RowPlace, gather, sorted_addresses};
 
 /// Rows that are sorted, merged and handed on at once: as many as a chunk of the file's writer.
 pub const BATCH_ROWS: usize = 8_192;
-/// Rows of each run that are in memory while merging.
-const SPILL_ROWS: usize = 2_048;
+/// Rows of each run that are in memory while merging. A reader takes room for as many, however few
+/// its file has.
+pub const RUN_ROWS: usize = 2_048;
 
 /// How much is held in memory before it is sorted and put on disk as a run. Sorting needs about
 /// half as much again.
@@ -207,7 +208,7 @@ impl<E: From<ArrowError> + 'static> Sorter<E> {
         self.buffered_bytes += size_bytes(&batch.batch)?;
         self.buffered.push(batch);
         if self.buffered_rows >= self.run_size.rows || self.buffered_bytes >= self.run_size.bytes {
-            let run = self.sorted(SPILL_ROWS);
+            let run = self.sorted(RUN_ROWS);
             let spilled = self.spill(run)?;
             self.runs.push(spilled);
         }

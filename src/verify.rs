@@ -26,6 +26,7 @@ use crate::publish::{self, parquet};
 use crate::record::{InputOutcome, Intent, PartitionId, Phase};
 use crate::spool::Spool;
 use crate::store::Lake;
+use crate::workers;
 use objects::{LakeObjects, PackOf};
 
 /// How much was checked, and what is wrong.
@@ -282,8 +283,7 @@ impl Verifier<'_> {
             return Ok(());
         }
         let (file, contract) = (copy.path().to_owned(), Contract::of(id.dataset));
-        let again =
-            tokio::task::spawn_blocking(move || parquet::hash_content_of_file(&file, contract));
+        let again = workers::work(move || parquet::hash_content_of_file(&file, contract));
         match again.await? {
             Ok((hash, rows)) => {
                 if hash != manifest.content_hash || rows != manifest.rows {
@@ -385,7 +385,7 @@ impl Verifier<'_> {
                 Err(error) => return Err(error.into()),
             };
             self.report.packs += 1;
-            let read = tokio::task::spawn_blocking(move || {
+            let read = workers::work(move || {
                 let mut wrong = Vec::new();
                 for sha256 in &originals {
                     match pack.check(sha256) {

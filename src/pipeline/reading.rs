@@ -26,6 +26,7 @@ use crate::task::machine::{ExportEvent, Machine, State};
 use crate::task::{ExportId, TaskSpec};
 use crate::text::harmless;
 use crate::window::Window;
+use crate::workers;
 
 /// Reads the bytes of a fetched task into the spool, and compares them with what the other source
 /// said, where it was to be asked. The inner error says why no rows came of them.
@@ -263,7 +264,7 @@ const fn blame_for(error: &decode::Error) -> Blame {
 pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadFailure> + Send + 'static,
 ) -> Result<Result<T, ReadFailure>> {
-    match tokio::task::spawn_blocking(work).await {
+    match workers::work(work).await {
         Ok(read) => Ok(read),
         Err(error) if error.is_panic() => Ok(Err(ReadFailure::Unread(Box::new(Unread {
             reason: "meetlake gave up in the middle of reading it, which is a mistake in it; \

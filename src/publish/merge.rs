@@ -23,7 +23,7 @@ use super::Error;
 use super::parquet::{FileWriter, Written};
 use super::sorted_file::{LastStep, SortedFile};
 use crate::contract::{Contract, lineage};
-use crate::sort::{BATCH_ROWS, RowOrder, RunSize, SortedRun};
+use crate::sort::{BATCH_ROWS, RUN_ROWS, RowOrder, RunSize, SortedRun};
 use crate::task::TaskKey;
 
 /// What is merged.
@@ -104,7 +104,7 @@ fn order_of(contract: &Contract) -> Result<RowOrder, Error> {
 fn base_rows(base: &Path, inputs: &Inputs<'_>) -> Result<SortedRun<Error>, Error> {
     let file = File::open(base).map_err(Error::local("open", base))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(RUN_ROWS)
         .build()?;
     let replaced: HashSet<String> = inputs.replaced.iter().map(ToString::to_string).collect();
     let schema = inputs.contract.schema();

@@ -18,7 +18,7 @@ use parquet::errors::ParquetError;
 
 use super::parquet::{FileWriter, Written};
 use crate::contract::Contract;
-use crate::sort::{BATCH_ROWS, Pushed, RowOrder, RunFile, RunSize, SortedRun, Sorter};
+use crate::sort::{Pushed, RUN_ROWS, RowOrder, RunFile, RunSize, SortedRun, Sorter};
 
 /// What becomes of sorted rows before they are written.
 pub trait LastStep {
@@ -117,7 +117,7 @@ impl<S: LastStep> SortedFile<S> {
         std::mem::replace(&mut self.writer, next).finish()?;
         let file = File::open(&first.0).map_err(ParquetError::from)?;
         let rows = ParquetRecordBatchReaderBuilder::try_new(file)?
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(RUN_ROWS)
             .build()?;
         let read = self.step.reader();
         self.sorter.give_back(SortedRun::new(rows.map(move |batch| {
