@@ -20,7 +20,7 @@
 //! - [`Company`] is the truth: people, rooms, meetings, bookings, from a seed
 //! - [`Options`] and [`Knobs`] are what can be chosen; [`SimClock`] is simulated time
 //! - `server` is the way of a request: [`Fault`]s, tokens (`auth`), `limits`, then `exports`, `reports`, `rooms`, `alerts` or [`meetings`]
-//! - `exports` → `tables` → `workbook` makes the files
+//! - `exports` → `tables` → `workbook` makes the files, on the thread of `press`
 //! - `events` are what the company gives cause for, `feed` tells them one by one, and `link` is the long connection that brings them
 //! - [`Report`] is what was received
 
@@ -72,6 +72,7 @@ mod webhook;
 pub use webhook::{WebhookCall, WebhookSender};
 
 mod exports;
+mod press;
 mod tables;
 mod workbook;
 

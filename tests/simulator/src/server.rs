@@ -36,6 +36,7 @@ use crate::limits::Limits;
 use crate::line::{self, Cutter};
 use crate::link::{self, Hub, LinkFaults, LinkReport};
 use crate::params::Params;
+use crate::press::Press;
 use crate::random::Draw;
 use crate::report::{Report, Tally};
 use crate::reserves::{self, Reserves};
@@ -67,6 +68,7 @@ pub(crate) struct App {
     limits: Limits,
     faults: Faults,
     exports: Exports,
+    press: Press,
     reserves: Reserves,
     room_order: RoomOrder,
     query_order: RoomOrder,
@@ -122,6 +124,7 @@ impl Server {
             ),
             faults: Faults::new(options.seed, &options.faults),
             exports: Exports::new(options.seed),
+            press: Press::start()?,
             reserves: Reserves::new(options.seed),
             room_order: RoomOrder::default(),
             query_order: RoomOrder::default(),
@@ -556,20 +559,17 @@ impl App {
         let file_name = task.file_name();
         let app = Arc::clone(self);
         // A day of quality data takes tens of milliseconds: not on a thread that answers others.
-        let made = tokio::task::spawn_blocking(move || {
+        let made = self.press.make(move || {
             let knobs = &app.options.knobs;
             if let Some(path) = &knobs.export_file {
                 return Ok(std::fs::read(path)?);
             }
             let table = task.table(&app.company, knobs);
-            anyhow::Ok(workbook::bytes(&table, knobs.extra_sheets)?)
+            Ok(workbook::bytes(&table, knobs.extra_sheets)?)
         });
         let internal =
             |message: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 121_001, message);
-        let mut file = made
-            .await
-            .map_err(|error| internal(error.to_string()))?
-            .map_err(|error| internal(error.to_string()))?;
+        let mut file = made.await.map_err(|error| internal(error.to_string()))?;
         self.tally.downloaded(file.len() as u64);
         if self
             .faults
