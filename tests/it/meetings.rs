@@ -83,7 +83,7 @@ fn every_meeting_of_the_list_has_its_id_participants_and_recording() {
     }
 }
 
-fn with_notes(app: &TestApp) -> u64 {
+pub(crate) fn with_notes(app: &TestApp) -> u64 {
     let meetings = app.server().company().meetings().iter();
     meetings
         .filter_map(|meeting| simulated::notes(meeting))

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::app::{Setup, TestApp};
 use crate::lake::{self, Row};
+use crate::meetings::with_notes;
 
 const SCOPE: &str = "contact:user.employee_id:readonly";
 const PEOPLE: [Dataset; 5] = [
@@ -89,10 +90,11 @@ fn people_join_by_the_id_that_the_sheets_show() {
     assert!(rooms > 0, "rooms are not dropped");
     let asked = calls(&app, "meeting");
     let meetings = app.server().company().meetings().len() as u64;
+    let notes = with_notes(&app);
     assert_eq!(
         asked,
-        3 * meetings,
-        "its detail, and its participants twice"
+        3 * meetings + notes,
+        "its detail, the documents of its notes, and its participants twice"
     );
 
     // Another ledger reads the same from the originals.
@@ -162,7 +164,8 @@ fn without_the_scope_or_the_wish_there_are_no_ids_and_all_rows() {
         );
         assert!(known == 0 && users > 20, "{known} of {users}");
         let meetings = app.server().company().meetings().len() as u64;
-        assert_eq!(calls(&app, "meeting"), calls_each * meetings);
+        let notes = with_notes(&app);
+        assert_eq!(calls(&app, "meeting"), calls_each * meetings + notes);
         let rows = lake::rows(&app.lake(), MeetingParticipant);
         let told = rows
             .iter()
