@@ -329,7 +329,9 @@ impl Source {
 
     fn listing_with(&self, of: Dataset, parameters: Parameters) -> Option<Listing> {
         let Fetch::Nodes(nodes) = self.fetch else {
-            return self.list_with(parameters.query).map(Listing::List);
+            return self
+                .list_with(parameters.query)
+                .map(|list| Listing::List(Box::new(list)));
         };
         let list = |of: Dataset| of.own_source().list_with(Vec::new());
         let lists = nodes.of.iter().filter_map(|of| Some((*of, list(*of)?)));
@@ -338,7 +340,7 @@ impl Source {
             id: parameters.segment.unwrap_or_default(),
         });
         let listing = NodeListing::new(nodes, lists.collect(), node, parameters.query);
-        Some(Listing::Nodes(listing))
+        Some(Listing::Nodes(Box::new(listing)))
     }
 
     fn list_with(&self, query: Vec<(&'static str, String)>) -> Option<List> {

@@ -221,9 +221,9 @@ impl Wanted {
 #[derive(Clone, Debug)]
 pub enum Listing {
     /// One list, or a tree of lists.
-    List(List),
+    List(Box<List>),
     /// Lists, and calls for each of their items.
-    Nodes(NodeListing),
+    Nodes(Box<NodeListing>),
 }
 
 impl Listing {
