@@ -304,7 +304,8 @@ impl Source {
         }
     }
 
-    /// Calls that a list takes beside its pages if its items have roles, which only the answer says.
+    /// Calls that a list takes beside its pages if its items have roles, which only the answer
+    /// says.
     #[must_use]
     pub fn calls_by_role(&self) -> u64 {
         let roles = match self.fetch {

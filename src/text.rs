@@ -15,7 +15,8 @@ pub fn number(n: u64) -> String {
     text
 }
 
-/// A number of things, as a sentence has it: `1 task`, `2,000 tasks`. The thing's name takes an `s`.
+/// A number of things, as a sentence has it: `1 task`, `2,000 tasks`. The thing's name takes an
+/// `s`.
 #[must_use]
 pub fn count(of: u64, thing: &str) -> String {
     let plural = if of == 1 { "" } else { "s" };

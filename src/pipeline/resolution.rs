@@ -1,5 +1,5 @@
-//! What the answers of a window leave open, beside what the fan-out left out: rows of a meeting list
-//! without a unique id, and rows that tell of something unfinished.
+//! What the answers of a window leave open, beside what the fan-out left out: rows of a meeting
+//! list without a unique id, and rows that tell of something unfinished.
 
 use anyhow::Result;
 

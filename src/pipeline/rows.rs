@@ -156,8 +156,8 @@ impl<'r> RowKeeper<'r> {
         let is_export = self.reading.spec.request.source().is_export();
         let why = self.facts.strangers.why_not_of_task(is_export);
         if let Some(reason) = why.filter(|_| refuses_strangers) {
-            // What belongs to another request is as good as damaged: the next attempt fetches the file
-            // once more.
+            // What belongs to another request is as good as damaged: the next attempt fetches the
+            // file once more.
             return Err(ReadFailure::Unread(Box::new(Unread {
                 reason,
                 findings,

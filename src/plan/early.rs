@@ -25,8 +25,8 @@ pub fn early(job: &JobSpec) -> Option<Early> {
         .then_some(early)
 }
 
-/// Whether events have a job's tasks asked for early: one of `jobs` receives them, and those between
-/// ask early too. `jobs` are all of the tenant's.
+/// Whether events have a job's tasks asked for early: one of `jobs` receives them, and those
+/// between ask early too. `jobs` are all of the tenant's.
 #[must_use]
 pub fn is_told_by_events(job: &JobSpec, jobs: &[&JobSpec]) -> bool {
     let Some(early) = early(job) else {

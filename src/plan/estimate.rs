@@ -89,8 +89,8 @@ pub const MONTH_DAYS: u32 = 30;
 /// How often the tasks of a window are asked for in a usual month, given how often the job fires in
 /// it. What fans out from parents is asked for once, because its key changes with its parent; and
 /// once more where an event `is_told` of, because what is asked for early is asked for again in the
-/// night. Each firing takes a snapshot. Of all else, each firing asks for what the lookback reaches,
-/// the newest window among it.
+/// night. Each firing takes a snapshot. Of all else, each firing asks for what the lookback
+/// reaches, the newest window among it.
 #[must_use]
 pub fn asks_a_month(job: &JobSpec, firings: u64, is_told: bool) -> u64 {
     let windows = u64::from(MONTH_DAYS) / u64::from(job.window_days.max(1));

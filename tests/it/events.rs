@@ -208,6 +208,17 @@ fn replayed(app: &TestApp, code: i32) -> Value {
     output.json()["counts"].clone()
 }
 
+/// Sends the company's events while `serve` runs, until all of them are in the lake.
+fn receive_all(app: &TestApp) -> Vec<SentEvent> {
+    let serving = Serving::start(app);
+    let sent = send_all(app);
+    serving.until(|| acknowledged(app) == ids(&sent), "all are acknowledged");
+    stop(serving);
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_all_there(app, &sent);
+    sent
+}
+
 /// Nothing sends an event again, so that a lake of events is made again from what is archived, or not at all.
 #[test]
 fn events_are_made_again_from_their_originals_and_stay_the_same() {
@@ -215,12 +226,7 @@ fn events_are_made_again_from_their_originals_and_stay_the_same() {
         .only(&[EVENTS[0], EVENTS[1], Dataset::MeetingList])
         .start();
     app.teach_pace();
-    let serving = Serving::start(&app);
-    let sent = send_all(&app);
-    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
-    stop(serving);
-    assert_eq!(app.meetlake(&["run"]).code, 0);
-    assert_all_there(&app, &sent);
+    let sent = receive_all(&app);
     let deliveries = app.server().link_report().sent;
     let (rows, packs) = (rows_by_id(&app.lake()), originals(&app));
     assert!(!packs.is_empty());
@@ -300,12 +306,7 @@ fn events_are_made_again_from_their_originals_and_stay_the_same() {
 fn a_re_cut_puts_every_event_into_its_day_and_changes_none() {
     const NEW_YORK: &str = "America/New_York";
     let app = setup().start();
-    let serving = Serving::start(&app);
-    let sent = send_all(&app);
-    serving.until(|| acknowledged(&app) == ids(&sent), "all are acknowledged");
-    stop(serving);
-    assert_eq!(app.meetlake(&["run"]).code, 0);
-    assert_all_there(&app, &sent);
+    let sent = receive_all(&app);
     let without_day = |lake: &Path| -> BTreeMap<String, Row> {
         let mut rows = rows_by_id(lake);
         for row in rows.values_mut() {
