@@ -226,7 +226,7 @@ fn events_are_made_again_from_their_originals_and_stay_the_same() {
         .only(&[EVENTS[0], EVENTS[1], Dataset::MeetingList])
         .start();
     app.teach_pace();
-    let sent = receive_all(&app);
+    receive_all(&app);
     let deliveries = app.server().link_report().sent;
     let (rows, packs) = (rows_by_id(&app.lake()), originals(&app));
     assert!(!packs.is_empty());
