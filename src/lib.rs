@@ -77,6 +77,7 @@ pub(crate) mod publish;
 pub(crate) mod client;
 pub(crate) mod keyring;
 pub(crate) mod ledger;
+pub(crate) mod listener;
 pub(crate) mod network;
 pub(crate) mod owner_only;
 pub(crate) mod sort;

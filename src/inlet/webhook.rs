@@ -6,10 +6,7 @@
 //! which is nothing.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::to_bytes;
@@ -18,13 +15,12 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::Inlet;
 use super::verification::{AcceptedCall, Signature, WebhookSecrets, accept};
+use crate::listener::BoundedListener;
 
 /// The longest body; events have a few kilobytes.
 const LONGEST_BODY: usize = 1 << 20;
@@ -36,7 +32,6 @@ const KEPT_WITHIN: Duration = Duration::from_millis(2_500);
 const CONNECTION_LIVES: Duration = Duration::from_secs(15);
 /// Connections at the same time. Others wait.
 const MOST_CONNECTIONS: usize = 256;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a call is answered with.
 #[derive(Clone)]
@@ -59,10 +54,7 @@ pub async fn serve(
         inlet,
         secrets: Arc::new(secrets),
     };
-    let listener = BoundedListener {
-        listener,
-        free: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
-    };
+    let listener = BoundedListener::new(listener, MOST_CONNECTIONS, CONNECTION_LIVES);
     let router = Router::new().fallback(answer).with_state(hook);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { ends.cancelled().await })
@@ -104,82 +96,5 @@ fn signature(headers: &HeaderMap) -> Signature<'_> {
         timestamp: header("x-lark-request-timestamp"),
         nonce: header("x-lark-request-nonce"),
         signature: header("x-lark-signature"),
-    }
-}
-
-// --- connections --------------------------------------------------------------------------------
-
-/// A listener with so many connections at the same time, each of which ends by itself.
-struct BoundedListener {
-    listener: TcpListener,
-    free: Arc<Semaphore>,
-}
-
-impl axum::serve::Listener for BoundedListener {
-    type Io = BoundedStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let permit = Arc::clone(&self.free).acquire_owned().await;
-        let permit = permit.expect("nobody closes it");
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    let stream = BoundedStream {
-                        stream,
-                        end: Box::pin(tokio::time::sleep(CONNECTION_LIVES)),
-                        _permit: permit,
-                    };
-                    return (stream, address);
-                }
-                // Out of file descriptors, most likely: some connections end soon.
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that gives no more once its time is over.
-struct BoundedStream {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for BoundedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.end.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for BoundedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.end.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
