@@ -324,7 +324,7 @@ fn no_file_of_orchestration_is_too_long_to_read() {
 }
 
 /// The texts in quotes of a file's code.
-fn texts(text: &str) -> Vec<String> {
+pub(crate) fn texts(text: &str) -> Vec<String> {
     let code = code(text);
     let (mut texts, mut current) = (Vec::new(), None::<String>);
     let mut chars = code.chars().peekable();

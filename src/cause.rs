@@ -173,6 +173,23 @@ impl Cause {
         }
     }
 
+    /// Whether a person has to do something about it; what else there is, the next run tries again.
+    #[must_use]
+    pub const fn needs_a_person(self) -> bool {
+        match self {
+            Self::Credentials
+            | Self::Scope
+            | Self::Role
+            | Self::QuotaExhausted
+            | Self::BadRequest
+            | Self::Data
+            | Self::Storage
+            | Self::Local
+            | Self::Other => true,
+            Self::RateLimited | Self::Retry | Self::Gone | Self::Export | Self::SpoolLost => false,
+        }
+    }
+
     /// The exit code of a run that this cause alone kept from its end.
     #[must_use]
     pub const fn exit(self) -> Code {
@@ -292,6 +309,8 @@ mod tests {
             let of_call = if exit == 3 { 1 } else { exit };
             assert_eq!(cause.exit_of_call().number(), of_call, "{cause}");
             assert!(!cause.remedy().is_empty());
+            let is_tried_again = cause.remedy().starts_with("nothing") || cause == RateLimited;
+            assert_eq!(cause.needs_a_person(), !is_tried_again, "{cause}");
         }
     }
 

@@ -20,6 +20,16 @@ pub fn free_space(path: &Path) -> String {
     format!(" ({left} kB of {all} kB left)")
 }
 
+/// Bytes that this user may still write on the disk of `path`, and bytes that it has in all; `None`
+/// if the system does not say.
+#[must_use]
+pub fn room(path: &Path) -> Option<(u64, u64)> {
+    let existing = path.ancestors().find(|folder| folder.exists())?;
+    let disk = rustix::fs::statvfs(existing).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
+}
+
 /// What to do about a file at `path` that could not be used, to be appended to its name.
 #[must_use]
 pub fn advice(error: &io::Error, path: &Path) -> String {
@@ -111,6 +121,11 @@ mod tests {
         assert!(
             text.starts_with(" (") && text.contains(" kB of "),
             "{text:?}"
+        );
+        let room = super::room(&folder.path().join("not/there/yet"));
+        assert!(
+            room.is_some_and(|(left, all)| 0 < left && left <= all),
+            "{room:?}"
         );
     }
 

@@ -12,6 +12,7 @@
 //! goes on before it is on disk.
 
 mod access;
+mod days;
 mod format;
 mod group;
 mod lock;

@@ -30,7 +30,9 @@
 //! | what types columns have | [`column`](mod@column) |
 //! | what a failure is called, its remedy and exit code | [`cause`] |
 //! | who hears what happened: progress and log; an alert would subscribe | [`events`] |
-//! | what `status` and its page say of a day | [`status`] |
+//! | what `status` and the pages say of a day | [`status`] |
+//! | how the pages of `serve` look | [`page`] |
+//! | whether a person is needed | [`status::verdict`] |
 //! | which settings belong to the lake, and what a change costs | `record::settings` |
 //! | how all days are made again under other settings | `pipeline::remake` |
 //!
@@ -63,6 +65,7 @@ pub(crate) mod scheduler;
 pub(crate) mod verify;
 
 // --- reading: what is shown
+pub(crate) mod page;
 pub(crate) mod status;
 
 // --- stages: verbs that never use one another

@@ -1,38 +1,63 @@
 //! What `serve` shows over HTTP: whether it is alive and ready, and which days are there.
 //!
-//! What the pages say comes from `status`. Nothing here advances anything.
+//! What the pages say comes from `status`, how they look is `page`. Nothing here advances anything.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::Timestamp;
+use jiff::ToSpan as _;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::datasets::Dataset;
+use crate::disk;
 use crate::events::{EventKind, Events, Subject};
 use crate::job::JobSpec;
 use crate::ledger::{Ledger, PartitionStatus};
+use crate::listener::BoundedListener;
+use crate::page::overview::{Firing, MOST_DAYS, MOST_TASKS, OverviewPage, TenantDays};
+use crate::page::{self, day};
+use crate::schedule::Schedule;
+use crate::status::day::DayStory;
 use crate::status::overview::LakeOverview;
-use crate::status::page;
+use crate::status::verdict::Verdict;
+use crate::status::{LateDays, days_from, jobs_of};
+use crate::window::Window;
 
-/// Most tasks that need attention on the page.
-const ATTENTION: u32 = 20;
+/// Late days that are looked into: a statement or several each.
+const LATE_DAYS: usize = 300;
+/// With more tenants, a calendar is shown of the one that is asked for only.
+const CALENDARS: usize = 3;
+/// Connections at the same time. Others wait.
+const MOST_CONNECTIONS: usize = 64;
+/// How long a connection lives, whatever happens on it. A browser makes another one.
+const CONNECTION_LIVES: Duration = Duration::from_secs(60);
+/// How long answers that are under way may take once a stop is asked for.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What the pages are made of.
 #[derive(Clone, Debug)]
 pub struct Pages {
     /// The record of what is due and done.
     pub ledger: Ledger,
+    /// Where rows wait to be published.
+    pub spool: Arc<Path>,
     /// Names and zones of the tenants.
     pub tenants: Arc<[(String, TimeZone)]>,
     /// The jobs, whose days are shown.
@@ -47,7 +72,7 @@ pub struct Pages {
     pub ready: Arc<AtomicBool>,
 }
 
-/// Serves the pages until `stop`.
+/// Serves the pages until `stop`, and ends at most two seconds later, whatever a client does.
 ///
 /// # Errors
 /// When the listener fails.
@@ -56,19 +81,54 @@ pub async fn serve(
     pages: Pages,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(pages))
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    let listener = BoundedListener::new(listener, MOST_CONNECTIONS, CONNECTION_LIVES);
+    let (asked, overdue) = (stop.clone(), stop);
+    let served = axum::serve(listener, router(pages))
+        .with_graceful_shutdown(async move { asked.cancelled().await });
+    let overdue = async {
+        overdue.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = served.into_future() => served,
+        () = overdue => Ok(()),
+    }
 }
 
 fn router(pages: Pages) -> Router {
     Router::new()
-        .route("/", get(status_page))
+        .route("/", get(overview))
+        .route("/day", get(day_form))
+        .route("/day/{tenant}/{dataset}/{dt}", get(day_page))
+        .route(page::STYLE_PATH, get(style))
+        // Browsers ask for it unbidden.
+        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status.json", get(status_json))
         .layer(middleware::from_fn_with_state(pages.clone(), check_host))
+        .layer(middleware::map_response(with_headers))
         .with_state(pages)
+}
+
+/// What every answer says to browsers: nothing is fetched, framed, guessed, stored or told on.
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Refuses pages under a name that nobody configured: a page of somebody else's, whose name points
@@ -122,8 +182,20 @@ async fn readyz(State(pages): State<Pages>) -> Response {
     }
 }
 
-async fn status_json(State(pages): State<Pages>) -> Response {
-    match pages.lake().await {
+/// What may be asked for after the `?` of the first page and of `status.json`.
+#[derive(Debug, Default, Deserialize)]
+struct PageQuery {
+    /// One tenant.
+    tenant: Option<String>,
+    /// Days of a calendar.
+    days: Option<u16>,
+}
+
+async fn status_json(State(pages): State<Pages>, Query(asked): Query<PageQuery>) -> Response {
+    let Some(tenants) = pages.tenants_of(asked.tenant.as_deref()) else {
+        return not_found("no such tenant");
+    };
+    match pages.lake(&tenants).await {
         Ok(lake) => {
             let datasets: Vec<Value> = lake.published.iter().map(published).collect();
             Json(json!({ "datasets": datasets, "days": lake.days })).into_response()
@@ -140,21 +212,68 @@ fn published(row: &PartitionStatus) -> Value {
     })
 }
 
-async fn status_page(State(pages): State<Pages>) -> Response {
-    let page = match pages.html().await {
-        Ok(page) => page,
-        Err(error) => return unreadable(&pages, &error),
+async fn overview(State(pages): State<Pages>, Query(asked): Query<PageQuery>) -> Response {
+    let Some(tenants) = pages.tenants_of(asked.tenant.as_deref()) else {
+        return not_found("no such tenant");
     };
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
-    let html = HeaderValue::from_static("text/html; charset=utf-8");
-    (
-        [
-            (header::CONTENT_TYPE, html),
-            (header::CONTENT_SECURITY_POLICY, policy),
-        ],
-        page,
-    )
-        .into_response()
+    match pages.overview(&tenants, &asked).await {
+        Ok(page) => html(page),
+        Err(error) => unreadable(&pages, &error),
+    }
+}
+
+/// Which day the form asks for.
+#[derive(Debug, Deserialize)]
+struct DayQuery {
+    tenant: String,
+    dataset: Dataset,
+    dt: Date,
+}
+
+/// The form leads to the page of its day.
+async fn day_form(Query(asked): Query<DayQuery>) -> Response {
+    let DayQuery {
+        tenant,
+        dataset,
+        dt,
+    } = asked;
+    let tenant = url::form_urlencoded::byte_serialize(tenant.as_bytes()).collect::<String>();
+    Redirect::to(&format!("/day/{tenant}/{dataset}/{dt}")).into_response()
+}
+
+async fn day_page(
+    State(pages): State<Pages>,
+    UrlPath((tenant, dataset, dt)): UrlPath<(String, String, String)>,
+) -> Response {
+    let tenants = pages.tenants.iter();
+    let found = tenants
+        .map(|(name, zone)| (name.as_str(), zone))
+        .find(|(name, _)| *name == tenant);
+    let (Some(tenant), Ok(dataset), Ok(dt)) = (found, dataset.parse(), dt.parse()) else {
+        return not_found("no such day");
+    };
+    let (now, zone) = (pages.clock.now(), tenant.1);
+    let job = jobs_of(&pages.jobs, tenant.0).find(|job| job.dataset == dataset);
+    match DayStory::read(&pages.ledger, tenant, dataset, job, dt, now).await {
+        Ok(story) => html(day::html(&story, zone, now)),
+        Err(error) => unreadable(&pages, &error),
+    }
+}
+
+async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "max-age=3600"),
+    ];
+    (headers, page::STYLE).into_response()
+}
+
+fn html(page: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+}
+
+fn not_found(what: &'static str) -> Response {
+    (StatusCode::NOT_FOUND, format!("{what}\n")).into_response()
 }
 
 impl Pages {
@@ -164,20 +283,88 @@ impl Pages {
         self.events.emit(Subject::default(), told);
     }
 
-    async fn lake(&self) -> Result<LakeOverview> {
-        let now = self.clock.now();
-        let tenants = self
+    /// The tenant that is asked for, or all; `None` if nobody has the name.
+    fn tenants_of(&self, only: Option<&str>) -> Option<Vec<(&str, &TimeZone)>> {
+        let all = self
             .tenants
             .iter()
             .map(|(name, zone)| (name.as_str(), zone));
-        let tenants: Vec<(&str, &TimeZone)> = tenants.collect();
-        LakeOverview::read(&self.ledger, &tenants, &self.jobs, now).await
+        let tenants: Vec<_> = all
+            .filter(|(name, _)| only.is_none_or(|only| only == *name))
+            .collect();
+        (only.is_none() || !tenants.is_empty()).then_some(tenants)
     }
 
-    async fn html(&self) -> Result<String> {
-        let lake = self.lake().await?;
-        let attention = self.ledger.attention(ATTENTION).await?;
-        Ok(page::html(&lake, &attention))
+    async fn lake(&self, tenants: &[(&str, &TimeZone)]) -> Result<LakeOverview> {
+        LakeOverview::read(&self.ledger, tenants, &self.jobs, self.clock.now()).await
+    }
+
+    async fn overview(&self, tenants: &[(&str, &TimeZone)], asked: &PageQuery) -> Result<String> {
+        let (ledger, now) = (&self.ledger, self.clock.now());
+        let late = LateDays::read(ledger, tenants, &self.jobs, now, LATE_DAYS).await?;
+        let window_of = |tenant: &str, dt| {
+            let (_, zone) = self.tenants.iter().find(|(name, _)| name == tenant)?;
+            Window::day(zone, dt)
+        };
+        let verdict = Verdict::of(&late.days, window_of, now);
+        let mut calendars = Vec::new();
+        if tenants.len() <= CALENDARS {
+            for tenant in tenants {
+                calendars.push(self.calendar(*tenant, now).await?);
+            }
+        }
+        let mut attention = ledger.attention(MOST_TASKS).await?;
+        attention.retain(|task| {
+            asked
+                .tenant
+                .as_ref()
+                .is_none_or(|only| *only == task.tenant)
+        });
+        let page = OverviewPage {
+            now,
+            tenants: &self.tenants,
+            only: asked.tenant.as_deref(),
+            length: asked.days,
+            verdict: &verdict,
+            more: &late.more,
+            calendars: &calendars,
+            attention: &attention,
+            firings: &self.firings(asked.tenant.as_deref(), now)?,
+            spooled: ledger.spooled_tasks().await?,
+            room: disk::room(&self.spool),
+        };
+        Ok(page.html())
+    }
+
+    async fn calendar(&self, tenant: (&str, &TimeZone), now: Timestamp) -> Result<TenantDays> {
+        let (name, zone) = tenant;
+        let today = now.to_zoned(zone.clone()).date();
+        let from = today.saturating_sub((i64::from(MOST_DAYS) - 1).days());
+        let mut datasets: Vec<Dataset> = jobs_of(&self.jobs, name).map(|job| job.dataset).collect();
+        datasets.dedup();
+        Ok(TenantDays {
+            tenant: name.to_owned(),
+            datasets,
+            days: days_from(&self.ledger, tenant, &self.jobs, from, now).await?,
+            today,
+        })
+    }
+
+    /// When each job of a tenant, or of all, fires next.
+    fn firings(&self, only: Option<&str>, now: Timestamp) -> Result<Vec<Firing>> {
+        let mut firings = Vec::new();
+        let is_of =
+            |job: &&JobSpec| only.is_none_or(|only| job.tenants.iter().any(|of| of == only));
+        for job in self.jobs.iter().filter(is_of) {
+            let zone = job.time_zone.clone();
+            let schedule = Schedule::parse(&job.cron, zone.clone())?;
+            firings.extend(schedule.next_after(now).map(|at| Firing {
+                job: job.name.clone(),
+                at,
+                zone,
+            }));
+        }
+        Ok(firings)
     }
 }
 

@@ -1,24 +1,28 @@
 //! What is there, what is missing and what would come next: read models for people and machines.
 //!
 //! ```text
-//! ledger, jobs, now ─► plausible ─► days ─► overview ─► page, `status`, the end of a run
+//! ledger, jobs, now ─► plausible ─► days ─► overview ─► `status`, the end of a run
+//!                 │                  └► late ─► verdict, day ─► the pages
 //!                 └──► forecast ─► `plan`
 //! ```
 //! Reads the ledger and asks `plan`, which takes the same decisions for a run. Changes nothing, and
 //! knows neither the command line nor HTTP.
 
+pub mod day;
 mod days;
 pub mod forecast;
 mod job_record;
+mod late;
 pub mod overview;
-pub mod page;
 mod plausible;
 pub mod text;
+pub mod verdict;
 
 #[cfg(test)]
 mod tests;
 
-pub use days::{DayOutcome, DayStatus, all_days};
+pub use days::{DayOutcome, DayStatus, all_days, days_from};
+pub use late::LateDays;
 pub use plausible::{against, implausible, reasons_now};
 
 use crate::datasets::Dataset;

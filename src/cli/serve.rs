@@ -71,6 +71,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let ready = Arc::new(AtomicBool::new(true));
     let pages = Pages {
         ledger: app.ledger.clone(),
+        spool: app.config.spool_path.as_path().into(),
         tenants: app
             .tenants
             .iter()

@@ -1,5 +1,7 @@
 //! `meetlake status`: which days are in the lake, what is under way, what needs attention.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
@@ -9,12 +11,14 @@ use serde_json::{Value, json};
 use super::validate::{names_of, why_off};
 use super::{Common, identify, open};
 use crate::config::Config;
+use crate::datasets::Dataset;
 use crate::exit::Code;
-use crate::ledger::{Attention, PartitionStatus, RunRecord};
+use crate::ledger::{Attention, DatasetStatus, PartitionStatus, RunRecord};
 use crate::record::{
     Coverage, EventTypeRecord, MissingEnds, PartitionRow, Phase, Unfinished, WindowRow,
 };
-use crate::status::overview::{DatasetOverview, LakeOverview, Overview};
+use crate::status::DayStatus;
+use crate::status::overview::{DatasetOverview, LakeOverview, Overview, OverviewDetails};
 use crate::status::text::{
     CauseList, bytes, compared, instant, last_try, left_out, number, outcomes, span, table,
 };
@@ -61,7 +65,8 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let now = Timestamp::now();
     let overview = Overview::read(&ledger, &tenants, &config.jobs, now).await?;
     if args.json {
-        let mut report = as_json(&overview);
+        let details = OverviewDetails::read(&ledger, &overview).await?;
+        let mut report = as_json(&overview, &details);
         report["jobs_off"] = names_of(&config.jobs_off).into();
         println!("{report}");
     } else {
@@ -76,10 +81,11 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 // --- for people ---------------------------------------------------------------------------------
 
 fn show(config: &Config, overview: &Overview, now: Timestamp) {
+    let days = overview.lake.days_by_dataset();
     for tenant in config.tenants.keys() {
         let of_tenant = |of: &&DatasetOverview| of.tenant == *tenant;
         let datasets: Vec<_> = overview.datasets.iter().filter(of_tenant).collect();
-        show_tenant(tenant, &datasets, &overview.lake);
+        show_tenant(tenant, &datasets, &overview.lake, &days);
         show_events(tenant, &overview.event_types);
         let missing = overview.missing_ends.iter();
         for (_, ends) in missing.filter(|(of, _)| of == tenant) {
@@ -103,7 +109,12 @@ fn show(config: &Config, overview: &Overview, now: Timestamp) {
     }
 }
 
-fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview) {
+fn show_tenant(
+    tenant: &str,
+    datasets: &[&DatasetOverview],
+    lake: &LakeOverview,
+    days: &HashMap<(&str, Dataset), Vec<&DayStatus>>,
+) {
     println!("{tenant}");
     let mut rows = Vec::new();
     let mut bounds = Vec::new();
@@ -112,6 +123,9 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
         if of.windows.is_empty() && published.is_none() {
             continue;
         }
+        let days_of = days
+            .get(&(tenant, of.dataset))
+            .map_or(&[][..], Vec::as_slice);
         let coverage = Coverage::sum(&of.windows).unwrap_or_default();
         if coverage.is_worth_telling() {
             bounds.push(format!("{}: {}", of.dataset, left_out(&coverage)));
@@ -121,8 +135,8 @@ fn show_tenant(tenant: &str, datasets: &[&DatasetOverview], lake: &LakeOverview)
         }
         rows.push(vec![
             of.dataset.to_string(),
-            outcomes(lake.days_of(tenant, of.dataset)),
-            number(of.open_tasks()),
+            outcomes(days_of.iter().copied()),
+            number(of.open_tasks),
             published.map_or("0".into(), |row| number(row.rows)),
             published.map_or("0 B".into(), |row| bytes(row.size_bytes)),
             published.map_or(String::new(), range),
@@ -261,11 +275,13 @@ fn show_last_run(run: &RunRecord) {
 
 // --- for machines -------------------------------------------------------------------------------
 
-fn as_json(overview: &Overview) -> Value {
+fn as_json(overview: &Overview, details: &OverviewDetails) -> Value {
+    let datasets = overview.datasets.iter().zip(&details.counts);
+    let datasets = datasets.map(|(of, counts)| dataset(of, counts));
     json!({
         "days": overview.lake.days,
-        "datasets": overview.datasets.iter().map(dataset).collect::<Vec<_>>(),
-        "partitions": overview.partitions.iter().map(partition).collect::<Vec<_>>(),
+        "datasets": datasets.collect::<Vec<_>>(),
+        "partitions": details.partitions.iter().map(partition).collect::<Vec<_>>(),
         "attention": overview.attention.iter().map(attention).collect::<Vec<_>>(),
         "events": overview.event_types.iter().map(event_type).collect::<Vec<_>>(),
         "missing_ends": overview.missing_ends.iter().map(missing_ends).collect::<Vec<_>>(),
@@ -274,8 +290,8 @@ fn as_json(overview: &Overview) -> Value {
     })
 }
 
-fn dataset(of: &DatasetOverview) -> Value {
-    let counted = Phase::ALL.map(|phase| (phase, of.counts.tasks.of(phase)));
+fn dataset(of: &DatasetOverview, counts: &DatasetStatus) -> Value {
+    let counted = Phase::ALL.map(|phase| (phase, counts.tasks.of(phase)));
     let tasks: serde_json::Map<String, Value> = counted
         .into_iter()
         .filter(|(_, tasks)| *tasks > 0)
@@ -284,7 +300,7 @@ fn dataset(of: &DatasetOverview) -> Value {
     json!({
         "tenant": of.tenant, "dataset": of.dataset, "tasks": tasks,
         "windows": of.windows.iter().map(window).collect::<Vec<_>>(),
-        "submits": of.counts.submits, "polls": of.counts.polls,
+        "submits": counts.submits, "polls": counts.polls,
     })
 }
 

@@ -9,7 +9,7 @@ use super::{Error, commit, put_meta, sql};
 
 /// Version of the ledger's tables. A newer file is refused. An older one is migrated by the first
 /// command that writes to it.
-pub const FORMAT_VERSION: i64 = 5;
+pub const FORMAT_VERSION: i64 = 6;
 
 /// What takes a ledger of one format to the next, from format 1 on; `schema.sql` is what they lead
 /// to. All of them run in one transaction. Once released, a step never changes, and
@@ -19,6 +19,7 @@ pub(super) const STEPS: [&str; FORMAT_VERSION as usize - 1] = [
     include_str!("format-3.sql"),
     include_str!("format-4.sql"),
     include_str!("format-5.sql"),
+    include_str!("format-6.sql"),
 ];
 
 /// Makes the tables of a new ledger, or takes those of an older one to the format that `steps` lead

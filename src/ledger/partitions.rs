@@ -10,7 +10,7 @@ use crate::datasets::{Dataset, Request, SourceMode};
 use crate::record::{Input, Intent, PartitionRow, PublishedPartition};
 use crate::task::TaskKey;
 
-const COLUMNS: &str = "tenant, dataset, dt, revision, state, content_hash, manifest_sha256, \
+pub(super) const COLUMNS: &str = "tenant, dataset, dt, revision, state, content_hash, manifest_sha256, \
      rows_out, size_bytes, published_at, checked_at, intent";
 
 /// Inputs in one statement: 3 values each, and SQLite takes 32,766.
@@ -44,18 +44,15 @@ impl Ledger {
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
     pub async fn partitions(&self, tenant: Option<&str>) -> Result<Vec<PartitionRow>, Error> {
-        let statement = format!(
-            "SELECT {COLUMNS} FROM partition WHERE $1 = '' OR tenant = $1 \
-             ORDER BY tenant, dataset, dt"
-        );
-        sqlx::query(AssertSqlSafe(statement))
-            .bind(tenant.unwrap_or(""))
-            .fetch_all(&self.read)
-            .await
-            .map_err(sql("list partitions"))?
-            .iter()
-            .map(|row| partition_row(&StoredRow::partition(row)))
-            .collect()
+        // Two statements: one that is for both reads the whole table for one tenant too.
+        let all = format!("SELECT {COLUMNS} FROM partition ORDER BY tenant, dataset, dt");
+        let of_tenant =
+            format!("SELECT {COLUMNS} FROM partition WHERE tenant = $1 ORDER BY dataset, dt");
+        let query = match tenant {
+            Some(tenant) => sqlx::query(AssertSqlSafe(of_tenant)).bind(tenant),
+            None => sqlx::query(AssertSqlSafe(all)),
+        };
+        self.partition_list(query).await
     }
 
     /// The inputs of a partition, by task key.
@@ -298,7 +295,7 @@ const fn state_word(complete: bool) -> &'static str {
     if complete { "complete" } else { "partial" }
 }
 
-fn partition_row(row: &StoredRow<'_>) -> Result<PartitionRow, Error> {
+pub(super) fn partition_row(row: &StoredRow<'_>) -> Result<PartitionRow, Error> {
     let is_complete = |word: &str| {
         [true, false]
             .into_iter()

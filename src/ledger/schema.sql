@@ -33,6 +33,9 @@ CREATE TABLE IF NOT EXISTS job_window (
     coverage   TEXT,             -- JSON: what the fan-out left out
     PRIMARY KEY (tenant, dataset, start_at, end_at)
 );
+-- A handful among hundreds of thousands.
+CREATE INDEX IF NOT EXISTS window_open ON job_window (tenant, dataset, start_at, end_at)
+    WHERE state IN ('due', 'planned', 'stuck');
 
 -- A unit of work under its deterministic key.
 CREATE TABLE IF NOT EXISTS task (
@@ -122,6 +125,8 @@ CREATE TABLE IF NOT EXISTS partition (
     intent          TEXT,             -- JSON of the revision being published
     PRIMARY KEY (tenant, dataset, dt)
 );
+CREATE INDEX IF NOT EXISTS partition_partial ON partition (tenant, dataset, dt)
+    WHERE state = 'partial';
 
 -- The workbooks a partition is made of: the entries of its manifest's input list.
 CREATE TABLE IF NOT EXISTS input (

@@ -1,5 +1,6 @@
 //! Who may write, what planning does to tasks, and what is there after reopening.
 
+mod plans;
 mod received;
 mod values;
 

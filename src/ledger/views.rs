@@ -122,19 +122,20 @@ impl Ledger {
         })
     }
 
-    /// The published partitions, one line a tenant and dataset.
+    /// The published partitions of a tenant, one line a dataset.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
-    pub async fn partition_status(&self) -> Result<Vec<PartitionStatus>, Error> {
+    pub async fn partition_status(&self, tenant: &str) -> Result<Vec<PartitionStatus>, Error> {
         sqlx::query(
             "SELECT tenant, dataset, COUNT(*) AS partitions, \
              SUM(CASE WHEN state = 'partial' THEN 1 ELSE 0 END) AS partial, \
              SUM(rows_out) AS rows_out, SUM(size_bytes) AS size_bytes, \
              MIN(dt) AS first_dt, MAX(dt) AS last_dt \
-             FROM partition WHERE revision > 0 \
+             FROM partition WHERE tenant = $1 AND revision > 0 \
              GROUP BY tenant, dataset ORDER BY tenant, dataset",
         )
+        .bind(tenant)
         .fetch_all(&self.read)
         .await
         .map_err(sql("count partitions"))?

@@ -15,7 +15,7 @@ use crate::record::{
 };
 use crate::window::Window;
 
-const COLUMNS: &str = "tenant, dataset, start_at, end_at, job, due_at, state, generation, \
+pub(super) const COLUMNS: &str = "tenant, dataset, start_at, end_at, job, due_at, state, generation, \
      covered_at, parents, coverage";
 
 impl Ledger {
@@ -292,7 +292,7 @@ async fn insert_window(
     Ok(())
 }
 
-fn window_row(row: &StoredRow<'_>) -> Result<WindowRow, Error> {
+pub(super) fn window_row(row: &StoredRow<'_>) -> Result<WindowRow, Error> {
     Ok(WindowRow {
         tenant: row.get("tenant")?,
         dataset: row.dataset()?,

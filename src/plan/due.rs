@@ -537,6 +537,13 @@ pub fn is_nearly_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool
     horizon(dataset, now).is_some_and(|edge| start.unwrap_or(Timestamp::MIN) < edge)
 }
 
+/// Whole days until Feishu no longer answers for a window; `None` where it names no limit.
+#[must_use]
+pub fn days_left(dataset: Dataset, window: &Window, now: Timestamp) -> Option<i64> {
+    let left = window.start().duration_since(horizon(dataset, now)?);
+    Some(left.as_hours().div_euclid(24))
+}
+
 /// The first instant for which Feishu still answers; `None` where it names no limit. It is a day
 /// nearer than what Feishu names, because a request may ask for a day more than its window.
 fn horizon(dataset: Dataset, now: Timestamp) -> Option<Timestamp> {
@@ -969,6 +976,11 @@ mod tests {
                 is_nearly_lost(Dataset::TopUser, &window(days), now),
             );
             assert_eq!(found, (lost, nearly), "{days} days ago");
+            assert_eq!(
+                days_left(Dataset::TopUser, &window(days), now),
+                Some(89 - days)
+            );
+            assert_eq!(days_left(Dataset::MeetingList, &window(days), now), None);
             assert!(!is_lost(Dataset::MeetingList, &window(days), now));
         }
     }

@@ -10,7 +10,7 @@ use crate::findings::{Comparison, is_zero};
 use crate::window::Window;
 
 /// How far a job's schedule has been looked at for one tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScheduleState {
     /// End of the newest window that the schedule ever inserted.
     pub watermark: Timestamp,

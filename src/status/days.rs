@@ -3,7 +3,7 @@
 //! A day is late by its own expected time, so that one that nobody asked for any more is named even
 //! though every other day of the dataset is fresh.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -11,16 +11,21 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::job_record::JobRecord;
+use super::job_record::{JobRecord, schedule_of};
 use super::{against, jobs_of};
+use crate::cause::Cause;
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::Ledger;
 use crate::plan::due::{Due, expected_at};
 use crate::plan::partition::not_covered;
-use crate::record::{LastTry, PartitionRow, Phase, Reason, ReasonKind, TaskRow, WindowState};
+use crate::record::{
+    LastTry, NewWindow, PartitionRow, Phase, Reason, ReasonKind, ScheduleState, TaskRow, WindowRow,
+    WindowState,
+};
+use crate::schedule::Schedule;
 use crate::text::count;
-use crate::window::Window;
+use crate::window::{Window, start_of_day};
 
 /// What became of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -108,6 +113,9 @@ pub struct DayStatus {
     /// When that was found, if it is the failure of a task.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub last_try: Option<LastTry>,
+    /// What the first of its tasks met that failed; `None` if none did.
+    #[serde(skip)]
+    pub cause: Option<Cause>,
 }
 
 /// Every due day at `now`, of one tenant or of all: by tenant, dataset, job and date. Each tenant
@@ -127,101 +135,233 @@ pub async fn all_days(
         .iter()
         .filter(|(tenant, _)| only_tenant.is_none_or(|only| only == *tenant));
     for (tenant, zone) in wanted {
-        let partitions = ledger.partitions(Some(tenant)).await?;
-        let records = TenantRecords {
-            ledger,
-            tenant,
-            zone,
-            partitions: &partitions,
-        };
-        for job in jobs_of(jobs, tenant) {
-            all.extend(records.days(job, now).await?);
-        }
+        let history = TenantHistory::read(ledger, tenant, zone, None).await?;
+        all.extend(history.days(ledger, jobs, now).await?);
     }
     Ok(all)
+}
+
+/// The due days of a tenant from the date `from` on, by dataset, job and date.
+///
+/// # Errors
+/// When the ledger cannot be read, or a job's schedule.
+pub async fn days_from(
+    ledger: &Ledger,
+    (tenant, zone): (&str, &TimeZone),
+    jobs: &[JobSpec],
+    from: Date,
+    now: Timestamp,
+) -> Result<Vec<DayStatus>> {
+    let history = TenantHistory::read(ledger, tenant, zone, Some(from)).await?;
+    let mut days = history.days(ledger, jobs, now).await?;
+    days.retain(|day| day.dt >= from);
+    Ok(days)
 }
 
 // --- what is gathered ---------------------------------------------------------------------------
 
 /// A window that should be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ExpectedWindow {
-    window: Window,
-    due_at: Timestamp,
-    state: WindowState,
+pub(super) struct ExpectedWindow {
+    pub(super) window: Window,
+    pub(super) due_at: Timestamp,
+    pub(super) state: WindowState,
     /// Whether the ledger knows it. If not, no run has looked since it was due.
-    is_known: bool,
+    pub(super) is_known: bool,
+}
+
+impl ExpectedWindow {
+    pub(super) const fn known(row: &WindowRow) -> Self {
+        Self {
+            window: row.window,
+            due_at: row.due_at,
+            state: row.state,
+            is_known: true,
+        }
+    }
+
+    pub(super) const fn new(new: &NewWindow) -> Self {
+        Self {
+            window: new.window,
+            due_at: new.due_at,
+            state: new.state,
+            is_known: false,
+        }
+    }
 }
 
 /// The windows that the ledger has, and those that it would have if a run had looked. A job whose
 /// schedule nobody ever ran has none of the latter.
-fn expected_windows(record: &JobRecord, due: &Due) -> Vec<ExpectedWindow> {
+fn expected_windows(record: &JobRecord<'_>, due: &Due) -> Vec<ExpectedWindow> {
     let there: HashSet<Window> = record.windows.iter().map(|row| row.window).collect();
-    let known = record.windows.iter().map(|row| ExpectedWindow {
-        window: row.window,
-        due_at: row.due_at,
-        state: row.state,
-        is_known: true,
-    });
+    let known = record.windows.iter().map(ExpectedWindow::known);
     let has_run = record.state.is_some();
     let new = due
         .new
         .iter()
         .filter(|new| has_run && !there.contains(&new.window));
-    let new = new.map(|new| ExpectedWindow {
-        window: new.window,
-        due_at: new.due_at,
-        state: new.state,
-        is_known: false,
-    });
-    known.chain(new).collect()
+    known.chain(new.map(ExpectedWindow::new)).collect()
 }
 
-/// Where the days of a tenant are looked up.
-struct TenantRecords<'a> {
-    ledger: &'a Ledger,
-    tenant: &'a str,
-    zone: &'a TimeZone,
-    partitions: &'a [PartitionRow],
+/// What the ledger has of one tenant, read at once.
+pub(super) struct TenantHistory<'t> {
+    tenant: &'t str,
+    zone: &'t TimeZone,
+    schedules: HashMap<(String, String), ScheduleState>,
+    pub(super) windows: HashMap<Dataset, Vec<WindowRow>>,
+    partitions: HashMap<Dataset, BTreeMap<Date, PartitionRow>>,
 }
 
-impl TenantRecords<'_> {
-    /// The days of a job whose windows are due at `now`, in order.
-    async fn days(&self, job: &JobSpec, now: Timestamp) -> Result<Vec<DayStatus>> {
-        let record = JobRecord::read(Some(self.ledger), self.tenant, job).await?;
+impl<'t> TenantHistory<'t> {
+    /// Reads it, from the date `from` on or whole.
+    pub(super) async fn read(
+        ledger: &Ledger,
+        tenant: &'t str,
+        zone: &'t TimeZone,
+        from: Option<Date>,
+    ) -> Result<Self> {
+        let start = from.map(|from| start_of_day(zone, from));
+        let mut windows: HashMap<Dataset, Vec<WindowRow>> = HashMap::new();
+        for row in ledger.tenant_windows(tenant, start).await? {
+            windows.entry(row.dataset).or_default().push(row);
+        }
+        let rows = match from {
+            Some(from) => ledger.partitions_from(tenant, from).await?,
+            None => ledger.partitions(Some(tenant)).await?,
+        };
+        let mut partitions: HashMap<Dataset, BTreeMap<Date, PartitionRow>> = HashMap::new();
+        for row in rows.into_iter().filter(|row| row.revision > 0) {
+            partitions
+                .entry(row.dataset)
+                .or_default()
+                .insert(row.dt, row);
+        }
+        Ok(Self {
+            tenant,
+            zone,
+            schedules: ledger.schedules_of(tenant).await?,
+            windows,
+            partitions,
+        })
+    }
+
+    /// The days of a tenant's jobs whose windows are due at `now`, by dataset, job and date.
+    pub(super) async fn days(
+        &self,
+        ledger: &Ledger,
+        jobs: &[JobSpec],
+        now: Timestamp,
+    ) -> Result<Vec<DayStatus>> {
+        let lookup = Lookup {
+            ledger,
+            tenant: self.tenant,
+            zone: self.zone,
+            now,
+        };
+        let mut days = Vec::new();
+        for job in jobs_of(jobs, self.tenant) {
+            days.extend(self.days_of(&lookup, job).await?);
+        }
+        Ok(days)
+    }
+
+    async fn days_of(&self, lookup: &Lookup<'_>, job: &JobSpec) -> Result<Vec<DayStatus>> {
+        let windows = self
+            .windows
+            .get(&job.dataset)
+            .map_or(&[][..], Vec::as_slice);
+        let schedule_key = (job.name.clone(), self.tenant.to_owned());
+        let record = JobRecord {
+            schedule: schedule_of(job)?,
+            state: self.schedules.get(&schedule_key).copied(),
+            windows: windows.into(),
+        };
         let mut by_day: BTreeMap<Date, Vec<ExpectedWindow>> = BTreeMap::new();
-        for expected in expected_windows(&record, &record.due(job, now)) {
+        for expected in expected_windows(&record, &record.due(job, lookup.now)) {
             for dt in expected.window.dates(self.zone) {
                 by_day.entry(dt).or_default().push(expected);
             }
         }
-        let partitions: BTreeMap<Date, &PartitionRow> = self
-            .partitions
-            .iter()
-            .filter(|row| row.dataset == job.dataset && row.revision > 0)
-            .map(|row| (row.dt, row))
-            .collect();
+        let partitions = self.partitions.get(&job.dataset);
         let mut days = Vec::new();
         for (dt, windows) in by_day {
-            let partition = partitions.get(&dt).copied();
-            let day = self.record(job, dt, &windows, partition, now).await?;
-            let (outcome, why) = outcome(job, &day);
-            let last_try = day.last_try(outcome);
-            let due_at = windows.iter().map(|window| window.due_at).max();
-            let expected_at = expected_at(job, &record.schedule, due_at.unwrap_or(now));
-            days.push(DayStatus {
-                tenant: self.tenant.to_owned(),
-                dataset: job.dataset,
-                dt,
-                outcome,
-                rows: partition.map_or(0, |row| row.rows),
-                expected_at,
-                late_s: late_s(outcome, expected_at, now).filter(|_| !day.lacks_hours_only()),
-                why,
-                last_try,
-            });
+            let partition = partitions.and_then(|of| of.get(&dt));
+            days.push(
+                lookup
+                    .day(job, &record.schedule, dt, &windows, partition)
+                    .await?,
+            );
         }
         Ok(days)
+    }
+}
+
+/// Where what is missing of a day is looked up.
+pub(super) struct Lookup<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) tenant: &'a str,
+    pub(super) zone: &'a TimeZone,
+    pub(super) now: Timestamp,
+}
+
+impl Lookup<'_> {
+    /// What became of a day of a job, given the windows that overlap it and what is in the lake.
+    pub(super) async fn day(
+        &self,
+        job: &JobSpec,
+        schedule: &Schedule,
+        dt: Date,
+        windows: &[ExpectedWindow],
+        partition: Option<&PartitionRow>,
+    ) -> Result<DayStatus> {
+        let day = self.record(job, dt, windows, partition).await?;
+        let (outcome, why) = outcome(job, &day);
+        let due_at = windows.iter().map(|window| window.due_at).max();
+        let expected_at = expected_at(job, schedule, due_at.unwrap_or(self.now));
+        let late_s = late_s(outcome, expected_at, self.now);
+        Ok(DayStatus {
+            tenant: self.tenant.to_owned(),
+            dataset: job.dataset,
+            dt,
+            outcome,
+            rows: partition.map_or(0, |row| row.rows),
+            expected_at,
+            late_s: late_s.filter(|_| !day.lacks_hours_only()),
+            why,
+            last_try: day.last_try(outcome),
+            cause: day.cause(),
+        })
+    }
+
+    /// What became of a date of a job, given the windows that no run has looked at and what is in
+    /// the lake; `None` if no window of it is expected.
+    pub(super) async fn date(
+        &self,
+        job: &JobSpec,
+        schedule: &Schedule,
+        dt: Date,
+        new: &[ExpectedWindow],
+        partition: Option<&PartitionRow>,
+    ) -> Result<Option<DayStatus>> {
+        let Some(day) = Window::day(self.zone, dt) else {
+            return Ok(None);
+        };
+        let known = self
+            .ledger
+            .windows(self.tenant, job.dataset, Some(day))
+            .await?;
+        let asked_for = known.iter().filter(|row| !row.state.is_left_out());
+        let is_covered = day.less(asked_for.map(|row| row.window)).is_empty();
+        let is_known = |new: &ExpectedWindow| known.iter().any(|row| row.window == new.window);
+        let new = new.iter().filter(|new| !is_covered && !is_known(new));
+        let windows = known.iter().map(ExpectedWindow::known).chain(new.copied());
+        let windows: Vec<ExpectedWindow> = windows.collect();
+        if windows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(
+            self.day(job, schedule, dt, &windows, partition).await?,
+        ))
     }
 
     async fn record<'d>(
@@ -230,7 +370,6 @@ impl TenantRecords<'_> {
         dt: Date,
         windows: &'d [ExpectedWindow],
         partition: Option<&'d PartitionRow>,
-        now: Timestamp,
     ) -> Result<DayRecord<'d>> {
         let mut day = DayRecord {
             windows,
@@ -246,7 +385,7 @@ impl TenantRecords<'_> {
                     .extend(ledger.tasks_of(self.tenant, job.dataset, window).await?);
             }
             let (ledger, tenant, zone) = (self.ledger, self.tenant, self.zone);
-            day.against = against(ledger, tenant, zone, job, dt, now).await?;
+            day.against = against(ledger, tenant, zone, job, dt, self.now).await?;
             // Windows that no run has looked at yet cover their hours too, once one does.
             let asked_for = windows.iter().filter(|window| !window.state.is_left_out());
             let covered = asked_for.map(|window| window.window);
@@ -282,6 +421,17 @@ impl DayRecord<'_> {
         };
         let told = first_failed(&of_phase(&self.tasks, phase))?;
         Some(told.last_try)
+    }
+
+    /// What the first task that ended badly met, or else one that is to be tried again.
+    fn cause(&self) -> Option<Cause> {
+        let phases = [Phase::Quarantined, Phase::Failed, Phase::Open];
+        let mut failed = phases
+            .iter()
+            .flat_map(|phase| of_phase(&self.tasks, *phase));
+        failed
+            .find_map(|task| task.failure.as_ref())
+            .map(|failure| failure.cause)
     }
 
     /// Whether nothing is missing but hours for which the job has no window, or none that is due;

@@ -278,7 +278,7 @@ impl<'a> Forecaster<'a> {
     fn windows_of<'j>(
         &self,
         job: &'j JobSpec,
-        record: &JobRecord,
+        record: &JobRecord<'_>,
         failed: &BTreeSet<Window>,
     ) -> JobForecast<'j> {
         let known = &record.windows;
@@ -321,7 +321,7 @@ impl<'a> Forecaster<'a> {
     async fn windows_with_failed_tasks(
         &self,
         job: &JobSpec,
-        record: &JobRecord,
+        record: &JobRecord<'_>,
     ) -> Result<BTreeSet<Window>> {
         let again = match self.range {
             Some(_) => Vec::new(),

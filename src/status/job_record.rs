@@ -1,5 +1,7 @@
 //! What the ledger has of one job and tenant, and what the job's schedule makes of it.
 
+use std::borrow::Cow;
+
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
@@ -11,17 +13,21 @@ use crate::schedule::Schedule;
 
 /// A job's schedule, how far it came, and the windows that are known.
 #[derive(Debug)]
-pub(super) struct JobRecord {
+pub(super) struct JobRecord<'w> {
     pub(super) schedule: Schedule,
     pub(super) state: Option<ScheduleState>,
-    pub(super) windows: Vec<WindowRow>,
+    pub(super) windows: Cow<'w, [WindowRow]>,
 }
 
-impl JobRecord {
+/// A job's schedule.
+pub(super) fn schedule_of(job: &JobSpec) -> Result<Schedule> {
+    let schedule = Schedule::parse(&job.cron, job.time_zone.clone());
+    schedule.with_context(|| format!("job {}", job.name))
+}
+
+impl JobRecord<'_> {
     /// Reads the record; without a ledger, as if nothing ever ran.
     pub(super) async fn read(ledger: Option<&Ledger>, tenant: &str, job: &JobSpec) -> Result<Self> {
-        let schedule = Schedule::parse(&job.cron, job.time_zone.clone())
-            .with_context(|| format!("job {}", job.name))?;
         let (state, windows) = match ledger {
             Some(ledger) => (
                 ledger.schedule(&job.name, tenant).await?,
@@ -30,9 +36,9 @@ impl JobRecord {
             None => (None, Vec::new()),
         };
         Ok(Self {
-            schedule,
+            schedule: schedule_of(job)?,
             state,
-            windows,
+            windows: windows.into(),
         })
     }
 

@@ -1,14 +1,17 @@
 //! What is in the lake, what is under way and what needs attention: all that `status` shows.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::days::TenantHistory;
 use super::{DayStatus, all_days, jobs_of};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
-use crate::record::{EventTypeRecord, MissingEnds, PartitionRow, Phase, Unfinished, WindowRow};
+use crate::record::{EventTypeRecord, MissingEnds, PartitionRow, Unfinished, WindowRow};
 
 /// Most tasks that need attention that are listed.
 const ATTENTION: u32 = 1_000;
@@ -37,7 +40,7 @@ impl LakeOverview {
     ) -> Result<Self> {
         Ok(Self {
             days: all_days(ledger, tenants, jobs, None, now).await?,
-            published: ledger.partition_status().await?,
+            published: published(ledger, tenants).await?,
         })
     }
 
@@ -48,20 +51,30 @@ impl LakeOverview {
         self.published.iter().find(is_wanted)
     }
 
-    /// The due days of a dataset.
-    pub fn days_of<'o>(
-        &'o self,
-        tenant: &'o str,
-        dataset: Dataset,
-    ) -> impl Iterator<Item = &'o DayStatus> + Clone {
-        let is_wanted = move |day: &&DayStatus| day.tenant == tenant && day.dataset == dataset;
-        self.days.iter().filter(is_wanted)
+    /// The due days by tenant and dataset.
+    #[must_use]
+    pub fn days_by_dataset(&self) -> HashMap<(&str, Dataset), Vec<&DayStatus>> {
+        let mut days: HashMap<_, Vec<&DayStatus>> = HashMap::new();
+        for day in &self.days {
+            let of = (day.tenant.as_str(), day.dataset);
+            days.entry(of).or_default().push(day);
+        }
+        days
     }
 
     /// The days that should be in the lake, whole, and are not; with the seconds since then.
     pub fn late_days(&self) -> impl Iterator<Item = (&DayStatus, u64)> + Clone {
         self.days.iter().filter_map(|day| Some((day, day.late_s?)))
     }
+}
+
+/// The published partitions, counted by tenant and dataset.
+async fn published(ledger: &Ledger, tenants: &[(&str, &TimeZone)]) -> Result<Vec<PartitionStatus>> {
+    let mut published = Vec::new();
+    for (tenant, _) in tenants {
+        published.extend(ledger.partition_status(tenant).await?);
+    }
+    Ok(published)
 }
 
 /// All that `status` shows.
@@ -71,8 +84,6 @@ pub struct Overview {
     pub lake: LakeOverview,
     /// Every dataset of every tenant, known or not.
     pub datasets: Vec<DatasetOverview>,
-    /// Every partition, published or about to be.
-    pub partitions: Vec<PartitionRow>,
     /// The first thousand tasks that somebody should look at, of the newest windows.
     pub attention: Vec<Attention>,
     /// What is known of each type of events, by tenant.
@@ -98,18 +109,23 @@ impl Overview {
     ) -> Result<Self> {
         let (mut datasets, mut event_types) = (Vec::new(), Vec::new());
         let (mut missing_ends, mut unfinished) = (Vec::new(), Vec::new());
-        for (tenant, _) in tenants {
+        let mut days = Vec::new();
+        let open_tasks = ledger.open_tasks().await?;
+        for (tenant, zone) in tenants {
             event_types.extend(ledger.event_types(tenant).await?);
             let missing = ledger.missing_ends(tenant, now).await?.into_iter();
             missing_ends.extend(missing.map(|ends| ((*tenant).to_owned(), ends)));
-            for dataset in Dataset::ALL {
-                datasets.push(DatasetOverview {
-                    tenant: (*tenant).to_owned(),
+            let mut history = TenantHistory::read(ledger, tenant, zone, None).await?;
+            days.extend(history.days(ledger, jobs, now).await?);
+            datasets.extend(Dataset::ALL.map(|dataset| {
+                let of = ((*tenant).to_owned(), dataset);
+                DatasetOverview {
+                    open_tasks: open_tasks.get(&of).copied().unwrap_or(0),
+                    windows: history.windows.remove(&dataset).unwrap_or_default(),
+                    tenant: of.0,
                     dataset,
-                    windows: ledger.windows(tenant, dataset, None).await?,
-                    counts: ledger.dataset_status(tenant, dataset).await?,
-                });
-            }
+                }
+            }));
             for job in jobs_of(jobs, tenant) {
                 let windows = datasets.iter().filter(|of: &&DatasetOverview| {
                     of.tenant == **tenant && of.dataset == job.dataset
@@ -119,10 +135,10 @@ impl Overview {
                 unfinished.extend(found.map(|found| ((*tenant).to_owned(), found)));
             }
         }
+        let published = published(ledger, tenants).await?;
         Ok(Self {
-            lake: LakeOverview::read(ledger, tenants, jobs, now).await?,
+            lake: LakeOverview { published, days },
             datasets,
-            partitions: ledger.partitions(None).await?,
             attention: ledger.attention(ATTENTION).await?,
             event_types,
             missing_ends,
@@ -141,14 +157,30 @@ pub struct DatasetOverview {
     pub dataset: Dataset,
     /// Its windows, in order.
     pub windows: Vec<WindowRow>,
-    /// Its tasks and calls, counted.
-    pub counts: DatasetStatus,
+    /// Tasks whose rows are still to come to the lake.
+    pub open_tasks: u64,
 }
 
-impl DatasetOverview {
-    /// Tasks whose rows are still to come to the lake.
-    #[must_use]
-    pub fn open_tasks(&self) -> u64 {
-        self.counts.tasks.of(Phase::Open) + self.counts.tasks.of(Phase::Spooled)
+/// What `status` tells machines beyond that, which takes a walk through all tasks and partitions.
+#[derive(Clone, Debug)]
+pub struct OverviewDetails {
+    /// Tasks and calls, counted, in the order of [`Overview::datasets`].
+    pub counts: Vec<DatasetStatus>,
+    /// Every partition, published or about to be.
+    pub partitions: Vec<PartitionRow>,
+}
+
+impl OverviewDetails {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn read(ledger: &Ledger, overview: &Overview) -> Result<Self> {
+        let mut counts = Vec::new();
+        for of in &overview.datasets {
+            counts.push(ledger.dataset_status(&of.tenant, of.dataset).await?);
+        }
+        let partitions = ledger.partitions(None).await?;
+        Ok(Self { counts, partitions })
     }
 }

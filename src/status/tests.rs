@@ -1,11 +1,14 @@
 //! What is read out of a ledger: the forecast of a run, days in order, and implausible counts.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::forecast::{ForecastNote, Forecaster, JobForecast, cost};
 use super::*;
+use crate::cause::{Cause, Failure};
 use crate::datasets::{CallLimits, Lineage, Parent, Request, UserIdType};
 use crate::ledger::{Ledger, Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 use crate::plan::children::{Budget, KnownChildren, children};
@@ -342,6 +345,86 @@ async fn days_come_by_tenant_dataset_and_date_and_those_nobody_looked_at_are_lat
     assert_eq!(late, [None, None, None, Some(20 * 3600), None]);
     let why = all[3].why.as_deref();
     assert_eq!(why, Some("no run has looked at it since it was due"));
+}
+
+/// Whatever the windows, tasks and partitions of some tenants are: the late days that are found by
+/// index are those that a walk through all days finds.
+#[tokio::test]
+async fn the_late_days_found_by_index_are_those_of_a_whole_walk() {
+    let mut jobs = [job(Dataset::MeetingList), job(Dataset::TopUser)];
+    for job in &mut jobs {
+        job.tenants = vec!["acme".into(), "beta".into()];
+    }
+    let mut restored = Restored::default();
+    let mut window_of = |tenant: &str, of, day, state| {
+        let mut row = window_row(of, window(day), state);
+        row.tenant = tenant.to_owned();
+        row.due_at = row.window.end();
+        restored.windows.push(row);
+    };
+    use WindowState::{Due, Lost, Planned, Settled, Skipped, Stuck};
+    for (day, state) in [
+        (1, Settled),
+        (2, Stuck),
+        (3, Planned),
+        (4, Due),
+        (5, Lost),
+        (6, Skipped),
+        (7, Settled),
+        (8, Planned),
+    ] {
+        window_of("acme", Dataset::MeetingList, day, state);
+        window_of("beta", Dataset::TopUser, day, state);
+    }
+    // An export that is asked for once more, of a day that is in the lake.
+    window_of("acme", Dataset::TopUser, 9, Planned);
+    for (tenant, of, days) in [
+        ("acme", Dataset::MeetingList, &[1, 2, 7, 8][..]),
+        ("beta", Dataset::TopUser, &[1, 3, 7]),
+        ("acme", Dataset::TopUser, &[9]),
+    ] {
+        for day in days {
+            let (_, mut partition) = published(of, tenant, *day);
+            partition.published.complete = [1, 9].contains(day) || (tenant, *day) == ("beta", 7);
+            restored.partitions.push(partition);
+        }
+    }
+    let mut failed = task(Dataset::MeetingList, 2, 0, Phase::Failed);
+    failed.failure = Some(Failure::new(Cause::Export, "no file"));
+    restored.tasks.push(failed);
+    for (job, tenant, day) in [("meeting_list", "acme", 8), ("top_user", "beta", 8)] {
+        restored.schedules.push(RestoredSchedule {
+            job: job.into(),
+            tenant: tenant.into(),
+            state: ScheduleState {
+                watermark: window(day).end(),
+                last_firing: after(day),
+            },
+        });
+    }
+    let (_folder, ledger) = ledger_with(&restored).await;
+    let zone = zone();
+    let tenants = [("acme", &zone), ("beta", &zone)];
+    for day in 9..14 {
+        let now = after(day);
+        let mut expected = all_days(&ledger, &tenants, &jobs, None, now)
+            .await
+            .expect("days");
+        expected.retain(|day| day.late_s.is_some());
+        let found = LateDays::read(&ledger, &tenants, &jobs, now, 100)
+            .await
+            .expect("late days");
+        assert_eq!(found.days, expected, "{now}");
+        assert!(found.more.is_empty());
+        let outcomes: BTreeSet<&str> = expected.iter().map(|day| day.outcome.as_str()).collect();
+        assert!(expected.len() >= 8, "{expected:#?}");
+        assert_eq!(outcomes, ["failed", "partial", "waiting"].into());
+        let few = LateDays::read(&ledger, &tenants, &jobs, now, 3)
+            .await
+            .expect("late days");
+        assert_eq!(few.days, expected[..3]);
+        assert!(few.more.values().sum::<usize>() >= expected.len() - 3);
+    }
 }
 
 #[tokio::test]

@@ -292,6 +292,7 @@ mod tests {
             late_s,
             why: None,
             last_try: None,
+            cause: None,
         };
         let days = [
             day(DayOutcome::Waiting, Some(5)),

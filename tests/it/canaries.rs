@@ -581,6 +581,16 @@ fn no_secret_and_nobody_s_data_is_where_it_should_not_be() {
     );
 }
 
+/// The pages of days that a page leads to.
+fn linked_days(page: &str) -> Vec<String> {
+    let links = page.split("href=\"").skip(1);
+    let links = links.filter_map(|rest| rest.split('"').next());
+    links
+        .filter(|path| path.starts_with("/day/"))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// A server in the middle of its work: its pages, its log, and its ledger with what is not in the main file yet.
 fn serve(app: &TestApp, places: &mut Places) {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -604,7 +614,11 @@ fn serve(app: &TestApp, places: &mut Places) {
     }
     std::thread::sleep(Duration::from_secs(1));
     for path in ["/", "/status.json", "/readyz", "/healthz", "/nowhere"] {
-        places.add(format!("serve: {path}"), get(path).expect("it answers"));
+        let page = get(path).expect("it answers");
+        for day in linked_days(&page) {
+            places.add(format!("serve: {day}"), get(&day).expect("it answers"));
+        }
+        places.add(format!("serve: {path}"), page);
     }
     for suffix in ["", "-wal", "-shm"] {
         let file = app.path(&format!("meetlake.db{suffix}"));
@@ -802,6 +816,12 @@ fn no_secret_of_an_event_is_anywhere_and_nobody_is_named_where_it_should_not_be(
         assert_eq!(found, [""; 0], "{is_webhook}");
         for path in ["/", "/status.json", "/readyz", "/nowhere"] {
             let (_, page) = serving.get(path).expect("it answers");
+            for day in linked_days(&page) {
+                places.add(
+                    format!("serve: {day}"),
+                    serving.get(&day).expect("it answers").1,
+                );
+            }
             places.add(format!("serve: {path}"), page);
         }
         signal(&serving.child, "TERM");

@@ -59,6 +59,7 @@ mod mistakes;
 mod network;
 mod old_lake;
 mod oracle;
+mod page;
 mod races;
 mod readers;
 mod rebuild;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use meetlake::testing::dataset::Dataset;
 use serde_json::Value;
 
-use crate::app::{Setup, TestApp, signal, wait};
+use crate::app::{Setup, TENANT, TestApp, signal, wait};
 
 pub(crate) struct Serving<'a> {
     app: &'a TestApp,
@@ -84,7 +84,60 @@ fn it_exports_what_is_due_answers_and_ends_politely() {
     let (status, page) = serving.get("/").expect("it answers");
     assert_eq!(status, 200);
     assert!(page.contains("meeting_list"), "{page}");
-    assert_eq!(serving.get("/nowhere").map(|answer| answer.0), Some(404));
+    let day = format!("{TENANT}/meeting_list/{}", app.first_day());
+    let asked = format!(
+        "tenant={TENANT}&dataset=meeting_list&dt={}",
+        app.first_day()
+    );
+    for path in [format!("/day/{day}"), format!("/day?{asked}")] {
+        let (status, page) = serving.get(&path).expect("it answers");
+        assert_eq!(status, 200, "{path}");
+        let object = format!(
+            "meeting_list/tenant={TENANT}/dt={}/part-0.parquet",
+            app.first_day()
+        );
+        for said in [
+            object.as_str(),
+            "<b>settled</b>",
+            "meetlake backfill --tenant",
+        ] {
+            assert!(page.contains(said), "{said}: {page}");
+        }
+    }
+    for path in [
+        "/nowhere",
+        "/?tenant=nobody",
+        "/status.json?tenant=nobody",
+        "/day/nobody/meeting_list/2026-01-01",
+        "/day/acme/nothing/2026-01-01",
+    ] {
+        assert_eq!(
+            serving.get(path).map(|answer| answer.0),
+            Some(404),
+            "{path}"
+        );
+    }
+    let headers = app.block_on(async {
+        let answer = reqwest::get(format!("{}/", serving.base)).await;
+        answer.expect("an answer").headers().clone()
+    });
+    let policy = headers["content-security-policy"].to_str().expect("a text");
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'self';") && !policy.contains("unsafe")
+    );
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["cache-control"], "no-store");
+    let style = page.split("<link rel=\"stylesheet\" href=\"").nth(1);
+    let style = style
+        .and_then(|rest| rest.split('"').next())
+        .expect("a style");
+    assert!(
+        serving
+            .get(style)
+            .expect("it answers")
+            .1
+            .contains(".calendar{")
+    );
     // Another site's name that points here for a moment reads no page; a probe may use any name.
     for (path, host, expected) in [
         ("/", "evil.example.org", 421),
@@ -203,6 +256,34 @@ fn a_ledger_that_cannot_be_read_is_not_called_quiet() {
         (status, page.as_str()),
         (500, "the ledger cannot be read\n")
     );
+}
+
+#[test]
+fn a_client_that_holds_on_to_a_connection_keeps_nobody_from_the_end() {
+    use std::io::Write as _;
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    app.teach_pace();
+    let mut serving = Serving::start(&app);
+    let address = serving.base.trim_start_matches("http://").to_owned();
+    let held = [
+        "",
+        "GET / HTTP/1.1\r\nHost: lo",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab",
+        // It asks, and never reads.
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHo",
+    ];
+    let held = held.map(|sent| {
+        let mut stream = std::net::TcpStream::connect(&address).expect("connected");
+        stream.write_all(sent.as_bytes()).expect("sent");
+        stream
+    });
+    assert_eq!(serving.get("/healthz").map(|answer| answer.0), Some(200));
+    signal(&serving.child, "TERM");
+    let (code, took) = wait(&mut serving.child, Duration::from_secs(25));
+    assert_eq!(code, Some(0));
+    assert!(took <= Duration::from_secs(20), "{took:?}");
+    assert_eq!(app.meetlake(&["run"]).code, 0, "nobody holds the ledger");
+    drop(held);
 }
 
 #[test]

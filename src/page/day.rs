@@ -1,0 +1,294 @@
+//! One day of a dataset: what is in the lake, of what it is made, what is missing, what to type.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use maud::{Markup, html};
+
+use super::{command_line, lateness, local, shell};
+use crate::record::{Coverage, Input, InputOutcome, PartitionRow, Phase, TaskRow};
+use crate::status::DayOutcome;
+use crate::status::day::{DayStory, Rejects};
+use crate::status::text::{bytes, compared, left_out, number};
+use crate::status::verdict::command;
+
+/// Tasks and inputs that are shown one by one.
+const SHOWN: usize = 50;
+
+/// The page of a day, in the zone of its tenant.
+#[must_use]
+pub fn html(story: &DayStory, zone: &TimeZone, now: Timestamp) -> String {
+    let id = &story.id;
+    let title = format!("{} {} of {}", id.dataset, id.dt, id.tenant);
+    let before = id.dt.yesterday().ok();
+    let after = id.dt.tomorrow().ok();
+    let neighbour = |dt| super::day_path(&id.tenant, id.dataset, dt);
+    let content = html! {
+        (answer(story, zone))
+        nav aria-label="Days beside it" {
+            @if let Some(dt) = before { a rel="prev" href=(neighbour(dt)) { "← " (dt) } " " }
+            a href=(format!("/?tenant={}", id.tenant)) { (id.tenant) }
+            @if let Some(dt) = after { " " a rel="next" href=(neighbour(dt)) { (dt) " →" } }
+        }
+        (what_to_type(story))
+        (in_the_lake(story, zone))
+        (windows(story, zone))
+        (tasks(story))
+        (rejects(&story.rejects))
+        (inputs(&story.inputs, zone))
+        p.when { "As of " (local(now, zone)) }
+    };
+    shell(&title, &content)
+}
+
+fn answer(story: &DayStory, zone: &TimeZone) -> Markup {
+    let id = &story.id;
+    let class = match &story.status {
+        Some(day) if day.late_s.is_some() => "answer needed",
+        Some(day) if day.outcome == DayOutcome::Waiting => "answer waiting",
+        _ => "answer well",
+    };
+    let reasons = story.reasons.iter().map(ToString::to_string);
+    let why = story.status.as_ref().and_then(|day| day.why.clone());
+    // Of a partial day the reasons say the same one by one.
+    let reasons: Vec<String> = match story.reasons.is_empty() {
+        true => why.into_iter().collect(),
+        false => reasons.collect(),
+    };
+    html! {
+        div.(class) role="status" {
+            h1 { (id.dataset) " " (id.dt.strftime("%a %F")) }
+            p {
+                "Tenant " b { (id.tenant) } ": "
+                @match &story.status {
+                    Some(day) => {
+                        b { (day.outcome.as_str()) }
+                        ", " (number(day.rows)) " rows"
+                        @if let Some(late_s) = day.late_s {
+                            ", late for " (lateness(late_s)) " (expected by " (local(day.expected_at, zone)) ")"
+                        }
+                        "."
+                    },
+                    None => "this day is not expected: no job asks for it, or it is not due.",
+                }
+            }
+            @if !reasons.is_empty() {
+                ul { @for reason in reasons { li { (reason) } } }
+            }
+        }
+    }
+}
+
+fn what_to_type(story: &DayStory) -> Markup {
+    let id = &story.id;
+    let after = id.dt.tomorrow().unwrap_or(id.dt);
+    let range = format!("--from {} --to {after}", id.dt);
+    let of_outcome = story
+        .status
+        .as_ref()
+        .map(|day| command(&id.tenant, id.dataset, day.outcome, day.cause, id.dt, after));
+    let is_published = story.partition.as_ref().is_some_and(|row| row.revision > 0);
+    html! {
+        section {
+            h2 { "What to type" }
+            dl.facts {
+                @if let Some(command) = of_outcome {
+                    dt { "ask Feishu for it once more" } dd { (command_line(&command)) }
+                }
+                @if is_published {
+                    dt { "make it again from its originals" }
+                    dd { (command_line(&format!("meetlake replay {} {range}", id.dataset))) }
+                    dt { "compare the lake with its records" }
+                    dd { (command_line("meetlake verify")) }
+                }
+            }
+            (super::beside_serve())
+        }
+    }
+}
+
+fn in_the_lake(story: &DayStory, zone: &TimeZone) -> Markup {
+    html! {
+        section {
+            h2 { "In the lake" }
+            @match story.partition.as_ref().filter(|row| row.revision > 0) {
+                None => p { "Nothing yet." },
+                Some(row) => (partition(row, story, zone)),
+            }
+            @if let Some(intent) = story.partition.as_ref().and_then(|row| row.intent.as_ref()) {
+                p { "Revision " (intent.revision) " is being published." }
+            }
+        }
+    }
+}
+
+fn partition(row: &PartitionRow, story: &DayStory, zone: &TimeZone) -> Markup {
+    html! {
+        dl.facts {
+            dt { "revision" }
+            dd { (row.revision) ", " @if row.complete { "complete" } @else { "partial" } }
+            dt { "rows" } dd { (number(row.rows)) }
+            dt { "size" } dd { (bytes(row.size_bytes)) }
+            @if let Some(at) = row.published_at { dt { "published" } dd { (local(at, zone)) } }
+            @if let Some(at) = row.checked_at {
+                dt { "exported again, the same" } dd { (local(at, zone)) }
+            }
+            @if let Some(hash) = &row.content_hash {
+                dt { "content hash" } dd { code { (hash) } }
+            }
+            @if let Some(sha256) = &row.manifest_sha256 {
+                dt { "SHA-256 of its manifest" } dd { code { (sha256) } }
+            }
+            @for path in &story.objects { dt { "object" } dd { code { (path) } } }
+        }
+    }
+}
+
+fn windows(story: &DayStory, zone: &TimeZone) -> Markup {
+    let coverage = Coverage::sum(&story.windows);
+    html! {
+        section {
+            h2 { "Windows" }
+            @if story.windows.is_empty() { p { "None overlaps the day." } }
+            ul {
+                @for row in &story.windows {
+                    li {
+                        (local(row.window.start(), zone)) " to " (local(row.window.end(), zone))
+                        ": " b { (row.state.as_str()) } ", generation " (row.generation)
+                        ", due from " (local(row.due_at, zone))
+                    }
+                }
+            }
+            @if let Some(coverage) = &coverage {
+                @if coverage.parents > 0 { p { "Coverage: " (left_out(coverage)) "." } }
+                @if let Some(found) = &coverage.compared { p { (compared(found)) "." } }
+            }
+        }
+    }
+}
+
+fn tasks(story: &DayStory) -> Markup {
+    let phases = story.phases();
+    let counted = Phase::ALL.map(|phase| (phase.as_str(), phases.of(phase)));
+    let counted = counted.into_iter().filter(|(_, tasks)| *tasks > 0);
+    let counted: Vec<String> = counted
+        .map(|(phase, n)| format!("{} {phase}", number(n)))
+        .collect();
+    html! {
+        section {
+            h2 { "Tasks" }
+            @if counted.is_empty() {
+                p { "None." }
+            } @else {
+                p { (counted.join(", ")) }
+                div.wide tabindex="0" role="region" aria-label="Tasks" {
+                    table {
+                        thead { tr {
+                            th { "task" } th { "state" } th.n { "attempts" } th.n { "rows" }
+                            th { "what happened" }
+                        } }
+                        tbody { @for task in story.tasks.iter().take(SHOWN) { (task_row(task)) } }
+                    }
+                }
+                (more(story.tasks.len()))
+            }
+        }
+    }
+}
+
+fn task_row(task: &TaskRow) -> Markup {
+    html! {
+        tr {
+            td { code { (task.spec.key) } }
+            td { (task.phase.as_str()) }
+            td.n { (task.attempts) }
+            td.n { (task.rows.map_or(String::new(), number)) }
+            td.why { @if let Some(failure) = &task.failure { (failure.message) } }
+        }
+    }
+}
+
+fn more(all: usize) -> Markup {
+    html! { @if all > SHOWN { p { "… and " (number((all - SHOWN) as u64)) " more." } } }
+}
+
+fn rejects(rejects: &Rejects) -> Markup {
+    let list = |names: &std::collections::BTreeSet<String>| {
+        names
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    html! {
+        @if !rejects.is_empty() {
+            section {
+                h2 { "What does not fit the contract" }
+                ul {
+                    @for ((column, what), cells) in &rejects.cells {
+                        li { code { (column) } ": " (number(*cells)) " times " (what) }
+                    }
+                    @if rejects.more > 0 { li { (number(rejects.more)) " more cells" } }
+                    @if rejects.rows > 0 { li { (number(rejects.rows)) " rows left out, because they lack a key" } }
+                    @if !rejects.unknown_columns.is_empty() {
+                        li { "unknown columns, kept in _extra: " (list(&rejects.unknown_columns)) }
+                    }
+                    @if !rejects.missing_columns.is_empty() {
+                        li { "columns that were not there: " (list(&rejects.missing_columns)) }
+                    }
+                }
+                @if !rejects.cells.is_empty() {
+                    p.note { "These cells are null, and their text is kept in _extra. The manifest names each." }
+                }
+            }
+        }
+    }
+}
+
+fn inputs(inputs: &[Input], zone: &TimeZone) -> Markup {
+    html! {
+        @if !inputs.is_empty() {
+            section {
+                h2 { "Made of" }
+                p {
+                    @match inputs.len() {
+                        1 => "1 task",
+                        tasks => { (number(tasks as u64)) " tasks" },
+                    }
+                }
+                div.wide tabindex="0" role="region" aria-label="Inputs" {
+                    table {
+                        thead { tr {
+                            th { "task" } th.n { "generation" } th { "outcome" } th.n { "rows" }
+                            th { "exported" } th { "original, SHA-256" }
+                        } }
+                        tbody { @for input in inputs.iter().take(SHOWN) { (input_row(input, zone)) } }
+                    }
+                }
+                (more(inputs.len()))
+            }
+        }
+    }
+}
+
+fn input_row(input: &Input, zone: &TimeZone) -> Markup {
+    html! {
+        tr {
+            td { code { (input.task_key) } }
+            td.n { (input.generation) }
+            td { (outcome(input.outcome)) }
+            td.n { (number(input.rows)) }
+            td { @if let Some(at) = input.extracted_at { (local(at, zone)) } }
+            td { @if let Some(sha256) = &input.source_sha256 { code { (sha256) } } }
+        }
+    }
+}
+
+const fn outcome(outcome: InputOutcome) -> &'static str {
+    match outcome {
+        InputOutcome::Published => "published",
+        InputOutcome::Empty => "empty",
+        InputOutcome::Quarantined => "quarantined",
+        InputOutcome::Failed => "failed",
+        InputOutcome::Missing => "missing",
+    }
+}

@@ -1,0 +1,388 @@
+//! Whether a person is needed, and for what: late days folded by what they have in common.
+//!
+//! Pure. A person is needed where nothing that is tried by itself can help, or has helped within a
+//! day.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{DayOutcome, DayStatus};
+use crate::cause::{Cause, CauseClass};
+use crate::datasets::Dataset;
+use crate::plan::due::days_left;
+use crate::window::Window;
+
+/// A day that is late for longer than this does not come by itself, seconds.
+const BY_ITSELF_S: u64 = 86_400;
+
+/// Late days of one dataset that are so for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whose data.
+    pub tenant: String,
+    /// Which data.
+    pub dataset: Dataset,
+    /// What became of the days.
+    pub outcome: DayOutcome,
+    /// The first of them.
+    pub first: Date,
+    /// The last of them; days between may be well.
+    pub last: Date,
+    /// How many they are.
+    pub days: usize,
+    /// Seconds since the first of them should have been there.
+    pub late_s: u64,
+    /// What is missing of the first of them and why, for people.
+    pub why: String,
+    /// The dataset that they come with: its own days of the same dates are late, and nothing else is
+    /// known against these.
+    pub comes_with: Option<Dataset>,
+    /// What the first task that failed met.
+    pub cause: Option<Cause>,
+    /// Whether it does not come by itself.
+    pub needs_a_person: bool,
+    /// Whole days until Feishu no longer answers for the first of them, where it names a limit.
+    pub days_left: Option<i64>,
+}
+
+/// The late days, folded; what needs a person comes first, then what is late for longest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// They.
+    pub problems: Vec<Trouble>,
+}
+
+impl Verdict {
+    /// Folds late days. `window_of` gives a day of a tenant as instants.
+    #[must_use]
+    pub fn of(
+        late: &[DayStatus],
+        window_of: impl Fn(&str, Date) -> Option<Window>,
+        now: Timestamp,
+    ) -> Self {
+        let is_late: BTreeSet<(&str, Dataset, Date)> = late
+            .iter()
+            .map(|day| (day.tenant.as_str(), day.dataset, day.dt))
+            .collect();
+        let mut folded: BTreeMap<_, Trouble> = BTreeMap::new();
+        for day in late {
+            let is_late = |of: Dataset| is_late.contains(&(day.tenant.as_str(), of, day.dt));
+            let parent = day.dataset.parent();
+            let parent = parent.filter(|parent| day.cause.is_none() && is_late(*parent));
+            let key = (&day.tenant, day.dataset, day.outcome, day.cause, parent);
+            // Of one cause each day and task has a sentence of its own, with numbers and log ids.
+            let key = (
+                key,
+                day.cause
+                    .map_or_else(|| without_numbers(day), |_| String::new()),
+            );
+            let late_s = day.late_s.unwrap_or(0);
+            let left = || days_left(day.dataset, &window_of(&day.tenant, day.dt)?, now);
+            let problem = folded.entry(key).or_insert_with(|| Trouble {
+                tenant: day.tenant.clone(),
+                dataset: day.dataset,
+                outcome: day.outcome,
+                first: day.dt,
+                last: day.dt,
+                days: 0,
+                late_s,
+                why: day.why.clone().unwrap_or_default(),
+                comes_with: parent,
+                cause: day.cause,
+                needs_a_person: false,
+                days_left: left(),
+            });
+            problem.first = problem.first.min(day.dt);
+            problem.last = problem.last.max(day.dt);
+            problem.days += 1;
+            problem.late_s = problem.late_s.max(late_s);
+            problem.needs_a_person |=
+                parent.is_none() && needs_a_person(day.outcome, day.cause, late_s);
+            problem.days_left = problem.days_left.min(left()).or(problem.days_left);
+        }
+        let mut problems: Vec<Trouble> = folded.into_values().collect();
+        problems.sort_by_key(|problem| {
+            let comes_with = problem.comes_with.is_some();
+            (
+                !problem.needs_a_person,
+                comes_with,
+                u64::MAX - problem.late_s,
+            )
+        });
+        Self { problems }
+    }
+
+    /// Whether a person is needed, in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let days = |wanted: bool| -> usize {
+            let of = self.problems.iter();
+            let of = of.filter(|problem| problem.needs_a_person == wanted);
+            of.map(|problem| problem.days).sum()
+        };
+        match (days(true), days(false)) {
+            (0, 0) => "Nobody is needed: no day is late.".to_owned(),
+            (0, late) => format!(
+                "Nobody is needed: {} late and tried again by {}.",
+                are(late),
+                if late == 1 { "itself" } else { "themselves" }
+            ),
+            (late, _) => format!(
+                "A person is needed: {} late and will not come without one.",
+                are(late)
+            ),
+        }
+    }
+}
+
+/// Why a day is late, less its own counts.
+fn without_numbers(day: &DayStatus) -> String {
+    let why = day.why.as_deref().unwrap_or_default();
+    why.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// `1 day is`, `2 days are`.
+fn are(days: usize) -> String {
+    match days {
+        1 => "1 day is".to_owned(),
+        days => format!("{days} days are"),
+    }
+}
+
+const fn needs_a_person(outcome: DayOutcome, cause: Option<Cause>, late_s: u64) -> bool {
+    let by_cause = match cause {
+        Some(cause) => cause.needs_a_person(),
+        None => false,
+    };
+    by_cause || matches!(outcome, DayOutcome::Quarantined) || late_s > BY_ITSELF_S
+}
+
+impl Trouble {
+    /// What to type.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let after = self.last.tomorrow().unwrap_or(self.last);
+        command(
+            &self.tenant,
+            self.dataset,
+            self.outcome,
+            self.cause,
+            self.first,
+            after,
+        )
+    }
+}
+
+/// What to type about the days `[from, to)` of a dataset.
+#[must_use]
+pub fn command(
+    tenant: &str,
+    dataset: Dataset,
+    outcome: DayOutcome,
+    cause: Option<Cause>,
+    from: Date,
+    to: Date,
+) -> String {
+    let range = format!("--tenant {tenant} --dataset {dataset} --from {from} --to {to}");
+    match outcome {
+        _ if cause.is_some_and(|cause| cause.class() == CauseClass::Access) => {
+            "meetlake doctor".to_owned()
+        }
+        DayOutcome::Quarantined => format!("meetlake retry --quarantine {range}"),
+        DayOutcome::Partial | DayOutcome::Published | DayOutcome::Unchanged | DayOutcome::Empty
+            if dataset.has_history() =>
+        {
+            format!("meetlake backfill {range} --again")
+        }
+        DayOutcome::Skipped | DayOutcome::Lost if dataset.has_history() => {
+            format!("meetlake backfill {range}")
+        }
+        _ => format!("meetlake run --tenant {tenant}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn day(dt: i8, outcome: DayOutcome, cause: Option<Cause>, late_s: u64) -> DayStatus {
+        DayStatus {
+            tenant: "acme".into(),
+            dataset: Dataset::TopUser,
+            dt: date(2026, 11, dt),
+            outcome,
+            rows: 0,
+            expected_at: Timestamp::UNIX_EPOCH,
+            late_s: Some(late_s),
+            why: Some(format!("{cause:?}")),
+            last_try: None,
+            cause,
+        }
+    }
+
+    fn verdict(late: &[DayStatus]) -> Verdict {
+        let window_of = |_: &str, dt| Window::day(&TimeZone::UTC, dt);
+        let now: Timestamp = "2026-11-28T04:00:00Z".parse().expect("an instant");
+        Verdict::of(late, window_of, now)
+    }
+
+    #[test]
+    fn a_person_is_needed_where_nothing_that_is_tried_by_itself_helps() {
+        use DayOutcome::{Failed, Partial, Quarantined, Waiting};
+        for (outcome, cause, late_s, expected) in [
+            (Waiting, None, 5, false),
+            (Waiting, Some(Cause::Retry), 5, false),
+            (Failed, Some(Cause::Export), 86_400, false),
+            (Failed, Some(Cause::Export), 86_401, true),
+            (Waiting, Some(Cause::Scope), 5, true),
+            (Waiting, Some(Cause::Storage), 5, true),
+            (Partial, None, 5, false),
+            (Partial, None, 100_000, true),
+            (Quarantined, Some(Cause::Data), 5, true),
+            (Quarantined, None, 5, true),
+        ] {
+            let found = verdict(&[day(10, outcome, cause, late_s)]);
+            let sentence = match expected {
+                true => "A person is needed: 1 day is late and will not come without one.",
+                false => "Nobody is needed: 1 day is late and tried again by itself.",
+            };
+            assert_eq!(
+                found.problems[0].needs_a_person, expected,
+                "{outcome:?} {cause:?}"
+            );
+            assert_eq!(found.sentence(), sentence);
+        }
+        assert_eq!(verdict(&[]).sentence(), "Nobody is needed: no day is late.");
+    }
+
+    #[test]
+    fn days_are_folded_by_cause_and_what_needs_a_person_comes_first() {
+        use DayOutcome::{Failed, Waiting};
+        let found = verdict(&[
+            day(12, Waiting, Some(Cause::Retry), 50),
+            day(10, Waiting, Some(Cause::Retry), 900),
+            day(11, Failed, Some(Cause::Scope), 5),
+        ]);
+        let rows = found
+            .problems
+            .iter()
+            .map(|of| (of.outcome, of.first.day(), of.last.day(), of.days));
+        assert_eq!(
+            rows.collect::<Vec<_>>(),
+            [(Failed, 11, 11, 1), (Waiting, 10, 12, 2)]
+        );
+        assert_eq!(found.problems[1].late_s, 900);
+        // The 10th is 18 days old, and Feishu answers for 89.
+        assert_eq!(found.problems[1].days_left, Some(70));
+        assert_eq!(found.problems[0].command(), "meetlake doctor");
+        assert_eq!(found.problems[1].command(), "meetlake run --tenant acme");
+    }
+
+    #[test]
+    fn days_of_one_cause_are_one_and_those_that_wait_for_their_parents_come_with_them() {
+        use DayOutcome::{Partial, Waiting};
+        let of = |dataset, dt, outcome, cause, why: &str| DayStatus {
+            dataset,
+            why: Some(why.to_owned()),
+            ..day(dt, outcome, cause, 90_000)
+        };
+        let (list, sheets) = (Dataset::MeetingList, Dataset::ParticipantList);
+        let found = verdict(&[
+            of(
+                list,
+                10,
+                Partial,
+                None,
+                "counted 9 meetings, the list has 2",
+            ),
+            of(
+                list,
+                11,
+                Partial,
+                None,
+                "counted 12 meetings, the list has 4",
+            ),
+            of(
+                list,
+                12,
+                Waiting,
+                Some(Cause::Scope),
+                "3 of 5 tasks: log id 0a1b",
+            ),
+            of(
+                list,
+                13,
+                Waiting,
+                Some(Cause::Scope),
+                "5 of 5 tasks: log id 77ff",
+            ),
+            of(
+                sheets,
+                10,
+                Waiting,
+                None,
+                "it waits for meeting_list, or for a run",
+            ),
+            of(sheets, 11, Waiting, Some(Cause::Role), "1 of 2 tasks"),
+            // Its parents are there.
+            of(sheets, 20, Waiting, None, "it waits for a run"),
+        ]);
+        let told = found.problems.iter().map(|of| {
+            (
+                of.dataset,
+                of.outcome,
+                of.days,
+                of.comes_with,
+                of.needs_a_person,
+            )
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 5, "{told:?}");
+        for row in [
+            (list, Partial, 2, None, true),
+            (list, Waiting, 2, None, true),
+            (sheets, Waiting, 1, None, true),
+        ] {
+            assert!(told[..4].contains(&row), "{row:?} {told:?}");
+        }
+        assert_eq!(told[4], (sheets, Waiting, 1, Some(list), false));
+    }
+
+    #[test]
+    fn the_command_is_the_one_that_helps() {
+        use DayOutcome::{Lost, Partial, Quarantined, Waiting};
+        let (from, to) = (date(2026, 11, 10), date(2026, 11, 12));
+        let range = |dataset| {
+            format!("--tenant acme --dataset {dataset} --from 2026-11-10 --to 2026-11-12")
+        };
+        let list = range("meeting_list");
+        for (dataset, outcome, expected) in [
+            (
+                Dataset::MeetingList,
+                Quarantined,
+                format!("retry --quarantine {list}"),
+            ),
+            (
+                Dataset::MeetingList,
+                Partial,
+                format!("backfill {list} --again"),
+            ),
+            (Dataset::MeetingList, Lost, format!("backfill {list}")),
+            (
+                Dataset::MeetingList,
+                Waiting,
+                "run --tenant acme".to_owned(),
+            ),
+            // The API has no history of it.
+            (Dataset::Room, Partial, "run --tenant acme".to_owned()),
+        ] {
+            let found = command("acme", dataset, outcome, None, from, to);
+            assert_eq!(found, format!("meetlake {expected}"));
+        }
+    }
+}
