@@ -28,6 +28,8 @@ pub enum Cause {
     Scope,
     /// The app's creator or the user lacks an administrator's role.
     Role,
+    /// Feishu does not show this one thing to the app, or has shown it none of its kind so far.
+    Hidden,
     /// Too many calls; it works after a wait.
     RateLimited,
     /// The monthly API quota of the tenant's edition is used up.
@@ -72,10 +74,11 @@ pub enum CauseClass {
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Credentials,
         Self::Scope,
         Self::Role,
+        Self::Hidden,
         Self::RateLimited,
         Self::QuotaExhausted,
         Self::Retry,
@@ -96,6 +99,7 @@ impl Cause {
             Self::Credentials => "credentials",
             Self::Scope => "scope",
             Self::Role => "role",
+            Self::Hidden => "hidden",
             Self::RateLimited => "wait",
             Self::QuotaExhausted => "quota exhausted",
             Self::Retry => "retry",
@@ -123,7 +127,7 @@ impl Cause {
     #[must_use]
     pub const fn class(self) -> CauseClass {
         match self {
-            Self::Credentials | Self::Scope | Self::Role => CauseClass::Access,
+            Self::Credentials | Self::Scope | Self::Role | Self::Hidden => CauseClass::Access,
             Self::RateLimited | Self::QuotaExhausted => CauseClass::Quota,
             Self::Export => CauseClass::Export,
             Self::Data => CauseClass::Data,
@@ -140,7 +144,8 @@ impl Cause {
         match self {
             Self::Scope | Self::Role => Reach::Dataset,
             Self::Credentials | Self::QuotaExhausted | Self::Storage | Self::Local => Reach::Run,
-            Self::RateLimited
+            Self::Hidden
+            | Self::RateLimited
             | Self::Retry
             | Self::BadRequest
             | Self::Gone
@@ -160,6 +165,9 @@ impl Cause {
             }
             Self::Scope => "grant the scope to the app; `meetlake doctor` names it",
             Self::Role => "give the app's creator or the user the administrator's role",
+            Self::Hidden => {
+                "let the accessible data range of the app's scopes hold what should be asked for"
+            }
             Self::RateLimited => "run again, or give the run more time",
             Self::QuotaExhausted => "wait for the next month, or raise the edition's API quota",
             Self::Retry | Self::Gone | Self::Export | Self::SpoolLost => {
@@ -180,6 +188,7 @@ impl Cause {
             Self::Credentials
             | Self::Scope
             | Self::Role
+            | Self::Hidden
             | Self::QuotaExhausted
             | Self::BadRequest
             | Self::Data
@@ -290,6 +299,7 @@ mod tests {
             (Credentials, Class::Access, Reach::Run, 4),
             (Scope, Class::Access, Reach::Dataset, 4),
             (Role, Class::Access, Reach::Dataset, 4),
+            (Hidden, Class::Access, Reach::Task, 4),
             (RateLimited, Class::Quota, Reach::Task, 5),
             (QuotaExhausted, Class::Quota, Reach::Run, 5),
             (Retry, Class::Other, Reach::Task, 3),

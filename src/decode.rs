@@ -102,6 +102,9 @@ pub struct DecodeSummary {
     pub sheets: Vec<SheetRead>,
     /// Sheets that were skipped because they have no header of the contract.
     pub ignored: Vec<IgnoredSheet>,
+    /// Items of a listing that are hidden from the app, and have no row.
+    #[serde(default)]
+    pub hidden: u64,
     /// Which reader read it. The child process does not send this: its parent knows.
     #[serde(skip)]
     pub reader: WorkbookReader,
@@ -127,6 +130,7 @@ impl DecodeSummary {
         let hidden = self.sheets.iter();
         let hidden = hidden.filter(|sheet| sheet.is_hidden && sheet.rows > 0);
         findings.hidden_sheets = hidden.map(|sheet| sheet.name.clone()).collect();
+        findings.items_hidden = self.hidden;
     }
 }
 

@@ -5,6 +5,7 @@
 //! drive    asks the machine what comes next, journals the state, waits, has the effect performed
 //! effect   performs one effect: a submit, a poll or a download
 //! listing  reads the pages of a listing, all or nothing
+//! sight    tells a hidden meeting from an app that is shown none
 //! witness  asks the list beside an export for the same rows
 //! ```
 //! Every state is in the ledger before its effect is performed. After a stop at any point, calling
@@ -16,6 +17,7 @@ mod effect;
 pub mod listing;
 pub mod pace;
 pub mod rooms;
+mod sight;
 mod witness;
 
 use std::borrow::Cow;
@@ -40,6 +42,8 @@ use crate::task::machine::{GaveUp, IllegalTransition, State};
 use listing::PageSink;
 use pace::Pace;
 
+pub use sight::Sight;
+use sight::SightedPages;
 pub use witness::Witnesses;
 
 /// What is needed to get the originals of one tenant; cheap to clone.
@@ -57,6 +61,8 @@ pub struct Fetcher {
     pub pace: Pace,
     /// Which lists are asked beside exports.
     pub witnesses: Witnesses,
+    /// Which meetings the app was shown.
+    pub sight: Sight,
     /// Cancelled when the program stops. Exports under way then end at their next wait.
     pub stop: CancellationToken,
     /// Largest workbook that is fetched, bytes.
@@ -257,7 +263,11 @@ impl Fetcher {
             size_bytes: 0,
         };
         let request = &task.spec.request;
-        let read = listing::read(&self.client, request, &mut sink).await?;
+        let pages = SightedPages {
+            fetcher: self,
+            task,
+        };
+        let read = listing::read(&pages, request, &mut sink).await?;
         read.map_err(|error| match call_failed(&error) {
             // New apps do not get the scope of the second source for themselves.
             Error::GaveUp {

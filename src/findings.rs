@@ -123,6 +123,9 @@ pub struct Findings {
     /// its end they were asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_unfinished: u64,
+    /// Items of a listing that are hidden from the app, and have no row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub items_hidden: u64,
     /// Sheets with rows that a program which shows the workbook hides. Their rows are in the batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden_sheets: Vec<String>,

@@ -18,7 +18,7 @@ use crate::datasets::Dataset;
 use crate::decode::Fallback;
 use crate::events::Events;
 use crate::fetch::pace::Pace;
-use crate::fetch::{Fetcher, Witnesses};
+use crate::fetch::{Fetcher, Sight, Witnesses};
 use crate::ledger::Ledger;
 use crate::pipeline::{self, LakeCheck, Tenant};
 use crate::policy::Policy;
@@ -119,6 +119,7 @@ impl App {
             spool.clean(kept.get(&tenant.name).unwrap_or(&Keep::default()))?;
             let fetcher = Fetcher {
                 witnesses: Witnesses::default(),
+                sight: Sight::default(),
                 client,
                 ledger: ledger.clone(),
                 spool: spool.clone(),

@@ -37,6 +37,8 @@ const NOT_FEISHU: &str = "this is not the API's own answer; check host and proxi
 const LIMITED: &str = "it is tried again when the limit resets; another program may share the app";
 const LATER: &str = "Feishu's side is in trouble; it is tried again later";
 const GONE: &str = "what was asked for does not exist (any more); an export is requested again";
+const HIDDEN: &str = "this one is hidden from the app, and what the lake has of it stays; the \
+                      accessible data range of the scope, in the developer console, decides";
 const GARBLED: &str = "it is tried again later; if it stays, check host and what stands between \
                         this machine and Feishu";
 const UNREACHABLE: &str =
@@ -270,6 +272,21 @@ impl Error {
             details.kind = Cause::Gone;
             details.fix = Some(GONE);
         }
+        self
+    }
+
+    /// A refusal that may be about one thing only: others of its kind are asked for.
+    #[must_use]
+    pub fn perhaps_hidden(mut self) -> Self {
+        self.0.kind = Cause::Hidden;
+        self
+    }
+
+    /// A refusal that is about one thing only.
+    #[must_use]
+    pub fn hidden(mut self) -> Self {
+        let details = &mut *self.0;
+        (details.kind, details.fix) = (Cause::Hidden, Some(HIDDEN));
         self
     }
 

@@ -105,6 +105,9 @@ pub struct Details {
     pub item: &'static str,
     /// Codes that say that there is no such item. Then there is no row of it.
     pub gone: &'static [i64],
+    /// Codes that say that the app is not shown the item, or no item at all. Where it is known that
+    /// others are shown, there is no row of it either.
+    pub hidden: &'static [i64],
     /// What is asked for by one more call, where the item may have it.
     pub apart: Option<Apart>,
 }
@@ -179,8 +182,42 @@ pub struct PageCall {
     pub parameters: Parameters,
     /// Codes other than 0 with which the body is an answer all the same.
     pub answers: Vec<i64>,
+    /// Codes that say that this one thing is hidden from the app, or that everything is. They are
+    /// an answer where it is known that others are shown.
+    pub hidden: Vec<i64>,
     /// The one thing that it asks about, for people.
     pub about: Option<String>,
+}
+
+impl PageCall {
+    /// The id of the one thing that it asks about, if that thing may be hidden.
+    #[must_use]
+    pub fn may_be_hidden(&self) -> Option<&str> {
+        let id = self.parameters.segment.as_deref();
+        id.filter(|_| !self.hidden.is_empty())
+    }
+
+    /// The same call, to which it is an answer that the thing is hidden.
+    #[must_use]
+    pub fn taking_hidden(mut self) -> Self {
+        self.answers.append(&mut self.hidden);
+        self
+    }
+
+    /// Asks whether another thing is shown, and for nothing else of it.
+    #[must_use]
+    pub fn of_another(&self, id: String) -> Self {
+        Self {
+            endpoint: self.endpoint,
+            parameters: Parameters {
+                segment: Some(id),
+                ..Parameters::default()
+            },
+            answers: Vec::new(),
+            hidden: Vec::new(),
+            about: None,
+        }
+    }
 }
 
 /// What a call asks for.
@@ -268,6 +305,15 @@ impl Listing {
         }
     }
 
+    /// How many items are hidden from the app.
+    #[must_use]
+    pub const fn hidden(&self) -> u64 {
+        match self {
+            Self::List(list) => list.hidden,
+            Self::Nodes(_) => 0,
+        }
+    }
+
     /// The ids on a page of a list, in their order.
     ///
     /// # Errors
@@ -291,6 +337,7 @@ pub struct List {
     tokens: HashSet<(Option<String>, String)>,
     ids: HashSet<String>,
     items: usize,
+    hidden: u64,
     by_role: ShownByRole,
 }
 
@@ -317,6 +364,7 @@ impl List {
             tokens: HashSet::new(),
             ids: HashSet::new(),
             items: 0,
+            hidden: 0,
             by_role: ShownByRole::default(),
         }
     }
@@ -328,6 +376,7 @@ impl List {
             endpoint: self.endpoint,
             parameters,
             answers: self.gone().to_vec(),
+            hidden: Vec::new(),
             about: None,
         };
         let of_item = |details: Details, id: &str, query: &[(&'static str, &str)], answers| {
@@ -342,6 +391,7 @@ impl List {
                     body: None,
                 },
                 answers,
+                hidden: details.hidden.to_vec(),
                 about: None,
             }
         };
@@ -353,7 +403,8 @@ impl List {
                 let apart = details.apart.as_ref();
                 let query = apart.map_or(&[][..], |apart| apart.query);
                 let withheld = apart.map_or(&[][..], |apart| apart.withheld);
-                of_item(details, id, query, [details.gone, withheld].concat())
+                let answers = [details.gone, withheld].concat();
+                of_item(details, id, query, answers)
             }
             (Wanted::List { parent, token, .. }, beyond) => {
                 let mut query = vec![("page_size", self.listed.page_size.to_string())];
@@ -520,6 +571,11 @@ impl List {
         if self.is_gone(body)? {
             return Ok(Vec::new());
         }
+        let code = code_of(&json_of(body)?);
+        if code.is_some_and(|code| details.hidden.contains(&code)) {
+            self.hidden += 1;
+            return Ok(Vec::new());
+        }
         let item = item_of(&data_of(body)?, details.item)?;
         // Another one's detail would be published under this one's name.
         if self.id_of(&item)? != id {
@@ -541,15 +597,13 @@ impl List {
         mut item: Map<String, Value>,
         body: &[u8],
     ) -> Result<Map<String, Value>, Error> {
-        let Beyond::Details(Details {
-            apart: Some(apart), ..
-        }) = self.beyond
-        else {
+        let Beyond::Details(details) = self.beyond else {
             return Err(Error::TooManyPages);
         };
+        let apart = details.apart.ok_or(Error::TooManyPages)?;
         let code = code_of(&json_of(body)?);
-        let is_untold = |code| self.gone().contains(&code) || apart.withheld.contains(&code);
-        if code.is_some_and(is_untold) {
+        let untold = [details.gone, details.hidden, apart.withheld];
+        if code.is_some_and(|code| untold.iter().any(|codes| codes.contains(&code))) {
             return Ok(item);
         }
         match data_of(body)?.remove(apart.part) {
@@ -973,6 +1027,7 @@ mod tests {
         query: &[("full", "true")],
         item: "thing",
         gone: &[7],
+        hidden: &[5],
         apart: None,
     };
 
@@ -991,7 +1046,9 @@ mod tests {
         let detail = |id: &str| json!({ "code": 0, "data": { "thing": { "id": id } } });
         let item = listing.take(detail("a").to_string().as_bytes());
         assert_eq!(ids(&item.expect("an item")), ["a"]);
-        assert_eq!(listing.next_call().expect("a call").answers, [7]);
+        let call = listing.next_call().expect("a call");
+        assert_eq!((&call.answers, &call.hidden), (&vec![7], &vec![5]));
+        assert_eq!(call.taking_hidden().answers, [7, 5]);
         let gone = listing.take(br#"{"code":7,"msg":"not found"}"#);
         assert_eq!(gone.expect("an answer").len(), 0);
         let another = listing.clone().take(detail("a").to_string().as_bytes());
@@ -999,6 +1056,9 @@ mod tests {
             another.expect_err("refused").to_string(),
             "`thing` has another `id`"
         );
+        let mut without_c = listing.clone();
+        let hidden = without_c.take(br#"{"code":5}"#).expect("an answer");
+        assert_eq!((hidden.len(), without_c.hidden), (0, 1));
         let refused = listing.clone().take(br#"{"code":8}"#);
         assert_eq!(
             refused.expect_err("refused").to_string(),
@@ -1027,12 +1087,17 @@ mod tests {
         let item = listing.take(with_note.to_string().as_bytes());
         assert_eq!(item.expect("an item").len(), 0, "it waits for the rest");
         assert_eq!(asked(&listing), "things/:id a?mode=1");
-        assert_eq!(listing.next_call().expect("a call").answers, [7, 8]);
+        let call = listing.next_call().expect("a call");
+        assert_eq!(call.may_be_hidden(), Some("a"));
+        assert_eq!(call.of_another("b".into()).parameters.query, []);
+        assert_eq!(call.answers, [7, 8]);
+        assert_eq!(call.taking_hidden().answers, [7, 8, 5]);
         for (body, more) in [
             (r#"{"code":0,"data":{"more":{"x":""}}}"#, json!({ "x": "" })),
             (r#"{"code":0,"data":{"more":null}}"#, json!(null)),
             (r#"{"code":0,"data":{}}"#, json!(null)),
             (r#"{"code":7}"#, json!(null)),
+            (r#"{"code":5}"#, json!(null)),
             (r#"{"code":8}"#, json!(null)),
         ] {
             let mut listing = listing.clone();

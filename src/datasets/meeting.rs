@@ -97,6 +97,8 @@ const DETAILS: Details = Details {
     item: "meeting",
     // The list has an id of which the detail knows nothing (any more).
     gone: &[NO_MEETING],
+    // Whose owner is outside of the tenant, or of the scope's accessible data range.
+    hidden: &[NOT_SHOWN],
     apart: None,
 };
 
@@ -137,6 +139,9 @@ const SLACK_S: i64 = 3_600;
 
 /// Feishu knows no such meeting (any more).
 pub(super) const NO_MEETING: i64 = 121004;
+
+/// The app may not see this meeting, or no meeting at all.
+const NOT_SHOWN: i64 = 121005;
 
 /// Where the detail of a meeting has its password.
 pub(super) const PASSWORD: &str = "data.meeting.password";

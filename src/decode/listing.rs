@@ -53,7 +53,7 @@ pub fn listing(
     };
     sink.sheet(&header);
     let mut rows = 0;
-    for_each_item(original, contract, source, |item| {
+    let hidden = for_each_item(original, contract, source, |item| {
         let columns = header.columns.iter();
         let cells: Vec<Cell<'_>> = columns.map(|column| cell(item.get(&column.text))).collect();
         sink.row(rows, &cells);
@@ -65,6 +65,7 @@ pub fn listing(
             rows: rows.into(),
             is_hidden: false,
         }],
+        hidden,
         ..DecodeSummary::default()
     })
 }
@@ -85,18 +86,19 @@ fn column_of(name: &str, contract: &Contract) -> HeaderColumn {
     }
 }
 
-/// Hands over each item of the listing, flattened, in the order in which it was listed.
+/// Hands over each item of the listing, flattened, in the order in which it was listed. Says how
+/// many are hidden from the app.
 fn for_each_item(
     original: &[u8],
     contract: &Contract,
     source: &Source,
     mut each: impl FnMut(&Map<String, Value>),
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let dataset = contract.dataset;
     let pages = PageArchive::open(original);
     let mut pages = pages.map_err(|_| refuse("it is no zip of pages, or it is cut off"))?;
     if let Fetch::Received { derive, .. } = source.fetch {
-        return for_each_event(&mut pages, contract, derive, each);
+        return for_each_event(&mut pages, contract, derive, each).map(|()| 0);
     }
     let listing = source.archived_listing(contract.dataset);
     let mut listing: Listing =
@@ -127,7 +129,7 @@ fn for_each_item(
         pivot(pivoted).into_iter().for_each(each_row);
     }
     match listing.may_end() {
-        true => Ok(()),
+        true => Ok(listing.hidden()),
         false => Err(refuse(format!(
             "a page is missing after the {}.",
             pages.len()

@@ -19,6 +19,21 @@ use crate::datasets::{Endpoint, Request};
 /// How often a list that changes while it is read is read from its beginning.
 const READINGS: usize = 2;
 
+/// Asks for the pages of a listing.
+pub trait PageSource {
+    /// The unchanged body of one call.
+    ///
+    /// # Errors
+    /// What the API refused with, after the retries.
+    fn page(&self, call: &PageCall) -> impl Future<Output = Result<Bytes, client::Error>> + Send;
+}
+
+impl PageSource for Client {
+    async fn page(&self, call: &PageCall) -> Result<Bytes, client::Error> {
+        Self::page(self, call).await
+    }
+}
+
 /// Takes the pages of a listing.
 pub trait PageSink {
     /// Why it cannot take more.
@@ -43,13 +58,13 @@ pub trait PageSink {
 /// # Errors
 /// The sink cannot take a page.
 pub async fn read<S: PageSink>(
-    client: &Client,
+    pages: &impl PageSource,
     request: &Request,
     sink: &mut S,
 ) -> Result<Result<(), client::Error>, S::Error> {
     for _ in 0..READINGS {
         sink.restart()?;
-        match read_once(client, request, sink).await? {
+        match read_once(pages, request, sink).await? {
             Ok(true) => return Ok(Ok(())),
             Ok(false) => {}
             Err(error) => return Ok(Err(error)),
@@ -64,7 +79,7 @@ pub async fn read<S: PageSink>(
 
 /// Says whether the first and the last page were still the same at the end.
 async fn read_once<S: PageSink>(
-    client: &Client,
+    pages: &impl PageSource,
     request: &Request,
     sink: &mut S,
 ) -> Result<Result<bool, client::Error>, S::Error> {
@@ -79,12 +94,12 @@ async fn read_once<S: PageSink>(
         let list = listing.list_of_next();
         // A list that ended is looked at again before what follows from it is asked for.
         if ends.list != list {
-            match still_holds(client, endpoint, &listing, std::mem::take(&mut ends)).await {
+            match still_holds(pages, endpoint, &listing, std::mem::take(&mut ends)).await {
                 Ok(true) => ends.list = list,
                 changed => return Ok(changed),
             }
         }
-        let body = match client.page(&call).await {
+        let body = match pages.page(&call).await {
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
         };
@@ -104,7 +119,7 @@ async fn read_once<S: PageSink>(
         }
         sink.page(&body, items)?;
     }
-    Ok(still_holds(client, endpoint, &listing, ends).await)
+    Ok(still_holds(pages, endpoint, &listing, ends).await)
 }
 
 /// The ends of a list that was read.
@@ -119,7 +134,7 @@ struct Ends {
 
 /// Whether the first page and the last one are the same still.
 async fn still_holds(
-    client: &Client,
+    pages: &impl PageSource,
     endpoint: &Endpoint,
     listing: &Listing,
     ends: Ends,
@@ -129,7 +144,7 @@ async fn still_holds(
         return Ok(true);
     };
     for (call, before) in ends.first.into_iter().chain([last]) {
-        let after = client.page(&call).await?;
+        let after = pages.page(&call).await?;
         let ids = |body: &Bytes| {
             let ids = listing.ids_on(list, body);
             ids.map_err(|error| client::Error::unlisted(endpoint, &error))

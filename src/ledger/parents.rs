@@ -60,6 +60,58 @@ impl Ledger {
         .collect()
     }
 
+    /// Ids of the meetings that a dataset knows by id, the latest first.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn known_meetings(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        most: u32,
+    ) -> Result<Vec<String>, Error> {
+        sqlx::query(
+            "SELECT meeting_id FROM parent WHERE tenant = $1 AND dataset = $2 \
+             AND meeting_id IS NOT NULL ORDER BY start_at DESC LIMIT $3",
+        )
+        .bind(tenant)
+        .bind(of.as_str())
+        .bind(i64::from(most))
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("read ids of meetings"))?
+        .iter()
+        .map(StoredRow::parent)
+        .map(|row| row.get("meeting_id"))
+        .collect()
+    }
+
+    /// Whether a dataset has a row of the meeting with this id that starts in `range`.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn knows_meeting(
+        &self,
+        tenant: &str,
+        of: Dataset,
+        range: Window,
+        id: &str,
+    ) -> Result<bool, Error> {
+        let found = sqlx::query(
+            "SELECT 1 FROM parent WHERE tenant = $1 AND dataset = $2 AND start_at >= $3 \
+             AND start_at < $4 AND meeting_id = $5 LIMIT 1",
+        )
+        .bind(tenant)
+        .bind(of.as_str())
+        .bind(micros(range.start()))
+        .bind(micros(range.end()))
+        .bind(id)
+        .fetch_optional(&self.read)
+        .await
+        .map_err(sql("look for a meeting"))?;
+        Ok(found.is_some())
+    }
+
     /// The rooms of a tenant as last listed: room id and the level that owns it.
     ///
     /// # Errors

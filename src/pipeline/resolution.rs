@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::Tenant;
 use crate::datasets::Dataset;
-use crate::plan::children::unfinished_rows;
+use crate::plan::children::{hidden_items, unfinished_rows};
 use crate::plan::resolve::resolve;
 use crate::record::WindowRow;
 use crate::window::Window;
@@ -26,13 +26,14 @@ pub(super) async fn count(tenant: &Tenant, dataset: Dataset, windows: &[Window])
         };
         let before = row.coverage.clone().unwrap_or_default();
         let mut after = before.clone();
+        let tasks = ledger.tasks_of(name, dataset, *window).await?;
         if let Some(parent) = dataset.resolves() {
             let listed = ledger.parents(name, parent, *window).await?;
             let found = ledger.parents(name, dataset, *window).await?;
-            after = after.with(resolve(&listed, &found));
+            after = after.with(resolve(&listed, &found, hidden_items(&tasks)));
         }
         if has_states {
-            after.unfinished = unfinished_rows(&ledger.tasks_of(name, dataset, *window).await?);
+            after.unfinished = unfinished_rows(&tasks);
         }
         if before != after {
             ledger.set_coverage(&row, &after).await?;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::priority;
 use crate::datasets::{Ask, Parent, ParentIdentity, Siblings};
+use crate::findings::Findings;
 use crate::job::{FanOutOrder, JobSpec};
 use crate::record::{Coverage, OpenTask, Phase, PhaseCounts, TaskRow, WindowRow, WindowState};
 use crate::task::{TaskKey, TaskOwner, TaskSpec};
@@ -150,10 +151,21 @@ pub fn asked_again(job: &JobSpec, mut known: KnownChildren) -> KnownChildren {
 /// Rows of a window's answers that tell of something unfinished.
 #[must_use]
 pub fn unfinished_rows(tasks: &[TaskRow]) -> u64 {
-    let is_answered = |task: &&TaskRow| matches!(task.phase, Phase::Spooled | Phase::Published);
-    let findings = tasks.iter().filter(is_answered);
-    let findings = findings.filter_map(|task| task.findings.as_ref());
+    let findings = findings_of_answers(tasks);
     findings.map(|findings| findings.rows_unfinished).sum()
+}
+
+/// Items of a window's answers that are hidden from the app.
+#[must_use]
+pub fn hidden_items(tasks: &[TaskRow]) -> u64 {
+    let findings = findings_of_answers(tasks);
+    findings.map(|findings| findings.items_hidden).sum()
+}
+
+fn findings_of_answers(tasks: &[TaskRow]) -> impl Iterator<Item = &Findings> {
+    let is_answered = |task: &&TaskRow| matches!(task.phase, Phase::Spooled | Phase::Published);
+    let answers = tasks.iter().filter(is_answered);
+    answers.filter_map(|task| task.findings.as_ref())
 }
 
 /// The children of a window.

@@ -15,9 +15,9 @@ use crate::record::Resolution;
 pub const NEARBY_S: u64 = 60;
 
 /// Counts what became of the rows of a list: of each different number and start, whether one of the
-/// meetings that were found is it.
+/// meetings that were found is it. `hidden` are those that were found and may not be seen.
 #[must_use]
-pub fn resolve(listed: &[Parent], found: &[Parent]) -> Resolution {
+pub fn resolve(listed: &[Parent], found: &[Parent], hidden: u64) -> Resolution {
     let mut ids: BTreeMap<&str, BTreeMap<i64, BTreeSet<&str>>> = BTreeMap::new();
     for meeting in found {
         let Some(id) = meeting.meeting_id.as_deref() else {
@@ -32,7 +32,10 @@ pub fn resolve(listed: &[Parent], found: &[Parent]) -> Resolution {
         .filter(|row| row.end.is_some())
         .map(|row| (row.meeting_no.as_str(), row.start))
         .collect();
-    let mut counts = Resolution::default();
+    let mut counts = Resolution {
+        hidden,
+        ..Resolution::default()
+    };
     for (number, start) in &rows {
         let start = start.as_second();
         let of_number = ids.get(number);
@@ -78,7 +81,7 @@ mod tests {
                 ..meeting(number, at(*start), None, 2)
             })
             .collect();
-        let counts = resolve(&listed, &found);
+        let counts = resolve(&listed, &found, 0);
         (counts.resolved, counts.ambiguous, counts.unresolved)
     }
 
@@ -128,6 +131,6 @@ mod tests {
     fn a_meeting_that_has_not_ended_is_not_looked_for() {
         let at = Timestamp::from_second(1000).expect("in range");
         let listed = [meeting("1", at, None, 2)];
-        assert_eq!(resolve(&listed, &[]), Resolution::default());
+        assert_eq!(resolve(&listed, &[], 0), Resolution::default());
     }
 }

@@ -200,6 +200,7 @@ impl CoverageRecord {
                 no_id: counts.no_id,
                 ambiguous: counts.ambiguous,
                 unresolved: counts.unresolved,
+                hidden: counts.hidden,
             },
             without_event: counts.without_event,
             not_listed: counts.not_listed,
@@ -235,6 +236,9 @@ pub struct LeftOut {
     /// Rows whose unique meeting was not found.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u64,
+    /// Meetings that the app may not see, among those without a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hidden: u64,
 }
 
 /// Bounds of a fan-out, as the job file has them.

@@ -33,13 +33,17 @@ pub(super) fn look_at(setting: &Setting<'_>, tasks: &Tasks, windows: &mut Window
             continue;
         };
         let mut found = children(job, owner, window, &parents, &known, &mut budget);
+        let findings = || {
+            let tasks = of_window(tasks, tenant, *dataset, window);
+            let read = tasks.filter_map(|(_, task)| task.read.as_ref());
+            read.map(|read| &read.findings)
+        };
         if dataset.resolves().is_some() {
             let ids = parents_in(tasks, tenant, *dataset, window);
-            found.coverage = found.coverage.with(resolve(&parents, &ids));
+            let hidden = findings().map(|findings| findings.items_hidden).sum();
+            found.coverage = found.coverage.with(resolve(&parents, &ids, hidden));
         }
-        let read =
-            of_window(tasks, tenant, *dataset, window).filter_map(|(_, task)| task.read.as_ref());
-        let unfinished = read.map(|read| read.findings.rows_unfinished);
+        let unfinished = findings().map(|findings| findings.rows_unfinished);
         found.coverage.unfinished = unfinished.sum();
         let fits = found.are_those_known(&known);
         planned.push(((stream.clone(), *window), fits, found));

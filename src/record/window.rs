@@ -202,6 +202,9 @@ pub struct Coverage {
     /// Rows of the meeting list whose unique id is not known: no meeting could be it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u64,
+    /// Meetings that the app may not see, among those without a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hidden: u64,
     /// Rows of the meeting list of whose end no event told, on a day of which events came.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_event: u64,
@@ -225,6 +228,8 @@ pub struct Resolution {
     pub ambiguous: u64,
     /// None could be it.
     pub unresolved: u64,
+    /// Meetings that were found and may not be seen.
+    pub hidden: u64,
 }
 
 impl Coverage {
@@ -245,6 +250,7 @@ impl Coverage {
         self.over_max_tasks += other.over_max_tasks;
         self.ambiguous += other.ambiguous;
         self.unresolved += other.unresolved;
+        self.hidden += other.hidden;
         self.without_event += other.without_event;
         self.not_listed += other.not_listed;
         self.unfinished += other.unfinished;
@@ -268,6 +274,7 @@ impl Coverage {
         Self {
             ambiguous: resolution.ambiguous,
             unresolved: resolution.unresolved,
+            hidden: resolution.hidden,
             ..self
         }
     }

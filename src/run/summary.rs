@@ -295,6 +295,7 @@ impl Summary {
         if let Some(sum) = &mut of_dataset.coverage {
             sum.ambiguous += coverage.ambiguous;
             sum.unresolved += coverage.unresolved;
+            sum.hidden += coverage.hidden;
         }
     }
 

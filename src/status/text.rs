@@ -144,6 +144,13 @@ pub fn left_out(coverage: &Coverage) -> String {
                 number(coverage.ambiguous)
             );
         }
+        if coverage.hidden > 0 {
+            let _ = write!(
+                text,
+                ", {} because the app may not see them",
+                number(coverage.hidden)
+            );
+        }
     }
     let disagree = [
         (

@@ -201,6 +201,12 @@ fn not_fetched(
             state: State::Planned,
             failure,
         },
+        // A minute later others may have been shown, which tells what this one is.
+        Some(Cause::Hidden) if attempts.given_up > 0 => Disposition {
+            next: NextStep::Fail,
+            state: State::Planned,
+            failure,
+        },
         _ => later_or_fail(state, failure, None, attempts),
     }
 }

@@ -227,6 +227,17 @@ impl TestApp {
         app
     }
 
+    /// Puts another simulator of the same company in the place of this one.
+    pub(crate) fn replace_server(&mut self, change: impl FnOnce(&mut Knobs)) {
+        change(&mut self.setup.options.knobs);
+        let options = self.setup.options.clone();
+        self.server = Some(self.runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            Server::start(listener, options).expect("a simulator")
+        }));
+        self.write_configuration();
+    }
+
     /// Writes `meetlake.toml` and the job files anew.
     pub(crate) fn write_configuration(&self) {
         let setup = &self.setup;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use jiff::civil::Date;
 use meetlake::testing::dataset::Dataset;
 use meetlake_simulator::company::Meeting;
-use meetlake_simulator::{MeetingFilter, meetings as simulated};
+use meetlake_simulator::{HiddenMeetings, MeetingFilter, meetings as simulated};
 use serde_json::{Value, json};
 
 use crate::app::{Setup, TestApp};
@@ -260,7 +261,9 @@ fn what_has_no_id_is_counted_and_shown() {
 #[test]
 fn meetings_that_the_app_may_not_see_are_an_error_that_says_what_to_do() {
     let setup = Setup::fast().only(&CHAIN);
-    let app = setup.knobs(|knobs| knobs.meetings_visible = false).start();
+    let app = setup
+        .knobs(|knobs| knobs.hidden_meetings = HiddenMeetings::All)
+        .start();
     let run = app.backfill(&[]);
     assert_eq!(run.code, 4, "{}", run.text());
     assert!(
@@ -270,6 +273,111 @@ fn meetings_that_the_app_may_not_see_are_an_error_that_says_what_to_do() {
     );
     assert!(lake::rows(&app.lake(), Dataset::Meeting).is_empty());
     assert!(!lake::rows(&app.lake(), Dataset::MeetingList).is_empty());
+}
+
+/// Of the meetings that others own, the rest of the day has no need to wait: they have no row, and are counted.
+#[test]
+fn a_meeting_that_is_hidden_from_the_app_holds_up_no_other() {
+    let setup = Setup::fast().only(&CHAIN);
+    let app = setup
+        .knobs(|knobs| knobs.hidden_meetings = HiddenMeetings::EveryFourth)
+        .start();
+    let run = app.backfill(&[]);
+    assert_eq!(run.code, 0, "{}", run.text());
+    let (hidden, shown): (Vec<_>, Vec<_>) = app
+        .server()
+        .company()
+        .meetings()
+        .iter()
+        .partition(|meeting| HiddenMeetings::EveryFourth.has(meeting));
+    assert!(hidden.len() > 1 && shown.len() > 1, "some of each");
+    for dataset in [Dataset::Meeting, Dataset::MeetingParticipant] {
+        let rows = lake::rows(&app.lake(), dataset);
+        let ids: BTreeSet<_> = rows
+            .iter()
+            .map(|row| row["meeting_id"].to_string())
+            .collect();
+        let expected: BTreeSet<_> = shown
+            .iter()
+            .map(|meeting| json!(meeting.id()).to_string())
+            .collect();
+        assert_eq!(ids, expected, "{dataset}");
+    }
+    let status = app.meetlake(&["status"]);
+    let told = format!("{} because the app may not see them", hidden.len());
+    assert!(status.stdout.contains(&told), "{}", status.stdout);
+    // It is no cause to ask again, and the originals say so for ever.
+    let before = app.calls();
+    assert!(app.reconcile().is_settled());
+    assert_eq!(app.calls(), before);
+    let hashes = app.content_hashes();
+    let again = app.backfill(&["--again", "--dataset", "meeting"]);
+    assert_eq!(again.code, 0, "{}", again.text());
+    assert_eq!(app.content_hashes(), hashes);
+    fs::remove_file(app.path("meetlake.db")).expect("lost");
+    assert_eq!(app.meetlake(&["ledger", "rebuild"]).code, 0);
+    assert_eq!(app.meetlake(&["replay"]).code, 0);
+    assert_eq!(app.content_hashes(), hashes);
+    let status = app.meetlake(&["status"]);
+    assert!(status.stdout.contains(&told), "{}", status.stdout);
+}
+
+/// A role that is lost hides every meeting, those too that were shown before. Whenever it is lost, no row goes
+/// and no day is called empty.
+#[test]
+fn a_role_that_is_lost_is_no_hidden_meeting() {
+    let app = Setup::fast().only(&CHAIN).start();
+    let (first, second) = (app.first_day(), app.first_day().tomorrow().expect("a day"));
+    let of_day = |day: Date, more: &[&str]| {
+        let (from, to) = (day.to_string(), day.tomorrow().expect("a day").to_string());
+        let args = [&["backfill", "--from", &from, "--to", &to], more].concat();
+        app.meetlake(&args)
+    };
+    assert_eq!(of_day(first, &[]).code, 0);
+    let ids = || -> BTreeSet<String> {
+        let rows = lake::rows(&app.lake(), Dataset::Meeting);
+        let ids = rows.iter().map(|row| row["meeting_id"].to_string());
+        ids.collect()
+    };
+    let before = ids();
+    for (day, more, lost_at) in [
+        (second, &[][..], 1),
+        (first, &["--again"], 1),
+        (first, &["--again"], 2),
+        (first, &["--again"], 4),
+    ] {
+        app.set_faults(&[&format!("permission-denied@meeting:#{lost_at}+")]);
+        let refused = of_day(day, more);
+        assert_eq!(refused.code, 4, "{}", refused.text());
+        assert!(refused.text().contains("accessible data range"));
+        assert!(ids().is_superset(&before), "of {day}, lost at {lost_at}");
+    }
+    app.set_faults(&[]);
+    assert_eq!(of_day(second, &[]).code, 0);
+    let rows = lake::rows(&app.lake(), Dataset::Meeting);
+    let days: BTreeSet<_> = rows.iter().map(|row| row["dt"].to_string()).collect();
+    assert_eq!(days.len(), 2);
+    assert_eq!(app.backfill(&[]).code, 0);
+    assert_true(&app);
+}
+
+/// Its owner left the company, say. What the lake knows of it is all that anybody knows.
+#[test]
+fn a_meeting_that_is_not_shown_any_more_keeps_its_row() {
+    let mut app = Setup::fast().only(&CHAIN).start();
+    assert_eq!(app.backfill(&[]).code, 0);
+    let hashes = app.content_hashes();
+    app.replace_server(|knobs| knobs.hidden_meetings = HiddenMeetings::EveryFourth);
+    let again = app.backfill(&["--again", "--dataset", "meeting"]);
+    assert_eq!(again.code, 4, "{}", again.text());
+    let told = "this one is hidden from the app, and what the lake has of it stays";
+    assert!(again.text().contains(told), "{}", again.text());
+    assert_eq!(app.content_hashes(), hashes);
+    assert_true(&app);
+    app.replace_server(|knobs| knobs.hidden_meetings = HiddenMeetings::None);
+    let shown = app.backfill(&[]);
+    assert_eq!(shown.code, 0, "{}", shown.text());
+    assert_eq!(app.content_hashes(), hashes);
 }
 
 fn states(app: &TestApp) -> BTreeSet<String> {

@@ -154,6 +154,7 @@ impl NodeListing {
             endpoint: call.endpoint,
             parameters,
             answers: call.codes.iter().map(|(code, _)| *code).collect(),
+            hidden: Vec::new(),
             about: Some(about),
         })
     }

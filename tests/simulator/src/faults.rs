@@ -92,7 +92,7 @@ impl FaultKind {
         match self {
             Self::ServerError | Self::Slow | Self::Drop | Self::Html200 => true,
             Self::RateLimit | Self::QuotaUsedUp | Self::ExpiredToken => !endpoint.is_token(),
-            Self::PermissionDenied => endpoint.is_export(),
+            Self::PermissionDenied => endpoint.is_export() || matches!(endpoint, Endpoint::Meeting),
             Self::Short if matches!(endpoint, Endpoint::MeetingListByNo) => true,
             Self::Failed | Self::Stuck | Self::Empty | Self::Short => endpoint.is_submit(),
             Self::Truncated | Self::GoneFile => matches!(endpoint, Endpoint::Download),

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::company::Meeting;
+
 /// Which of the two sites the simulator is.
 ///
 /// Lark's pages are older than Feishu's: they lack parameters, and the console has only the older, coarser names of scopes.
@@ -308,9 +310,8 @@ pub struct Knobs {
     pub alert_pages: AlertPages,
     /// Which meetings of a number a range of time selects; not documented. Default: by start.
     pub meeting_filter: MeetingFilter,
-    /// The app's accessible data range holds the meetings; without it a meeting's detail answers
-    /// 403/121005. Default: it does.
-    pub meetings_visible: bool,
+    /// Meetings that the scope's accessible data range does not hold: their details answer 403/121005. Default: none.
+    pub hidden_meetings: HiddenMeetings,
     /// A meeting's detail says that it began so many seconds later than the sheet does. Default: 0.
     pub meeting_drift_s: i64,
     /// How long after a meeting its recording is linked to it. Until then the answer has none, or
@@ -330,6 +331,30 @@ pub enum MeetingFilter {
     End,
     /// Those that share an instant with it.
     Overlap,
+}
+
+/// Which meetings the app may not see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HiddenMeetings {
+    /// None of them.
+    #[default]
+    None,
+    /// Every fourth one, as if somebody outside of the tenant owned it.
+    EveryFourth,
+    /// All of them.
+    All,
+}
+
+impl HiddenMeetings {
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn has(self, meeting: &Meeting) -> bool {
+        match self {
+            Self::None => false,
+            Self::EveryFourth => meeting.id().bytes().map(u32::from).sum::<u32>() % 4 == 0,
+            Self::All => true,
+        }
+    }
 }
 
 impl Knobs {
@@ -412,7 +437,7 @@ impl Default for Knobs {
             page_size: 100,
             alert_pages: AlertPages::default(),
             meeting_filter: MeetingFilter::default(),
-            meetings_visible: true,
+            hidden_meetings: HiddenMeetings::default(),
             meeting_drift_s: 0,
             recording_after: SignedDuration::from_mins(15),
             goes_on_for: SignedDuration::ZERO,

@@ -39,8 +39,8 @@ pub use company::Company;
 
 mod knobs;
 pub use knobs::{
-    AlertPages, DayBucket, ExportTimes, ExtraSheets, Face, Knobs, Language, Layout, MeetingFilter,
-    ScopeList, Selection, TopUserUnit, UnknownTarget, WebinarList,
+    AlertPages, DayBucket, ExportTimes, ExtraSheets, Face, HiddenMeetings, Knobs, Language, Layout,
+    MeetingFilter, ScopeList, Selection, TopUserUnit, UnknownTarget, WebinarList,
 };
 
 mod options;

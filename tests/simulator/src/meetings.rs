@@ -100,7 +100,7 @@ pub(crate) fn detail(
     id_type.check_scope(&options.knobs)?;
     let now = options.clock.now();
     let meeting = find(id, company, now)?;
-    if !options.knobs.meetings_visible {
+    if options.knobs.hidden_meetings.has(&meeting) {
         return Err(ApiError::no_permission());
     }
     let is_feishu = options.knobs.face == Face::Feishu;
