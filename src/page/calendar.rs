@@ -124,7 +124,7 @@ impl<'d> Calendar<'d> {
     }
 
     fn cell(&self, day: &DayStatus) -> Markup {
-        let class = Look::of(day.outcome).class;
+        let class = Appearance::of(day.outcome).class;
         let path = day_path(self.tenant, day.dataset, day.dt);
         let label = label(day);
         // A year has thousands of days that are well. The form leads to those by keyboard, and Tab
@@ -165,14 +165,14 @@ fn label(day: &DayStatus) -> String {
 }
 
 /// How an outcome looks.
-struct Look {
+struct Appearance {
     /// Of the style, which has its colour, its letter and the shape of its bar.
     class: &'static str,
     /// What it means, for the legend.
     meaning: &'static str,
 }
 
-impl Look {
+impl Appearance {
     const fn of(outcome: DayOutcome) -> Self {
         let (class, meaning) = match outcome {
             DayOutcome::Published => ("p", "in the lake"),
@@ -194,7 +194,7 @@ pub(super) fn legend() -> Markup {
     html! {
         ul.legend aria-label="Legend" {
             @for outcome in DayOutcome::ALL {
-                @let Look { class, meaning } = Look::of(outcome);
+                @let Appearance { class, meaning } = Appearance::of(outcome);
                 li {
                     span.letters { i.(class) {} }
                     span.bars { i.(class) {} }
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_own_colour_letter_bar_and_entry_in_the_legend() {
-        let classes: BTreeSet<&str> = DayOutcome::ALL.map(|of| Look::of(of).class).into();
+        let classes: BTreeSet<&str> = DayOutcome::ALL.map(|of| Appearance::of(of).class).into();
         assert_eq!(classes.len(), DayOutcome::ALL.len());
         let legend = legend().into_string();
         let value = |class: &str, before: &str, key: &str| {
@@ -259,7 +259,7 @@ mod tests {
         };
         let mut looks = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
         for outcome in DayOutcome::ALL {
-            let class = Look::of(outcome).class;
+            let class = Appearance::of(outcome).class;
             assert!(
                 legend.contains(&format!("<b>{}</b>", outcome.as_str())),
                 "{outcome:?}"
