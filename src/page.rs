@@ -15,7 +15,8 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use maud::{DOCTYPE, Markup, html};
 
-use crate::status::text::span;
+use crate::record::LastTry;
+use crate::status::text::{last_try, span};
 
 /// The style of all pages.
 pub const STYLE: &str = include_str!("page/style.css");
@@ -82,6 +83,11 @@ fn lateness(seconds: u64) -> String {
         0 | 1 => span(seconds),
         days => format!("{days} days"),
     }
+}
+
+/// When something was last tried, and when it is again.
+fn tried(of: &LastTry, zone: &TimeZone, now: Timestamp) -> Markup {
+    html! { p.why { "It was " (last_try(of, zone, now)) "." } }
 }
 
 /// Something to type.

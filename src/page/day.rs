@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
-use super::{command_line, lateness, local, shell};
+use super::{command_line, lateness, local, shell, tried};
 use crate::record::{Coverage, Input, InputOutcome, PartitionRow, Phase, TaskRow};
 use crate::status::DayOutcome;
 use crate::status::day::{DayStory, Rejects};
@@ -23,7 +23,7 @@ pub fn html(story: &DayStory, zone: &TimeZone, now: Timestamp) -> String {
     let after = id.dt.tomorrow().ok();
     let neighbour = |dt| super::day_path(&id.tenant, id.dataset, dt);
     let content = html! {
-        (answer(story, zone))
+        (answer(story, zone, now))
         nav aria-label="Days beside it" {
             @if let Some(dt) = before { a rel="prev" href=(neighbour(dt)) { "← " (dt) } " " }
             a href=(format!("/?tenant={}", id.tenant)) { (id.tenant) }
@@ -32,7 +32,7 @@ pub fn html(story: &DayStory, zone: &TimeZone, now: Timestamp) -> String {
         (what_to_type(story))
         (in_the_lake(story, zone))
         (windows(story, zone))
-        (tasks(story))
+        (tasks(story, zone, now))
         (rejects(&story.rejects))
         (inputs(&story.inputs, zone))
         p.when { "As of " (local(now, zone)) }
@@ -40,7 +40,7 @@ pub fn html(story: &DayStory, zone: &TimeZone, now: Timestamp) -> String {
     shell(&title, &content)
 }
 
-fn answer(story: &DayStory, zone: &TimeZone) -> Markup {
+fn answer(story: &DayStory, zone: &TimeZone, now: Timestamp) -> Markup {
     let id = &story.id;
     let class = match &story.status {
         Some(day) if day.late_s.is_some() => "answer needed",
@@ -73,6 +73,9 @@ fn answer(story: &DayStory, zone: &TimeZone) -> Markup {
             }
             @if !reasons.is_empty() {
                 ul { @for reason in reasons { li { (reason) } } }
+            }
+            @if let Some(last) = story.status.as_ref().and_then(|day| day.last_try.as_ref()) {
+                (tried(last, zone, now))
             }
         }
     }
@@ -166,7 +169,7 @@ fn windows(story: &DayStory, zone: &TimeZone) -> Markup {
     }
 }
 
-fn tasks(story: &DayStory) -> Markup {
+fn tasks(story: &DayStory, zone: &TimeZone, now: Timestamp) -> Markup {
     let phases = story.phases();
     let counted = Phase::ALL.map(|phase| (phase.as_str(), phases.of(phase)));
     let counted = counted.into_iter().filter(|(_, tasks)| *tasks > 0);
@@ -186,7 +189,9 @@ fn tasks(story: &DayStory) -> Markup {
                             th { "task" } th { "state" } th.n { "attempts" } th.n { "rows" }
                             th { "what happened" }
                         } }
-                        tbody { @for task in story.tasks.iter().take(SHOWN) { (task_row(task)) } }
+                        tbody {
+                            @for task in story.tasks.iter().take(SHOWN) { (task_row(task, zone, now)) }
+                        }
                     }
                 }
                 (more(story.tasks.len()))
@@ -195,14 +200,19 @@ fn tasks(story: &DayStory) -> Markup {
     }
 }
 
-fn task_row(task: &TaskRow) -> Markup {
+fn task_row(task: &TaskRow, zone: &TimeZone, now: Timestamp) -> Markup {
     html! {
         tr {
             td { code { (task.spec.key) } }
             td { (task.phase.as_str()) }
             td.n { (task.attempts) }
             td.n { (task.rows.map_or(String::new(), number)) }
-            td.why { @if let Some(failure) = &task.failure { (failure.message) } }
+            td.why {
+                @if let Some(failure) = &task.failure {
+                    (failure.message)
+                    (tried(&task.last_try, zone, now))
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::{Timestamp, ToSpan};
 use maud::{Markup, html};
 
 use super::calendar::{Calendar, legend};
-use super::{beside_serve, command_line, day_path, days, lateness, local, shell};
+use super::{beside_serve, command_line, day_path, days, lateness, local, shell, tried};
 use crate::datasets::Dataset;
 use crate::ledger::Attention;
 use crate::status::DayStatus;
@@ -227,6 +227,9 @@ impl OverviewPage<'_> {
                         " " (forgotten_in(left))
                     }
                 }
+                @if let Some(last) = &problem.last_try {
+                    (tried(last, &self.zone_of(&problem.tenant), self.now))
+                }
                 @if problem.needs_a_person { p { (command_line(&problem.command())) } }
             }
         }
@@ -342,6 +345,7 @@ impl OverviewPage<'_> {
                     }
                     ul.tasks {
                         @for (tasks, task) in folded.values() {
+                            @let zone = self.zone_of(&task.tenant);
                             li {
                                 b {
                                     @if self.names_tenants() { (task.tenant) " " }
@@ -349,8 +353,9 @@ impl OverviewPage<'_> {
                                 }
                                 " " (number(*tasks as u64)) " " (task.phase.as_str())
                                 " (" (task.failure.cause) "). The newest, of the window from "
-                                (local(task.window_start, &self.zone_of(&task.tenant))) ": "
+                                (local(task.window_start, &zone)) ": "
                                 (task.failure.message)
+                                (tried(&task.last_try, &zone, self.now))
                             }
                         }
                     }
@@ -427,6 +432,10 @@ mod tests {
             why: "<b> is 'gone'".into(),
             comes_with: None,
             cause: Some(Cause::Scope),
+            last_try: Some(LastTry {
+                at: "2026-11-27T21:03:00Z".parse().expect("an instant"),
+                next: None,
+            }),
             needs_a_person,
             days_left: Some(3),
         }
@@ -520,10 +529,13 @@ mod tests {
                 "<p class=\"alarm\">Only 4 B are left on the disk of ledger and spool.</p>",
                 "<b>top_user</b> 2 days failed: <a href=\"/day/acme/top_user/2026-09-10\">\
                      2026-09-10 to 2026-09-12</a>, late for 2 h 0 min. <strong>Needs a person.",
-                "The first: &lt;b&gt; is 'gone'. Feishu forgets it in 3 days.",
+                "The first: &lt;b&gt; is 'gone'. Feishu forgets it in 3 days.</p>\
+                     <p class=\"why\">It was last tried 2026-11-27 21:03 +00:00, not tried again by \
+                     itself.</p>",
                 "<code class=\"command\">meetlake doctor</code>",
                 "<b>top_user</b> 2 failed (gone). The newest, of the window from Thu 1970-01-01 00:00 UTC: \
-                     &quot;x&quot; &gt; y</li>",
+                     &quot;x&quot; &gt; y<p class=\"why\">It was last tried 1970-01-01 00:00 +00:00, not \
+                     tried again by itself.</p></li>",
             ],
         );
         assert!(!found.contains("<b> is"));

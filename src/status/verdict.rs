@@ -12,6 +12,7 @@ use super::{DayOutcome, DayStatus};
 use crate::cause::{Cause, CauseClass};
 use crate::datasets::Dataset;
 use crate::plan::due::days_left;
+use crate::record::LastTry;
 use crate::window::Window;
 
 /// A day that is late for longer than this does not come by itself, seconds.
@@ -41,6 +42,9 @@ pub struct Trouble {
     pub comes_with: Option<Dataset>,
     /// What the first task that failed met.
     pub cause: Option<Cause>,
+    /// When that was last met on any of the days, and when the first of them is tried again; `None`
+    /// if no task failed.
+    pub last_try: Option<LastTry>,
     /// Whether it does not come by itself.
     pub needs_a_person: bool,
     /// Whole days until Feishu no longer answers for the first of them, where it names a limit.
@@ -91,6 +95,7 @@ impl Verdict {
                 why: day.why.clone().unwrap_or_default(),
                 comes_with: parent,
                 cause: day.cause,
+                last_try: None,
                 needs_a_person: false,
                 days_left: left(),
             });
@@ -98,6 +103,7 @@ impl Verdict {
             problem.last = problem.last.max(day.dt);
             problem.days += 1;
             problem.late_s = problem.late_s.max(late_s);
+            problem.last_try = together(problem.last_try, day.last_try);
             problem.needs_a_person |=
                 parent.is_none() && needs_a_person(day.outcome, day.cause, late_s);
             problem.days_left = problem.days_left.min(left()).or(problem.days_left);
@@ -135,6 +141,16 @@ impl Verdict {
             ),
         }
     }
+}
+
+/// The newest try of two, and the earlier one that is to come.
+fn together(one: Option<LastTry>, other: Option<LastTry>) -> Option<LastTry> {
+    let (Some(first), Some(second)) = (one, other) else {
+        return one.or(other);
+    };
+    let next = [first.next, second.next].into_iter().flatten().min();
+    let at = first.at.max(second.at);
+    Some(LastTry { at, next })
 }
 
 /// Why a day is late, less its own counts.
@@ -351,6 +367,34 @@ mod tests {
             assert!(told[..4].contains(&row), "{row:?} {told:?}");
         }
         assert_eq!(told[4], (sheets, Waiting, 1, Some(list), false));
+    }
+
+    #[test]
+    fn a_cause_has_the_newest_try_of_its_days_and_the_next_to_come() {
+        let at = |hour| Timestamp::from_second(hour * 3_600).expect("in range");
+        let tried = |dt, hour, next: Option<i64>| DayStatus {
+            last_try: Some(LastTry {
+                at: at(hour),
+                next: next.map(at),
+            }),
+            ..day(dt, DayOutcome::Waiting, Some(Cause::Retry), 50)
+        };
+        let untried = day(13, DayOutcome::Waiting, Some(Cause::Retry), 50);
+        for (days, expected) in [
+            (vec![untried.clone()], None),
+            (vec![tried(10, 1, None), untried], Some((at(1), None))),
+            (
+                vec![
+                    tried(10, 5, Some(9)),
+                    tried(11, 7, Some(8)),
+                    tried(12, 6, None),
+                ],
+                Some((at(7), Some(at(8)))),
+            ),
+        ] {
+            let found = verdict(&days).problems[0].last_try;
+            assert_eq!(found.map(|of| (of.at, of.next)), expected);
+        }
     }
 
     #[test]
