@@ -313,13 +313,9 @@ impl Pages {
                 calendars.push(self.calendar(*tenant, now).await?);
             }
         }
-        let mut attention = ledger.attention(MOST_TASKS).await?;
-        attention.retain(|task| {
-            asked
-                .tenant
-                .as_ref()
-                .is_none_or(|only| *only == task.tenant)
-        });
+        let attention = ledger
+            .attention(asked.tenant.as_deref(), MOST_TASKS)
+            .await?;
         let page = OverviewPage {
             now,
             tenants: &self.tenants,

@@ -156,17 +156,25 @@ impl Ledger {
         .collect()
     }
 
-    /// Tasks that are quarantined, failed, or waiting after a failure; the newest windows first.
+    /// Tasks of one tenant or of all that are quarantined, failed, or waiting after a failure; the
+    /// newest windows first.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
-    pub async fn attention(&self, limit: u32) -> Result<Vec<Attention>, Error> {
+    pub async fn attention(
+        &self,
+        tenant: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Attention>, Error> {
+        // Few tasks are in these phases, and a tenant has many. COALESCE keeps the database from
+        // looking among all of the tenant's.
         sqlx::query(
             "SELECT key, tenant, dataset, window_start, phase, attempts, error_kind, error, \
-             run_at, updated_at FROM task WHERE phase IN ('quarantined', 'failed') \
-             OR (phase = 'open' AND error IS NOT NULL) \
-             ORDER BY window_start DESC, key LIMIT $1",
+             run_at, updated_at FROM task WHERE (phase IN ('quarantined', 'failed') \
+             OR (phase = 'open' AND error IS NOT NULL)) AND tenant = COALESCE($1, tenant) \
+             ORDER BY window_start DESC, key LIMIT $2",
         )
+        .bind(tenant)
         .bind(i64::from(limit))
         .fetch_all(&self.read)
         .await

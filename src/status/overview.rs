@@ -139,7 +139,7 @@ impl Overview {
         Ok(Self {
             lake: LakeOverview { published, days },
             datasets,
-            attention: ledger.attention(ATTENTION).await?,
+            attention: ledger.attention(None, ATTENTION).await?,
             event_types,
             missing_ends,
             unfinished,

@@ -393,7 +393,8 @@ fn check(case: &Case) -> String {
     gate.set(&case.wrong);
     let summary = reconcile(&app, &gate, &app.all_days(false));
     let text = text_of(std::slice::from_ref(&summary));
-    let attention = app.with_ledger(async |ledger| ledger.attention(100).await.expect("rows"));
+    let attention =
+        app.with_ledger(async |ledger| ledger.attention(None, 100).await.expect("rows"));
 
     assert!(gate.struck() > 0, "the fault never struck");
     assert_eq!(

@@ -90,7 +90,7 @@ fn where_no_reader_starts_a_workbook_waits_and_the_others_are_published() {
         let error = summary.unsettled[0].error.as_deref().unwrap_or_default();
         let says = "could not start a process to read the workbook in";
         assert!(error.contains(says), "{program}: {error}");
-        let kinds = app.with_ledger(async |ledger| ledger.attention(9).await.expect("rows"));
+        let kinds = app.with_ledger(async |ledger| ledger.attention(None, 9).await.expect("rows"));
         assert_eq!(kinds[0].failure.cause.as_str(), "local", "{kinds:?}");
         // What failed is not kept in the spool: the next run asks for it once more.
         let summary = reconcile(&app, crate::app::fallback());

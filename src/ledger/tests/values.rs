@@ -132,11 +132,18 @@ async fn what_needs_attention_is_told_with_phase_and_failure() {
     let failure = Failure::new(Cause::Data, "no such column");
     let ended = ledger.end(&task, Phase::Quarantined, &State::Planned, &failure, at(6));
     ended.await.expect("ended");
-    let attention = ledger.attention(9).await.expect("listed").remove(0);
+    let listed = async |tenant, limit| {
+        let listed = ledger.attention(tenant, limit).await;
+        listed.expect("listed")
+    };
+    let attention = listed(None, 9).await.remove(0);
     assert_eq!(
         (attention.phase, attention.failure, attention.attempts),
         (Phase::Quarantined, failure, 1)
     );
+    assert_eq!(listed(Some("acme"), 9).await.len(), 1);
+    assert!(listed(Some("beta"), 9).await.is_empty());
+    assert!(listed(None, 0).await.is_empty());
     let status = ledger.dataset_status("acme", Dataset::MeetingList).await;
     let status = status.expect("counted");
     assert_eq!(status.windows, [(WindowState::Planned, 1)]);
@@ -145,7 +152,7 @@ async fn what_needs_attention_is_told_with_phase_and_failure() {
         .reopen_quarantined(&row, &[(task.spec.key, State::Planned)], at(7))
         .await
         .expect("open again");
-    assert!(ledger.attention(9).await.expect("listed").is_empty());
+    assert!(listed(None, 9).await.is_empty());
 }
 
 fn input(task: &TaskRow, rows: u64) -> Input {
