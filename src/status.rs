@@ -17,6 +17,7 @@ pub mod overview;
 mod plausible;
 pub mod text;
 pub mod verdict;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod tests;
 pub use days::{DayOutcome, DayStatus, all_days, days_from};
 pub use late::LateDays;
 pub use plausible::{against, implausible, reasons_now};
+pub use withdraw::{has_children, withdrawable};
 
 use crate::datasets::Dataset;
 use crate::job::JobSpec;

@@ -18,14 +18,12 @@ use crate::config::Config;
 use crate::datasets::Dataset;
 use crate::exit::Code;
 use crate::job::JobSpec;
-use crate::pipeline::{self, Tenant};
-use crate::plan::due::first_scheduled;
-use crate::record::WindowRow;
+use crate::pipeline;
 use crate::run::summary::LostWindow;
 use crate::run::{self, DatasetSummary, RunLimits, Scope, Summary};
-use crate::schedule::Schedule;
 use crate::status::text::{CauseList, compared, left_out, number, table};
 use crate::status::{self, DayStatus};
+use crate::status::{has_children, withdrawable};
 use crate::text::count;
 use crate::window::Window;
 
@@ -155,9 +153,13 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
             .collect();
         jobs.sort_by_key(|job| std::cmp::Reverse(job.dataset));
         for job in jobs {
-            let rows = withdrawable(tenant, job, (args.from, args.to)).await?;
+            let Some(range) = Window::days(&job.time_zone, args.from, args.to) else {
+                continue;
+            };
+            let of = (tenant.name.as_str(), &tenant.time_zone);
+            let rows = withdrawable(&tenant.ledger, of, job, range).await?;
             for (row, is_free) in rows {
-                let is_free = is_free && !has_children(tenant, &row).await?;
+                let is_free = is_free && !has_children(&tenant.ledger, &row).await?;
                 match is_free && tenant.ledger.withdraw_window(&row).await? {
                     true => *taken_back.entry(job.dataset).or_insert(0_u64) += 1,
                     false => kept += 1,
@@ -185,45 +187,6 @@ async fn withdraw(common: &Common, args: &BackfillArgs, datasets: &[Dataset]) ->
         );
     }
     Ok(Code::Done)
-}
-
-async fn has_children(tenant: &Tenant, parent: &WindowRow) -> Result<bool> {
-    for child in parent.dataset.children() {
-        let windows = tenant
-            .ledger
-            .windows(&tenant.name, child, Some(parent.window));
-        if windows.await?.iter().any(|row| row.window == parent.window) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The windows of a range, and whether each may be taken back as far as the schedule and the lake
-/// say: the schedule would never ask for its own again.
-async fn withdrawable(
-    tenant: &Tenant,
-    job: &JobSpec,
-    (from, to): (Date, Date),
-) -> Result<Vec<(WindowRow, bool)>> {
-    let (ledger, name) = (&tenant.ledger, &tenant.name);
-    let Some(range) = Window::days(&job.time_zone, from, to) else {
-        return Ok(Vec::new());
-    };
-    let schedule = Schedule::parse(&job.cron, job.time_zone.clone())?;
-    let state = ledger.schedule(&job.name, name).await?;
-    let known = ledger.windows(name, job.dataset, None).await?;
-    let scheduled = first_scheduled(job, &schedule, state, &known);
-    let mut rows = Vec::new();
-    for row in known.into_iter().filter(|row| range.covers(&row.window)) {
-        let mut is_free = scheduled.is_none_or(|first| row.window.end() <= first);
-        for dt in row.window.dates(&tenant.time_zone) {
-            let day = ledger.partition(name, job.dataset, dt).await?;
-            is_free &= day.is_none_or(|day| day.revision == 0);
-        }
-        rows.push((row, is_free));
-    }
-    Ok(rows)
 }
 
 fn unknown_tenant(config: &Config, tenant: Option<&str>) -> Option<String> {

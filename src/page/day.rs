@@ -7,9 +7,10 @@ use maud::{Markup, html};
 use super::{command_line, lateness, local, shell, tried};
 use crate::record::{Coverage, Input, InputOutcome, PartitionRow, Phase, TaskRow};
 use crate::status::DayOutcome;
-use crate::status::day::{DayStory, Rejects};
+use crate::status::day::{DayStory, RejectedCell, RejectedCells, Rejects};
 use crate::status::text::{bytes, compared, left_out, number};
 use crate::status::verdict::command;
+use crate::text::count;
 
 /// Tasks and inputs that are shown one by one.
 const SHOWN: usize = 50;
@@ -29,7 +30,7 @@ pub fn html(story: &DayStory, zone: &TimeZone, now: Timestamp) -> String {
             a href=(format!("/?tenant={}", id.tenant)) { (id.tenant) }
             @if let Some(dt) = after { " " a rel="next" href=(neighbour(dt)) { (dt) " →" } }
         }
-        (what_to_type(story))
+        (what_to_type(story, zone))
         (in_the_lake(story, zone))
         (windows(story, zone))
         (tasks(story, zone, now))
@@ -81,7 +82,7 @@ fn answer(story: &DayStory, zone: &TimeZone, now: Timestamp) -> Markup {
     }
 }
 
-fn what_to_type(story: &DayStory) -> Markup {
+fn what_to_type(story: &DayStory, zone: &TimeZone) -> Markup {
     let id = &story.id;
     let after = id.dt.tomorrow().unwrap_or(id.dt);
     let range = format!("--from {} --to {after}", id.dt);
@@ -103,10 +104,28 @@ fn what_to_type(story: &DayStory) -> Markup {
                     dt { "compare the lake with its records" }
                     dd { (command_line("meetlake verify")) }
                 }
+                @if let Some(command) = withdraw(story, zone) {
+                    dt { "take back that it was asked for" } dd { (command_line(&command)) }
+                }
             }
             (super::beside_serve())
         }
     }
+}
+
+/// What takes the windows of a day back, where that may be done.
+fn withdraw(story: &DayStory, zone: &TimeZone) -> Option<String> {
+    if !story.may_be_withdrawn {
+        return None;
+    }
+    let dates = story.windows.iter().flat_map(|row| row.window.dates(zone));
+    let (first, last) = (dates.clone().min()?, dates.max()?);
+    Some(format!(
+        "meetlake backfill --withdraw --tenant {} --dataset {} --from {first} --to {}",
+        story.id.tenant,
+        story.id.dataset,
+        last.tomorrow().ok()?
+    ))
 }
 
 fn in_the_lake(story: &DayStory, zone: &TimeZone) -> Markup {
@@ -235,7 +254,7 @@ fn rejects(rejects: &Rejects) -> Markup {
                 h2 { "What does not fit the contract" }
                 ul {
                     @for ((column, what), cells) in &rejects.cells {
-                        li { code { (column) } ": " (number(*cells)) " times " (what) }
+                        li { (rejected(column, what, cells)) }
                     }
                     @if rejects.more > 0 { li { (number(rejects.more)) " more cells" } }
                     @if rejects.rows > 0 { li { (number(rejects.rows)) " rows left out, because they lack a key" } }
@@ -247,9 +266,23 @@ fn rejects(rejects: &Rejects) -> Markup {
                     }
                 }
                 @if !rejects.cells.is_empty() {
-                    p.note { "These cells are null, and their text is kept in _extra. The manifest names each." }
+                    p.note { "These cells are null, and their text is kept in _extra." }
                 }
             }
+        }
+    }
+}
+
+/// The cells of a column with one fault, and where the first of them are.
+fn rejected(column: &str, what: &str, cells: &RejectedCells) -> Markup {
+    let more = cells.count.saturating_sub(cells.first.len() as u64);
+    html! {
+        code { (column) } " " (what) ": " (count(cells.count, "cell"))
+        ul {
+            @for RejectedCell { task_key, sheet, cell } in &cells.first {
+                li { b { (cell) } " of " (sheet) " of task " code { (task_key) } }
+            }
+            @if more > 0 { li { (number(more)) " more" } }
         }
     }
 }
@@ -300,5 +333,114 @@ const fn outcome(outcome: InputOutcome) -> &'static str {
         InputOutcome::Quarantined => "quarantined",
         InputOutcome::Failed => "failed",
         InputOutcome::Missing => "missing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::cause::Cause;
+    use crate::datasets::Dataset;
+    use crate::record::{LastTry, PartitionId, WindowRow, WindowState};
+    use crate::status::DayStatus;
+    use crate::task::TaskKey;
+    use crate::window::Window;
+
+    /// A day that waits for a task that failed.
+    fn story() -> DayStory {
+        let id = PartitionId {
+            dataset: Dataset::MeetingList,
+            tenant: "acme".into(),
+            dt: date(2026, 11, 10),
+        };
+        let window = Window::day(&TimeZone::UTC, id.dt).expect("a day");
+        let row = WindowRow {
+            tenant: id.tenant.clone(),
+            dataset: id.dataset,
+            window,
+            job: "meeting_list".into(),
+            due_at: window.end(),
+            state: WindowState::Planned,
+            generation: 1,
+            covered_at: window.end(),
+            parents: None,
+            coverage: None,
+        };
+        DayStory {
+            status: Some(DayStatus {
+                tenant: id.tenant.clone(),
+                dataset: id.dataset,
+                dt: id.dt,
+                outcome: DayOutcome::Waiting,
+                rows: 0,
+                expected_at: window.end(),
+                late_s: Some(7_200),
+                why: Some("its task is not fetched yet: no <file>".into()),
+                last_try: Some(LastTry {
+                    at: window.end(),
+                    next: Some(window.end()),
+                }),
+                cause: Some(Cause::Retry),
+            }),
+            id,
+            partition: None,
+            reasons: vec![],
+            windows: vec![row],
+            may_be_withdrawn: false,
+            tasks: vec![],
+            inputs: vec![],
+            rejects: Rejects::default(),
+            objects: vec![],
+        }
+    }
+
+    fn page(story: &DayStory) -> String {
+        let now = "2026-11-28T04:00:00Z".parse().expect("an instant");
+        html(story, &TimeZone::UTC, now)
+    }
+
+    #[test]
+    fn a_late_day_says_why_when_it_was_tried_and_what_to_type() {
+        let page = page(&story());
+        for part in [
+            "<li>its task is not fetched yet: no &lt;file&gt;</li>",
+            "<p class=\"why\">It was last tried 2026-11-11 00:00 +00:00, again with the next run.</p>",
+            "<dd><code class=\"command\">meetlake run --tenant acme</code></dd>",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+        assert!(!page.contains("--withdraw") && !page.contains("does not fit"));
+    }
+
+    #[test]
+    fn what_may_be_taken_back_has_its_command() {
+        let story = DayStory {
+            may_be_withdrawn: true,
+            ..story()
+        };
+        let command = "meetlake backfill --withdraw --tenant acme --dataset meeting_list \
+                       --from 2026-11-10 --to 2026-11-11</code>";
+        assert!(page(&story).contains(command), "{}", page(&story));
+    }
+
+    #[test]
+    fn cells_that_do_not_fit_are_named_and_the_rest_is_counted() {
+        let mut story = story();
+        let cell = RejectedCell {
+            task_key: TaskKey::from_stored("ab12".to_owned()),
+            sheet: "<S>".into(),
+            cell: "F12".into(),
+        };
+        let cells = RejectedCells {
+            count: 1_001,
+            first: vec![cell],
+        };
+        let what = ("start_time".to_owned(), "is no date-time".to_owned());
+        story.rejects.cells.insert(what, cells);
+        let part = "<li><code>start_time</code> is no date-time: 1,001 cells<ul><li><b>F12</b> of \
+                    &lt;S&gt; of task <code>ab12</code></li><li>1,000 more</li></ul></li>";
+        assert!(page(&story).contains(part), "{}", page(&story));
     }
 }

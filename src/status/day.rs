@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::days::{ExpectedWindow, Lookup};
 use super::job_record::schedule_of;
-use super::{DayStatus, reasons_now};
+use super::{DayStatus, has_children, reasons_now, withdrawable};
 use crate::datasets::Dataset;
 use crate::findings::Fault;
 use crate::job::JobSpec;
@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::plan::due::due;
 use crate::publish::location;
 use crate::record::{Input, PartitionId, PartitionRow, PhaseCounts, Reason, TaskRow, WindowRow};
+use crate::task::TaskKey;
 use crate::window::Window;
 
 /// What is known of a day of a dataset.
@@ -32,6 +33,8 @@ pub struct DayStory {
     pub reasons: Vec<Reason>,
     /// The windows that overlap it.
     pub windows: Vec<WindowRow>,
+    /// Whether they may be taken back, as after a mistyped backfill.
+    pub may_be_withdrawn: bool,
     /// Their tasks, those that did not end well first.
     pub tasks: Vec<TaskRow>,
     /// The tasks that the revision in the lake is made of.
@@ -42,11 +45,15 @@ pub struct DayStory {
     pub objects: Vec<String>,
 }
 
-/// What the tasks of a day brought that does not fit the contract: columns and counts, no values.
+/// Cells of a fault in a column that are named.
+const CELLS_NAMED: usize = 5;
+
+/// What the tasks of a day brought that does not fit the contract: columns, counts and places, no
+/// values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejects {
     /// Cells by column and by what is wrong with them.
-    pub cells: BTreeMap<(String, String), u64>,
+    pub cells: BTreeMap<(String, String), RejectedCells>,
     /// Cells beyond those that are recorded one by one.
     pub more: u64,
     /// Rows that were left out, because they lack a key.
@@ -57,15 +64,46 @@ pub struct Rejects {
     pub missing_columns: BTreeSet<String>,
 }
 
+/// Cells of one column with one fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RejectedCells {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<RejectedCell>,
+}
+
+/// Where a cell is that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedCell {
+    /// The task whose original it is in.
+    pub task_key: TaskKey,
+    /// The sheet, or the path of a JSON list.
+    pub sheet: String,
+    /// Where in it: `F12`, or `[3].meeting_count`.
+    pub cell: String,
+}
+
 impl Rejects {
     /// Those of some tasks together.
     #[must_use]
     pub fn of(tasks: &[TaskRow]) -> Self {
         let mut all = Self::default();
-        for found in tasks.iter().filter_map(|task| task.findings.as_ref()) {
+        let found = tasks
+            .iter()
+            .filter_map(|task| Some((&task.spec.key, task.findings.as_ref()?)));
+        for (task_key, found) in found {
             for reject in &found.rejects {
                 let what = Fault::to_string(&reject.reason);
-                *all.cells.entry((reject.column.clone(), what)).or_default() += 1;
+                let cells = all.cells.entry((reject.column.clone(), what)).or_default();
+                cells.count += 1;
+                if cells.first.len() < CELLS_NAMED {
+                    cells.first.push(RejectedCell {
+                        task_key: task_key.clone(),
+                        sheet: reject.sheet.clone(),
+                        cell: reject.cell.clone(),
+                    });
+                }
             }
             all.more += found.rejects_unnamed;
             all.rows += found.rows_quarantined;
@@ -130,6 +168,15 @@ impl DayStory {
                 reasons = reasons_now(ledger, tenant, zone, job, dt, now).await?;
             }
         }
+        let inputs = ledger.inputs(tenant, dataset, dt).await?;
+        let phases = tasks.iter().map(|task| task.phase).collect();
+        let holds_nothing = |row: &WindowRow| row.state.holds_nothing(&phases, !inputs.is_empty());
+        let may_be_withdrawn = match job {
+            Some(job) if windows.iter().all(holds_nothing) => {
+                all_withdrawable(ledger, (tenant, zone), job, &windows).await?
+            }
+            _ => false,
+        };
         let id = PartitionId {
             dataset,
             tenant: tenant.to_owned(),
@@ -146,10 +193,11 @@ impl DayStory {
             status,
             reasons,
             rejects: Rejects::of(&tasks),
-            inputs: ledger.inputs(tenant, dataset, dt).await?,
+            inputs,
             id,
             partition,
             windows,
+            may_be_withdrawn,
             tasks,
             objects,
         })
@@ -160,4 +208,29 @@ impl DayStory {
     pub fn phases(&self) -> PhaseCounts {
         self.tasks.iter().map(|task| task.phase).collect()
     }
+}
+
+/// Whether neither the schedule, nor the lake, nor children keep any of the windows.
+async fn all_withdrawable(
+    ledger: &Ledger,
+    tenant: (&str, &TimeZone),
+    job: &JobSpec,
+    windows: &[WindowRow],
+) -> Result<bool> {
+    let Some(range) = hull(windows) else {
+        return Ok(false);
+    };
+    for (row, is_free) in withdrawable(ledger, tenant, job, range).await? {
+        if !is_free || has_children(ledger, &row).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The range from the beginning of the first window to the end of the last one.
+fn hull(windows: &[WindowRow]) -> Option<Window> {
+    let start = windows.iter().map(|row| row.window.start()).min()?;
+    let end = windows.iter().map(|row| row.window.end()).max()?;
+    Window::new(start, end)
 }

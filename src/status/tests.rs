@@ -6,10 +6,12 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::day::DayStory;
 use super::forecast::{ForecastNote, Forecaster, JobForecast, cost};
 use super::*;
 use crate::cause::{Cause, Failure};
 use crate::datasets::{CallLimits, Lineage, Parent, Request, UserIdType};
+use crate::findings::{Fault, Findings, Reject};
 use crate::ledger::{Ledger, Restored, RestoredPartition, RestoredSchedule, RestoredTask};
 use crate::plan::children::{Budget, KnownChildren, children};
 use crate::plan::tests::{job, meeting, task_row, window_row};
@@ -425,6 +427,125 @@ async fn the_late_days_found_by_index_are_those_of_a_whole_walk() {
         assert_eq!(few.days, expected[..3]);
         assert!(few.more.values().sum::<usize>() >= expected.len() - 3);
     }
+}
+
+#[tokio::test]
+async fn a_day_is_said_to_be_withdrawable_where_it_holds_nothing_and_nobody_asks_for_it() {
+    use Phase::{Failed, Open, Quarantined, Spooled};
+    let list = Dataset::MeetingList;
+    let story = async |restored: &Restored| {
+        let (_folder, ledger) = ledger_with(restored).await;
+        let (zone, job) = (zone(), job(list));
+        let story = DayStory::read(
+            &ledger,
+            ("acme", &zone),
+            list,
+            Some(&job),
+            dt(10),
+            after(12),
+        );
+        story.await.expect("a story")
+    };
+    let asked_for = |of, state| Restored {
+        windows: vec![window_row(of, window(10), state)],
+        ..Restored::default()
+    };
+    assert!(!story(&Restored::default()).await.may_be_withdrawn);
+    for (state, phase, expected) in [
+        (WindowState::Due, None, true),
+        (WindowState::Lost, None, true),
+        (WindowState::Planned, Some(Open), true),
+        (WindowState::Stuck, Some(Failed), true),
+        (WindowState::Stuck, Some(Quarantined), false),
+        (WindowState::Planned, Some(Spooled), false),
+        (WindowState::Settled, None, false),
+    ] {
+        let mut restored = asked_for(list, state);
+        restored
+            .tasks
+            .extend(phase.map(|phase| task(list, 10, 0, phase)));
+        let found = story(&restored).await.may_be_withdrawn;
+        assert_eq!(found, expected, "{state:?} {phase:?}");
+    }
+    let mut in_the_lake = asked_for(list, WindowState::Due);
+    in_the_lake.partitions.push(published(list, "acme", 10).1);
+    let mut has_a_child = asked_for(list, WindowState::Due);
+    let child = window_row(Dataset::ParticipantList, window(10), WindowState::Due);
+    has_a_child.windows.push(child);
+    let mut of_a_schedule = asked_for(list, WindowState::Due);
+    of_a_schedule.schedules.push(RestoredSchedule {
+        job: "meeting_list".into(),
+        tenant: "acme".into(),
+        state: ScheduleState {
+            watermark: window(10).end(),
+            last_firing: after(10),
+        },
+    });
+    for kept in [in_the_lake, has_a_child, of_a_schedule] {
+        assert!(!story(&kept).await.may_be_withdrawn, "{kept:?}");
+    }
+}
+
+#[tokio::test]
+async fn cells_that_do_not_fit_are_counted_and_the_first_are_named_with_task_and_sheet() {
+    let cell = |row: usize, column: &str| Reject {
+        sheet: "会议列表".into(),
+        cell: format!("F{row}"),
+        column: column.into(),
+        reason: Fault::NotATime,
+    };
+    let mut rejects: Vec<Reject> = (2..9).map(|row| cell(row, "start_time")).collect();
+    rejects.push(cell(30, "end_time"));
+    let mut task = task(Dataset::MeetingList, 10, 0, Phase::Published);
+    task.findings = Some(Findings {
+        rejects,
+        ..Findings::default()
+    });
+    let key = task.spec.key.clone();
+    let restored = Restored {
+        windows: vec![window_row(
+            Dataset::MeetingList,
+            window(10),
+            WindowState::Settled,
+        )],
+        tasks: vec![task],
+        ..Restored::default()
+    };
+    let (_folder, ledger) = ledger_with(&restored).await;
+    let zone = zone();
+    let story = DayStory::read(
+        &ledger,
+        ("acme", &zone),
+        Dataset::MeetingList,
+        None,
+        dt(10),
+        after(12),
+    );
+    let found = story.await.expect("a story").rejects.cells;
+    let told = found.iter().map(|((column, what), cells)| {
+        let first = cells.first.iter().map(|at| {
+            assert_eq!((&at.task_key, at.sheet.as_str()), (&key, "会议列表"));
+            at.cell.as_str()
+        });
+        (
+            column.as_str(),
+            what.as_str(),
+            cells.count,
+            first.collect::<Vec<_>>(),
+        )
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("end_time", "is no date-time", 1, vec!["F30"]),
+            (
+                "start_time",
+                "is no date-time",
+                7,
+                vec!["F2", "F3", "F4", "F5", "F6"]
+            ),
+        ]
+    );
 }
 
 #[tokio::test]
