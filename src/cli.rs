@@ -60,7 +60,7 @@ use crate::config::{self, Config};
 use crate::decode::{self, Fallback};
 use crate::exit::Code;
 use crate::ledger::Error as LedgerError;
-use crate::{keyring, pipeline, spool, store, telemetry};
+use crate::{descriptors, keyring, pipeline, spool, store, telemetry};
 use output::Output;
 
 /// Feishu/Lark video-meeting data, in your warehouse by morning.
@@ -153,6 +153,7 @@ pub fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = crate::failpoint::set_up();
     dumps::forbid();
+    descriptors::raise_limit();
     let cli = Cli::parse();
     if matches!(cli.verb, Verb::ParseWorkbook) {
         return decode::serve_reader();

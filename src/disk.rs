@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
+use crate::descriptors;
+
 /// The free space on the disk of `path`, to be appended to the path: ` (12 kB of 1024 kB left)`.
 /// Empty if the system does not say.
 #[must_use]
@@ -33,6 +35,9 @@ pub fn room(path: &Path) -> Option<(u64, u64)> {
 /// What to do about a file at `path` that could not be used, to be appended to its name.
 #[must_use]
 pub fn advice(error: &io::Error, path: &Path) -> String {
+    if let Some(advice) = descriptors::advice(error) {
+        return advice;
+    }
     if is_full(error) {
         return format!(
             "{}; free some space there, then run again",
@@ -127,6 +132,22 @@ mod tests {
             room.is_some_and(|(left, all)| 0 < left && left <= all),
             "{room:?}"
         );
+    }
+
+    #[test]
+    fn what_to_do_depends_on_what_was_wrong() {
+        use rustix::io::Errno;
+        for (errno, said) in [
+            (Errno::NOSPC, "free some space there"),
+            (Errno::ROFS, "mount its file system for writing"),
+            (Errno::ACCESS, "no permission for this user"),
+            (Errno::LOOP, "remove the link"),
+            (Errno::MFILE, "files and connections open at a time"),
+            (Errno::IO, "check its disk"),
+        ] {
+            let advice = advice(&errno.into(), Path::new("/"));
+            assert!(advice.contains(said), "{errno:?}: {advice}");
+        }
     }
 
     #[test]

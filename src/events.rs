@@ -325,6 +325,11 @@ pub enum EventKind {
         /// Why.
         problem: String,
     },
+    /// Whoever connects has to wait.
+    NobodyAccepted {
+        /// Why, and what to do.
+        problem: String,
+    },
 }
 
 /// How loud an event is in the log.
@@ -391,7 +396,8 @@ impl EventKind {
             | Self::TenantBrokeOff { .. }
             | Self::InletStopped { .. }
             | Self::EventNotKept { .. }
-            | Self::PageUnreadable { .. } => Level::Error,
+            | Self::PageUnreadable { .. }
+            | Self::NobodyAccepted { .. } => Level::Error,
         }
     }
 
@@ -536,6 +542,9 @@ impl Event {
             EventKind::EndsMissing { missing } => missing.to_string(),
             EventKind::PageUnreadable { problem } => {
                 format!("could not read the ledger for the status page: {problem}")
+            }
+            EventKind::NobodyAccepted { problem } => {
+                format!("could not accept a connection: {problem}")
             }
         }
     }

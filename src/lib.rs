@@ -87,12 +87,14 @@ pub(crate) mod sort;
 pub(crate) mod spool;
 pub(crate) mod store;
 
-// --- ground: nouns, without I/O but for the log and the free space of a disk
+// --- ground: nouns, without I/O but for the log and what there is room for on a disk and in a
+// process
 pub(crate) mod cause;
 pub(crate) mod clock;
 pub(crate) mod column;
 pub(crate) mod contract;
 pub(crate) mod datasets;
+pub(crate) mod descriptors;
 pub(crate) mod disk;
 pub(crate) mod events;
 pub(crate) mod exit;

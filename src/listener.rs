@@ -14,9 +14,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
+
+use crate::descriptors;
+use crate::events::{EventKind, Events, Subject};
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Whoever reads the log is told once an hour that connections cannot be accepted.
+const TOLD_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A listener with so many connections at the same time, each of which ends by itself. Others wait
 /// to be accepted.
@@ -25,16 +30,37 @@ pub struct BoundedListener {
     listener: TcpListener,
     free: Arc<Semaphore>,
     connection_lives: Duration,
+    events: Events,
+    told: Option<Instant>,
 }
 
 impl BoundedListener {
     /// Bounds a listener to `most` connections, each of which is over after `connection_lives`.
+    /// What keeps it from accepting any is told to `events`.
     #[must_use]
-    pub fn new(listener: TcpListener, most: usize, connection_lives: Duration) -> Self {
+    pub fn new(
+        listener: TcpListener,
+        most: usize,
+        connection_lives: Duration,
+        events: Events,
+    ) -> Self {
         Self {
             listener,
             free: Arc::new(Semaphore::new(most)),
             connection_lives,
+            events,
+            told: None,
+        }
+    }
+
+    fn tell(&mut self, error: &io::Error) {
+        let is_new = self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
+        // Others are of one client, who is gone.
+        if let Some(advice) = descriptors::advice(error).filter(|_| is_new) {
+            self.told = Some(Instant::now());
+            let problem = format!("{error}{advice}");
+            let told = EventKind::NobodyAccepted { problem };
+            self.events.emit(Subject::default(), told);
         }
     }
 }
@@ -56,8 +82,11 @@ impl axum::serve::Listener for BoundedListener {
                     };
                     return (stream, address);
                 }
-                // Out of file descriptors, most likely: some connections end soon.
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                // Some connections end soon.
+                Err(error) => {
+                    self.tell(&error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -111,14 +140,14 @@ impl AsyncWrite for BoundedStream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use axum::Router;
     use axum::routing::get;
+    use jiff::Timestamp;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::time::timeout;
 
     use super::*;
+    use crate::clock::Clock;
 
     const LIVES: Duration = Duration::from_millis(400);
 
@@ -127,7 +156,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new().route("/", get(async || "served"));
-        let listener = BoundedListener::new(listener, 2, LIVES);
+        let events = Events::new(Clock::scaled(Timestamp::UNIX_EPOCH, 1.0));
+        let listener = BoundedListener::new(listener, 2, LIVES, events);
         tokio::spawn(axum::serve(listener, router).into_future());
         address
     }

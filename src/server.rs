@@ -81,7 +81,8 @@ pub async fn serve(
     pages: Pages,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let listener = BoundedListener::new(listener, MOST_CONNECTIONS, CONNECTION_LIVES);
+    let events = pages.events.clone();
+    let listener = BoundedListener::new(listener, MOST_CONNECTIONS, CONNECTION_LIVES, events);
     let (asked, overdue) = (stop.clone(), stop);
     let served = axum::serve(listener, router(pages))
         .with_graceful_shutdown(async move { asked.cancelled().await });

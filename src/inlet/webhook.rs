@@ -50,11 +50,12 @@ pub async fn serve(
     secrets: WebhookSecrets,
 ) -> io::Result<()> {
     let ends = inlet.ends.clone();
+    let events = inlet.tenant.events.clone();
     let hook = Hook {
         inlet,
         secrets: Arc::new(secrets),
     };
-    let listener = BoundedListener::new(listener, MOST_CONNECTIONS, CONNECTION_LIVES);
+    let listener = BoundedListener::new(listener, MOST_CONNECTIONS, CONNECTION_LIVES, events);
     let router = Router::new().fallback(answer).with_state(hook);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { ends.cancelled().await })

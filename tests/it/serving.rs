@@ -1,6 +1,6 @@
 //! `meetlake serve`: it exports what is due at once, answers on its pages, ends when told to, and owns its ledger.
 
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use meetlake::testing::dataset::Dataset;
@@ -23,12 +23,33 @@ impl Drop for Serving<'_> {
 
 impl<'a> Serving<'a> {
     pub(crate) fn start(app: &'a TestApp) -> Self {
+        Self::start_by(app, None)
+    }
+
+    /// Starts it as the last arguments of another program.
+    fn start_by(app: &'a TestApp, starter: Option<Command>) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
         let address = format!("127.0.0.1:{port}");
-        let child = app.spawn(&["serve", "--listen", &address]);
+        let serve = app.command(&["serve", "--listen", &address]);
+        let mut command = match starter {
+            None => serve,
+            Some(mut starter) => {
+                starter.arg(serve.get_program()).args(serve.get_args());
+                starter
+                    .current_dir(app.path(""))
+                    .stdin(std::process::Stdio::null());
+                starter.envs(
+                    serve
+                        .get_envs()
+                        .filter_map(|(name, value)| Some((name, value?))),
+                );
+                starter
+            }
+        };
+        let child = app.spawn_command(&mut command);
         let base = format!("http://{address}");
         let serving = Self { app, child, base };
         serving.until(|| serving.get("/healthz").is_some(), "it answers");
@@ -284,6 +305,47 @@ fn a_client_that_holds_on_to_a_connection_keeps_nobody_from_the_end() {
     assert!(took <= Duration::from_secs(20), "{took:?}");
     assert_eq!(app.meetlake(&["run"]).code, 0, "nobody holds the ledger");
     drop(held);
+}
+
+#[test]
+fn a_want_of_descriptors_is_named_and_the_limit_is_raised_at_the_start() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    app.teach_pace();
+    // As on a system that gives few unasked, and more to whoever asks.
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -Sn 256 && exec \"$0\" \"$@\""]);
+    let serving = Serving::start_by(&app, Some(few));
+    let pid = Pid::from_child(&serving.child);
+    let limit = |wanted: Rlimit| prlimit(Some(pid), Resource::Nofile, wanted).expect("a limit");
+    let none_left = |maximum| Rlimit {
+        current: Some(3),
+        maximum,
+    };
+    let ours = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let given = limit(none_left(ours));
+    let most = given.maximum.unwrap_or(u64::MAX);
+    assert_eq!(given.current, Some(most.min(8_192)));
+    // Its address takes the connection; the process cannot.
+    let address = serving.base.trim_start_matches("http://");
+    let waiting = std::net::TcpStream::connect(address).expect("connected");
+    let log = || std::fs::read_to_string(app.path("child.log")).expect("a log");
+    let said = "could not accept a connection: ";
+    serving.until(|| log().contains(said), "it is told");
+    std::thread::sleep(Duration::from_millis(300));
+    let line = log()
+        .lines()
+        .filter(|line| line.contains(said))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        line.contains("may have 3 files and connections open") && line.contains("LimitNOFILE="),
+        "{line}"
+    );
+    assert_eq!(line.lines().count(), 1, "{line}");
+    limit(given);
+    serving.until(|| serving.get("/healthz").is_some(), "it goes on");
+    drop(waiting);
 }
 
 #[test]
