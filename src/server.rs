@@ -2,6 +2,7 @@
 //!
 //! What the pages say comes from `status`, how they look is `page`. Nothing here advances anything.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,15 +36,15 @@ use crate::page::overview::{Firing, MOST_DAYS, MOST_TASKS, OverviewPage, TenantD
 use crate::page::{self, day};
 use crate::schedule::Schedule;
 use crate::status::day::DayStory;
-use crate::status::overview::LakeOverview;
+use crate::status::overview::published;
 use crate::status::verdict::Verdict;
-use crate::status::{LateDays, days_from, jobs_of};
+use crate::status::{DayStatus, LateDays, all_days, days_from, jobs_of};
 use crate::window::Window;
 
 /// Late days that are looked into: a statement or several each.
 const LATE_DAYS: usize = 300;
-/// With more tenants, a calendar is shown of the one that is asked for only.
-const CALENDARS: usize = 3;
+/// Of so many tenants each day is told. Of more, one tenant is asked for.
+const TENANTS_BY_DAY: usize = 3;
 /// Connections at the same time. Others wait.
 const MOST_CONNECTIONS: usize = 64;
 /// How long a connection lives, whatever happens on it. A browser makes another one.
@@ -196,16 +197,27 @@ async fn status_json(State(pages): State<Pages>, Query(asked): Query<PageQuery>)
     let Some(tenants) = pages.tenants_of(asked.tenant.as_deref()) else {
         return not_found("no such tenant");
     };
-    match pages.lake(&tenants).await {
-        Ok(lake) => {
-            let datasets: Vec<Value> = lake.published.iter().map(published).collect();
-            Json(json!({ "datasets": datasets, "days": lake.days })).into_response()
-        }
+    match pages.status(&tenants).await {
+        Ok(status) => Json(status).into_response(),
         Err(error) => unreadable(&pages, &error),
     }
 }
 
-fn published(row: &PartitionStatus) -> Value {
+/// What `/status.json` tells.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// What is published, counted by tenant and dataset.
+    datasets: Vec<Value>,
+    /// The late days.
+    late: Vec<DayStatus>,
+    /// How many more of each tenant may be late and were not looked into, because there are so many.
+    may_be_late: BTreeMap<String, usize>,
+    /// Every due day; a year of many tenants has a million, which are for nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days: Option<Vec<DayStatus>>,
+}
+
+fn published_json(row: &PartitionStatus) -> Value {
     json!({
         "tenant": row.tenant, "dataset": row.dataset, "partitions": row.partitions,
         "partial": row.partial, "rows": row.rows, "size_bytes": row.size_bytes,
@@ -296,8 +308,20 @@ impl Pages {
         (only.is_none() || !tenants.is_empty()).then_some(tenants)
     }
 
-    async fn lake(&self, tenants: &[(&str, &TimeZone)]) -> Result<LakeOverview> {
-        LakeOverview::read(&self.ledger, tenants, &self.jobs, self.clock.now()).await
+    async fn status(&self, tenants: &[(&str, &TimeZone)]) -> Result<Status> {
+        let (ledger, jobs, now) = (&self.ledger, &self.jobs, self.clock.now());
+        let late = LateDays::read(ledger, tenants, jobs, now, LATE_DAYS).await?;
+        let days = match tenants.len() <= TENANTS_BY_DAY {
+            true => Some(all_days(ledger, tenants, jobs, None, now).await?),
+            false => None,
+        };
+        let datasets = published(ledger, tenants).await?;
+        Ok(Status {
+            datasets: datasets.iter().map(published_json).collect(),
+            late: late.days,
+            may_be_late: late.more,
+            days,
+        })
     }
 
     async fn overview(&self, tenants: &[(&str, &TimeZone)], asked: &PageQuery) -> Result<String> {
@@ -309,7 +333,7 @@ impl Pages {
         };
         let verdict = Verdict::of(&late.days, window_of, now);
         let mut calendars = Vec::new();
-        if tenants.len() <= CALENDARS {
+        if tenants.len() <= TENANTS_BY_DAY {
             for tenant in tenants {
                 calendars.push(self.calendar(*tenant, now).await?);
             }

@@ -136,7 +136,7 @@ pub async fn run(args: Args) -> Result<Code> {
         "demo",
     )
     .await?;
-    let status = app.ledger.partition_status(TENANT).await?;
+    let status = app.ledger.partition_status(Some(TENANT)).await?;
     let event_types = app.ledger.event_types(TENANT).await?;
     let report = server.report();
     server.stop().await;

@@ -1,6 +1,7 @@
 //! Read models for `status`, the status page and the end of a run.
 
 use jiff::Timestamp;
+use sqlx::AssertSqlSafe;
 
 use super::stored::{StoredRow, micros};
 use super::tasks::{failure, last_try};
@@ -122,38 +123,46 @@ impl Ledger {
         })
     }
 
-    /// The published partitions of a tenant, one line a dataset.
+    /// The published partitions of a tenant, or of all tenants, one line a tenant and dataset.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
-    pub async fn partition_status(&self, tenant: &str) -> Result<Vec<PartitionStatus>, Error> {
-        sqlx::query(
-            "SELECT tenant, dataset, COUNT(*) AS partitions, \
+    pub async fn partition_status(
+        &self,
+        tenant: Option<&str>,
+    ) -> Result<Vec<PartitionStatus>, Error> {
+        const COUNTS: &str = "tenant, dataset, COUNT(*) AS partitions, \
              SUM(CASE WHEN state = 'partial' THEN 1 ELSE 0 END) AS partial, \
              SUM(rows_out) AS rows_out, SUM(size_bytes) AS size_bytes, \
-             MIN(dt) AS first_dt, MAX(dt) AS last_dt \
-             FROM partition WHERE tenant = $1 AND revision > 0 \
-             GROUP BY tenant, dataset ORDER BY tenant, dataset",
-        )
-        .bind(tenant)
-        .fetch_all(&self.read)
-        .await
-        .map_err(sql("count partitions"))?
-        .iter()
-        .map(StoredRow::partition)
-        .map(|row| {
-            Ok(PartitionStatus {
-                tenant: row.get("tenant")?,
-                dataset: row.dataset()?,
-                partitions: row.count("partitions")?,
-                partial: row.count("partial")?,
-                rows: row.count("rows_out")?,
-                size_bytes: row.count("size_bytes")?,
-                first_dt: row.get("first_dt")?,
-                last_dt: row.get("last_dt")?,
+             MIN(dt) AS first_dt, MAX(dt) AS last_dt";
+        const GROUPS: &str = "GROUP BY tenant, dataset ORDER BY tenant, dataset";
+        // Two statements: one that is for both reads the whole table for one tenant too.
+        let all = format!("SELECT {COUNTS} FROM partition WHERE revision > 0 {GROUPS}");
+        let of_tenant =
+            format!("SELECT {COUNTS} FROM partition WHERE tenant = $1 AND revision > 0 {GROUPS}");
+        let query = match tenant {
+            Some(tenant) => sqlx::query(AssertSqlSafe(of_tenant)).bind(tenant),
+            None => sqlx::query(AssertSqlSafe(all)),
+        };
+        query
+            .fetch_all(&self.read)
+            .await
+            .map_err(sql("count partitions"))?
+            .iter()
+            .map(StoredRow::partition)
+            .map(|row| {
+                Ok(PartitionStatus {
+                    tenant: row.get("tenant")?,
+                    dataset: row.dataset()?,
+                    partitions: row.count("partitions")?,
+                    partial: row.count("partial")?,
+                    rows: row.count("rows_out")?,
+                    size_bytes: row.count("size_bytes")?,
+                    first_dt: row.get("first_dt")?,
+                    last_dt: row.get("last_dt")?,
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 
     /// Tasks of one tenant or of all that are quarantined, failed, or waiting after a failure; the

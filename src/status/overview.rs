@@ -1,13 +1,13 @@
 //! What is in the lake, what is under way and what needs attention: all that `status` shows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::days::TenantHistory;
-use super::{DayStatus, all_days, jobs_of};
+use super::{DayStatus, jobs_of};
 use crate::datasets::Dataset;
 use crate::job::JobSpec;
 use crate::ledger::{Attention, DatasetStatus, Ledger, PartitionStatus, RunRecord};
@@ -28,22 +28,6 @@ pub struct LakeOverview {
 }
 
 impl LakeOverview {
-    /// Reads what the ledger has; each tenant comes with the zone in which its days are cut.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read, or a job's schedule.
-    pub async fn read(
-        ledger: &Ledger,
-        tenants: &[(&str, &TimeZone)],
-        jobs: &[JobSpec],
-        now: Timestamp,
-    ) -> Result<Self> {
-        Ok(Self {
-            days: all_days(ledger, tenants, jobs, None, now).await?,
-            published: published(ledger, tenants).await?,
-        })
-    }
-
     /// What is published of a dataset.
     #[must_use]
     pub fn published_of(&self, tenant: &str, dataset: Dataset) -> Option<&PartitionStatus> {
@@ -68,12 +52,21 @@ impl LakeOverview {
     }
 }
 
-/// The published partitions, counted by tenant and dataset.
-async fn published(ledger: &Ledger, tenants: &[(&str, &TimeZone)]) -> Result<Vec<PartitionStatus>> {
-    let mut published = Vec::new();
-    for (tenant, _) in tenants {
-        published.extend(ledger.partition_status(tenant).await?);
-    }
+/// The published partitions of some tenants, counted by tenant and dataset.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn published(
+    ledger: &Ledger,
+    tenants: &[(&str, &TimeZone)],
+) -> Result<Vec<PartitionStatus>> {
+    let only = match tenants {
+        [(tenant, _)] => Some(*tenant),
+        _ => None,
+    };
+    let names: BTreeSet<&str> = tenants.iter().map(|(name, _)| *name).collect();
+    let mut published = ledger.partition_status(only).await?;
+    published.retain(|row| names.contains(row.tenant.as_str()));
     Ok(published)
 }
 

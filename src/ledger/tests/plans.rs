@@ -20,10 +20,14 @@ const LARGE: [&str; 7] = [
 ];
 
 /// Beginnings of the statements that read a large table whole, and who asks for that.
-const WHOLE: [(&str, &str); 8] = [
+const WHOLE: [(&str, &str); 9] = [
     (
         "SELECT * FROM partition ORDER BY tenant",
         "verify, orphans, `status --json`",
+    ),
+    (
+        "SELECT COUNT(*) FROM partition WHERE revision > 0 GROUP BY",
+        "`status` and /status.json, which count all that is published",
     ),
     (
         "SELECT tenant, dataset, dt, task_key, entry FROM input ORDER BY",
@@ -56,8 +60,10 @@ const WHOLE: [(&str, &str); 8] = [
 ];
 
 /// What stands in for the places of a formatted statement.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 9] = [
     ("{COLUMNS}", "*"),
+    ("{COUNTS}", "COUNT(*)"),
+    ("{GROUPS}", "GROUP BY tenant, dataset"),
     ("{PARTITION_COLUMNS}", "*"),
     ("{WINDOW_COLUMNS}", "*"),
     ("VALUES {}", "VALUES ($1, $2, $3)"),
