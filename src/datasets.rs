@@ -26,6 +26,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -591,6 +592,22 @@ impl Dataset {
     #[must_use]
     pub const fn has_history(self) -> bool {
         matches!(self.definition().extent, Extent::Windows { .. })
+    }
+
+    /// The first instant for which Feishu still answers at `now`; `None` where it names no limit. It
+    /// is a day nearer than what Feishu names, because a request may ask for a day more than its
+    /// window.
+    #[must_use]
+    pub fn answers_since(self, now: Timestamp) -> Option<Timestamp> {
+        let Extent::Windows {
+            horizon: Some(horizon),
+            ..
+        } = self.definition().extent
+        else {
+            return None;
+        };
+        let reach = SignedDuration::try_from(horizon.saturating_sub(DAY)).unwrap_or_default();
+        now.checked_sub(reach).ok()
     }
 
     /// Whether what is asked for is a civil day, of whatever zone, and not a range of time: a day's

@@ -100,9 +100,11 @@ pub struct PartitionPlan {
 pub struct Staged {
     /// Rows, size and hashes of the new object.
     pub written: Written,
-    /// Whether the published rows have the same content, so that object and lineage stay and
-    /// nothing is put.
+    /// Whether the published rows have the same content.
     pub unchanged: bool,
+    /// Whether they are rows of the same tasks too, so that object and lineage stay and nothing is
+    /// put.
+    pub stands: bool,
     /// Rows of this merge that a later task's rows with the same natural key pushed out. The
     /// current object never holds them again, so when the winner comes again or is withdrawn, these
     /// tasks must be added again too (from their packs), or their rows stay lost.
@@ -366,6 +368,12 @@ fn stage(
     };
     let mut replaced = plan.drop.clone();
     replaced.extend(plan.add.iter().map(|task| task.key.clone()));
+    let of_base = base.map(|path| merge::tasks_in(path)).transpose()?;
+    let is_known = |task: &TaskKey| plan.ranks.contains_key(task) || replaced.contains(task);
+    if let Some(stray) = of_base.iter().flatten().find(|task| !is_known(task)) {
+        let problem = format!("it has rows of task {stray}, which its record does not name");
+        return Err(Error::Object { problem });
+    }
     let inputs = Inputs {
         contract,
         key_id: plan.key_id.as_deref(),
@@ -390,9 +398,14 @@ fn stage(
     let hash = Some(&written.content_hash);
     // Both: an object whose manifest is missing still needs one.
     let unchanged = base_hash.as_ref() == hash && plan.previous_content_hash.as_ref() == hash;
+    let stands = match base.filter(|_| unchanged) {
+        Some(base) => merge::have_same_tasks(base, file.path())?,
+        None => false,
+    };
     Ok(Staged {
         written,
         unchanged,
+        stands,
         overridden,
         file,
         base: base_object,
@@ -659,7 +672,7 @@ mod tests {
                 previous_content_hash: previous.map(str::to_owned),
                 add: add.to_vec(),
                 drop: HashSet::new(),
-                ranks: HashMap::new(),
+                ranks: ["t0", "t1"].map(|t| (TaskKey::from_stored(t), 0)).into(),
                 from_scratch: false,
                 key_id: None,
                 known_objects: vec![],
@@ -900,7 +913,26 @@ mod tests {
         // A second generation with the same rows changes nothing.
         let same = fixture.spool("t1", 2, &[row("a", 1, "t1", 1), row("a", 2, "t1", 2)]);
         let staged = fixture.stage(Some(&first_hash), &[same]).await;
-        assert!(staged.unchanged);
+        assert!(staged.unchanged && staged.stands);
+
+        // Another task in its place brings them, and they get its name.
+        let same = fixture.spool("t0", 1, &[row("a", 1, "t0", 1), row("a", 2, "t0", 2)]);
+        let mut plan = fixture.plan(Some(&first_hash), &[same]);
+        plan.drop = [TaskKey::from_stored("t1")].into();
+        let staged = fixture.publisher.stage(plan).await.expect("staged");
+        assert!(staged.unchanged && !staged.stands);
+
+        // Rows of a task that nobody names cannot be taken back, so the day is made anew.
+        let mut plan = fixture.plan(Some(&first_hash), &[]);
+        plan.ranks.clear();
+        let refused = fixture.publisher.stage(plan).await;
+        let Err(Error::Object { problem }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(
+            problem,
+            "it has rows of task t1, which its record does not name"
+        );
 
         // A third one lost a row, and another task brought one.
         let newer = fixture.spool("t1", 3, &[row("a", 2, "t1", 1)]);

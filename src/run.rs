@@ -190,6 +190,8 @@ struct Run {
     publishing: JoinSet<EndedPublish>,
     /// Days that were published again because of a new verdict, and which: whether complete.
     rechecked: HashSet<(Dataset, Date, bool)>,
+    /// Windows whose unfinished rows were told of.
+    told_unfinished: HashSet<(Dataset, Window)>,
     /// Windows with rows to publish: their tasks ended, or the rows waited long enough.
     to_publish: BTreeSet<(Dataset, Window)>,
     last_publish: Timestamp,
@@ -235,6 +237,7 @@ impl Run {
             tasks: JoinSet::new(),
             publishing: JoinSet::new(),
             rechecked: HashSet::new(),
+            told_unfinished: HashSet::new(),
             to_publish: BTreeSet::new(),
             next_batch: HashMap::new(),
             next_early: HashMap::new(),

@@ -92,7 +92,7 @@ fn show(config: &Config, overview: &Overview, now: Timestamp) {
             println!("{ends}.\n");
         }
         let unfinished = overview.unfinished.iter();
-        for (_, rows) in unfinished.filter(|(of, _)| of == tenant) {
+        for rows in unfinished.filter(|rows| rows.tenant == *tenant) {
             println!("{rows}.\n");
         }
     }
@@ -345,9 +345,9 @@ fn missing_ends((tenant, ends): &(String, MissingEnds)) -> Value {
     })
 }
 
-fn unfinished((tenant, rows): &(String, Unfinished)) -> Value {
+fn unfinished(rows: &Unfinished) -> Value {
     json!({
-        "tenant": tenant, "dataset": rows.dataset, "rows": rows.rows, "from": rows.from,
+        "tenant": rows.tenant, "dataset": rows.dataset, "rows": rows.rows, "from": rows.from,
         "to": rows.to,
     })
 }

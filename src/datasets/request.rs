@@ -284,6 +284,16 @@ impl Request {
         ))
     }
 
+    /// The same request, less what it asks for besides about the same rows.
+    #[must_use]
+    pub fn without_more(self) -> Self {
+        Self {
+            tenant_user_ids: false,
+            artifacts: false,
+            ..self
+        }
+    }
+
     /// What is asked.
     #[must_use]
     pub const fn source(&self) -> Source {

@@ -14,7 +14,8 @@ use crate::window::Window;
 
 impl Ledger {
     /// The parent rows of a dataset whose meetings start in `range`, in a fixed order. The same
-    /// meeting seen by two tasks appears twice.
+    /// meeting seen by two tasks appears twice. Those of withdrawn tasks are left out, of which the
+    /// lake may have rows still.
     ///
     /// # Errors
     /// When the database refuses, or a stored value cannot be read.
@@ -28,6 +29,8 @@ impl Ledger {
             "SELECT task_key, source_row, meeting_no, start_at, end_at, participant_count, \
              join_at, stay_s, user_id, room_id, device, meeting_id, was_recorded FROM parent \
              WHERE tenant = $1 AND dataset = $2 AND start_at >= $3 AND start_at < $4 \
+             AND NOT EXISTS (SELECT 1 FROM task \
+             WHERE key = parent.task_key AND phase = 'withdrawn') \
              ORDER BY start_at, meeting_no, task_key, source_row",
         )
         .bind(tenant)
@@ -86,7 +89,8 @@ impl Ledger {
         .collect()
     }
 
-    /// Whether a dataset has a row of the meeting with this id that starts in `range`.
+    /// Whether a dataset has a row of the meeting with this id that starts in `range`, be it of a
+    /// withdrawn task.
     ///
     /// # Errors
     /// When the database refuses.

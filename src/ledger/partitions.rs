@@ -171,12 +171,30 @@ impl Ledger {
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
         insert_partition(&mut transaction, tenant, of, dt, done, now, IN_PLACE).await?;
+        let query = sqlx::query(
+            "SELECT i.task_key FROM input i JOIN task t ON t.key = i.task_key \
+             WHERE i.tenant = $1 AND i.dataset = $2 AND i.dt = $3 AND t.phase = 'withdrawn'",
+        );
+        let withdrawn = bind_partition(query, tenant, of, dt)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(sql("find withdrawn inputs"))?;
         let query = sqlx::query("DELETE FROM input WHERE tenant = $1 AND dataset = $2 AND dt = $3");
         bind_partition(query, tenant, of, dt)
             .execute(&mut *transaction)
             .await
             .map_err(sql("replace a partition's inputs"))?;
         insert_inputs(&mut transaction, tenant, of, dt, &done.inputs).await?;
+        for row in &withdrawn {
+            sqlx::query(
+                "DELETE FROM parent WHERE task_key = $1 \
+                 AND NOT EXISTS (SELECT 1 FROM input WHERE task_key = $1)",
+            )
+            .bind(StoredRow::input(row).task_key("task_key")?.as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(sql("forget a withdrawn task's rows"))?;
+        }
         commit(transaction).await
     }
 

@@ -264,11 +264,15 @@ pub(super) async fn withdraw_missing(
             .execute(&mut **transaction)
             .await
             .map_err(sql("withdraw a task"))?;
-        sqlx::query("DELETE FROM parent WHERE task_key = $1")
-            .bind(key.as_str())
-            .execute(&mut **transaction)
-            .await
-            .map_err(sql("forget a withdrawn task's rows"))?;
+        // What the lake has of it, the lake has until something else takes its place.
+        sqlx::query(
+            "DELETE FROM parent WHERE task_key = $1 \
+             AND NOT EXISTS (SELECT 1 FROM input WHERE task_key = $1)",
+        )
+        .bind(key.as_str())
+        .execute(&mut **transaction)
+        .await
+        .map_err(sql("forget a withdrawn task's rows"))?;
     }
     Ok(())
 }

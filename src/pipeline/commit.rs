@@ -63,8 +63,9 @@ pub(super) async fn commit(tenant: &Tenant, staged: &Staged, mut revision: Revis
     crash_point!("w08-intent-recorded");
     ledger.check_owner().await?;
     // The same content under another state (what was missing came back empty): object and lineage
-    // stay, only the record is new.
-    revision.object = match staged.base().filter(|_| staged.unchanged) {
+    // stay, only the record is new. But the rows of a task that is another one now get its name:
+    // by that they are found once it is asked again, or withdrawn.
+    revision.object = match staged.base().filter(|_| staged.stands) {
         Some(standing) => standing.clone(),
         None => put_object(tenant, &revision.destination, &revision.id, staged).await?,
     };

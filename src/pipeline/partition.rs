@@ -124,7 +124,7 @@ pub(super) async fn publish_day(
     // A publish that died after its manifest left a revision in the lake that the ledger does not
     // know.
     let is_ahead = next.has_intent && read_manifest(tenant, &id, next.number).await?.is_some();
-    let recording = next.recording(staged.unchanged, is_ahead);
+    let recording = next.recording(staged.stands, is_ahead);
     let previous = published.and_then(|row| row.manifest_sha256);
     let revision = revision_of(tenant, job, &id, previous, next, &staged);
     match recording {

@@ -17,8 +17,6 @@ use crate::schedule::Schedule;
 use crate::task::TaskKey;
 use crate::window::{Window, closed_windows, date_of, start_of_day};
 
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// Windows this close to the edge of what Feishu still answers are warned about while they are not
 /// settled.
 const HORIZON_WARNING: Duration = Duration::from_secs(7 * 86_400);
@@ -522,7 +520,9 @@ pub fn due_at(job: &JobSpec, window: &Window) -> Timestamp {
 #[must_use]
 pub fn is_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
     match dataset.definition().extent {
-        Extent::Windows { .. } => horizon(dataset, now).is_some_and(|edge| window.start() < edge),
+        Extent::Windows { .. } => dataset
+            .answers_since(now)
+            .is_some_and(|edge| window.start() < edge),
         Extent::Snapshot => window.end() <= now,
         // What was received is here, and what was not has no window.
         Extent::Received => false,
@@ -534,28 +534,16 @@ pub fn is_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
 pub fn is_nearly_lost(dataset: Dataset, window: &Window, now: Timestamp) -> bool {
     let warning = SignedDuration::try_from(HORIZON_WARNING).unwrap_or_default();
     let start = window.start().checked_sub(warning);
-    horizon(dataset, now).is_some_and(|edge| start.unwrap_or(Timestamp::MIN) < edge)
+    dataset
+        .answers_since(now)
+        .is_some_and(|edge| start.unwrap_or(Timestamp::MIN) < edge)
 }
 
 /// Whole days until Feishu no longer answers for a window; `None` where it names no limit.
 #[must_use]
 pub fn days_left(dataset: Dataset, window: &Window, now: Timestamp) -> Option<i64> {
-    let left = window.start().duration_since(horizon(dataset, now)?);
+    let left = window.start().duration_since(dataset.answers_since(now)?);
     Some(left.as_hours().div_euclid(24))
-}
-
-/// The first instant for which Feishu still answers; `None` where it names no limit. It is a day
-/// nearer than what Feishu names, because a request may ask for a day more than its window.
-fn horizon(dataset: Dataset, now: Timestamp) -> Option<Timestamp> {
-    let Extent::Windows {
-        horizon: Some(horizon),
-        ..
-    } = dataset.definition().extent
-    else {
-        return None;
-    };
-    let reach = SignedDuration::try_from(horizon.saturating_sub(DAY)).unwrap_or_default();
-    now.checked_sub(reach).ok()
 }
 
 #[cfg(test)]

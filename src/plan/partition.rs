@@ -335,15 +335,15 @@ pub enum Recording {
 }
 
 impl NextRevision {
-    /// What has to be recorded. `is_unchanged` says whether the rows are those that are published,
-    /// `is_ahead` whether the lake has a revision that the ledger does not know: only a next one
+    /// What has to be recorded. `stands` says whether the rows are those that are published, and of
+    /// the same tasks, `is_ahead` whether the lake has a revision that the ledger does not know: only a next one
     /// brings the two together, even if by now everything is again as the ledger has it.
     #[must_use]
-    pub fn recording(&self, is_unchanged: bool, is_ahead: bool) -> Recording {
+    pub fn recording(&self, stands: bool, is_ahead: bool) -> Recording {
         let is_complete = self.reasons.is_empty();
         let is_same_state =
             self.was_complete == is_complete && !self.has_new_inputs && !self.is_compared_anew;
-        match is_unchanged && is_same_state && !is_ahead {
+        match stands && is_same_state && !is_ahead {
             true => Recording::Check,
             false => Recording::Revision,
         }

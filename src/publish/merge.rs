@@ -17,6 +17,7 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, new_n
 use arrow::compute::{BatchCoalescer, concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::OwnedRow;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Error;
@@ -117,6 +118,47 @@ fn base_rows(base: &Path, inputs: &Inputs<'_>) -> Result<SortedRun<Error>, Error
     Ok(SortedRun::checked(rows, || Error::Object {
         problem: "its rows are not in the order of the contract".to_owned(),
     }))
+}
+
+/// The task of each row of a file that we wrote, in their order.
+fn task_column(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch, Error>>, Error> {
+    let file = File::open(path).map_err(Error::local("open", path))?;
+    let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let tasks = ProjectionMask::columns(file.parquet_schema(), [lineage::TASK_KEY]);
+    let batches = file.with_projection(tasks).build()?;
+    Ok(batches.map(|batch| Ok(batch?)))
+}
+
+/// The tasks that have rows in a file that we wrote.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn tasks_in(path: &Path) -> Result<HashSet<TaskKey>, Error> {
+    let mut found: HashSet<String> = HashSet::new();
+    for batch in task_column(path)? {
+        for task in tasks_of(&batch?).iter().flatten() {
+            if !found.contains(task) {
+                found.insert(task.to_owned());
+            }
+        }
+    }
+    Ok(found.into_iter().map(TaskKey::from_stored).collect())
+}
+
+/// Whether the rows of two files that we wrote are of the same tasks, one after the other.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn have_same_tasks(one: &Path, other: &Path) -> Result<bool, Error> {
+    let (mut ones, mut others) = (task_column(one)?, task_column(other)?);
+    loop {
+        // Both are read in batches of one size.
+        match (ones.next().transpose()?, others.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (Some(one), Some(other)) if tasks_of(&one) == tasks_of(&other) => {}
+            _ => return Ok(false),
+        }
+    }
 }
 
 fn tasks_of(batch: &RecordBatch) -> &StringArray {

@@ -15,9 +15,12 @@ use crate::window::date_of;
 /// An answer that is so much younger than its meeting's end is final: nobody asks for it again.
 pub const FINAL_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// Rows of one dataset that stay as they are, although they tell of something unfinished.
+/// Rows of one dataset that stay as they are, although they tell of something unfinished: those of
+/// days that follow one another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
+    /// Whose data.
+    pub tenant: String,
     /// Which data.
     pub dataset: Dataset,
     /// How many rows.
@@ -29,32 +32,40 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// What the windows of one dataset hold of such rows at `now`; `None` if nothing. Of a window
-    /// whose day ended less than [`FINAL_AFTER`] ago, they may still be asked for.
+    /// What the windows of one dataset of one tenant, in their order, hold of such rows at `now`. Of
+    /// a window whose day ended less than [`FINAL_AFTER`] ago, they may still be asked for. Of what
+    /// Feishu no longer answers for, nobody can ask.
     #[must_use]
     pub fn of<'r>(
         windows: impl IntoIterator<Item = &'r WindowRow>,
         zone: &TimeZone,
         now: Timestamp,
-    ) -> Option<Self> {
-        let mut found: Option<Self> = None;
+    ) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
         for row in windows {
             let rows = row.coverage.as_ref().map_or(0, |counts| counts.unfinished);
             let end = row.window.end();
-            if rows == 0 || now.duration_since(end) < FINAL_AFTER {
+            let since = row.dataset.answers_since(now);
+            let is_forgotten = since.is_some_and(|since| row.window.start() < since);
+            if rows == 0 || is_forgotten || now.duration_since(end) < FINAL_AFTER {
                 continue;
             }
             let from = date_of(zone, row.window.start());
             let last = date_of(zone, end - SignedDuration::from_nanos(1));
             let to = last.saturating_add(1.day());
-            let all = found.get_or_insert(Self {
-                dataset: row.dataset,
-                rows: 0,
-                from,
-                to,
-            });
-            all.rows += rows;
-            (all.from, all.to) = (all.from.min(from), all.to.max(to));
+            match found.last_mut() {
+                Some(before) if before.to >= from => {
+                    before.rows += rows;
+                    before.to = before.to.max(to);
+                }
+                _ => found.push(Self {
+                    tenant: row.tenant.clone(),
+                    dataset: row.dataset,
+                    rows,
+                    from,
+                    to,
+                }),
+            }
         }
         found
     }
@@ -64,6 +75,7 @@ impl Unfinished {
 impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            tenant,
             dataset,
             rows,
             from,
@@ -81,7 +93,7 @@ impl fmt::Display for Unfinished {
         write!(
             f,
             "{dataset}: {rows} of {days} still {say} {states} a day later; to ask once more, \
-             `meetlake backfill --dataset {dataset} --from {from} --to {to} --again`"
+             `meetlake backfill --tenant {tenant} --dataset {dataset} --from {from} --to {to} --again`"
         )
     }
 }
@@ -109,25 +121,27 @@ mod tests {
         };
         let now: Timestamp = "2026-11-13T00:00:00+08:00".parse().expect("an instant");
         let of = |rows: &[WindowRow]| Unfinished::of(rows, &zone, now);
-        let found = |rows, from: i8, to: i8| {
-            Some(Unfinished {
-                dataset: Dataset::Meeting,
-                rows,
-                from: date(2026, 11, from),
-                to: date(2026, 11, to),
-            })
+        let found = |rows, from: i8, to: i8| Unfinished {
+            tenant: "acme".into(),
+            dataset: Dataset::Meeting,
+            rows,
+            from: date(2026, 11, from),
+            to: date(2026, 11, to),
         };
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[row(10, 0)]), None);
-        assert_eq!(of(&[row(11, 2)]), found(2, 11, 12), "a day ago");
-        assert_eq!(of(&[row(12, 2)]), None, "may still be asked for");
-        let all = [row(8, 1), row(9, 0), row(10, 3), row(12, 5)];
-        assert_eq!(of(&all), found(4, 8, 11));
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[row(10, 0)]), []);
+        assert_eq!(of(&[row(11, 2)]), [found(2, 11, 12)], "a day ago");
+        assert_eq!(of(&[row(12, 2)]), [], "may still be asked for");
+        let all = [row(7, 1), row(8, 1), row(9, 0), row(10, 3), row(12, 5)];
+        assert_eq!(of(&all), [found(2, 7, 9), found(3, 10, 11)]);
+        let later = now + SignedDuration::from_hours(90 * 24);
+        assert_eq!(Unfinished::of(&all, &zone, later), [], "forgotten");
     }
 
     #[test]
     fn a_person_is_told_how_many_of_which_days_and_what_to_do() {
         let mut found = Unfinished {
+            tenant: "acme".into(),
             dataset: Dataset::Meeting,
             rows: 1,
             from: date(2026, 11, 10),
@@ -136,7 +150,8 @@ mod tests {
         assert_eq!(
             found.to_string(),
             "meeting: 1 row of 2026-11-10 still says calling or ongoing a day later; to ask once \
-             more, `meetlake backfill --dataset meeting --from 2026-11-10 --to 2026-11-11 --again`"
+             more, `meetlake backfill --tenant acme --dataset meeting --from 2026-11-10 \
+             --to 2026-11-11 --again`"
         );
         (found.rows, found.to) = (5, date(2026, 11, 13));
         let text = found.to_string();

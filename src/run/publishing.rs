@@ -150,8 +150,10 @@ impl Run {
             return;
         };
         let now = self.tenant.clock.now();
-        if let Some(unfinished) = Unfinished::of([row], &job.time_zone, now) {
-            self.warn(row.into(), EventKind::StaysUnfinished { unfinished });
+        for unfinished in Unfinished::of([row], &job.time_zone, now) {
+            if self.told_unfinished.insert((row.dataset, row.window)) {
+                self.warn(row.into(), EventKind::StaysUnfinished { unfinished });
+            }
         }
     }
 

@@ -83,8 +83,8 @@ pub struct Overview {
     pub event_types: Vec<EventTypeRecord>,
     /// What events say began and not that it ended, with the tenant.
     pub missing_ends: Vec<(String, MissingEnds)>,
-    /// Rows that tell of something unfinished and that nobody asks for any more, with the tenant.
-    pub unfinished: Vec<(String, Unfinished)>,
+    /// Rows that tell of something unfinished and that nobody asks for any more.
+    pub unfinished: Vec<Unfinished>,
     /// The last twenty runs, the newest first.
     pub runs: Vec<RunRecord>,
 }
@@ -124,8 +124,7 @@ impl Overview {
                     of.tenant == **tenant && of.dataset == job.dataset
                 });
                 let windows = windows.flat_map(|of| &of.windows);
-                let found = Unfinished::of(windows, &job.time_zone, now);
-                unfinished.extend(found.map(|found| ((*tenant).to_owned(), found)));
+                unfinished.extend(Unfinished::of(windows, &job.time_zone, now));
             }
         }
         let published = published(ledger, tenants).await?;

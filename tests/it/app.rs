@@ -238,6 +238,12 @@ impl TestApp {
         self.write_configuration();
     }
 
+    /// Writes other lines into the job file of a dataset.
+    pub(crate) fn set_job(&mut self, dataset: Dataset, lines: &str) {
+        self.setup.jobs.insert(dataset, lines.to_owned());
+        self.write_configuration();
+    }
+
     /// Writes `meetlake.toml` and the job files anew.
     pub(crate) fn write_configuration(&self) {
         let setup = &self.setup;

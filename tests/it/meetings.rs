@@ -378,6 +378,24 @@ fn a_meeting_that_is_not_shown_any_more_keeps_its_row() {
     let shown = app.backfill(&[]);
     assert_eq!(shown.code, 0, "{}", shown.text());
     assert_eq!(app.content_hashes(), hashes);
+    // Asked in another way, it is another task that is refused; the row is of the one before.
+    let ids = |app: &TestApp| -> BTreeSet<String> {
+        let rows = lake::rows(&app.lake(), Dataset::Meeting);
+        let ids = rows.iter().map(|row| row["meeting_id"].to_string());
+        ids.collect()
+    };
+    let before = ids(&app);
+    app.set_job(Dataset::Meeting, "request.artifacts = false");
+    app.replace_server(|knobs| knobs.hidden_meetings = HiddenMeetings::EveryFourth);
+    for _ in 0..2 {
+        let again = app.backfill(&["--again", "--dataset", "meeting"]);
+        assert_eq!(again.code, 4, "{}", again.text());
+        assert!(again.text().contains(told), "{}", again.text());
+        assert_eq!(ids(&app), before);
+    }
+    app.replace_server(|knobs| knobs.hidden_meetings = HiddenMeetings::None);
+    assert_eq!(app.backfill(&[]).code, 0);
+    assert_eq!(ids(&app), before);
 }
 
 fn states(app: &TestApp) -> BTreeSet<String> {
@@ -500,7 +518,7 @@ fn a_meeting_that_never_ends_is_told_of_with_a_command_that_asks_once_more() {
     let sentence = |meetings: u64, days: &str, to: &str| {
         format!(
             "meeting: {meetings} rows of {days} still say calling or ongoing a day later; to ask once more, \
-             `meetlake backfill --dataset meeting --from {from} --to {to} --again`"
+             `meetlake backfill --tenant acme --dataset meeting --from {from} --to {to} --again`"
         )
     };
 

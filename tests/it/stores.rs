@@ -3,7 +3,7 @@
 //! The servers come from `PyPI` and npm: `tests/run` installs them and names them in `MEETLAKE_TEST_PYTHON` and `MEETLAKE_AZURITE`. Where a variable is
 //! not set, because somebody runs plain `cargo test`, the test says that it was left out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -164,7 +164,9 @@ fn plan(id: &PartitionId, previous: Option<String>, add: SpooledTask) -> Partiti
         previous_content_hash: previous,
         add: vec![add],
         drop: HashSet::new(),
-        ranks: HashMap::new(),
+        ranks: ["t1", "t2"]
+            .map(|task| (TaskKey::from_stored(task), 0))
+            .into(),
         from_scratch: false,
         key_id: None,
         known_objects: vec![],
