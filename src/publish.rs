@@ -368,7 +368,7 @@ fn stage(
     };
     let mut replaced = plan.drop.clone();
     replaced.extend(plan.add.iter().map(|task| task.key.clone()));
-    let of_base = base.map(|path| merge::tasks_in(path)).transpose()?;
+    let of_base = base.map(merge::tasks_in).transpose()?;
     let is_known = |task: &TaskKey| plan.ranks.contains_key(task) || replaced.contains(task);
     if let Some(stray) = of_base.iter().flatten().find(|task| !is_known(task)) {
         let problem = format!("it has rows of task {stray}, which its record does not name");

@@ -265,6 +265,10 @@ impl Run {
                 if !goes_on {
                     return Ok(());
                 }
+                // What was waited for may run now.
+                if self.refill && self.may_begin() {
+                    continue;
+                }
             }
             let clock = self.tenant.clock.clone();
             let next_look = self.next_look();

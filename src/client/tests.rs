@@ -925,6 +925,7 @@ async fn pages_are_asked_for_as_the_listing_says_and_come_back_as_they_were_sent
     assert_eq!(server.seen("/open-apis/vc/v1/room_levels/0")[0].query, "");
 
     let below = PageCall {
+        is_of_part: false,
         parameters: Parameters::query(vec![("room_level_id", "omb/1?x=1".to_owned())]),
         ..root
     };

@@ -185,6 +185,8 @@ pub struct PageCall {
     /// Codes that say that this one thing is hidden from the app, or that everything is. They are
     /// an answer where it is known that others are shown.
     pub hidden: Vec<i64>,
+    /// Whether it asks for a part of a thing that was shown, which is a row without it too.
+    pub is_of_part: bool,
     /// The one thing that it asks about, for people.
     pub about: Option<String>,
 }
@@ -215,6 +217,7 @@ impl PageCall {
             },
             answers: Vec::new(),
             hidden: Vec::new(),
+            is_of_part: false,
             about: None,
         }
     }
@@ -377,6 +380,7 @@ impl List {
             parameters,
             answers: self.gone().to_vec(),
             hidden: Vec::new(),
+            is_of_part: false,
             about: None,
         };
         let of_item = |details: Details, id: &str, query: &[(&'static str, &str)], answers| {
@@ -392,6 +396,7 @@ impl List {
                 },
                 answers,
                 hidden: details.hidden.to_vec(),
+                is_of_part: matches!(self.next.front(), Some(Wanted::Apart(..))),
                 about: None,
             }
         };
@@ -1088,7 +1093,7 @@ mod tests {
         assert_eq!(item.expect("an item").len(), 0, "it waits for the rest");
         assert_eq!(asked(&listing), "things/:id a?mode=1");
         let call = listing.next_call().expect("a call");
-        assert_eq!(call.may_be_hidden(), Some("a"));
+        assert_eq!((call.may_be_hidden(), call.is_of_part), (Some("a"), true));
         assert_eq!(call.of_another("b".into()).parameters.query, []);
         assert_eq!(call.answers, [7, 8]);
         assert_eq!(call.taking_hidden().answers, [7, 8, 5]);

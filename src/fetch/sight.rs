@@ -2,14 +2,15 @@
 //!
 //! Feishu refuses both with the same code. A meeting that somebody outside of the tenant owns, or
 //! outside of the scope's accessible data range, stays hidden whatever the night's other meetings
-//! are; a role that was lost hides all of them. So a refusal is judged: a meeting that was shown
-//! before is asked for, after it. If that one is shown, the refused one is asked for once more, and
-//! a second refusal is about it alone. A meeting of which the lake has a row is never called hidden
-//! for that: its row stays, and its task fails by name.
+//! are; a role that was lost hides all of them. So a refusal is judged: meetings that were shown
+//! before are asked for, after it. If one is shown, the refused one is asked for once more, and a
+//! second refusal is about it alone. A meeting of which the lake has a row is never called hidden
+//! for that: its row stays, and its task fails by name. Where none is shown, the task is put off,
+//! because others may be shown meanwhile; so many times in a row that is a role that was lost.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -24,8 +25,11 @@ use crate::record::TaskRow;
 /// So many that were shown in this process are asked for, and as many that the ledger knows: each
 /// may be hidden or gone by now.
 const KNOWN: usize = 5;
-/// So many may be refused before any was shown. More are no accident, and each is a call.
+/// So many may be refused in a row without one that is shown. More are no accident, and each is a
+/// call.
 const UNJUDGED: u32 = 20;
+/// So far from its window the detail of a meeting may say that it began.
+const NEAR: Duration = Duration::from_secs(2 * 86_400);
 
 /// What the app was shown; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -43,47 +47,37 @@ struct Shared {
 struct Shown {
     /// The last ones, the latest first.
     ids: VecDeque<String>,
-    /// Refusals since then of which nobody could say more.
-    unjudged: u32,
+    /// Refusals since then.
+    refused: u32,
 }
 
 /// A look at what the app is shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Look {
     began_at: Instant,
-    found: Sighting,
-}
-
-/// What a look found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sighting {
-    /// A meeting is shown.
-    Shown,
-    /// Those that were shown before are not any more.
-    Refused,
-    /// None is known that could be shown.
-    NoneKnown,
+    /// Whether it is shown anything, or why nobody knows.
+    found: Result<bool, client::Error>,
 }
 
 impl Look {
     /// What it says of a refusal: nothing, unless it began after it.
-    fn says_of(self, refused_at: Instant) -> Option<Sighting> {
-        (self.began_at >= refused_at).then_some(self.found)
+    fn says_of(&self, refused_at: Instant) -> Option<Result<bool, client::Error>> {
+        (self.began_at >= refused_at).then(|| self.found.clone())
     }
 }
 
 impl Shown {
     fn add(&mut self, id: &str) {
-        self.unjudged = 0;
+        self.refused = 0;
         self.ids.retain(|known| known != id);
         self.ids.push_front(id.to_owned());
         self.ids.truncate(KNOWN);
     }
 
-    /// Whether one more refusal can be waited with that nobody can judge.
+    /// Whether a task whose refusal nobody can judge may be put off.
     fn may_wait(&mut self) -> bool {
-        self.unjudged = self.unjudged.saturating_add(1);
-        self.unjudged <= UNJUDGED
+        self.refused = self.refused.saturating_add(1);
+        self.refused <= UNJUDGED
     }
 }
 
@@ -130,42 +124,47 @@ impl SightedPages<'_> {
         id: &str,
         refused: client::Error,
     ) -> Result<Bytes, client::Error> {
-        match self.look(call, Instant::now()).await? {
-            Sighting::Shown => {}
-            Sighting::NoneKnown if self.fetcher.sight.shown(Shown::may_wait) => {
-                return Err(refused.perhaps_hidden());
-            }
-            Sighting::Refused | Sighting::NoneKnown => return Err(refused),
+        if !self.look(call, Instant::now()).await? {
+            return Err(match self.fetcher.sight.shown(Shown::may_wait) {
+                true => refused.perhaps_hidden(),
+                false => refused,
+            });
         }
         let again = call.clone().taking_hidden();
         let body = self.looked_at(id, self.fetcher.client.page(&again).await?);
-        let (ledger, task) = (&self.fetcher.ledger, self.task);
-        let is_in_lake = !is_good(&body)
-            && ledger
-                .knows_meeting(&task.spec.tenant, task.spec.dataset(), task.job_window, id)
-                .await
-                // Without the ledger nothing is known, and the task says so at its next step.
-                .unwrap_or(true);
-        match is_in_lake {
-            true => Err(refused.hidden()),
-            false => Ok(body),
+        if is_good(&body) || call.is_of_part || !self.is_in_lake(id).await {
+            return Ok(body);
         }
+        Err(refused.hidden())
+    }
+
+    /// Whether the lake may have a row of a meeting. Its detail may say that it began on another
+    /// day than its list does.
+    async fn is_in_lake(&self, id: &str) -> bool {
+        let (spec, window) = (&self.task.spec, self.task.job_window);
+        let near = window.widened(NEAR);
+        let ledger = &self.fetcher.ledger;
+        let known = ledger.knows_meeting(&spec.tenant, spec.dataset(), near, id);
+        // Without the ledger nothing is known, and the task says so at its next step.
+        known.await.unwrap_or(true)
     }
 
     /// Whether the app is shown anything, at some time after this refusal.
-    async fn look(&self, call: &PageCall, refused_at: Instant) -> Result<Sighting, client::Error> {
-        let sight = &self.fetcher.sight;
-        let mut last = sight.0.look.lock().await;
-        if let Some(found) = last.and_then(|look| look.says_of(refused_at)) {
-            return Ok(found);
+    async fn look(&self, call: &PageCall, refused_at: Instant) -> Result<bool, client::Error> {
+        let mut last = self.fetcher.sight.0.look.lock().await;
+        if let Some(found) = last.as_ref().and_then(|look| look.says_of(refused_at)) {
+            return found;
         }
         let began_at = Instant::now();
-        let found = self.look_now(call).await?;
-        *last = Some(Look { began_at, found });
-        Ok(found)
+        let found = self.look_now(call).await;
+        *last = Some(Look {
+            began_at,
+            found: found.clone(),
+        });
+        found
     }
 
-    async fn look_now(&self, call: &PageCall) -> Result<Sighting, client::Error> {
+    async fn look_now(&self, call: &PageCall) -> Result<bool, client::Error> {
         let Fetcher { client, ledger, .. } = self.fetcher;
         let mut known: Vec<String> = self
             .fetcher
@@ -174,18 +173,18 @@ impl SightedPages<'_> {
         let spec = &self.task.spec;
         let recorded = ledger.known_meetings(&spec.tenant, spec.dataset(), KNOWN as u32);
         known.extend(recorded.await.unwrap_or_default());
-        let mut found = Sighting::NoneKnown;
+        // One that cannot be told may be broken by itself. Each costs the patience of a call.
+        let mut trouble = None;
         for id in known {
-            let asked = call.of_another(id);
-            match client.page(&asked).await {
-                Ok(_) => return Ok(Sighting::Shown),
-                Err(error) if is_refusal(call, &error) => found = Sighting::Refused,
-                Err(error) if error.kind() == Cause::Gone => {}
+            match client.page(&call.of_another(id)).await {
+                Ok(_) => return Ok(true),
+                Err(error) if is_refusal(call, &error) || error.kind() == Cause::Gone => {}
                 // A server in trouble says nothing of the role.
-                Err(error) => return Err(error),
+                Err(error) if trouble.is_some() => return Err(error),
+                Err(error) => trouble = Some(error),
             }
         }
-        Ok(found)
+        trouble.map_or(Ok(false), Err)
     }
 }
 
@@ -204,22 +203,24 @@ fn is_good(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_look_says_nothing_of_what_was_refused_after_it_began() {
         let began_at = Instant::now() + Duration::from_secs(60);
-        for found in [Sighting::Shown, Sighting::Refused, Sighting::NoneKnown] {
-            let look = Look { began_at, found };
-            let ms = Duration::from_millis(1);
+        let ms = Duration::from_millis(1);
+        for shows in [true, false] {
+            let look = Look {
+                began_at,
+                found: Ok(shows),
+            };
             for (refused_at, says) in [
-                (began_at - ms, Some(found)),
-                (began_at, Some(found)),
+                (began_at - ms, Some(shows)),
+                (began_at, Some(shows)),
                 (began_at + ms, None),
             ] {
-                assert_eq!(look.says_of(refused_at), says);
+                let said = look.says_of(refused_at).map(|found| found.expect("known"));
+                assert_eq!(said, says);
             }
         }
     }
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn before_any_is_shown_some_may_be_refused_and_not_all() {
+    fn some_may_be_refused_in_a_row_and_not_all() {
         let mut shown = Shown::default();
         let waits = |shown: &mut Shown| (0..100).filter(|_| shown.may_wait()).count();
         assert_eq!(waits(&mut shown), 20);

@@ -155,6 +155,7 @@ impl NodeListing {
             parameters,
             answers: call.codes.iter().map(|(code, _)| *code).collect(),
             hidden: Vec::new(),
+            is_of_part: false,
             about: Some(about),
         })
     }
