@@ -10,10 +10,11 @@
 //! lake. Its errors, logs and `Debug` output hold no secret, no token and no value of the tenant's
 //! data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -38,18 +39,21 @@ mod retry;
 #[cfg(test)]
 mod tests;
 mod token;
+mod usage;
 mod user_token;
 
 pub use asked::{AskedAnswer, AskedCall};
 pub use error::Error;
 pub use exports::{Download, ExportStatus};
 pub use limit::RateLimiter;
+pub use usage::{BOUNDS_S, Usage};
 pub use user_token::UserTokenSettings;
 
 use http::{Answer, Call, Http};
 use long_connection::LongConnection;
 use retry::{Repeat, Retries};
 use token::TokenCache;
+use usage::UsageByEndpoint;
 use user_token::UserToken;
 
 /// Time limits of one request. They count on the machine's clock, because a scaled clock does not
@@ -171,6 +175,7 @@ struct Inner {
     user: Option<UserToken>,
     /// The error of the last call, if it is one that is retried.
     last_error: Mutex<Option<Error>>,
+    usage: UsageByEndpoint,
 }
 
 impl fmt::Debug for Client {
@@ -197,6 +202,7 @@ impl Client {
             tenant: TokenCache::default(),
             user: settings.user_token.as_ref().map(UserToken::new),
             last_error: Mutex::default(),
+            usage: UsageByEndpoint::default(),
             settings,
             clock,
             http,
@@ -215,6 +221,12 @@ impl Client {
     #[must_use]
     pub fn limits(&self) -> &RateLimiter {
         &self.0.limits
+    }
+
+    /// What is known of the calls of each endpoint since the client was made, by its name.
+    #[must_use]
+    pub fn usage(&self) -> BTreeMap<&'static str, Usage> {
+        self.0.usage.all()
     }
 
     /// The error of the last call, if it is one that is retried. It tells a caller who stops
@@ -430,6 +442,7 @@ impl Inner {
             .open(endpoint, identity, call, self.settings.timeouts.json)
             .await?;
         let outcome = self.http.read(sent.reply).await;
+        self.count(endpoint, &outcome, sent.sent_at);
         self.obey_error(endpoint, identity, &sent.token, outcome)
             .await
     }
@@ -445,6 +458,7 @@ impl Inner {
             .open(endpoint, identity, call, self.settings.timeouts.download)
             .await?;
         let outcome = exports::receive(&self.http, sent.reply, to, max_bytes).await;
+        self.count(endpoint, &outcome, sent.sent_at);
         self.obey_error(endpoint, identity, &sent.token, outcome)
             .await
     }
@@ -458,11 +472,27 @@ impl Inner {
         call: &Call,
         whole: Duration,
     ) -> Result<SentCall, Error> {
+        let asked_at = Instant::now();
         let _slot = self.limits.acquire(endpoint, call.urgency).await;
+        self.usage.waited(endpoint.name, asked_at.elapsed());
         // Only now, because the wait for the slot may outlast a token.
         let token = self.token(identity).await.map_err(Error::before_sending)?;
-        let reply = self.http.open(call, Some(&token), whole).await?;
-        Ok(SentCall { reply, token })
+        let sent_at = Instant::now();
+        let reply = self.http.open(call, Some(&token), whole).await;
+        if reply.is_err() {
+            self.count(endpoint, &reply, sent_at);
+        }
+        Ok(SentCall {
+            reply: reply?,
+            token,
+            sent_at,
+        })
+    }
+
+    fn count<T>(&self, endpoint: Endpoint, outcome: &Result<T, Error>, sent_at: Instant) {
+        let outcome = outcome.as_ref().map(|_| ());
+        self.usage
+            .answered(endpoint.name, outcome, sent_at.elapsed());
     }
 
     /// Acts on an error of the API: obeys a rate limit, forgets a refused token.
@@ -537,4 +567,5 @@ impl Inner {
 struct SentCall {
     reply: http::Reply,
     token: SecretString,
+    sent_at: Instant,
 }

@@ -33,6 +33,7 @@
 //! | what `status` and the pages say of a day | [`status`] |
 //! | how the pages of `serve` look | [`page`] |
 //! | whether a person is needed | [`status::verdict`] |
+//! | what Prometheus is told | [`metrics`] |
 //! | which settings belong to the lake, and what a change costs | `record::settings` |
 //! | how all days are made again under other settings | `pipeline::remake` |
 //!
@@ -65,6 +66,7 @@ pub(crate) mod scheduler;
 pub(crate) mod verify;
 
 // --- reading: what is shown
+pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod status;
 

@@ -32,6 +32,7 @@ use crate::events::{EventKind, Events, Subject};
 use crate::job::JobSpec;
 use crate::ledger::{Ledger, PartitionStatus};
 use crate::listener::BoundedListener;
+use crate::metrics::{CONTENT_TYPE, Metrics, NumberSources};
 use crate::page::overview::{Firing, MOST_DAYS, MOST_TASKS, OverviewPage, TenantDays};
 use crate::page::{self, day};
 use crate::schedule::Schedule;
@@ -67,6 +68,8 @@ pub struct Pages {
     pub clock: Clock,
     /// Where it is told that the ledger cannot be read.
     pub events: Events,
+    /// What Prometheus is told.
+    pub metrics: Arc<Metrics>,
     /// Names under which it answers, beside addresses and `localhost`.
     pub hosts: Arc<[String]>,
     /// Whether work may be begun; false from the moment a stop is asked for.
@@ -108,6 +111,7 @@ fn router(pages: Pages) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status.json", get(status_json))
+        .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(pages.clone(), check_host))
         .layer(middleware::map_response(with_headers))
         .with_state(pages)
@@ -223,6 +227,21 @@ fn published_json(row: &PartitionStatus) -> Value {
         "partial": row.partial, "rows": row.rows, "size_bytes": row.size_bytes,
         "first_dt": row.first_dt, "last_dt": row.last_dt,
     })
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    let sources = NumberSources {
+        ledger: &pages.ledger,
+        tenants: &pages.tenants,
+        jobs: &pages.jobs,
+        spool: &pages.spool,
+        now: pages.clock.now(),
+    };
+    let (text, trouble) = pages.metrics.text(sources).await;
+    if let Some(error) = trouble {
+        pages.tell_unreadable(&error);
+    }
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
 async fn overview(State(pages): State<Pages>, Query(asked): Query<PageQuery>) -> Response {

@@ -15,6 +15,11 @@ pub mod events {
     pub use crate::events::Events;
 }
 
+/// What Prometheus is told.
+pub mod metrics {
+    pub use crate::metrics::Metrics;
+}
+
 /// The status page.
 pub mod server {
     pub use crate::server::{Pages, serve};

@@ -22,6 +22,7 @@ use crate::events::{EventKind, Events, Subject};
 use crate::exit::Code;
 use crate::failpoint;
 use crate::inlet::{Inlet, WebhookSecrets};
+use crate::metrics::Metrics;
 use crate::pipeline::{LakeTakenOver, Tenant, with_disk};
 use crate::run;
 use crate::scheduler::Heartbeat;
@@ -69,6 +70,9 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
         .emit(Subject::default(), EventKind::Serving { address });
     let stop = CancellationToken::new();
     let ready = Arc::new(AtomicBool::new(true));
+    let apps = app.tenants.iter();
+    let apps = apps.map(|tenant| (tenant.name.clone(), tenant.fetcher.client.clone()));
+    let apps = apps.collect();
     let pages = Pages {
         ledger: app.ledger.clone(),
         spool: app.config.spool_path.as_path().into(),
@@ -79,6 +83,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             .collect(),
         jobs: app.config.jobs.clone().into(),
         clock,
+        metrics: Arc::new(Metrics::new(&app.events, apps)),
         events: app.events.clone(),
         hosts: app.config.serve.hosts.clone().into(),
         ready: Arc::clone(&ready),

@@ -172,6 +172,11 @@ pub(super) const TABLE: &[(&[i64], Cause, &str)] = &[
     ),
 ];
 
+/// Whether the documentation names a code.
+pub(super) fn is_documented(code: i64) -> bool {
+    TABLE.iter().any(|(codes, ..)| codes.contains(&code))
+}
+
 /// The kind and the fix: from the code's row, else from the status, else [`Cause::Other`].
 fn meaning(status: u16, code: Option<i64>) -> (Cause, Option<&'static str>) {
     let row = code.and_then(|code| TABLE.iter().find(|(codes, ..)| codes.contains(&code)));
@@ -360,7 +365,6 @@ impl Error {
     }
 
     /// The HTTP status, if there was an answer.
-    #[cfg(test)]
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.0.status

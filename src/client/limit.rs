@@ -363,6 +363,21 @@ impl RateLimiter {
         refusals.filter(|(_, refusals)| *refusals > 0).collect()
     }
 
+    /// How much of its limit each endpoint has used within the last minute, from 0 to 1, of those
+    /// that were called.
+    #[must_use]
+    pub fn used(&self) -> Vec<(&'static str, f64)> {
+        let now = self.clock.now();
+        let used = self.queues.iter().map(|(name, queue)| {
+            let mut window = queue.window();
+            window.drop_old_calls(now);
+            let calls = window.in_flight + window.answered.len();
+            let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+            (*name, f64::from(calls) / f64::from(window.per_minute))
+        });
+        used.filter(|(_, used)| *used > 0.0).collect()
+    }
+
     /// The calls of the last minute, of the endpoints that had any. A call under way counts as
     /// answered now.
     #[must_use]

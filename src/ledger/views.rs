@@ -205,6 +205,33 @@ impl Ledger {
         .collect()
     }
 
+    /// How many tasks of each dataset are in a phase other than their last one.
+    ///
+    /// # Errors
+    /// When the database refuses, or a stored value cannot be read.
+    pub async fn tasks_under_way(&self) -> Result<Vec<(String, Dataset, Phase, u64)>, Error> {
+        sqlx::query(
+            "SELECT tenant, dataset, phase, COUNT(*) AS tasks FROM task \
+             WHERE phase IN ('open', 'spooled', 'quarantined', 'failed') \
+             GROUP BY tenant, dataset, phase ORDER BY tenant, dataset, phase",
+        )
+        .fetch_all(&self.read)
+        .await
+        .map_err(sql("count tasks"))?
+        .iter()
+        .map(StoredRow::task)
+        .map(|row| {
+            let phase = row.word("phase", Phase::from_stored)?;
+            Ok((
+                row.get("tenant")?,
+                row.dataset()?,
+                phase,
+                row.count("tasks")?,
+            ))
+        })
+        .collect()
+    }
+
     /// The newest runs, `limit` of them at most.
     ///
     /// # Errors

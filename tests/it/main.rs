@@ -55,6 +55,7 @@ mod lark;
 mod listings;
 mod losses;
 mod meetings;
+mod metrics;
 mod mistakes;
 mod network;
 mod old_lake;

@@ -11,6 +11,7 @@ use meetlake::testing::config;
 use meetlake::testing::events::Events;
 use meetlake::testing::exit::Code;
 use meetlake::testing::ledger::Ledger;
+use meetlake::testing::metrics::Metrics;
 use meetlake::testing::server::{self, Pages};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,7 @@ async fn serving(
 ) {
     let config = config::load(&folder.join("meetlake.toml"), &config::process_environment);
     let config = config.expect("valid");
+    let events = Events::new(Clock::scaled(now, 1.0));
     let pages = Pages {
         ledger,
         spool: folder.into(),
@@ -79,7 +81,8 @@ async fn serving(
             .collect(),
         jobs: config.jobs.into(),
         clock: Clock::scaled(now, 1.0),
-        events: Events::new(Clock::scaled(now, 1.0)),
+        metrics: Arc::new(Metrics::new(&events, Vec::new())),
+        events,
         hosts: Arc::default(),
         ready: Arc::default(),
     };

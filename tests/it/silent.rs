@@ -11,6 +11,7 @@ use meetlake::testing::dataset::Dataset;
 use meetlake::testing::events::Events;
 use meetlake::testing::exit::Code;
 use meetlake::testing::ledger::Ledger;
+use meetlake::testing::metrics::Metrics;
 use meetlake::testing::record::{NewWindow, WindowBatch, WindowState};
 use meetlake::testing::run::{Scope, Summary};
 use meetlake::testing::server::{self, Pages};
@@ -386,13 +387,15 @@ fn pages(app: &TestApp) -> (String, Value) {
         .expect("the configuration is valid");
     app.block_on(async {
         let ledger = Ledger::open_for_reading(&app.path("meetlake.db")).await;
+        let events = Events::new(Clock::scaled(app.now(), 1.0));
         let pages = Pages {
             ledger: ledger.expect("readable").expect("there"),
             tenants: std::sync::Arc::new([(TENANT.to_owned(), zone())]),
             jobs: config.jobs.into(),
             spool: app.path("spool").as_path().into(),
             clock: Clock::scaled(app.now(), 1.0),
-            events: Events::new(Clock::scaled(app.now(), 1.0)),
+            metrics: std::sync::Arc::new(Metrics::new(&events, Vec::new())),
+            events,
             hosts: std::sync::Arc::default(),
             ready: std::sync::Arc::default(),
         };
