@@ -330,14 +330,33 @@ impl Ledger {
         if !is_readable.map_err(damaged)? {
             return Ok(None);
         }
-        Ok(Some(Self {
+        Ok(Some(Self::of_readers(path, read)))
+    }
+
+    /// Opens a ledger of an earlier format as it is, to ask whose it is before it is migrated:
+    /// [`Ledger::meta_value`] and [`Ledger::has_published`], which all formats answer. `None` if
+    /// there is no such ledger; what else is wrong with it is said by whoever opens it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn open_older(path: &Path) -> Result<Option<Self>, Error> {
+        match Self::open_for_reading(path).await {
+            Err(Error::Older { .. }) => {}
+            _ => return Ok(None),
+        }
+        let read = access::pool_for_reading(path).await?;
+        Ok(read.map(|read| Self::of_readers(path, read)))
+    }
+
+    fn of_readers(path: &Path, read: AnyPool) -> Self {
+        Self {
             path: path.to_owned(),
             write: read.clone(),
             read,
             steps: None,
             fence: -1,
             _lock: None,
-        }))
+        }
     }
 
     /// Where the ledger is.

@@ -18,7 +18,7 @@ use crate::config::{Config, TenantConfig};
 use crate::datasets::{Ask, Dataset, Piece, ROOMS, RequestOptions, Source, SourceMode};
 use crate::exit::Code;
 use crate::job::JobSpec;
-use crate::ledger::{self, Ledger};
+use crate::ledger;
 use crate::publish::location;
 use crate::status::jobs_of;
 use crate::status::text::span;
@@ -181,24 +181,20 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
 }
 
 async fn check_ledger(config: &Config) -> DoctorCheck {
-    let mut exit = Code::LedgerLocked;
-    let opened = Ledger::open_for_reading(&config.ledger_path).await;
-    let opened = match ledger::denial(&config.ledger_path) {
-        Some(denial) if opened.is_ok() => Err(denial),
+    let path = &config.ledger_path;
+    let opened = identify::ledger_for_reading(config).await;
+    let opened = match ledger::denial(path) {
+        Some(denial) if opened.is_ok() => Err(denial.into()),
         _ => opened,
     };
+    let exit = opened.as_ref().err().map_or(Code::Done, super::exit_for);
     let found = match opened {
-        Ok(Some(_)) => Ok(format!("{} can be used", config.ledger_path.display())),
+        Ok(Some(_)) => Ok(format!("{} can be used", path.display())),
         Ok(None) => Ok(format!(
             "{} does not exist yet; the first run creates it",
-            config.ledger_path.display()
+            path.display()
         )),
-        Err(error) => {
-            if error.is_of_disk() {
-                exit = Code::Storage;
-            }
-            Err(error.to_string())
-        }
+        Err(error) => Err(super::describe(&error)),
     };
     DoctorCheck::new("this machine", "ledger", found, exit)
 }

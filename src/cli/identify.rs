@@ -3,9 +3,11 @@
 //! Decided before anything is written: a lake of another format, another lake under this ledger, a
 //! lake with another key or zone is refused by name, with what to do.
 
+mod belonging;
 mod tenants;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -21,6 +23,7 @@ use crate::publish;
 use crate::publish::identity::{self, FORMAT, KeyRecord, LakeRecord, LakeState, TenantRecord};
 use crate::record::Remake;
 use crate::store::Lake;
+use belonging::{LakeFound, Whose, whose};
 use tenants::Compared;
 pub use tenants::{ExportAgain, TenantChanges, bring_plans_under, remade};
 
@@ -213,6 +216,22 @@ impl From<&LakeRecord> for Binding {
     }
 }
 
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the lake {} (key {})", self.lake_id, self.key.id)
+    }
+}
+
+impl From<&LakeState> for LakeFound {
+    fn from(state: &LakeState) -> Self {
+        match state {
+            LakeState::Known(record, _) => Self::Lake(record.into()),
+            LakeState::RecordLost => Self::RecordLost,
+            LakeState::Nothing | LakeState::OfFormat1 => Self::Nothing,
+        }
+    }
+}
+
 /// What lake and ledger are opened for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -319,7 +338,13 @@ pub async fn bind(
     let tenants;
     let (record, key) = match found {
         LakeState::Known(record, seen) => {
-            check_lake(lake, ledger, bound.as_ref(), Some(&record)).await?;
+            check_lake(
+                lake,
+                ledger,
+                bound.as_ref(),
+                &LakeFound::Lake((&record).into()),
+            )
+            .await?;
             let is_rebuild = purpose.is_rebuild() && ledger.is_blank().await?;
             // An empty ledger would have everything exported again; a rebuild is for it.
             let is_empty_handed = *purpose == Purpose::TakeOver && ledger.is_blank().await?;
@@ -350,7 +375,7 @@ pub async fn bind(
             return Err(Error::RecordLost { url }.into());
         }
         LakeState::Nothing | LakeState::OfFormat1 | LakeState::RecordLost => {
-            check_lake(lake, ledger, bound.as_ref(), None).await?;
+            check_lake(lake, ledger, bound.as_ref(), &LakeFound::Nothing).await?;
             tenants = tenants::check(&compared(None), lake).await?;
             let lake_id = keyring::new_id()?;
             let key = keyring::load_or_make(&config.lake.key, &lake_id)?;
@@ -445,39 +470,33 @@ pub async fn last_known(
     })
 }
 
-/// Refuses a ledger of an earlier meetlake that has published something, before it is migrated: it
-/// goes with its lake of format 1, and the earlier meetlake may still need both.
+/// Refuses a ledger of an earlier format that is not the lake's, before it is migrated: the earlier
+/// meetlake may still need it.
 ///
 /// # Errors
 /// [`Error::AnotherLake`], or if the ledger cannot be read.
 pub async fn refuse_older(config: &Config, lake: &Lake, found: Option<&LakeState>) -> Result<()> {
-    if !Ledger::is_older_and_published(&config.ledger_path).await? {
+    let Some(ledger) = Ledger::open_older(&config.ledger_path).await? else {
         return Ok(());
-    }
-    let has_lake = matches!(found, Some(LakeState::Known(..) | LakeState::RecordLost));
-    Err(Error::AnotherLake {
-        ledger: config.ledger_path.clone(),
-        known: "a lake of format 1".to_owned(),
-        url: lake.url().to_owned(),
-        found: match (found, has_lake) {
-            (_, true) => format!("a lake of format {FORMAT}"),
-            (Some(_), false) => "empty".to_owned(),
-            (None, false) => "out of reach".to_owned(),
-        },
-        has_lake,
-    }
-    .into())
+    };
+    let found = found.map_or(LakeFound::OutOfReach, LakeFound::from);
+    check_lake(lake, &ledger, binding(&ledger).await?.as_ref(), &found).await
 }
 
-/// Opens the ledger for a verb that only reads it; `None` if there is none yet. One that an earlier
-/// meetlake wrote usually belongs to a lake of format 1, and then that is what has to be said.
+/// Opens the ledger for a verb that only reads it; `None` if there is none yet. Of one that an
+/// earlier meetlake wrote, it is said first if it cannot be migrated for the lake.
 ///
 /// # Errors
-/// As for [`Ledger::open_for_reading`]; [`Error::OfFormat1`].
+/// As for [`Ledger::open_for_reading`]; [`Error::OfFormat1`], [`Error::AnotherLake`].
 pub async fn ledger_for_reading(config: &Config) -> Result<Option<Ledger>> {
     match Ledger::open_for_reading(&config.ledger_path).await {
         Err(error @ ledger::Error::Older { .. }) => {
-            find(&super::open::lake(config)?).await?;
+            let lake = super::open::lake(config)?;
+            let found = match find(&lake).await {
+                Err(error) if !may_pass(&error) => return Err(error),
+                found => found.ok(),
+            };
+            refuse_older(config, &lake, found.as_ref()).await?;
             Err(error.into())
         }
         ledger => Ok(ledger?),
@@ -497,6 +516,21 @@ pub async fn ledger_of_days(config: &Config) -> Result<Option<Ledger>> {
     Ok(ledger)
 }
 
+/// The same for a verb that is about to write, under its name: a ledger of an earlier format is
+/// migrated first.
+///
+/// # Errors
+/// As for [`ledger_of_days`]; those of [`Ledger::open`].
+pub async fn ledger_before_writing(config: &Config, verb: &str) -> Result<Option<Ledger>> {
+    match ledger_of_days(config).await {
+        Err(error) if matches!(error.downcast_ref(), Some(ledger::Error::Older { .. })) => {
+            drop(Ledger::open(&config.ledger_path, verb).await?);
+            ledger_of_days(config).await
+        }
+        ledger => ledger,
+    }
+}
+
 /// Refuses a ledger that is not the lake's: what another one does not name is not nobody's.
 ///
 /// # Errors
@@ -513,15 +547,11 @@ pub async fn check_ledger_owns(lake: &Lake, found: &LakeState, ledger: &Ledger) 
 /// # Errors
 /// [`Error::AnotherLake`], or if the ledger cannot be read.
 pub async fn check_ledger(lake: &Lake, found: &LakeState, ledger: &Ledger) -> Result<()> {
-    let record = match found {
-        LakeState::Known(record, _) => Some(record),
-        LakeState::RecordLost => {
-            let url = lake.url().to_owned();
-            return Err(Error::RecordLost { url }.into());
-        }
-        LakeState::Nothing | LakeState::OfFormat1 => None,
-    };
-    check_lake(lake, ledger, binding(ledger).await?.as_ref(), record).await
+    if *found == LakeState::RecordLost {
+        let url = lake.url().to_owned();
+        return Err(Error::RecordLost { url }.into());
+    }
+    check_lake(lake, ledger, binding(ledger).await?.as_ref(), &found.into()).await
 }
 
 /// Says which lake it is and whether its key is at hand, for people.
@@ -579,30 +609,24 @@ async fn check_lake(
     lake: &Lake,
     ledger: &Ledger,
     bound: Option<&Binding>,
-    found: Option<&LakeRecord>,
+    found: &LakeFound,
 ) -> Result<()> {
-    let is_known = match (bound, found) {
-        (Some(bound), Some(found)) => *bound == Binding::from(found),
-        // An earlier meetlake made it, or it is new; or its lake is gone.
-        (None, _) | (Some(_), None) => !ledger.has_published().await?,
-    };
-    if is_known {
-        return Ok(());
-    }
-    let known = match bound {
-        Some(bound) => format!("the lake {} (key {})", bound.lake_id, bound.key.id),
-        None => "a lake of format 1".to_owned(),
-    };
-    let found_name = match found {
-        Some(found) => format!("the lake {} (key {})", found.lake_id, found.key.id),
-        None => "empty".to_owned(),
+    let known = match (whose(bound, found, ledger.has_published().await?), bound) {
+        (Whose::ThisLake, _) => return Ok(()),
+        (Whose::AnotherLake, Some(bound)) => bound.to_string(),
+        (Whose::AnotherLake | Whose::LakeOfFormat1, _) => "a lake of format 1".to_owned(),
     };
     Err(Error::AnotherLake {
         ledger: ledger.path().to_owned(),
         known,
         url: lake.url().to_owned(),
-        found: found_name,
-        has_lake: found.is_some(),
+        found: match found {
+            LakeFound::Lake(lake) => lake.to_string(),
+            LakeFound::RecordLost => format!("a lake of format {FORMAT}"),
+            LakeFound::Nothing => "empty".to_owned(),
+            LakeFound::OutOfReach => "out of reach".to_owned(),
+        },
+        has_lake: matches!(found, LakeFound::Lake(_) | LakeFound::RecordLost),
     }
     .into())
 }

@@ -109,7 +109,7 @@ async fn size(
     (from, to): (Date, Date),
     now: Timestamp,
 ) -> Result<Size> {
-    let ledger = identify::ledger_of_days(config).await?;
+    let ledger = identify::ledger_before_writing(config, "backfill").await?;
     let key = identify::key_for_reading(config, ledger.as_ref()).await?;
     let asked = with_parents(datasets);
     let jobs: Vec<_> = config

@@ -1,11 +1,9 @@
 //! The tasks of a ledger under another key of the lake.
 
-use std::path::Path;
-
 use sqlx::AssertSqlSafe;
 
 use super::stored::StoredRow;
-use super::{Error, Ledger, access, commit, sql};
+use super::{Error, Ledger, commit, sql};
 use crate::datasets::Request;
 use crate::lake_key::LakeKey;
 use crate::task::{TaskKey, TaskOwner};
@@ -18,27 +16,6 @@ impl Ledger {
     pub async fn has_published(&self) -> Result<bool, Error> {
         let row = sqlx::query("SELECT tenant FROM partition WHERE revision > 0 LIMIT 1")
             .fetch_optional(&self.read)
-            .await
-            .map_err(sql("look for published partitions"))?;
-        Ok(row.is_some())
-    }
-
-    /// Whether there is a ledger of an earlier format that has published something. Reading changes
-    /// nothing.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn is_older_and_published(path: &Path) -> Result<bool, Error> {
-        match Self::open_for_reading(path).await {
-            Err(Error::Older { .. }) => {}
-            // What else is wrong with it is said by whoever opens it.
-            _ => return Ok(false),
-        }
-        let Some(read) = access::pool_for_reading(path).await? else {
-            return Ok(false);
-        };
-        let row = sqlx::query("SELECT tenant FROM partition WHERE revision > 0 LIMIT 1")
-            .fetch_optional(&read)
             .await
             .map_err(sql("look for published partitions"))?;
         Ok(row.is_some())

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use meetlake::testing::dataset::Dataset;
 use serde_json::json;
+use sqlx::Connection as _;
 
 use crate::app::{KEY_FILE, Setup, TENANT, TestApp, snapshot};
 use crate::lake::{self, below, read_json};
@@ -23,6 +24,29 @@ impl TestApp {
             let _ = fs::remove_file(self.path(name));
         }
         let _ = fs::remove_dir_all(self.path("spool"));
+    }
+
+    /// Takes away what the ledger got with format 6, and whatever `more` says, as an earlier meetlake left it.
+    fn ledger_of_format_5(&self, more: &'static str) {
+        let url = format!("sqlite://{}", self.path("meetlake.db").display());
+        self.block_on(async {
+            sqlx::any::install_default_drivers();
+            let connection = sqlx::AnyConnection::connect(&url).await;
+            let mut connection = connection.expect("the ledger opens");
+            for statement in [
+                "DROP INDEX IF EXISTS window_open; DROP INDEX IF EXISTS partition_partial; \
+                 UPDATE meta SET value = '5' WHERE name = 'format'",
+                more,
+            ] {
+                let done = sqlx::raw_sql(statement).execute(&mut connection).await;
+                done.expect("changed");
+            }
+            connection.close().await.expect("closed");
+        });
+    }
+
+    fn ledger_format(&self) -> Option<String> {
+        self.with_ledger(async |ledger| ledger.meta("format").await.expect("read"))
     }
 
     /// Values of a column of all objects of a dataset, with how often each occurs.
@@ -214,6 +238,65 @@ fn a_lake_whose_record_is_gone_is_no_old_lake_and_a_rebuild_makes_it_anew() {
     assert!(app.reconcile().is_settled());
     assert_eq!((app.content_hashes(), app.calls()), (hashes, calls));
     app.sound_and_verified();
+}
+
+#[test]
+fn a_ledger_of_an_earlier_format_is_migrated_by_whoever_writes_and_nothing_is_asked_again() {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    assert_eq!(app.backfill(&[]).code, 0);
+    let newest = app.ledger_format();
+    let (hashes, submits) = (app.content_hashes(), app.submits());
+    for verb in ["run", "backfill", "replay", "orphans"] {
+        app.ledger_of_format_5("");
+        // Who only reads says who migrates it, and leaves it as it is.
+        for reads in ["plan", "status", "verify", "doctor", "orphans"] {
+            let output = app.meetlake(&[reads]);
+            assert_eq!(output.code, 2, "{reads}: {output:?}");
+            let said = output.text();
+            assert!(
+                said.contains("`meetlake run` migrates it"),
+                "{reads}: {said}"
+            );
+        }
+        let output = match verb {
+            "backfill" => app.backfill(&[]),
+            "orphans" => app.meetlake(&["orphans", "--delete"]),
+            verb => app.meetlake(&[verb]),
+        };
+        assert_eq!(output.code, 0, "{verb}: {output:?}");
+        assert_eq!(app.ledger_format(), newest, "{verb}");
+        assert_eq!(app.content_hashes(), hashes, "{verb}");
+        assert_eq!(app.submits(), submits, "{verb}");
+    }
+    // A rebuild needs an empty one, and says so.
+    app.ledger_of_format_5("");
+    let rebuild = app.meetlake(&["ledger", "rebuild"]);
+    assert!(rebuild.stderr.contains("is not empty"), "{rebuild:?}");
+    app.sound_and_verified();
+}
+
+#[test]
+fn a_ledger_of_an_earlier_format_is_not_migrated_for_a_lake_that_is_not_its_own() {
+    let app = Setup::real().only(&[Dataset::MeetingList]).start();
+    assert_eq!(app.meetlake(&["run"]).code, 0);
+    let ledger = || fs::read(app.path("meetlake.db")).expect("a ledger");
+    let refused = |known: &str| {
+        let before = ledger();
+        for verb in ["run", "replay", "plan", "status", "doctor"] {
+            let output = app.meetlake(&[verb]);
+            let said = output.text();
+            assert_eq!(output.code, 2, "{verb}: {said}");
+            for part in [known, "set [lake] url back"] {
+                assert!(said.contains(part), "{verb}: {said}");
+            }
+        }
+        assert!(ledger() == before, "it was changed");
+    };
+    app.ledger_of_format_5("UPDATE meta SET value = replace(value, 'lake_id\":\"', 'lake_id\":\"b') WHERE name = 'lake'");
+    refused("belongs to the lake b");
+    app.ledger_of_format_5("DELETE FROM meta WHERE name = 'lake'");
+    refused("belongs to a lake of format 1");
 }
 
 #[test]
