@@ -20,6 +20,10 @@ use crate::descriptors;
 use crate::events::{EventKind, Events, Subject};
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection on which nothing is asked for so long is over, before the first request and after
+/// each answer: those that browsers and proxies keep for later must not shut out a probe, which
+/// waits a second or some.
+const IDLE: Duration = Duration::from_secs(2);
 /// Whoever reads the log is told once an hour that connections cannot be accepted.
 const TOLD_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -78,6 +82,8 @@ impl axum::serve::Listener for BoundedListener {
                     let stream = BoundedStream {
                         stream,
                         end: Box::pin(tokio::time::sleep(self.connection_lives)),
+                        idle_end: Box::pin(tokio::time::sleep(IDLE)),
+                        state: Exchange::Idle,
                         _permit: permit,
                     };
                     return (stream, address);
@@ -96,12 +102,33 @@ impl axum::serve::Listener for BoundedListener {
     }
 }
 
-/// A connection that gives no more once its time is over.
+/// A connection that gives no more once its time is over, or once nobody asks for anything.
 #[derive(Debug)]
 pub struct BoundedStream {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
+    idle_end: Pin<Box<Sleep>>,
+    state: Exchange,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchange {
+    /// Nothing is asked for.
+    Idle,
+    /// A request has begun to come, or its answer is being made.
+    Asked,
+    /// Its answer is being written.
+    Answering,
+}
+
+impl BoundedStream {
+    /// Whether its time is over.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> bool {
+        self.end.as_mut().poll(context).is_ready()
+            || self.state == Exchange::Idle && self.idle_end.as_mut().poll(context).is_ready()
+    }
 }
 
 impl AsyncRead for BoundedStream {
@@ -110,10 +137,15 @@ impl AsyncRead for BoundedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.end.as_mut().poll(context).is_ready() {
+        if self.poll_end(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.state = Exchange::Asked;
+        }
+        read
     }
 }
 
@@ -123,13 +155,21 @@ impl AsyncWrite for BoundedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.end.as_mut().poll(context).is_ready() {
+        if self.poll_end(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        self.state = Exchange::Answering;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // All of an answer is written before it is flushed.
+        if self.state == Exchange::Answering {
+            self.state = Exchange::Idle;
+            self.idle_end.as_mut().reset(Instant::now() + IDLE);
+            // The clock is looked at when it is read from, which is waited for already.
+            context.waker().wake_by_ref();
+        }
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -151,13 +191,22 @@ mod tests {
 
     const LIVES: Duration = Duration::from_millis(400);
 
-    /// A server for two connections at the same time.
     async fn served() -> SocketAddr {
+        served_for(2, LIVES).await
+    }
+
+    /// A server for so many connections at the same time.
+    async fn served_for(most: usize, lives: Duration) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let slow = async || {
+            tokio::time::sleep(IDLE * 2).await;
+            "served"
+        };
         let router = Router::new().route("/", get(async || "served"));
+        let router = router.route("/slow", get(slow));
         let events = Events::new(Clock::scaled(Timestamp::UNIX_EPOCH, 1.0));
-        let listener = BoundedListener::new(listener, 2, LIVES, events);
+        let listener = BoundedListener::new(listener, most, lives, events);
         tokio::spawn(axum::serve(listener, router).into_future());
         address
     }
@@ -192,5 +241,38 @@ mod tests {
                 "two may be open at the same time"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn connections_that_are_kept_for_later_shut_nobody_out() {
+        for kept in ["", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let address = served_for(64, IDLE * 30).await;
+            let mut idle = Vec::new();
+            for _ in 0..64 {
+                idle.push(connect(address, kept).await);
+            }
+            let began = Instant::now();
+            let asked = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            let mut probe = connect(address, asked).await;
+            let mut answer = String::new();
+            let answered = timeout(Duration::from_secs(5), probe.read_to_string(&mut answer)).await;
+            answered.expect("in time").expect("read");
+            assert!(answer.ends_with("served"), "{answer}");
+            assert!(began.elapsed() > IDLE / 2, "all 64 were open");
+        }
+    }
+
+    /// Nor is whoever asks again in time: a page and its style come over one connection.
+    #[tokio::test]
+    async fn whoever_waits_for_a_slow_answer_is_not_idle() {
+        let address = served_for(1, IDLE * 30).await;
+        let again = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut stream = connect(address, again).await;
+        tokio::time::sleep(IDLE / 4).await;
+        let slow = "GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(slow.as_bytes()).await.expect("sent");
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.expect("read");
+        assert_eq!(answers.matches("served").count(), 2, "{answers}");
     }
 }
