@@ -56,6 +56,8 @@ pub struct NumberSources<'s> {
     pub jobs: &'s [JobSpec],
     /// Where rows wait to be published.
     pub spool: &'s Path,
+    /// When the process began.
+    pub began: Timestamp,
     /// What time it is.
     pub now: Timestamp,
 }

@@ -66,6 +66,8 @@ pub struct Pages {
     pub jobs: Arc<[JobSpec]>,
     /// What time it is.
     pub clock: Clock,
+    /// Since when runs look for what is due.
+    pub began: Timestamp,
     /// Where it is told that the ledger cannot be read.
     pub events: Events,
     /// What Prometheus is told.
@@ -235,6 +237,7 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         tenants: &pages.tenants,
         jobs: &pages.jobs,
         spool: &pages.spool,
+        began: pages.began,
         now: pages.clock.now(),
     };
     let (text, trouble) = pages.metrics.text(sources).await;
@@ -350,7 +353,7 @@ impl Pages {
             let (_, zone) = self.tenants.iter().find(|(name, _)| name == tenant)?;
             Window::day(zone, dt)
         };
-        let verdict = Verdict::of(&late.days, window_of, now);
+        let verdict = Verdict::of(&late, window_of, self.began, now);
         let mut calendars = Vec::new();
         if tenants.len() <= TENANTS_BY_DAY {
             for tenant in tenants {

@@ -82,6 +82,7 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
             .map(|tenant| (tenant.name.clone(), tenant.time_zone.clone()))
             .collect(),
         jobs: app.config.jobs.clone().into(),
+        began: clock.now(),
         clock,
         metrics: Arc::new(Metrics::new(&app.events, apps)),
         events: app.events.clone(),

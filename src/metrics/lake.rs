@@ -40,11 +40,12 @@ impl LakeNumbers {
     /// # Errors
     /// When the ledger cannot be read, or a job's schedule.
     pub async fn read(sources: &NumberSources<'_>) -> Result<Self> {
-        let began = Instant::now();
+        let reading_since = Instant::now();
         let NumberSources {
             ledger,
             tenants,
             jobs,
+            began,
             now,
             ..
         } = *sources;
@@ -70,12 +71,12 @@ impl LakeNumbers {
         tasks.retain(|(of, ..)| tenants.iter().any(|(name, _)| name == of));
         Ok(Self {
             expected,
-            verdict: Verdict::of(&late.days, window_of, now),
+            verdict: Verdict::of(&late, window_of, began, now),
             more: late.more,
             published,
             tasks,
             event_types,
-            took: began.elapsed(),
+            took: reading_since.elapsed(),
         })
     }
 

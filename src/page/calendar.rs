@@ -232,6 +232,8 @@ mod tests {
             why: None,
             last_try: None,
             cause: None,
+            asked_at: None,
+            is_on_its_way: false,
         }
     }
 

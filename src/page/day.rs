@@ -383,6 +383,8 @@ mod tests {
                     next: Some(window.end()),
                 }),
                 cause: Some(Cause::Retry),
+                asked_at: None,
+                is_on_its_way: false,
             }),
             id,
             partition: None,

@@ -141,16 +141,17 @@ impl OverviewPage<'_> {
     /// Whether a person is needed, before all else.
     fn answer(&self) -> Markup {
         let needs_a_person = self.verdict.problems.iter().any(|of| of.needs_a_person);
-        let class = match (needs_a_person, self.verdict.problems.is_empty()) {
+        let class = match (needs_a_person, self.verdict.is_well()) {
             (true, _) => "answer needed",
             (false, false) => "answer waiting",
             (false, true) => "answer well",
         };
-        let left = self
-            .verdict
-            .problems
-            .iter()
+        // What is forgotten already is no news, and what comes with another comes with its alarm.
+        let of_its_own = self.verdict.problems.iter();
+        let of_its_own = of_its_own.filter(|of| of.comes_with.is_none());
+        let left = of_its_own
             .filter_map(|of| of.days_left)
+            .filter(|left| (0..=SOON_DAYS).contains(left))
             .min();
         let has_little_room = self
             .room
@@ -158,7 +159,7 @@ impl OverviewPage<'_> {
         html! {
             div.(class) role="status" {
                 h1 { (self.verdict.sentence()) }
-                @if let Some(left) = left.filter(|left| *left <= SOON_DAYS) {
+                @if let Some(left) = left {
                     p.alarm { (forgotten_in(left)) }
                 }
                 @if let Some((left, _)) = self.room.filter(|_| has_little_room) {
@@ -185,12 +186,6 @@ impl OverviewPage<'_> {
                         @for problem in problems.iter().take(PROBLEMS) { (self.problem(problem)) }
                     }
                     @if more > 0 { p { "… and " (more) " more like these; ask for one tenant." } }
-                    @if !self.more.is_empty() {
-                        p {
-                            (number(self.more.values().sum::<usize>() as u64))
-                            " more days may be late; they are too many to look into each."
-                        }
-                    }
                     (beside_serve())
                 }
             }
@@ -405,7 +400,8 @@ impl OverviewPage<'_> {
 /// How long Feishu still answers for a day.
 fn forgotten_in(days_left: i64) -> String {
     match days_left {
-        ..=0 => "Feishu forgets it today.".to_owned(),
+        ..0 => "Feishu has forgotten it.".to_owned(),
+        0 => "Feishu forgets it today.".to_owned(),
         1 => "Feishu forgets it in 1 day.".to_owned(),
         left => format!("Feishu forgets it in {left} days."),
     }
@@ -439,6 +435,10 @@ mod tests {
             needs_a_person,
             days_left: Some(3),
         }
+    }
+
+    fn verdict(problems: Vec<Trouble>) -> Verdict {
+        Verdict { problems, more: 0 }
     }
 
     fn page(verdict: &Verdict, attention: &[Attention], left: u64) -> String {
@@ -503,9 +503,7 @@ mod tests {
 
     #[test]
     fn a_problem_says_what_since_when_why_and_what_to_type() {
-        let verdict = Verdict {
-            problems: vec![problem(true)],
-        };
+        let verdict = verdict(vec![problem(true)]);
         let failure = |message| Failure::new(Cause::Gone, message);
         let attention = ["\"x\" > y", "\"x\" > y"].map(|message| Attention {
             key: "k".into(),
@@ -542,10 +540,69 @@ mod tests {
     }
 
     #[test]
+    fn an_alarm_is_of_what_can_still_be_fetched_and_of_nothing_else() {
+        let forgotten = "Feishu has forgotten it.";
+        let in_3_days = "Feishu forgets it in 3 days.";
+        for (days_left, comes_with, alarm, said) in [
+            (Some(15), None, None, Some("Feishu forgets it in 15 days.")),
+            (Some(3), None, Some(in_3_days), Some(in_3_days)),
+            (
+                Some(0),
+                None,
+                Some("Feishu forgets it today."),
+                Some("Feishu forgets it today."),
+            ),
+            (Some(-1), None, None, Some(forgotten)),
+            (Some(-40), None, None, Some(forgotten)),
+            (Some(3), Some(Dataset::MeetingList), None, Some(in_3_days)),
+            (None, None, None, None),
+        ] {
+            let of = Trouble {
+                days_left,
+                comes_with,
+                ..problem(true)
+            };
+            let page = page(&verdict(vec![of]), &[], 50);
+            let alarms = page.matches("<p class=\"alarm\">").count();
+            assert_eq!(alarms, usize::from(alarm.is_some()), "{days_left:?}");
+            let alarm = alarm.map(|alarm| format!("<p class=\"alarm\">{alarm}</p>"));
+            assert!(
+                alarm.is_none_or(|alarm| page.contains(&alarm)),
+                "{days_left:?}"
+            );
+            let why = page.split("The first: ").nth(1).expect("why");
+            let why = why.split("</p>").next().expect("one paragraph");
+            assert_eq!(why.contains("Feishu"), said.is_some(), "{why}");
+            assert!(said.is_none_or(|said| why.contains(said)), "{why}");
+        }
+        // What is forgotten hides nothing that is not.
+        let both = [-3, 5].map(|left| Trouble {
+            days_left: Some(left),
+            ..problem(true)
+        });
+        let page = page(&verdict(both.into()), &[], 50);
+        has_all(
+            &page,
+            &["<p class=\"alarm\">Feishu forgets it in 5 days.</p>"],
+        );
+    }
+
+    #[test]
+    fn a_page_is_well_only_if_all_was_looked_into() {
+        for (problems, more, class) in [
+            (vec![], 0, "answer well"),
+            (vec![], 7, "answer waiting"),
+            (vec![problem(false)], 0, "answer waiting"),
+            (vec![problem(true)], 7, "answer needed"),
+        ] {
+            let page = page(&Verdict { problems, more }, &[], 50);
+            has_all(&page, &[&format!("<div class=\"{class}\"")]);
+        }
+    }
+
+    #[test]
     fn what_is_tried_again_by_itself_asks_for_nothing() {
-        let verdict = Verdict {
-            problems: vec![problem(false)],
-        };
+        let verdict = verdict(vec![problem(false)]);
         let page = page(&verdict, &[], 50);
         has_all(
             &page,

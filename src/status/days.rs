@@ -116,6 +116,13 @@ pub struct DayStatus {
     /// What the first of its tasks met that failed; `None` if none did.
     #[serde(skip)]
     pub cause: Option<Cause>,
+    /// Since when it could have come by itself: since it was asked for, or its last rows were in the
+    /// spool. A day of long ago may have been asked for a minute ago. `None` if no run has yet.
+    #[serde(skip)]
+    pub asked_at: Option<Timestamp>,
+    /// Whether one of its tasks is under way or put off for minutes, and none has ended badly.
+    #[serde(skip)]
+    pub is_on_its_way: bool,
 }
 
 /// Every due day at `now`, of one tenant or of all: by tenant, dataset, job and date. Each tenant
@@ -168,15 +175,23 @@ pub(super) struct ExpectedWindow {
     pub(super) state: WindowState,
     /// Whether the ledger knows it. If not, no run has looked since it was due.
     pub(super) is_known: bool,
+    /// Since when it is asked for.
+    pub(super) asked_at: Option<Timestamp>,
 }
 
 impl ExpectedWindow {
     pub(super) const fn known(row: &WindowRow) -> Self {
+        // When a later generation was first asked for is not known any more.
+        let asked_at = match row.generation {
+            ..=1 => row.covered_at,
+            _ => row.due_at,
+        };
         Self {
             window: row.window,
             due_at: row.due_at,
             state: row.state,
             is_known: true,
+            asked_at: Some(asked_at),
         }
     }
 
@@ -186,6 +201,7 @@ impl ExpectedWindow {
             due_at: new.due_at,
             state: new.state,
             is_known: false,
+            asked_at: None,
         }
     }
 }
@@ -330,6 +346,8 @@ impl Lookup<'_> {
             why,
             last_try: day.last_try(outcome),
             cause: day.cause(),
+            asked_at: day.asked_at(),
+            is_on_its_way: day.is_on_its_way(outcome),
         })
     }
 
@@ -432,6 +450,22 @@ impl DayRecord<'_> {
         failed
             .find_map(|task| task.failure.as_ref())
             .map(|failure| failure.cause)
+    }
+
+    /// Since when it could have come by itself; `None` if a part of it was not asked for yet.
+    fn asked_at(&self) -> Option<Timestamp> {
+        let asked = self.windows.iter().map(|window| window.asked_at);
+        let asked: Vec<Timestamp> = asked.collect::<Option<_>>()?;
+        let spooled = of_phase(&self.tasks, Phase::Spooled).into_iter();
+        let spooled = spooled.map(|task| task.last_try.at);
+        asked.into_iter().chain(spooled).max()
+    }
+
+    /// Whether a day with this outcome comes by what is being done about it: attempts are counted,
+    /// so a task that is open ends soon after its turn, well or badly.
+    fn is_on_its_way(&self, outcome: DayOutcome) -> bool {
+        let is_open = matches!(outcome, DayOutcome::Partial | DayOutcome::Waiting);
+        is_open && self.tasks.iter().any(|task| task.phase == Phase::Open)
     }
 
     /// Whether nothing is missing but hours for which the job has no window, or none that is due;
@@ -567,6 +601,7 @@ mod tests {
             due_at: at(25),
             state,
             is_known,
+            asked_at: is_known.then(|| at(30)),
         }
     }
 
@@ -803,6 +838,67 @@ mod tests {
         ] {
             let found = record.last_try(outcome).map(|last_try| last_try.at);
             assert_eq!(found, hour.map(at), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_day_could_have_come_since_it_was_asked_for_and_comes_while_a_task_is_open() {
+        use Phase::{Failed, Open, Published, Quarantined, Spooled};
+        use WindowState::{Due, Planned};
+        let spooled = TaskRow {
+            last_try: LastTry {
+                at: at(40),
+                next: None,
+            },
+            ..task(Spooled, None)
+        };
+        let known = || vec![expected(Planned, true)];
+        let half_known = || vec![expected(Planned, true), expected(Due, false)];
+        for (windows, tasks, asked_at, is_on_its_way) in [
+            (known(), vec![], Some(30), false),
+            (known(), vec![task(Open, None)], Some(30), true),
+            (known(), vec![task(Open, Some("cut off"))], Some(30), true),
+            (known(), vec![task(Published, None)], Some(30), false),
+            (known(), vec![spooled.clone()], Some(40), false),
+            (known(), vec![task(Open, None), spooled], Some(40), true),
+            (
+                known(),
+                vec![task(Open, None), task(Failed, None)],
+                Some(30),
+                false,
+            ),
+            (
+                known(),
+                vec![task(Open, None), task(Quarantined, None)],
+                Some(30),
+                false,
+            ),
+            (half_known(), vec![task(Open, None)], None, true),
+            (vec![], vec![], None, false),
+        ] {
+            let record = DayRecord {
+                windows: &windows,
+                partition: None,
+                tasks,
+                against: vec![],
+            };
+            let (outcome, _) = outcome(&job(Dataset::MeetingList), &record);
+            let found = (record.asked_at(), record.is_on_its_way(outcome));
+            assert_eq!(found, (asked_at.map(at), is_on_its_way), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_asked_for_since_the_firing_that_made_it() {
+        let row = |generation| WindowRow {
+            generation,
+            covered_at: at(90),
+            due_at: at(25),
+            ..crate::plan::tests::window_row(Dataset::MeetingList, day(), WindowState::Planned)
+        };
+        for (generation, asked_at) in [(1, 90), (2, 25), (7, 25)] {
+            let found = ExpectedWindow::known(&row(generation)).asked_at;
+            assert_eq!(found, Some(at(asked_at)), "{generation}");
         }
     }
 

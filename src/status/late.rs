@@ -43,7 +43,7 @@ struct MaybeLate<'j> {
 
 impl LateDays {
     /// Finds those of the `tenants`, each of which comes with the zone in which its days are cut.
-    /// At most `most` days are told.
+    /// At most `most` days are told, of each tenant and dataset as many if there are more.
     ///
     /// # Errors
     /// When the ledger cannot be read, or a job's schedule.
@@ -87,35 +87,60 @@ impl LateDays {
             }
         }
         let partitions = known.partitions(ledger, &candidates).await?;
-        let mut late = Self::default();
-        for candidate in candidates {
+        let is_whole = |candidate: &MaybeLate<'_>| {
             let partition = partitions.get(&candidate.id());
-            if partition.is_some_and(|row| row.complete) {
+            partition.is_some_and(|row| row.complete)
+        };
+        candidates.retain(|candidate| !is_whole(candidate));
+        let mut more: BTreeMap<String, usize> = BTreeMap::new();
+        let mut late = Vec::new();
+        let whose = candidates.iter().map(|of| (of.tenant, of.job.dataset));
+        for place in in_turns(whose) {
+            let candidate = &candidates[place];
+            if late.len() >= most {
+                *more.entry(candidate.tenant.to_owned()).or_default() += 1;
                 continue;
             }
-            if late.days.len() >= most {
-                *late.more.entry(candidate.tenant.to_owned()).or_default() += 1;
-                continue;
-            }
-            let MaybeLate {
-                tenant,
-                zone,
-                job,
-                schedule,
-                dt,
-                new,
-            } = candidate;
             let lookup = Lookup {
                 ledger,
-                tenant,
-                zone,
+                tenant: candidate.tenant,
+                zone: candidate.zone,
                 now,
             };
-            let day = lookup.date(job, schedule, dt, &new, partition).await?;
-            late.days.extend(day.filter(|day| day.late_s.is_some()));
+            let (job, schedule, dt) = (candidate.job, candidate.schedule, candidate.dt);
+            let partition = partitions.get(&candidate.id());
+            let day = lookup
+                .date(job, schedule, dt, &candidate.new, partition)
+                .await?;
+            let day = day.filter(|day| day.late_s.is_some());
+            late.extend(day.map(|day| (place, day)));
         }
-        Ok(late)
+        late.sort_unstable_by_key(|(place, _)| *place);
+        let days = late.into_iter().map(|(_, day)| day).collect();
+        Ok(Self { days, more })
     }
+}
+
+/// The places of days, given by tenant and dataset, in the order in which they are looked into: one
+/// of each tenant, then another of each, and of a tenant one of each dataset in turn. So nobody's
+/// days are hidden behind those of others.
+fn in_turns<'t>(days: impl Iterator<Item = (&'t str, Dataset)>) -> Vec<usize> {
+    let mut of_dataset: HashMap<(&str, Dataset), usize> = HashMap::new();
+    let mut turns = Vec::new();
+    for (place, (tenant, dataset)) in days.enumerate() {
+        let turn = of_dataset.entry((tenant, dataset)).or_default();
+        turns.push((*turn, place, tenant));
+        *turn += 1;
+    }
+    turns.sort_unstable();
+    let mut of_tenant: HashMap<&str, usize> = HashMap::new();
+    for (turn, _, tenant) in &mut turns {
+        let next = of_tenant.entry(tenant).or_default();
+        *turn = *next;
+        *next += 1;
+    }
+    turns.sort_unstable();
+    turns.into_iter().map(|(_, place, _)| place).collect()
 }
 
 /// What the schedule of a job asks for that no run has looked at, and that is late.
@@ -225,6 +250,34 @@ impl MaybeLate<'_> {
             dataset: self.job.dataset,
             tenant: self.tenant.to_owned(),
             dt: self.dt,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tenant_has_its_turn_and_each_of_its_datasets() {
+        use Dataset::{MeetingList, TopUser};
+        for (days, expected) in [
+            (vec![], vec![]),
+            (vec![("a", TopUser); 3], vec![0, 1, 2]),
+            (
+                vec![
+                    ("a", MeetingList),
+                    ("a", MeetingList),
+                    ("a", MeetingList),
+                    ("a", TopUser),
+                    ("b", MeetingList),
+                    ("c", TopUser),
+                    ("c", TopUser),
+                ],
+                vec![0, 4, 5, 3, 6, 1, 2],
+            ),
+        ] {
+            assert_eq!(in_turns(days.into_iter()), expected);
         }
     }
 }

@@ -300,6 +300,8 @@ mod tests {
             why: None,
             last_try: None,
             cause: None,
+            asked_at: None,
+            is_on_its_way: false,
         };
         let days = [
             day(DayOutcome::Waiting, Some(5)),

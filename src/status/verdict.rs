@@ -1,21 +1,21 @@
 //! Whether a person is needed, and for what: late days folded by what they have in common.
 //!
 //! Pure. A person is needed where nothing that is tried by itself can help, or has helped within a
-//! day.
+//! day since it could. That a day is of long ago says nothing: it may have been asked for just now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{DayOutcome, DayStatus};
-use crate::cause::{Cause, CauseClass};
+use super::{DayOutcome, DayStatus, LateDays};
+use crate::cause::{Cause, CauseClass, Reach};
 use crate::datasets::Dataset;
 use crate::plan::due::days_left;
 use crate::record::LastTry;
 use crate::window::Window;
 
-/// A day that is late for longer than this does not come by itself, seconds.
+/// What has not come by itself for so long, since it could, does not; seconds.
 const BY_ITSELF_S: u64 = 86_400;
 
 /// Late days of one dataset that are so for one reason.
@@ -47,7 +47,8 @@ pub struct Trouble {
     pub last_try: Option<LastTry>,
     /// Whether it does not come by itself.
     pub needs_a_person: bool,
-    /// Whole days until Feishu no longer answers for the first of them, where it names a limit.
+    /// Whole days until Feishu no longer answers for the next of them, where it names a limit;
+    /// negative if it answers for none any more.
     pub days_left: Option<i64>,
 }
 
@@ -56,34 +57,42 @@ pub struct Trouble {
 pub struct Verdict {
     /// They.
     pub problems: Vec<Trouble>,
+    /// How many more days may be late and were not looked into, because there are so many.
+    pub more: usize,
 }
 
 impl Verdict {
-    /// Folds late days. `window_of` gives a day of a tenant as instants.
+    /// Folds late days. `window_of` gives a day of a tenant as instants; runs look for what is due
+    /// since `began`.
     #[must_use]
     pub fn of(
-        late: &[DayStatus],
+        late: &LateDays,
         window_of: impl Fn(&str, Date) -> Option<Window>,
+        began: Timestamp,
         now: Timestamp,
     ) -> Self {
         let is_late: BTreeSet<(&str, Dataset, Date)> = late
+            .days
             .iter()
             .map(|day| (day.tenant.as_str(), day.dataset, day.dt))
             .collect();
         let mut folded: BTreeMap<_, Trouble> = BTreeMap::new();
-        for day in late {
+        for day in &late.days {
             let is_late = |of: Dataset| is_late.contains(&(day.tenant.as_str(), of, day.dt));
             let parent = day.dataset.parent();
             let parent = parent.filter(|parent| day.cause.is_none() && is_late(*parent));
+            let needs_a_person = parent.is_none() && needs_a_person(day, began, now);
             let key = (&day.tenant, day.dataset, day.outcome, day.cause, parent);
             // Of one cause each day and task has a sentence of its own, with numbers and log ids.
             let key = (
                 key,
+                needs_a_person,
                 day.cause
                     .map_or_else(|| without_numbers(day), |_| String::new()),
             );
             let late_s = day.late_s.unwrap_or(0);
-            let left = || days_left(day.dataset, &window_of(&day.tenant, day.dt)?, now);
+            let left = window_of(&day.tenant, day.dt);
+            let left = left.and_then(|window| days_left(day.dataset, &window, now));
             let problem = folded.entry(key).or_insert_with(|| Trouble {
                 tenant: day.tenant.clone(),
                 dataset: day.dataset,
@@ -96,17 +105,17 @@ impl Verdict {
                 comes_with: parent,
                 cause: day.cause,
                 last_try: None,
-                needs_a_person: false,
-                days_left: left(),
+                needs_a_person,
+                days_left: left,
             });
             problem.first = problem.first.min(day.dt);
             problem.last = problem.last.max(day.dt);
             problem.days += 1;
             problem.late_s = problem.late_s.max(late_s);
             problem.last_try = together(problem.last_try, day.last_try);
-            problem.needs_a_person |=
-                parent.is_none() && needs_a_person(day.outcome, day.cause, late_s);
-            problem.days_left = problem.days_left.min(left()).or(problem.days_left);
+            // Of those that are forgotten the last, if none is left.
+            let days_left = [problem.days_left, left].into_iter().flatten();
+            problem.days_left = days_left.min_by_key(|left| (*left < 0, left.abs()));
         }
         let mut problems: Vec<Trouble> = folded.into_values().collect();
         problems.sort_by_key(|problem| {
@@ -117,7 +126,8 @@ impl Verdict {
                 u64::MAX - problem.late_s,
             )
         });
-        Self { problems }
+        let more = late.more.values().sum();
+        Self { problems, more }
     }
 
     /// Whether a person is needed, in one sentence.
@@ -128,18 +138,34 @@ impl Verdict {
             let of = of.filter(|problem| problem.needs_a_person == wanted);
             of.map(|problem| problem.days).sum()
         };
+        let more = match self.more {
+            0 => String::new(),
+            1 => "; 1 more day may be late and was not looked into".to_owned(),
+            more => format!("; {more} more days may be late and were not looked into"),
+        };
+        let nobody = match self.more {
+            0 => "Nobody is needed",
+            _ => "Nobody is known to be needed",
+        };
         match (days(true), days(false)) {
-            (0, 0) => "Nobody is needed: no day is late.".to_owned(),
+            (0, 0) if self.more == 0 => format!("{nobody}: no day is late."),
+            (0, 0) => format!("{nobody}: no day that was looked into is late{more}."),
             (0, late) => format!(
-                "Nobody is needed: {} late and tried again by {}.",
+                "{nobody}: {} late and tried again by {}{more}.",
                 are(late),
                 if late == 1 { "itself" } else { "themselves" }
             ),
             (late, _) => format!(
-                "A person is needed: {} late and will not come without one.",
+                "A person is needed: {} late and will not come without one{more}.",
                 are(late)
             ),
         }
+    }
+
+    /// Whether no day is late, as far as is known.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.problems.is_empty() && self.more == 0
     }
 }
 
@@ -167,12 +193,18 @@ fn are(days: usize) -> String {
     }
 }
 
-const fn needs_a_person(outcome: DayOutcome, cause: Option<Cause>, late_s: u64) -> bool {
-    let by_cause = match cause {
-        Some(cause) => cause.needs_a_person(),
-        None => false,
-    };
-    by_cause || matches!(outcome, DayOutcome::Quarantined) || late_s > BY_ITSELF_S
+/// Whether a day does not come by itself. A task that is put off meets what it met again in some
+/// minutes, or not; what reaches further than the task stays until somebody mends it.
+fn needs_a_person(day: &DayStatus, began: Timestamp, now: Timestamp) -> bool {
+    let stays = |cause: Cause| !day.is_on_its_way || cause.reach() != Reach::Task;
+    let by_cause = day
+        .cause
+        .is_some_and(|cause| cause.needs_a_person() && stays(cause));
+    let since_asked_s = now.duration_since(day.asked_at.unwrap_or(began)).as_secs();
+    let waited_s = u64::try_from(since_asked_s).unwrap_or(0);
+    let waited_s = waited_s.min(day.late_s.unwrap_or(0));
+    let is_given_up = !day.is_on_its_way && waited_s > BY_ITSELF_S;
+    by_cause || day.outcome == DayOutcome::Quarantined || is_given_up
 }
 
 impl Trouble {
@@ -221,6 +253,7 @@ pub fn command(
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
     use jiff::civil::date;
     use jiff::tz::TimeZone;
 
@@ -238,13 +271,27 @@ mod tests {
             why: Some(format!("{cause:?}")),
             last_try: None,
             cause,
+            asked_at: Some(Timestamp::UNIX_EPOCH),
+            is_on_its_way: false,
         }
     }
 
+    fn now() -> Timestamp {
+        "2026-11-28T04:00:00Z".parse().expect("an instant")
+    }
+
     fn verdict(late: &[DayStatus]) -> Verdict {
+        verdict_with(late, 0)
+    }
+
+    fn verdict_with(late: &[DayStatus], more: usize) -> Verdict {
         let window_of = |_: &str, dt| Window::day(&TimeZone::UTC, dt);
-        let now: Timestamp = "2026-11-28T04:00:00Z".parse().expect("an instant");
-        Verdict::of(late, window_of, now)
+        let late = LateDays {
+            days: late.to_vec(),
+            more: [("acme".to_owned(), more)].into(),
+        };
+        let began = now() - SignedDuration::from_hours(2);
+        Verdict::of(&late, window_of, began, now())
     }
 
     #[test]
@@ -274,6 +321,208 @@ mod tests {
             assert_eq!(found.sentence(), sentence);
         }
         assert_eq!(verdict(&[]).sentence(), "Nobody is needed: no day is late.");
+    }
+
+    #[test]
+    fn a_day_of_long_ago_is_given_a_day_since_it_was_asked_for() {
+        use DayOutcome::{Failed, Partial, Waiting};
+        let ago = |hours| Some(now() - SignedDuration::from_hours(hours));
+        let sixty_days = 60 * 86_400;
+        for (what, outcome, cause, asked_at, is_on_its_way, expected) in [
+            (
+                "a new install, not begun",
+                Waiting,
+                None,
+                ago(1),
+                false,
+                false,
+            ),
+            (
+                "a new install, under way",
+                Waiting,
+                None,
+                ago(1),
+                true,
+                false,
+            ),
+            (
+                "not looked at since a restart",
+                Waiting,
+                None,
+                None,
+                false,
+                false,
+            ),
+            (
+                "a backfill of days, under way",
+                Waiting,
+                None,
+                ago(70),
+                true,
+                false,
+            ),
+            (
+                "a backfill, a task of it put off",
+                Waiting,
+                Some(Cause::Retry),
+                ago(70),
+                true,
+                false,
+            ),
+            (
+                "its attempts used up today",
+                Failed,
+                Some(Cause::Export),
+                ago(20),
+                false,
+                false,
+            ),
+            (
+                "used up, and again a day later",
+                Failed,
+                Some(Cause::Export),
+                ago(25),
+                false,
+                true,
+            ),
+            (
+                "nothing is done about it",
+                Waiting,
+                None,
+                ago(25),
+                false,
+                true,
+            ),
+            (
+                "known to be partial for long",
+                Partial,
+                None,
+                ago(25),
+                false,
+                true,
+            ),
+            (
+                "partial, and exported again",
+                Partial,
+                None,
+                ago(25),
+                true,
+                false,
+            ),
+            (
+                "a clock that was wrong",
+                Waiting,
+                None,
+                ago(-9),
+                false,
+                false,
+            ),
+        ] {
+            let day = DayStatus {
+                asked_at,
+                is_on_its_way,
+                ..day(1, outcome, cause, sixty_days)
+            };
+            let found = &verdict(&[day]).problems[0];
+            assert_eq!(found.needs_a_person, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_put_off_needs_nobody_unless_others_meet_the_same() {
+        use DayOutcome::{Failed, Quarantined, Waiting};
+        for cause in Cause::ALL {
+            let put_off = DayStatus {
+                is_on_its_way: true,
+                ..day(10, Waiting, Some(cause), 50)
+            };
+            let reaches_further = cause.needs_a_person() && cause.reach() != Reach::Task;
+            for (day, expected) in [
+                (put_off, reaches_further),
+                (day(10, Failed, Some(cause), 50), cause.needs_a_person()),
+                (day(10, Quarantined, Some(cause), 50), true),
+            ] {
+                let found = verdict(std::slice::from_ref(&day));
+                let found = found.problems[0].needs_a_person;
+                assert_eq!(found, expected, "{cause} {:?}", day.outcome);
+            }
+        }
+        for (cause, expected) in [
+            (Cause::Data, false),
+            (Cause::Scope, true),
+            (Cause::Storage, true),
+        ] {
+            let put_off = DayStatus {
+                is_on_its_way: true,
+                ..day(10, Waiting, Some(cause), 50)
+            };
+            assert_eq!(
+                verdict(&[put_off]).problems[0].needs_a_person,
+                expected,
+                "{cause}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_not_looked_into_is_said() {
+        let waiting = day(10, DayOutcome::Waiting, Some(Cause::Retry), 50);
+        let refused = day(10, DayOutcome::Waiting, Some(Cause::Scope), 50);
+        let unseen = "; 7 more days may be late and were not looked into.";
+        for (late, more, is_well, expected) in [
+            (
+                vec![],
+                0,
+                true,
+                "Nobody is needed: no day is late.".to_owned(),
+            ),
+            (
+                vec![],
+                7,
+                false,
+                format!(
+                    "Nobody is known to be needed: no day that was looked into is late{unseen}"
+                ),
+            ),
+            (
+                vec![waiting],
+                7,
+                false,
+                format!(
+                    "Nobody is known to be needed: 1 day is late and tried again by itself{unseen}"
+                ),
+            ),
+            (
+                vec![refused],
+                1,
+                false,
+                "A person is needed: 1 day is late and will not come without one; 1 more day may \
+                 be late and was not looked into."
+                    .to_owned(),
+            ),
+        ] {
+            let found = verdict_with(&late, more);
+            assert_eq!((found.is_well(), found.sentence()), (is_well, expected));
+        }
+    }
+
+    #[test]
+    fn of_days_that_are_folded_the_next_to_be_forgotten_counts() {
+        // Feishu answers for 89 days: from the 31st of August on.
+        let of = |month, dt| DayStatus {
+            dt: date(2026, month, dt),
+            ..day(1, DayOutcome::Partial, None, 90_000)
+        };
+        for (days, expected) in [
+            (vec![of(11, 10), of(9, 3)], 2),
+            (vec![of(9, 3), of(8, 1)], 2),
+            (vec![of(8, 1), of(9, 3), of(8, 20)], 2),
+            (vec![of(8, 1), of(8, 20)], -12),
+        ] {
+            let found = verdict(&days);
+            assert_eq!(found.problems.len(), 1);
+            assert_eq!(found.problems[0].days_left, Some(expected), "{days:?}");
+        }
     }
 
     #[test]

@@ -83,6 +83,7 @@ async fn serving(
         clock: Clock::scaled(now, 1.0),
         metrics: Arc::new(Metrics::new(&events, Vec::new())),
         events,
+        began: now,
         hosts: Arc::default(),
         ready: Arc::default(),
     };

@@ -396,6 +396,7 @@ fn pages(app: &TestApp) -> (String, Value) {
             clock: Clock::scaled(app.now(), 1.0),
             metrics: std::sync::Arc::new(Metrics::new(&events, Vec::new())),
             events,
+            began: app.now(),
             hosts: std::sync::Arc::default(),
             ready: std::sync::Arc::default(),
         };
