@@ -22,10 +22,11 @@ use crate::publish::identity::{self, LakeState};
 use crate::publish::location;
 use crate::publish::manifest::{self, Found, Manifest};
 use crate::publish::pack::Pack;
-use crate::publish::{self, parquet};
+use crate::publish::{self, merge, parquet};
 use crate::record::{InputOutcome, Intent, PartitionId, Phase};
 use crate::spool::Spool;
 use crate::store::Lake;
+use crate::task::TaskKey;
 use crate::workers;
 use objects::{LakeObjects, PackOf};
 
@@ -244,7 +245,7 @@ impl Verifier<'_> {
         let manifest = &found.manifest;
         self.report.partitions += 1;
         self.report.rows += manifest.rows;
-        self.expect_originals(manifest).await?;
+        let named = self.expect_originals(manifest).await?;
         self.check_coverage(manifest).await?;
         let path = location::object(&manifest.destination, id)?;
         for (other, _, _) in objects.partitions.get(id).into_iter().flatten() {
@@ -283,8 +284,19 @@ impl Verifier<'_> {
             return Ok(());
         }
         let (file, contract) = (copy.path().to_owned(), Contract::of(id.dataset));
-        let again = workers::work(move || parquet::hash_content_of_file(&file, contract));
-        match again.await? {
+        let again = workers::work(move || {
+            let content = parquet::hash_content_of_file(&file, contract);
+            (content, merge::tasks_in(&file))
+        });
+        let (content, tasks) = again.await?;
+        let strays = tasks.unwrap_or_default().into_iter();
+        let stray = strays.filter(|task| !named.contains(task)).min();
+        if let Some(stray) = stray.filter(|_| !named.is_empty()) {
+            let why =
+                format!("it has rows of task {stray}, which its manifest does not name; {REPLAY}");
+            self.add_finding(FindingKind::Object, path.as_ref(), why);
+        }
+        match content {
             Ok((hash, rows)) => {
                 if hash != manifest.content_hash || rows != manifest.rows {
                     let why = format!(
@@ -321,13 +333,16 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Records which originals a newest manifest expects in which pack.
-    async fn expect_originals(&mut self, manifest: &Manifest) -> Result<()> {
+    /// Records which originals a newest manifest expects in which pack, and gives the tasks that it
+    /// names; none, if its record of them is damaged.
+    async fn expect_originals(&mut self, manifest: &Manifest) -> Result<HashSet<TaskKey>> {
         let inputs = match manifest::inputs(self.lake, manifest).await {
-            Err(publish::Error::Record { .. }) => return Ok(()),
+            Err(publish::Error::Record { .. }) => return Ok(HashSet::new()),
             inputs => inputs?,
         };
+        let mut named = HashSet::new();
         for input in inputs {
+            named.insert(input.task_key.clone());
             match (&input.pack, &input.source_sha256) {
                 (Some(pack), Some(sha256)) => {
                     let of = (manifest.tenant.clone(), manifest.dataset, pack.clone());
@@ -341,7 +356,7 @@ impl Verifier<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(named)
     }
 
     /// Finds objects in partitions that no manifest describes.
