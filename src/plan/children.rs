@@ -200,6 +200,16 @@ pub fn must_be_planned_again(row: &WindowRow, digest: &str) -> bool {
     row.state.has_ended() && row.parents.as_deref() != Some(digest)
 }
 
+/// The state of a child's window whose tasks ended in `state`. While they were under way, its
+/// parents may have become others than those it was planned from: then it is planned once more.
+#[must_use]
+pub fn ended_as(row: &WindowRow, digest: &str, state: WindowState) -> WindowState {
+    match row.parents.as_deref() {
+        Some(known) if known != digest => WindowState::Due,
+        _ => state,
+    }
+}
+
 /// The children of the meetings (or participants) that start in `window`.
 pub fn children(
     job: &JobSpec,
@@ -790,6 +800,23 @@ mod tests {
             !one.are_those_known(&known(&both)),
             "one has lost its parent"
         );
+    }
+
+    #[test]
+    fn a_window_whose_parents_changed_under_way_is_planned_once_more() {
+        use WindowState::{Due, Settled, Stuck};
+        let planned = WindowState::Planned;
+        let mut row = window_row(Dataset::MeetingParticipant, window(), planned);
+        for (planned_from, state, expected) in [
+            (Some("a"), Settled, Settled),
+            (Some("a"), Stuck, Stuck),
+            (Some("b"), Settled, Due),
+            (Some("b"), Stuck, Due),
+            (None, Settled, Settled),
+        ] {
+            row.parents = planned_from.map(str::to_owned);
+            assert_eq!(ended_as(&row, "a", state), expected, "{planned_from:?}");
+        }
     }
 
     #[test]

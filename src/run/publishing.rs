@@ -14,7 +14,7 @@ use super::{EndedPublish, Run};
 use crate::datasets::Dataset;
 use crate::events::EventKind;
 use crate::pipeline;
-use crate::plan::children::{digest, must_be_planned_again};
+use crate::plan::children::{digest, ended_as, must_be_planned_again};
 use crate::plan::partition::windows_asked_for;
 use crate::plan::settle::window_state;
 use crate::record::{Phase, Reason, ReasonKind, Unfinished, WindowRow, WindowState};
@@ -128,6 +128,13 @@ impl Run {
                     self.summary.resolve(dataset, coverage);
                 }
                 self.tell_of_unfinished(&row);
+                let state = match dataset.parent() {
+                    Some(parent) => {
+                        let parents = ledger.parents(name, parent, window).await?;
+                        ended_as(&row, &digest(&parents), state)
+                    }
+                    None => state,
+                };
                 ledger.set_window_state(&row, state).await?;
                 crash_point!("w11-window-settled");
             }
