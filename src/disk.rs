@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::descriptors;
@@ -30,6 +31,40 @@ pub fn room(path: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(existing).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
+}
+
+/// What there is room for on a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What of ours is on it, for people.
+    pub of: String,
+    /// Bytes that this user may still write.
+    pub left: u64,
+    /// Bytes that it has in all.
+    pub all: u64,
+}
+
+/// The disks of some places, each with their names: those of one disk together.
+#[must_use]
+pub fn rooms(places: &[(&str, impl AsRef<Path>)]) -> Vec<Room> {
+    let mut rooms: Vec<(u64, Room)> = Vec::new();
+    for (name, path) in places {
+        let Some(existing) = path.as_ref().ancestors().find(|folder| folder.exists()) else {
+            continue;
+        };
+        let (Ok(about), Some((left, all))) = (existing.metadata(), room(existing)) else {
+            continue;
+        };
+        let disk = about.dev();
+        match rooms.iter_mut().find(|(known, _)| *known == disk) {
+            Some((_, room)) => room.of = format!("{} and {name}", room.of),
+            None => {
+                let of = (*name).to_owned();
+                rooms.push((disk, Room { of, left, all }));
+            }
+        }
+    }
+    rooms.into_iter().map(|(_, room)| room).collect()
 }
 
 /// What to do about a file at `path` that could not be used, to be appended to its name.

@@ -15,7 +15,7 @@ mod counts;
 mod families;
 mod lake;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,8 +54,8 @@ pub struct NumberSources<'s> {
     pub tenants: &'s [(String, TimeZone)],
     /// The jobs.
     pub jobs: &'s [JobSpec],
-    /// Where rows wait to be published.
-    pub spool: &'s Path,
+    /// Where ledger and spool are.
+    pub disks: &'s [(&'static str, PathBuf)],
     /// When the process began.
     pub began: Timestamp,
     /// What time it is.
@@ -90,7 +90,7 @@ impl Metrics {
                 "The version that serves",
                 [("version", env!("CARGO_PKG_VERSION").to_owned())],
             ),
-            room(sources.spool),
+            room(sources.disks),
         ];
         let mut read = self.lake.lock().await;
         let is_fresh = |(at, _): &(Instant, LakeNumbers)| at.elapsed() < READ_EVERY;
@@ -117,15 +117,16 @@ impl Metrics {
     }
 }
 
-fn room(spool: &Path) -> Family {
-    let family = Family::gauge(
+#[expect(clippy::cast_precision_loss, reason = "bytes of a disk")]
+fn room(disks: &[(&'static str, PathBuf)]) -> Family {
+    let mut family = Family::gauge(
         "meetlake_disk_free",
-        "Bytes that may still be written where rows wait to be published",
+        "Bytes that may still be written where the ledger is, and where rows wait to be published",
     );
-    let family = family.in_unit(Unit::Bytes);
-    match disk::room(spool) {
-        #[expect(clippy::cast_precision_loss, reason = "bytes of a disk")]
-        Some((left, _)) => family.with([("what", "spool".to_owned())], left as f64),
-        None => family,
+    for (what, path) in disks {
+        if let Some((left, _)) = disk::room(path) {
+            family.push([("what", (*what).to_owned())], left as f64);
+        }
     }
+    family.in_unit(Unit::Bytes)
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,8 +58,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Pages {
     /// The record of what is due and done.
     pub ledger: Ledger,
-    /// Where rows wait to be published.
-    pub spool: Arc<Path>,
+    /// Where ledger and spool are.
+    pub disks: Arc<[(&'static str, PathBuf)]>,
     /// Names and zones of the tenants.
     pub tenants: Arc<[(String, TimeZone)]>,
     /// The jobs, whose days are shown.
@@ -236,7 +236,7 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         ledger: &pages.ledger,
         tenants: &pages.tenants,
         jobs: &pages.jobs,
-        spool: &pages.spool,
+        disks: &pages.disks,
         began: pages.began,
         now: pages.clock.now(),
     };
@@ -374,7 +374,7 @@ impl Pages {
             attention: &attention,
             firings: &self.firings(asked.tenant.as_deref(), now)?,
             spooled: ledger.spooled_tasks().await?,
-            room: disk::room(&self.spool),
+            rooms: &disk::rooms(&self.disks),
         };
         Ok(page.html())
     }

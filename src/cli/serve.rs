@@ -75,7 +75,10 @@ pub async fn run(common: &Common, args: &Args) -> Result<Code> {
     let apps = apps.collect();
     let pages = Pages {
         ledger: app.ledger.clone(),
-        spool: app.config.spool_path.as_path().into(),
+        disks: Arc::new([
+            ("ledger", app.config.ledger_path.clone()),
+            ("spool", app.config.spool_path.clone()),
+        ]),
         tenants: app
             .tenants
             .iter()

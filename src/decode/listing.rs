@@ -35,8 +35,9 @@ pub fn listing(
     let mut columns: Vec<HeaderColumn> = Vec::new();
     let mut places: HashSet<String> = HashSet::new();
     for_each_item(original, contract, source, |item| {
-        for name in item.keys() {
-            if columns.len() <= MOST_COLUMNS && places.insert(name.clone()) {
+        for (name, value) in item {
+            let is_new = columns.len() <= MOST_COLUMNS && !is_blanked(name, value, source);
+            if is_new && places.insert(name.clone()) {
                 columns.push(column_of(name, contract));
             }
         }
@@ -72,6 +73,15 @@ pub fn listing(
 
 fn refuse(reason: impl ToString) -> Error {
     Error::Listing(reason.to_string())
+}
+
+/// Whether a member is a secret that was blanked before its answer was kept. It is no column.
+fn is_blanked(name: &str, value: &Value, source: &Source) -> bool {
+    let is_it = |path: &&str| {
+        let before = path.strip_suffix(name);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    value == "" && source.secrets().iter().any(is_it)
 }
 
 /// Member names are compared exactly. Folding is for headers that people read.
@@ -276,6 +286,20 @@ mod tests {
     fn page(rooms: Value, token: Option<&str>) -> Value {
         let data = json!({ "rooms": rooms, "has_more": token.is_some(), "page_token": token });
         json!({ "code": 0, "data": data })
+    }
+
+    #[test]
+    fn a_secret_that_was_blanked_is_no_column() {
+        let list = json!({ "code": 0, "data": { "has_more": false,
+            "meeting_briefs": [{ "id": "7" }] } });
+        for (password, is_column) in [("", false), ("kept by mistake", true)] {
+            let item = json!({ "id": "7", "password": password, "new": "" });
+            let detail = json!({ "code": 0, "data": { "meeting": item } });
+            let original = zip(&[list.clone(), detail]);
+            let table = read(Dataset::Meeting, &original).expect("a listing");
+            let has = |name: &str| table.header.iter().any(|(column, _)| column == name);
+            assert_eq!((has("password"), has("new")), (is_column, true));
+        }
     }
 
     #[test]

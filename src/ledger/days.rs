@@ -95,7 +95,7 @@ impl Ledger {
             .await
     }
 
-    async fn window_list(&self, query: Statement<'_>) -> Result<Vec<WindowRow>, Error> {
+    pub(super) async fn window_list(&self, query: Statement<'_>) -> Result<Vec<WindowRow>, Error> {
         query
             .fetch_all(&self.read)
             .await

@@ -104,17 +104,12 @@ impl Ledger {
              WHERE tenant = $1 AND dataset = $2 AND end_at > $3 AND start_at < $4 \
              ORDER BY start_at, end_at"
         );
-        sqlx::query(AssertSqlSafe(statement))
+        let query = sqlx::query(AssertSqlSafe(statement))
             .bind(tenant)
             .bind(of.as_str())
             .bind(from)
-            .bind(to)
-            .fetch_all(&self.read)
-            .await
-            .map_err(sql("list windows"))?
-            .iter()
-            .map(|row| window_row(&StoredRow::window(row)))
-            .collect()
+            .bind(to);
+        self.window_list(query).await
     }
 
     /// Gives up a window that Feishu no longer answers for, and says how it ended, as

@@ -8,18 +8,18 @@ use crate::datasets::Dataset;
 use crate::events::{Event, EventKind};
 
 /// Whose data, and which.
-type Whose = (Arc<str>, Option<Dataset>);
+type TenantDataset = (Arc<str>, Option<Dataset>);
 
 /// What happened since the start.
 #[derive(Debug, Default)]
 pub struct EventCounts {
-    tasks: BTreeMap<(Whose, &'static str), u64>,
-    rows: BTreeMap<Whose, u64>,
-    rejects: BTreeMap<Whose, u64>,
-    partitions: BTreeMap<(Whose, &'static str), u64>,
-    publish_failures: BTreeMap<Whose, u64>,
+    tasks: BTreeMap<(TenantDataset, &'static str), u64>,
+    rows: BTreeMap<TenantDataset, u64>,
+    rejects: BTreeMap<TenantDataset, u64>,
+    partitions: BTreeMap<(TenantDataset, &'static str), u64>,
+    publish_failures: BTreeMap<TenantDataset, u64>,
     inlets: BTreeMap<Arc<str>, bool>,
-    events_left_out: BTreeMap<Whose, u64>,
+    events_left_out: BTreeMap<TenantDataset, u64>,
 }
 
 impl EventCounts {
@@ -85,7 +85,7 @@ impl EventCounts {
             let connected = f64::from(u8::from(*is_connected));
             inlets.push([("tenant", tenant.to_string())], connected);
         }
-        let by_place = |name, help, counts: &BTreeMap<Whose, u64>| {
+        let by_place = |name, help, counts: &BTreeMap<TenantDataset, u64>| {
             let mut family = Family::counter(name, help);
             for (place, times) in counts {
                 family.push(labels(&place.0, place.1), number(*times));

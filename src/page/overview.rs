@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use super::calendar::{Calendar, legend};
 use super::{beside_serve, command_line, day_path, days, lateness, local, shell, tried};
 use crate::datasets::Dataset;
+use crate::disk::Room;
 use crate::ledger::Attention;
 use crate::status::DayStatus;
 use crate::status::text::{bytes, number, span};
@@ -54,8 +55,8 @@ pub struct OverviewPage<'a> {
     pub firings: &'a [Firing],
     /// Tasks whose rows wait in the spool.
     pub spooled: u64,
-    /// Bytes left and bytes in all on the disk of ledger and spool.
-    pub room: Option<(u64, u64)>,
+    /// What there is room for on the disks of ledger and spool.
+    pub rooms: &'a [Room],
 }
 
 /// The days of a tenant.
@@ -153,17 +154,16 @@ impl OverviewPage<'_> {
             .filter_map(|of| of.days_left)
             .filter(|left| (0..=SOON_DAYS).contains(left))
             .min();
-        let has_little_room = self
-            .room
-            .is_some_and(|(left, all)| left < all / 100 * LITTLE_ROOM);
+        let rooms = self.rooms.iter();
+        let little = rooms.filter(|room| room.left < room.all / 100 * LITTLE_ROOM);
         html! {
             div.(class) role="status" {
                 h1 { (self.verdict.sentence()) }
                 @if let Some(left) = left {
                     p.alarm { (forgotten_in(left)) }
                 }
-                @if let Some((left, _)) = self.room.filter(|_| has_little_room) {
-                    p.alarm { "Only " (bytes(left)) " are left on the disk of ledger and spool." }
+                @for room in little {
+                    p.alarm { "Only " (bytes(room.left)) " are left on the disk of " (room.of) "." }
                 }
                 p.when {
                     "As of " (local(self.now, &self.zone()))
@@ -388,8 +388,8 @@ impl OverviewPage<'_> {
                         1 => "The rows of 1 task wait in the spool to be published.",
                         tasks => { "The rows of " (number(tasks)) " tasks wait in the spool to be published." },
                     }
-                    @if let Some((left, all)) = self.room {
-                        " " (bytes(left)) " of " (bytes(all)) " are left on the disk of ledger and spool."
+                    @for room in self.rooms {
+                        " " (bytes(room.left)) " of " (bytes(room.all)) " are left on the disk of " (room.of) "."
                     }
                 }
             }
@@ -466,7 +466,11 @@ mod tests {
             attention,
             firings: &firings,
             spooled: 0,
-            room: Some((left, 100)),
+            rooms: &[Room {
+                of: "ledger and spool".into(),
+                left,
+                all: 100,
+            }],
         };
         page.html()
     }

@@ -42,8 +42,13 @@ fn python() -> Option<OsString> {
 
 /// The lines that the script prints.
 fn script(python: &OsString, args: &[&str], input: &str) -> Vec<Value> {
+    lines_of(python, SCRIPT, args, input)
+}
+
+/// The lines that a script prints, each of which is JSON.
+pub(crate) fn lines_of(python: &OsString, script: &str, args: &[&str], input: &str) -> Vec<Value> {
     let mut child = Command::new(python)
-        .arg(SCRIPT)
+        .arg(script)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

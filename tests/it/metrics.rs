@@ -1,13 +1,12 @@
 //! `/metrics`: what Prometheus is told is what the ledger and the simulator say, in its own parser's words.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 
 use meetlake::testing::dataset::Dataset;
 use serde_json::{Value, json};
 
 use crate::app::{SHEETS_AND_REPORTS, Setup, TENANT};
+use crate::frames::lines_of;
 use crate::serving::Serving;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -18,24 +17,8 @@ fn script(args: &[&str], input: &str) -> Option<Vec<Value>> {
         println!("skipped: MEETLAKE_TEST_PYTHON is not set; tests/run sets it");
         return None;
     };
-    let mut child = Command::new(python)
-        .arg(format!("{ROOT}/tests/metrics_check.py"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("python starts");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let input = input.to_owned();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("it ends");
-    writer.join().expect("written").expect("read whole");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    let lines = String::from_utf8(output.stdout).expect("text");
-    let line = |line| serde_json::from_str(line).expect("JSON");
-    Some(lines.lines().map(line).collect())
+    let path = format!("{ROOT}/tests/metrics_check.py");
+    Some(lines_of(&python, &path, args, input))
 }
 
 /// The families of a text by their names.

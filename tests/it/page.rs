@@ -73,7 +73,7 @@ async fn serving(
     let events = Events::new(Clock::scaled(now, 1.0));
     let pages = Pages {
         ledger,
-        spool: folder.into(),
+        disks: Arc::new([("spool", folder.to_owned())]),
         tenants: config
             .tenants
             .values()

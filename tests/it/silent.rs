@@ -392,7 +392,7 @@ fn pages(app: &TestApp) -> (String, Value) {
             ledger: ledger.expect("readable").expect("there"),
             tenants: std::sync::Arc::new([(TENANT.to_owned(), zone())]),
             jobs: config.jobs.into(),
-            spool: app.path("spool").as_path().into(),
+            disks: std::sync::Arc::new([("spool", app.path("spool"))]),
             clock: Clock::scaled(app.now(), 1.0),
             metrics: std::sync::Arc::new(Metrics::new(&events, Vec::new())),
             events,
