@@ -594,8 +594,8 @@ impl Dataset {
         matches!(self.definition().extent, Extent::Windows { .. })
     }
 
-    /// The first instant for which Feishu still answers at `now`; `None` where it names no limit. It
-    /// is a day nearer than what Feishu names, because a request may ask for a day more than its
+    /// The first instant for which Feishu still answers at `now`; `None` where it names no limit.
+    /// It is a day nearer than what Feishu names, because a request may ask for a day more than its
     /// window.
     #[must_use]
     pub fn answers_since(self, now: Timestamp) -> Option<Timestamp> {

@@ -1,14 +1,14 @@
-//! What `serve` tells Prometheus: how late days are and why, what is in the lake, what is under way,
-//! what became of calls and tasks, and how much of the quota is used.
+//! What `serve` tells Prometheus: how late days are and why, what is in the lake, what is under
+//! way, what became of calls and tasks, and how much of the quota is used.
 //!
 //! ```text
 //! ledger, read at most once a minute ─► lake ──┐
 //! events since the start ─► counts ────────────┼► families ─► text
 //! each app's calls since the start ─► calls ───┘
 //! ```
-//! Labels are names of the configuration, datasets, endpoints and words of ours: no key, no date and
-//! nobody's id, so there are about as many series as tenants, datasets and endpoints. The names are
-//! listed in `deploy/metrics.md`.
+//! Labels are names of the configuration, datasets, endpoints and words of ours: no key, no date
+//! and nobody's id, so there are about as many series as tenants, datasets and endpoints. The names
+//! are listed in `deploy/metrics.md`.
 
 mod calls;
 mod counts;
@@ -81,8 +81,8 @@ impl Metrics {
         }
     }
 
-    /// Everything, as `OpenMetrics` text. Where the ledger cannot be read, `meetlake_ledger_up` is 0
-    /// and what it would say is missing; the error is given beside.
+    /// Everything, as `OpenMetrics` text. Where the ledger cannot be read, `meetlake_ledger_up` is
+    /// 0 and what it would say is missing; the error is given beside.
     pub async fn text(&self, sources: NumberSources<'_>) -> (String, Option<anyhow::Error>) {
         let mut families = vec![
             Family::info(

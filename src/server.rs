@@ -216,7 +216,8 @@ struct Status {
     datasets: Vec<Value>,
     /// The late days.
     late: Vec<DayStatus>,
-    /// How many more of each tenant may be late and were not looked into, because there are so many.
+    /// How many more of each tenant may be late and were not looked into, because there are so
+    /// many.
     may_be_late: BTreeMap<String, usize>,
     /// Every due day; a year of many tenants has a million, which are for nobody.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -46,8 +46,9 @@ impl TaskKey {
         Self(text.into())
     }
 
-    /// A fixed pseudo-random number for a request, evenly spread over all `u32`. Neither another key
-    /// of the lake changes it, nor what else is asked about the same: what was sampled stays sampled.
+    /// A fixed pseudo-random number for a request, evenly spread over all `u32`. Neither another
+    /// key of the lake changes it, nor what else is asked about the same: what was sampled stays
+    /// sampled.
     #[must_use]
     pub fn sample_of(tenant: &str, request: &Request) -> u32 {
         let dataset = request.dataset.as_str();

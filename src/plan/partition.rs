@@ -336,8 +336,9 @@ pub enum Recording {
 
 impl NextRevision {
     /// What has to be recorded. `stands` says whether the rows are those that are published, and of
-    /// the same tasks, `is_ahead` whether the lake has a revision that the ledger does not know: only a next one
-    /// brings the two together, even if by now everything is again as the ledger has it.
+    /// the same tasks, `is_ahead` whether the lake has a revision that the ledger does not know:
+    /// only a next one brings the two together, even if by now everything is again as the ledger
+    /// has it.
     #[must_use]
     pub fn recording(&self, stands: bool, is_ahead: bool) -> Recording {
         let is_complete = self.reasons.is_empty();

@@ -32,9 +32,9 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// What the windows of one dataset of one tenant, in their order, hold of such rows at `now`. Of
-    /// a window whose day ended less than [`FINAL_AFTER`] ago, they may still be asked for. Of what
-    /// Feishu no longer answers for, nobody can ask.
+    /// What the windows of one dataset of one tenant, in their order, hold of such rows at `now`.
+    /// Of a window whose day ended less than [`FINAL_AFTER`] ago, they may still be asked for. Of
+    /// what Feishu no longer answers for, nobody can ask.
     #[must_use]
     pub fn of<'r>(
         windows: impl IntoIterator<Item = &'r WindowRow>,

@@ -116,8 +116,8 @@ pub struct DayStatus {
     /// What the first of its tasks met that failed; `None` if none did.
     #[serde(skip)]
     pub cause: Option<Cause>,
-    /// Since when it could have come by itself: since it was asked for, or its last rows were in the
-    /// spool. A day of long ago may have been asked for a minute ago. `None` if no run has yet.
+    /// Since when it could have come by itself: since it was asked for, or its last rows were in
+    /// the spool. A day of long ago may have been asked for a minute ago. `None` if no run has yet.
     #[serde(skip)]
     pub asked_at: Option<Timestamp>,
     /// Whether one of its tasks is under way or put off for minutes, and none has ended badly.

@@ -27,7 +27,8 @@ use crate::schedule::Schedule;
 pub struct LateDays {
     /// They, by tenant, dataset, job and date.
     pub days: Vec<DayStatus>,
-    /// How many more of each tenant may be late and were not looked into, because there are so many.
+    /// How many more of each tenant may be late and were not looked into, because there are so
+    /// many.
     pub more: BTreeMap<String, usize>,
 }
 

@@ -37,8 +37,8 @@ pub struct Trouble {
     pub late_s: u64,
     /// What is missing of the first of them and why, for people.
     pub why: String,
-    /// The dataset that they come with: its own days of the same dates are late, and nothing else is
-    /// known against these.
+    /// The dataset that they come with: its own days of the same dates are late, and nothing else
+    /// is known against these.
     pub comes_with: Option<Dataset>,
     /// What the first task that failed met.
     pub cause: Option<Cause>,

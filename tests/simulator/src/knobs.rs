@@ -310,7 +310,8 @@ pub struct Knobs {
     pub alert_pages: AlertPages,
     /// Which meetings of a number a range of time selects; not documented. Default: by start.
     pub meeting_filter: MeetingFilter,
-    /// Meetings that the scope's accessible data range does not hold: their details answer 403/121005. Default: none.
+    /// Meetings that the scope's accessible data range does not hold: their details answer
+    /// 403/121005. Default: none.
     pub hidden_meetings: HiddenMeetings,
     /// A meeting's detail says that it began so many seconds later than the sheet does. Default: 0.
     pub meeting_drift_s: i64,

@@ -1,7 +1,7 @@
 //! The one thread that makes workbooks.
 //!
-//! A workbook takes megabytes while it is made, and the allocator keeps as much for each thread that ever made one. The simulator may share
-//! its process with what is tried out on it.
+//! A workbook takes megabytes while it is made, and the allocator keeps as much for each thread
+//! that ever made one. The simulator may share its process with what is tried out on it.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
